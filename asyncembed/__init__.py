@@ -1,0 +1,63 @@
+"""Stream text embeddings out of HTTP APIs from asyncio: fixed memory, nothing lost, the speed of the wire."""
+
+from asyncembed._client import EmbedClient
+from asyncembed._errors import (
+    APIStatusError,
+    AsyncEmbedError,
+    AuthenticationError,
+    ConfigurationError,
+    InvalidInputError,
+    ModelNotFoundError,
+    QuotaExceededError,
+    RateLimitError,
+    ResponseError,
+    ResumeError,
+    ServerError,
+    StreamClosedError,
+    TransportError,
+)
+from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, RunSummary, Usage
+from asyncembed._options import EmbedOptionsArgs
+from asyncembed._settings import EmbedOptions, RetryPolicy, Timeouts
+from asyncembed._version import __version__
+from asyncembed.pipeline._stream import EmbedStream
+from asyncembed.providers import PROVIDERS, Limits, Provider
+from asyncembed.wire._parser import Layout
+
+__all__ = [  # noqa: RUF022  # grouped as people look for them
+    # The client and its streams
+    "EmbedClient",
+    "EmbedStream",
+    # What goes in and comes out
+    "EmbedFailure",
+    "EmbedInput",
+    "EmbedResponse",
+    "EmbedResult",
+    "RunSummary",
+    "Usage",
+    # Settings
+    "EmbedOptions",
+    "EmbedOptionsArgs",
+    "RetryPolicy",
+    "Timeouts",
+    # Providers, to add one's own
+    "PROVIDERS",
+    "Layout",
+    "Limits",
+    "Provider",
+    # Errors
+    "APIStatusError",
+    "AsyncEmbedError",
+    "AuthenticationError",
+    "ConfigurationError",
+    "InvalidInputError",
+    "ModelNotFoundError",
+    "QuotaExceededError",
+    "RateLimitError",
+    "ResponseError",
+    "ResumeError",
+    "ServerError",
+    "StreamClosedError",
+    "TransportError",
+    "__version__",
+]

@@ -1,0 +1,176 @@
+"""The client: what its streams share, and the verbs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
+
+import anyio
+
+from asyncembed._collect import collect
+from asyncembed._connection import Connection
+from asyncembed._errors import StreamClosedError
+from asyncembed._options import EmbedOptionsArgs, new_budget, new_concurrency, new_run
+from asyncembed._settings import Encoding, OnError, RetryPolicy, Timeouts, check_choice
+from asyncembed.pipeline._endpoint import Endpoint
+from asyncembed.pipeline._stream import EmbedStream
+from asyncembed.providers import get_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    import aiohttp
+
+    from asyncembed._models import EmbedFailure, EmbedResponse, EmbedResult
+    from asyncembed.pipeline._source import Texts
+    from asyncembed.providers import Provider
+
+
+class EmbedClient:
+    """Embeds texts through one HTTP API.
+
+    Use it as `async with EmbedClient("cohere") as client:`, or call `aclose()` when done. One client serves any number
+    of streams at once; they share its memory budget, its request slots and its connections. It holds no task group,
+    so it may be opened and closed in different tasks, as fixtures and application lifespans do.
+
+    Args:
+        provider: Name of a provider, or a `Provider` of your own.
+        model: The provider's name of the model; each provider has a default.
+        api_key: The key; taken from the provider's customary environment variable if not given.
+        base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
+        max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
+        max_concurrency: Most requests at once; fewer while the API refuses requests for load.
+        retry: When to try again.
+        timeouts: Time limits, in seconds.
+        encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
+        headers: Further headers of every request.
+        session: Your own aiohttp session, for proxies or TLS of your own; it is not closed here.
+
+    Raises:
+        ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
+    """
+
+    def __init__(
+        self,
+        provider: str | Provider,
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        max_memory_mb: float = 256,
+        max_concurrency: int = 32,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        encoding: Encoding = "auto",
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self._provider = get_provider(provider)
+        self._model = model or self._provider.default_model
+        check_choice("encoding", encoding, Encoding)
+        self._connection = Connection(
+            self._provider,
+            api_key=api_key,
+            base_url=base_url,
+            headers=headers,
+            session=session,
+            timeouts=timeouts or Timeouts(),
+        )
+        self._endpoint = Endpoint(
+            provider=self._provider,
+            encoding=encoding,
+            retry=retry or RetryPolicy(),
+            concurrency=new_concurrency(max_concurrency),
+            budget=new_budget(max_memory_mb),
+            connect=self._connection.open,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for where a call names no other."""
+        return self._model
+
+    @property
+    def provider(self) -> Provider:
+        """The API behind this client."""
+        return self._provider
+
+    async def __aenter__(self) -> Self:
+        """Return the client; nothing is opened before the first request."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every stream, close the HTTP session and stop the embedded server; a second call does nothing."""
+        self._connection.closed = True
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        with anyio.CancelScope(shield=True):
+            if tasks:
+                await asyncio.wait(tasks)
+            await self._connection.aclose()
+
+    @overload
+    def embed_stream(
+        self,
+        texts: Texts,
+        *,
+        ordered: bool = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> EmbedStream[EmbedResult]: ...
+
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
+    ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+
+    def embed_stream(
+        self,
+        texts: Texts,
+        *,
+        ordered: bool = True,
+        on_error: OnError = "raise",
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
+        """Return a stream of results, which starts when its first result is asked for.
+
+        Args:
+            texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, open text file (a text a line), or
+                an async iterable. They are pulled only as fast as results are taken.
+            ordered: Whether results come by index, or as they arrive.
+            on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
+                and count them. What no text can be embedded with, such as a wrong key, always raises.
+            **options: See `EmbedOptionsArgs`.
+
+        Raises:
+            ConfigurationError: if an option is wrong or not known to the provider.
+        """
+        if self._connection.closed:
+            raise StreamClosedError("the client was closed")
+        run = new_run(self._endpoint, self._model, texts, ordered=ordered, on_error=on_error, given=options)
+        return EmbedStream(run, self._adopt)
+
+    async def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
+        """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
+
+        Args:
+            texts: As for `embed_stream`.
+            **options: See `EmbedOptionsArgs`.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+        """
+        return await collect(texts, self.embed_stream(texts, ordered=False, **options))
+
+    def _adopt(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

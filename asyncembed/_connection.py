@@ -1,0 +1,146 @@
+"""The way to the API: key and address, the HTTP session, and the embedded server where that is the API.
+
+Nothing is opened before the first request needs it, so a client can be built outside an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+import yarl
+
+from asyncembed._errors import ConfigurationError, StreamClosedError
+from asyncembed.flow._memory import READ_BUFSIZE
+from asyncembed.wire._transport import Transport, new_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+
+    from asyncembed._settings import Timeouts
+    from asyncembed.local import LocalServer
+    from asyncembed.providers import Provider
+
+_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key"})
+
+
+class Connection:
+    """Opens and closes what a client needs to reach its API.
+
+    Args:
+        provider: The API.
+        api_key: The key; from the provider's environment variable if None.
+        base_url: The address; from the provider's environment variable, or its own, if None.
+        headers: Further headers of every request.
+        session: The caller's own HTTP session, which is never closed here.
+        timeouts: Time limits of every request.
+
+    Raises:
+        ConfigurationError: if the address is no HTTP address, or there is no key.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        api_key: str | None,
+        base_url: str | None,
+        headers: Mapping[str, str] | None,
+        session: aiohttp.ClientSession | None,
+        timeouts: Timeouts,
+    ) -> None:
+        self._provider = provider
+        self._base_url = _find_base_url(provider, base_url)
+        key = _find_key(provider, api_key, required=self._base_url == provider.base_url)
+        self._headers = {**_headers_from_environment(provider), **provider.headers(key), **(headers or {})}
+        self._secrets = tuple(
+            value.removeprefix("Bearer ")
+            for name, value in self._headers.items()
+            if name.lower() in _SECRET_HEADERS and value
+        )
+        self._session = session
+        self._owns_session = session is None
+        self._timeouts = timeouts
+        self._server: LocalServer | None = None
+        self._transport: Transport | None = None
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+    async def open(self) -> Transport:
+        """Return the transport, after opening what it needs if this is the first call.
+
+        Raises:
+            StreamClosedError: if the client was closed.
+            ConfigurationError: if another event loop opened it, or the embedded server cannot start.
+        """
+        async with self._lock:
+            if self.closed:
+                raise StreamClosedError("the client was closed")
+            if self._transport is None:
+                self._transport = await self._open()
+            if self._loop is not asyncio.get_running_loop():
+                raise ConfigurationError("the client was used in another event loop before; use one client per loop")
+            return self._transport
+
+    async def aclose(self) -> None:
+        """Close the session, if it is ours, and stop the embedded server."""
+        self.closed = True
+        async with self._lock:
+            session, self._session = self._session, None
+            server, self._server = self._server, None
+        if session and self._owns_session:
+            await session.close()
+        if server:
+            await server.stop()
+
+    async def _open(self) -> Transport:
+        self._loop = asyncio.get_running_loop()
+        base_url = self._base_url or await self._start_server()
+        self._session = self._session or new_session()
+        return Transport(
+            self._provider.name,
+            self._session,
+            url=base_url.rstrip("/") + self._provider.path,
+            headers=self._headers,
+            secrets=self._secrets,
+            timeouts=self._timeouts,
+            read_size=READ_BUFSIZE,
+        )
+
+    async def _start_server(self) -> str:
+        from asyncembed.local import LocalServer  # noqa: PLC0415  # an optional extra, loaded when it is needed
+
+        server = LocalServer()
+        try:
+            await server.start()
+        except BaseException:
+            await server.stop()
+            raise
+        self._server = server
+        return server.url
+
+
+def _find_base_url(provider: Provider, given: str | None) -> str | None:
+    url = given or (provider.base_url_variable and os.environ.get(provider.base_url_variable)) or provider.base_url
+    if url and (yarl.URL(url).scheme not in {"http", "https"} or not yarl.URL(url).host):
+        raise ConfigurationError(f"base_url={url!r} is not an http:// or https:// address")
+    return url
+
+
+def _find_key(provider: Provider, given: str | None, *, required: bool) -> str | None:
+    key = given or next(filter(None, map(os.environ.get, provider.key_variables)), None)
+    if key and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise ConfigurationError("the API key holds white space or characters that a header cannot carry")
+    if required and provider.key_variables and not key:
+        variable = provider.key_variables[0]
+        raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
+    return key
+
+
+def _headers_from_environment(provider: Provider) -> dict[str, str]:
+    found = {name: os.environ.get(variable) for name, variable in provider.header_variables.items()}
+    return {name: value for name, value in found.items() if value}

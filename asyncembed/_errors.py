@@ -1,0 +1,118 @@
+"""The exceptions users see: one tree, no aiohttp, ijson or exception-group types.
+
+    AsyncEmbedError
+    ├── ConfigurationError (also ValueError)   wrong argument, unknown provider, missing key
+    ├── APIStatusError                         the API answered with an error status
+    │   ├── AuthenticationError                401, 403
+    │   ├── ModelNotFoundError                 404
+    │   ├── QuotaExceededError                 402, or a 429 that waiting does not cure
+    │   ├── RateLimitError                     429
+    │   ├── InvalidInputError                  400, 413, 422, or a text refused before it was sent
+    │   └── ServerError                        5xx
+    ├── TransportError                         connect, TLS, reset, time-out
+    ├── ResponseError                          a 200 that does not hold the vectors asked for
+    ├── StreamClosedError                      the stream or the client was closed
+    └── ResumeError                            the file belongs to another run
+
+Every attribute beyond the message has a default, so the standard pickling of exceptions carries all of them over.
+"""
+
+from __future__ import annotations
+
+
+class AsyncEmbedError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    indices: tuple[int, ...] = ()
+    """Input indices the error stands for, in ascending order; empty where it concerns none in particular."""
+
+
+class ConfigurationError(AsyncEmbedError, ValueError):
+    """Raised when an argument, option, provider name or key is wrong or missing; nothing has been sent."""
+
+
+class APIStatusError(AsyncEmbedError):
+    """Raised when the API answers with an error status.
+
+    Attributes:
+        status: HTTP status; 0 where a text was refused before it was sent.
+        code: The provider's own error code or type, if it named one.
+        request_id: The provider's id of the request, for its support.
+        retry_after: Seconds the API asked to wait, if it did.
+        provider_message: The provider's own words, shortened to 500 characters.
+        indices: Input indices of the texts that were in the request.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        provider_message: str = "",
+        indices: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.provider_message = provider_message
+        self.indices = indices
+
+
+class AuthenticationError(APIStatusError):
+    """Raised on 401 and 403: the key is missing, wrong or not allowed to do this."""
+
+
+class ModelNotFoundError(APIStatusError):
+    """Raised on 404: the model, deployment or route does not exist."""
+
+
+class QuotaExceededError(APIStatusError):
+    """Raised on 402 and on a 429 that says the quota, not the rate, is used up; waiting does not help."""
+
+
+class RateLimitError(APIStatusError):
+    """Raised on 429 when the retries are used up."""
+
+
+class InvalidInputError(APIStatusError):
+    """Raised on 400, 413 and 422, and for a text refused before it was sent; `indices` names the inputs."""
+
+
+class ServerError(APIStatusError):
+    """Raised on 5xx when the retries are used up."""
+
+
+class TransportError(AsyncEmbedError):
+    """Raised when a connection cannot be made or breaks, TLS fails, or the server is silent for too long."""
+
+    def __init__(self, message: str, *, retryable: bool = True, indices: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.indices = indices
+
+
+class ResponseError(AsyncEmbedError):
+    """Raised when a response is not JSON, is cut off, or holds a wrong count, dimension or number.
+
+    Attributes:
+        missing: Input indices whose vectors did not arrive; everything else of the response was kept.
+        retryable: False where asking again cannot help, because what was delivered may be misaligned.
+    """
+
+    def __init__(self, message: str, *, missing: tuple[int, ...] = (), retryable: bool = True) -> None:
+        super().__init__(message)
+        self.missing = self.indices = missing
+        self.retryable = retryable
+
+
+class StreamClosedError(AsyncEmbedError):
+    """Raised when a stream or client is used after it was closed."""
+
+
+class ResumeError(AsyncEmbedError):
+    """Raised when a file cannot be continued because it belongs to another input, model or option."""

@@ -1,0 +1,131 @@
+"""What goes in and what comes out, as frozen, slotted values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from asyncembed._errors import AsyncEmbedError
+
+Vector: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
+"""A one-dimensional array: float32 for float embeddings, int8 or uint8 for integer and packed-bit ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedInput:
+    """One text to embed, with the caller's own id if there is one."""
+
+    text: str
+    id: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbedResult:
+    """The vector of one input.
+
+    Attributes:
+        index: Position of the text in the caller's iterable, from 0.
+        embedding: 1-D array of the asked dtype: (dimension,), or (dimension / 8,) for the packed bits of
+            "binary" and "ubinary". The array is the caller's own: writable and shared with nothing.
+        text: The text as it was given.
+        id: The caller's id of the text, if one was given.
+    """
+
+    index: int
+    embedding: Vector
+    text: str
+    id: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbedFailure:
+    """What stands in the place of a result that could not be had (`on_error="yield"`)."""
+
+    index: int
+    text: str
+    id: str | int | None
+    error: AsyncEmbedError
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the API billed them, retries included; 0 where it did not say."""
+
+    tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.tokens + other.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run stands, or how it ended.
+
+    Attributes:
+        done: Results handed over by the API (not necessarily taken by the consumer yet).
+        failed: Inputs given up, with `on_error` "yield" or "skip".
+        requests: HTTP requests sent, retries included.
+        retries: Requests that repeated an earlier one for what had not arrived.
+        salvaged: Vectors kept from responses that broke.
+        bytes_received: Body bytes read, decompressed.
+        usage: What the API said it billed.
+        elapsed: Seconds since the first text was pulled.
+        in_flight: Requests being sent, answered or waiting to be tried again.
+        reserved_bytes: Memory reserved now, of all streams of the client.
+        peak_reserved_bytes: The most that was reserved at once.
+        budget_bytes: What may be reserved.
+        model: The model the API was asked for.
+        dimension: Length of the vectors, once the first has arrived.
+    """
+
+    done: int = 0
+    failed: int = 0
+    requests: int = 0
+    retries: int = 0
+    salvaged: int = 0
+    bytes_received: int = 0
+    usage: Usage = field(default_factory=Usage)
+    elapsed: float = 0.0
+    in_flight: int = 0
+    reserved_bytes: int = 0
+    peak_reserved_bytes: int = 0
+    budget_bytes: int = 0
+    model: str = ""
+    dimension: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbedResponse:
+    """All vectors of one `embed` call, in the order of the texts.
+
+    Iterating and indexing give the rows of `embeddings`.
+
+    Attributes:
+        embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype.
+        texts: The texts as given.
+        ids: The callers' ids, None where a text had none.
+        usage: What the API said it billed.
+        model: The model the API was asked for.
+    """
+
+    embeddings: npt.NDArray[np.float32 | np.int8 | np.uint8]
+    texts: Sequence[str]
+    ids: Sequence[str | int | None]
+    usage: Usage
+    model: str
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[Vector]:
+        return iter(self.embeddings)
+
+    def __getitem__(self, index: int) -> Vector:
+        row: Vector = self.embeddings[index]
+        return row

@@ -1,0 +1,103 @@
+"""The options of every verb: named once, checked before anything is sent, and made into a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from asyncembed._errors import ConfigurationError
+from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_positive
+from asyncembed.flow._concurrency import AdaptiveConcurrency
+from asyncembed.flow._memory import MemoryBudget
+from asyncembed.pipeline._run import Run
+from asyncembed.pipeline._source import check_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asyncembed.pipeline._endpoint import Endpoint
+    from asyncembed.pipeline._source import Texts
+
+MEGABYTE: Final = 1_000_000
+MAX_WAIT: Final = 0.5
+
+
+class EmbedOptionsArgs(TypedDict, total=False):
+    """Options of every verb: what is asked of the API for each text.
+
+    Attributes:
+        model: The provider's name of the model, instead of the client's.
+        input_type: "document" (default) or "query", or the provider's own word.
+        dimensions: Length of the vectors, where the model can shorten them.
+        truncate: What the API does with a text that is too long; the provider's own word.
+        dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
+        extra: Fields put into the request body as they are.
+        chunk_size: Most texts in one request; the provider's limit if not given.
+        max_memory_mb: Memory for this call alone, in millions of bytes, instead of a share of the client's.
+        max_concurrency: Most requests at once for this call alone, instead of a share of the client's.
+        max_wait: Seconds that a request which is not full waits for more texts of an async iterable; 0.5.
+    """
+
+    model: str
+    input_type: str
+    dimensions: int
+    truncate: str
+    dtype: Dtype
+    extra: Mapping[str, object]
+    chunk_size: int
+    max_memory_mb: float
+    max_concurrency: int
+    max_wait: float
+
+
+def new_run(
+    endpoint: Endpoint, model: str, texts: Texts, *, ordered: bool, on_error: OnError, given: EmbedOptionsArgs
+) -> Run:
+    """Check everything that a call was given, and return the run it asks for; nothing is sent yet.
+
+    Raises:
+        ConfigurationError: if something is wrong, unknown, or not known to the provider.
+    """
+    check_texts(texts)
+    check_choice("on_error", on_error, OnError)
+    chunk_size, max_wait = given.get("chunk_size"), given.get("max_wait", MAX_WAIT)
+    if chunk_size is not None:
+        _check_count("chunk_size", chunk_size)
+    check_positive("max_wait", max_wait)
+    options = _embed_options(model, given)
+    endpoint.provider.check(options)
+    if "max_memory_mb" in given:
+        endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
+    if "max_concurrency" in given:
+        endpoint = replace(endpoint, concurrency=new_concurrency(given["max_concurrency"]))
+    return Run(endpoint, texts, options, chunk_size=chunk_size, ordered=ordered, on_error=on_error, max_wait=max_wait)
+
+
+def new_budget(megabytes: float) -> MemoryBudget:
+    """Return a memory budget of so many millions of bytes."""
+    check_positive("max_memory_mb", megabytes)
+    return MemoryBudget(int(megabytes * MEGABYTE))
+
+
+def new_concurrency(maximum: int) -> AdaptiveConcurrency:
+    """Return slots for at most so many requests at once."""
+    _check_count("max_concurrency", maximum)
+    return AdaptiveConcurrency(maximum)
+
+
+def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
+    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
+        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__ | {"ordered", "on_error"}))
+        raise ConfigurationError(f"unknown option {', '.join(map(repr, unknown))}; the options are: {names}")
+    return EmbedOptions(
+        model=given.get("model", model),
+        input_type=given.get("input_type"),
+        dimensions=given.get("dimensions"),
+        truncate=given.get("truncate"),
+        dtype=given.get("dtype", "float32"),
+        extra=given.get("extra", {}),
+    )
+
+
+def _check_count(name: str, value: int) -> None:
+    check(isinstance(value, int) and value >= 1, f"{name}={value!r} must be a whole number, 1 or more")

@@ -1,0 +1,72 @@
+"""How many requests may run at once: grows while the API keeps up, shrinks when it says it is overloaded.
+
+Additive increase, multiplicative decrease on losses alone. The time of a whole request cannot be used as a signal
+here, because it contains the consumer's pauses. One decrease per cool-down, or a single burst of 429s that were all
+sent under the old limit would take the limit to the floor.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START: Final = 8
+DECREASE: Final = 0.8
+COOLDOWN: Final = 1.0  # seconds
+
+
+class AdaptiveConcurrency:
+    """Slots for requests, shared by the streams of one client.
+
+    Args:
+        maximum: Most slots there will ever be.
+        clock: Monotonic seconds; replaced in tests.
+    """
+
+    def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._maximum = maximum
+        self._clock = clock
+        self._limit = float(min(START, maximum))
+        self._limiter = anyio.CapacityLimiter(math.floor(self._limit))
+        self._shrunk_at = -math.inf
+
+    @property
+    def limit(self) -> int:
+        """Slots there are now."""
+        return int(self._limiter.total_tokens)
+
+    @property
+    def in_flight(self) -> int:
+        """Slots taken."""
+        return self._limiter.borrowed_tokens
+
+    async def acquire(self, borrower: object) -> None:
+        """Wait for a slot and take it in the name of `borrower`."""
+        await self._limiter.acquire_on_behalf_of(borrower)
+
+    def release(self, borrower: object) -> None:
+        """Give back the slot of `borrower`."""
+        self._limiter.release_on_behalf_of(borrower)
+
+    def succeeded(self) -> None:
+        """Note a request that went well: one more slot per round of successes, if the slots are in use."""
+        if self.in_flight * 2 >= self.limit:
+            self._set(min(self._maximum, self._limit + 1 / self._limit))
+
+    def overloaded(self) -> None:
+        """Note that the API refused a request for load."""
+        now = self._clock()
+        if now - self._shrunk_at >= COOLDOWN:
+            self._shrunk_at = now
+            self._set(max(1.0, self._limit * DECREASE))
+
+    def _set(self, limit: float) -> None:
+        self._limit = limit
+        if math.floor(limit) != self._limiter.total_tokens:
+            self._limiter.total_tokens = math.floor(limit)

@@ -1,0 +1,97 @@
+"""When to try again: how long to wait, when to stop, and one pause for everybody when the API asks for one."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from asyncembed._errors import APIStatusError, AsyncEmbedError, QuotaExceededError, ResponseError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncembed._settings import RetryPolicy
+
+RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})  # and every 5xx but 501 and 505
+OVERLOAD_STATUSES: Final = frozenset({429, 503, 529})
+_NEVER_BETTER: Final = frozenset({501, 505})
+
+
+def is_retryable(error: AsyncEmbedError) -> bool:
+    """Whether the same request may go well later."""
+    if isinstance(error, APIStatusError):
+        transient = error.status in RETRYABLE_STATUSES or error.status // 100 == 5  # noqa: PLR2004
+        return transient and error.status not in _NEVER_BETTER and not isinstance(error, QuotaExceededError)
+    return isinstance(error, TransportError | ResponseError) and error.retryable
+
+
+def is_overload(error: AsyncEmbedError) -> bool:
+    """Whether the API says that it gets too much."""
+    return isinstance(error, APIStatusError) and error.status in OVERLOAD_STATUSES
+
+
+class Backoff:
+    """Counts the failed attempts of one batch and says how long to wait before the next.
+
+    Args:
+        policy: Limits and waits.
+        clock: Monotonic seconds; replaced in tests.
+        draw: Uniform random number in [0, 1); replaced in tests.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,  # noqa: S311  # jitter, no secret
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._draw = draw
+        self._failed = 0
+        self._deadline: float | None = None
+
+    def progressed(self) -> None:
+        """Note that an attempt delivered something new: the count starts again."""
+        self._failed = 0
+        self._deadline = None
+
+    def wait_before_retry(self, error: AsyncEmbedError) -> float | None:
+        """Seconds to wait after `error` before the next attempt, or None if there is to be none."""
+        self._failed += 1
+        now = self._clock()
+        if self._deadline is None:
+            self._deadline = now + self._policy.max_elapsed
+        if not is_retryable(error) or self._failed >= self._policy.max_attempts:
+            return None
+        wait = self._wait(error)
+        return wait if now + wait <= self._deadline else None
+
+    def _wait(self, error: AsyncEmbedError) -> float:
+        policy = self._policy
+        ceiling: float = min(policy.max_backoff, policy.initial_backoff * 2.0 ** (self._failed - 1))
+        asked: float | None = getattr(error, "retry_after", None)
+        if asked is None:
+            return ceiling * self._draw()
+        # Never earlier than asked; a little later, or everybody who was told the same comes back at once.
+        return min(asked, policy.max_backoff) + min(ceiling, policy.initial_backoff) * self._draw()
+
+
+class SharedPause:
+    """No request of an endpoint starts before the pause is over, whoever was told to wait."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = 0.0
+
+    def extend(self, seconds: float) -> None:
+        """Pause for at least so many seconds from now."""
+        self._until = max(self._until, self._clock() + seconds)
+
+    async def wait(self) -> None:
+        """Return when the pause is over, however often it is extended meanwhile."""
+        while (left := self._until - self._clock()) > 0:  # noqa: ASYNC110  # time is what is waited for
+            await anyio.sleep(left)

@@ -1,0 +1,1 @@
+"""One stream, from texts to results."""

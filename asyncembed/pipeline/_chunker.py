@@ -1,0 +1,134 @@
+"""Texts to batches, without I/O: bounded by count, tokens, bytes and memory, checked one text at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from asyncembed._errors import ConfigurationError, InvalidInputError
+from asyncembed._models import EmbedInput
+
+if TYPE_CHECKING:
+    from asyncembed.flow._memory import CostModel
+    from asyncembed.providers import Limits
+
+TextLike: TypeAlias = str | tuple[str | int, str] | EmbedInput
+"""What one text may be given as: the text, an (id, text) pair, or an `EmbedInput`."""
+
+BYTES_PER_TOKEN: Final = 2
+"""UTF-8 bytes reckoned for one token. English has about 4, code about 3; a low figure gives smaller requests."""
+
+JSON_OVERHEAD: Final = 3
+"""Bytes around one text in a request: two quotes and a comma."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive texts that travel in one request.
+
+    Attributes:
+        first: Index of the first text.
+        inputs: The texts.
+        request_bytes: About how long the request body is.
+    """
+
+    first: int
+    inputs: list[EmbedInput] = field(default_factory=list)
+    request_bytes: int = 0
+
+
+def as_input(item: TextLike, index: int) -> EmbedInput:
+    """Return what the caller gave as an `EmbedInput`.
+
+    Raises:
+        ConfigurationError: if it is none of the forms a text may have.
+    """
+    if isinstance(item, str):
+        return EmbedInput(item)
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str | int):  # noqa: PLR2004
+        item = EmbedInput(item[1], item[0])
+    if isinstance(item, EmbedInput) and isinstance(item.text, str):
+        return item
+    raise ConfigurationError(f"texts[{index}] is {_describe(item)}; give a str, an (id, str) pair or an EmbedInput")
+
+
+def check_text(text: str, index: int) -> int:
+    """Return the length of a text in UTF-8 bytes.
+
+    Raises:
+        InvalidInputError: if every API would refuse the text, before it takes the texts around it along.
+    """
+    if not text:
+        raise InvalidInputError(f"texts[{index}] is empty; leave it out or replace it", indices=(index,))
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"texts[{index}] holds half a surrogate pair at character {error.start}, which is not valid Unicode; "
+            "clean it with text.encode('utf-8', 'replace').decode()",
+            indices=(index,),
+        ) from None
+
+
+class Chunker:
+    """Groups texts into batches; `add` gives the batches that a text completes, `flush` the rest.
+
+    Args:
+        limits: What one request of this provider may hold.
+        chunk_size: Most texts in a batch, if the caller wants fewer than the provider allows.
+        cost: What a batch may need in memory.
+        budget: Bytes a batch may need at most; a single text that needs more still makes a batch of its own.
+    """
+
+    def __init__(self, limits: Limits, chunk_size: int | None, cost: CostModel, budget: int) -> None:
+        self._limits = limits
+        self._most = min(chunk_size or limits.inputs, limits.inputs)
+        self._cost = cost
+        self._budget = budget
+        self._tokens = 0
+        self._batch = Batch(first=0)
+
+    @property
+    def pending(self) -> int:
+        """Texts in the batch that is not complete yet."""
+        return len(self._batch.inputs)
+
+    def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
+        """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
+        done = []
+        size, tokens = text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1
+        if not self._fits(index, size, tokens):
+            done += self.flush()
+        if not self._batch.inputs:
+            self._batch.first = index
+        self._batch.inputs.append(item)
+        self._batch.request_bytes += size
+        self._tokens += tokens
+        if len(self._batch.inputs) >= self._most:
+            done += self.flush()
+        return done
+
+    def flush(self) -> list[Batch]:
+        """Return the batch that is not complete yet, if it holds anything."""
+        batch, self._batch, self._tokens = self._batch, Batch(first=0), 0
+        return [batch] if batch.inputs else []
+
+    def _fits(self, index: int, size: int, tokens: int) -> bool:
+        batch, limits = self._batch, self._limits
+        count, request_bytes = len(batch.inputs) + 1, batch.request_bytes + size
+        return count == 1 or (
+            index == batch.first + count - 1  # a text was left out: batches hold consecutive indices
+            and request_bytes <= limits.request_bytes
+            and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
+            and self._cost.total(count, request_bytes) <= self._budget
+        )
+
+
+def _describe(item: object) -> str:
+    if isinstance(item, bytes):
+        return "bytes (decode them first)"
+    if isinstance(item, tuple):
+        return f"a tuple of {', '.join(type(part).__name__ for part in item)}"
+    return f"a {type(item).__name__}"

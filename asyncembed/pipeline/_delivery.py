@@ -1,0 +1,90 @@
+"""What of a batch has arrived, and what is still missing: no vector twice, none to the wrong text.
+
+Without I/O. A response is trusted position by position while it streams, and its count must be right at its end.
+When the count is wrong and positions follow from the order alone, or when a position comes twice, nobody knows which
+vector belongs to which text. Asking again would not help the texts that were served already, so such a fault is final.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncembed._errors import ResponseError
+from asyncembed._models import EmbedResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asyncembed._models import EmbedInput, Vector
+    from asyncembed.pipeline._chunker import Batch
+    from asyncembed.wire._parser import ResponseParser
+
+
+class Delivery:
+    """Keeps the books of one batch over all its attempts."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._missing = dict(enumerate(batch.inputs, batch.first))
+        self._asked: list[int] = []
+        self._fault: ResponseError | None = None
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Input indices that have not arrived and were not given up, ascending."""
+        return tuple(self._missing)
+
+    def ask(self) -> list[str]:
+        """Begin an attempt and return the texts to ask for: those that are missing."""
+        self._asked = list(self._missing)
+        return [item.text for item in self._missing.values()]
+
+    def accept(self, vectors: Iterable[tuple[int, Vector]]) -> list[EmbedResult]:
+        """Turn vectors, with their positions in the current attempt, into results.
+
+        Stops at a position that is out of range or came before; `check` raises it, once the results are safe.
+        """
+        results = []
+        for position, vector in vectors:
+            index = self._asked[position] if 0 <= position < len(self._asked) else -1
+            item = self._missing.pop(index, None)
+            if item is None:
+                what = "two vectors" if index >= 0 else "a vector too many,"
+                self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
+                break
+            results.append(EmbedResult(index, vector, item.text, item.id))
+        return results
+
+    def check(self) -> None:
+        """Raise the `ResponseError` that `accept` met, if it met one."""
+        if self._fault:
+            raise self._fault
+
+    def finish(self, parser: ResponseParser) -> None:
+        """End an attempt whose response was read to its end.
+
+        Raises:
+            ResponseError: if vectors are missing, or the response held another number of them than was asked for.
+        """
+        asked = len(self._asked)
+        if self._missing or parser.count != asked:
+            if parser.by_order and 0 < parser.count != asked:
+                raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
+            reasons = [*parser.faults[:1], *filter(None, [parser.message])]
+            reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
+            raise ResponseError(
+                f"{len(self._missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}", missing=self.missing
+            )
+
+    def give_up(self) -> list[tuple[int, EmbedInput]]:
+        """Forget what is missing, and return it."""
+        missing = list(self._missing.items())
+        self._missing.clear()
+        return missing
+
+    def _misaligned(self, what: str) -> ResponseError:
+        return ResponseError(
+            f"the response cannot be matched to its texts: {what}; vectors that it gave for texts {self._asked[0]} to "
+            f"{self._asked[-1]} before this was seen may belong to other texts",
+            missing=self.missing,
+            retryable=False,
+        )

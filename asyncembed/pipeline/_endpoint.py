@@ -1,0 +1,82 @@
+"""What all streams of one client share: the provider, the way there, and what has been learned about it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+import orjson
+
+from asyncembed._errors import ConfigurationError, InvalidInputError
+from asyncembed.flow._retry import SharedPause
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
+    from asyncembed.flow._concurrency import AdaptiveConcurrency
+    from asyncembed.flow._memory import MemoryBudget
+    from asyncembed.providers import Provider
+    from asyncembed.wire._transport import Transport
+
+_REFUSES_BASE64: Final = re.compile(r"base64|encoding_format|embedding_types", re.IGNORECASE)
+
+
+@dataclass(slots=True, repr=False)
+class Endpoint:
+    """One API as one client sees it.
+
+    Attributes:
+        provider: The wire format.
+        encoding: "base64", "float", or "auto" to let the provider and its answers decide.
+        retry: When to try again.
+        concurrency: Slots for requests.
+        budget: Memory for requests and results.
+        connect: Opens the way there, once, when it is first needed.
+        pause: Stops every request while the API wants to be left alone.
+    """
+
+    provider: Provider
+    encoding: Encoding
+    retry: RetryPolicy
+    concurrency: AdaptiveConcurrency
+    budget: MemoryBudget
+    connect: Callable[[], Awaitable[Transport]]
+    pause: SharedPause = field(default_factory=SharedPause)
+    refuses_base64: bool = False
+
+    def wire_encoding(self) -> Literal["base64", "float"]:
+        """Which encoding to ask for now."""
+        if self.encoding != "auto":
+            return self.encoding
+        return "base64" if self.provider.base64_by_default and not self.refuses_base64 else "float"
+
+    def learns_from(self, error: AsyncEmbedError, encoding: Literal["base64", "float"]) -> bool:
+        """Whether the API only refused base64; then it is not asked for it again."""
+        refused = (
+            self.encoding == "auto"
+            and encoding == "base64"
+            and isinstance(error, InvalidInputError)
+            and _REFUSES_BASE64.search(error.provider_message) is not None
+        )
+        self.refuses_base64 |= refused
+        return refused
+
+    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
+        """Return a request body as JSON, without the fields that are not set."""
+        fields = self.provider.body(texts, options, encoding)
+        return to_json({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
+
+
+def to_json(fields: object) -> bytes:
+    """Return `fields` as JSON.
+
+    Raises:
+        ConfigurationError: if `extra` holds something that JSON does not have.
+    """
+    try:
+        return orjson.dumps(fields)
+    except TypeError as error:
+        raise ConfigurationError(f"extra= cannot be sent as JSON: {error}") from None

@@ -1,0 +1,155 @@
+"""The state of one stream, shared by its supervisor, its workers and the stream object that the consumer holds.
+
+It does not refer back to that object, so that dropping the object can be noticed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from asyncembed._models import EmbedFailure, RunSummary, Usage
+from asyncembed.flow._memory import ASSUMED_DIMENSION, CostModel, Reservation
+from asyncembed.pipeline._chunker import Chunker
+from asyncembed.pipeline._outbox import Outbox
+from asyncembed.pipeline._source import Source
+from asyncembed.wire._vectors import VectorDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._models import EmbedInput, EmbedResult
+    from asyncembed._settings import EmbedOptions, OnError
+    from asyncembed.pipeline._chunker import Batch
+    from asyncembed.pipeline._endpoint import Endpoint
+    from asyncembed.pipeline._source import Texts
+
+ROW_TEXT_BYTES: Final = 48
+"""Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
+
+MIN_DIMENSION: Final = 512
+"""Dimension that responses are allowed at the least, so that a wrong one is reported as that and not as too long."""
+
+ECHO_BYTES: Final = 6
+r"""Most bytes one byte of a text takes when it is echoed: as \u0041."""
+
+
+class Run:
+    """One stream's books."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        texts: Texts,
+        options: EmbedOptions,
+        *,
+        chunk_size: int | None,
+        ordered: bool,
+        on_error: OnError,
+        max_wait: float,
+    ) -> None:
+        self.endpoint = endpoint
+        self.options = options
+        self.on_error = on_error
+        known = endpoint.provider.dimension(options)
+        demanded = known if options.dimensions or endpoint.encoding == "base64" else None
+        self.decoder = VectorDecoder(options.dtype, demanded)
+        self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.itemsize)
+        chunker = Chunker(endpoint.provider.limits, chunk_size, self.cost, endpoint.budget.total)
+        self.source = Source(texts, chunker, max_wait, self.refuse)
+        self.outbox = Outbox(ordered=ordered)
+        self.reservations: set[Reservation] = set()
+        self.error: Exception | None = None
+        self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
+        self.in_flight = 0
+        self.usage = Usage()
+        self._started: float | None = None
+        self._ended: float | None = None
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def end(self) -> None:
+        """Stop the clock, tell the consumer, and give back what requests of an unfinished run held."""
+        self._ended = time.monotonic()
+        self.outbox.close(self.error)
+
+    def abandon(self) -> None:
+        """Drop results that nobody will take, and give back all memory."""
+        self.outbox.clear()
+        for reservation in tuple(self.reservations):
+            reservation.release()
+
+    async def reserve(self, batch: Batch) -> Reservation:
+        """Wait until the budget has what `batch` may need."""
+        working = self.cost.working(batch.request_bytes)
+        waiting = self.cost.waiting(len(batch.inputs), batch.request_bytes)
+        budget = self.endpoint.budget
+        await budget.reserve(working + waiting, at_once=not self.reservations)
+        results = len(batch.inputs)
+        return Reservation(budget, working=working, waiting=waiting, results=results, owner=self.reservations)
+
+    def deliver(self, results: Sequence[EmbedResult], reservation: Reservation) -> None:
+        """Hand results to the consumer, and learn the dimension from the first."""
+        if results:
+            self.done += len(results)
+            self.cost.dimension = self.decoder.dimension or self.cost.dimension
+            self.outbox.put(results, reservation)
+
+    def fail(self, error: Exception) -> None:
+        """End the run with `error`; further errors are noted on the first."""
+        if self.error is None:
+            self.error = error
+        elif error is not self.error:
+            self.error.add_note(f"then: {type(error).__name__}: {error}")
+
+    def refuse(self, index: int, item: EmbedInput, error: AsyncEmbedError) -> None:
+        """Deal with a text that cannot be sent: raise, or put its failure in its place."""
+        if self.on_error == "raise":
+            raise error
+        self.give_up([(index, item)], error, None)
+
+    def give_up(
+        self, missing: Sequence[tuple[int, EmbedInput]], error: AsyncEmbedError, reservation: Reservation | None
+    ) -> None:
+        """Put failures in the place of results, or leave them out."""
+        self.failed += len(missing)
+        if self.on_error == "yield":
+            failures = [EmbedFailure(index, item.text, item.id, error) for index, item in missing]
+            self.outbox.put(failures, reservation)
+            return
+        for index, _ in missing:
+            self.outbox.leave_out(index)
+            if reservation:
+                reservation.take_result()
+
+    def max_value_bytes(self, request_bytes: int) -> int:
+        """Most bytes one vector, or one echoed text, can have in a response."""
+        return ROW_TEXT_BYTES * max(self.cost.dimension, MIN_DIMENSION) + ECHO_BYTES * request_bytes
+
+    def max_response_bytes(self, texts: int, request_bytes: int) -> int:
+        """Most bytes a right response to such a request can have."""
+        return texts * self.max_value_bytes(0) + ECHO_BYTES * request_bytes + 65_536
+
+    def summary(self) -> RunSummary:
+        """How the run stands."""
+        now = self._ended or time.monotonic()
+        budget = self.endpoint.budget
+        return RunSummary(
+            done=self.done,
+            failed=self.failed,
+            requests=self.requests,
+            retries=self.retries,
+            salvaged=self.salvaged,
+            bytes_received=self.bytes_received,
+            usage=self.usage,
+            elapsed=now - self._started if self._started is not None else 0.0,
+            in_flight=self.in_flight,
+            reserved_bytes=budget.reserved,
+            peak_reserved_bytes=budget.peak,
+            budget_bytes=budget.total,
+            model=self.options.model,
+            dimension=self.decoder.dimension,
+        )

@@ -1,0 +1,161 @@
+"""Where texts come from: any iterable, async iterable or text file, pulled only when a batch may start.
+
+A plain iterable is pulled by the feeder itself. An async iterable may be slow, like a queue that is filled by somebody
+else, and then a half-full batch must not wait for ever. So it is pulled by a task of its own, the pump, which runs only
+while a batch is wanted; if the batch is not full `max_wait` seconds after its first text, it goes as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+
+from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
+from asyncembed.pipeline._chunker import TextLike, as_input, check_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from asyncembed._models import EmbedInput
+    from asyncembed.pipeline._chunker import Batch, Chunker
+
+Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
+"""What the verbs take: a list, generator, open text file or async generator of texts."""
+
+
+def check_texts(texts: Texts) -> None:
+    """Raise `ConfigurationError` if `texts` cannot be a collection of texts."""
+    if isinstance(texts, str | bytes):
+        raise ConfigurationError("texts is a single string; put it into a list: [text]")
+    if not isinstance(texts, Iterable | AsyncIterable):
+        raise ConfigurationError(f"texts is a {type(texts).__name__}, which cannot be iterated")
+
+
+class Source:
+    """Gives the batches of one run, in order.
+
+    Args:
+        texts: The caller's texts.
+        chunker: Groups them.
+        max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
+        refuse: Called with index, input and error for a text that no API would take; raises to end the run.
+    """
+
+    def __init__(
+        self,
+        texts: Texts,
+        chunker: Chunker,
+        max_wait: float,
+        refuse: Callable[[int, EmbedInput, AsyncEmbedError], None],
+    ) -> None:
+        self._texts = texts
+        self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else _lines(texts)
+        self._chunker = chunker
+        self._max_wait = max_wait
+        self._refuse = refuse
+        self._batches: deque[Batch] = deque()
+        self._index = 0
+        self._wanted = asyncio.Event()
+        self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
+        self._ended = False
+        self._error: Exception | None = None
+
+    @property
+    def pulled(self) -> int:
+        """Texts taken from the caller so far."""
+        return self._index
+
+    @property
+    def needs_pump(self) -> bool:
+        """Whether `pump` must run beside the feeder."""
+        return self._iterator is None
+
+    async def next_batch(self) -> Batch | None:
+        """Return the next batch, or None after the last one; raises what the caller's iterable raises."""
+        if not self._batches and not self._ended:
+            await self._wait_for_pump() if self.needs_pump else self._pull()
+        if self._batches:
+            return self._batches.popleft()
+        if self._error:
+            raise self._error
+        return None
+
+    def _pull(self) -> None:
+        assert self._iterator is not None
+        try:
+            for item in self._iterator:
+                self._add(item)
+                if self._batches:
+                    return
+        except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
+            self._error = error
+        self._end()
+
+    async def _wait_for_pump(self) -> None:
+        self._wanted.set()
+        while not self._batches and not self._ended:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self._max_wait if self._chunker.pending else None):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._batches.extend(self._chunker.flush())
+        self._wanted.clear()
+
+    async def pump(self) -> None:
+        """Pull an async iterable while batches are wanted."""
+        assert isinstance(self._texts, AsyncIterable)
+        await self._wanted.wait()
+        iterator = aiter(self._texts)
+        try:
+            async for item in iterator:
+                self._add(item)
+                if self._batches:
+                    self._wanted.clear()
+                if self._batches or self._chunker.pending == 1:
+                    self._changed.set()
+                await self._wanted.wait()
+        except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
+            self._error = error
+        finally:
+            self._end()
+            self._changed.set()
+            with anyio.CancelScope(shield=True):
+                await _aclose(iterator)
+
+    def close(self) -> None:
+        """Close a generator that was given, so that what it holds open is released now."""
+        if inspect.isgenerator(self._iterator):
+            self._iterator.close()
+
+    def _add(self, item: TextLike) -> None:
+        index = self._index
+        given = as_input(item, index)
+        self._index += 1
+        try:
+            size = check_text(given.text, index)
+        except InvalidInputError as error:
+            self._refuse(index, given, error)
+        else:
+            self._batches.extend(self._chunker.add(given, index, size))
+
+    def _end(self) -> None:
+        self._batches.extend(self._chunker.flush())
+        self._ended = True
+
+
+def _lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
+    if isinstance(texts, io.TextIOBase):
+        return (line.rstrip("\r\n") for line in texts)
+    return iter(texts)
+
+
+async def _aclose(iterator: AsyncIterator[TextLike]) -> None:
+    if inspect.isasyncgen(iterator):
+        await iterator.aclose()

@@ -1,0 +1,133 @@
+"""What the consumer holds: an async iterator that can be closed from anywhere.
+
+An object and not an async generator, because a generator that is left early is finalised later, in another task.
+This one starts its supervisor at the first result asked for, so a stream that nobody iterates costs nothing. Leaving
+`async with` closes it before the next statement; leaving a bare `async for` early drops it, which warns and stops the
+work from whatever thread the garbage collector runs in. The supervisor never refers to this object, or it would live
+as long as the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+import anyio
+
+from asyncembed._errors import StreamClosedError
+from asyncembed._models import EmbedFailure, EmbedResult
+from asyncembed.pipeline._supervisor import supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from asyncembed._models import RunSummary
+    from asyncembed.pipeline._outbox import Entry
+    from asyncembed.pipeline._run import Run
+
+ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure, covariant=True)
+
+
+class EmbedStream(Generic[ItemT_co]):
+    """Results as they arrive.
+
+    Iterate it with `async for`, preferably inside `async with`, so that leaving early stops the work at once. It has
+    one consumer at a time, is not restarted by a second loop, and holds results back from nobody: closing it drops
+    what was not taken.
+
+    Args:
+        run: The run behind it.
+        adopt: Told about the task that does the work, so that the client can end it.
+    """
+
+    def __init__(self, run: Run, adopt: Callable[[asyncio.Task[None]], None]) -> None:
+        self._run = run
+        self._adopt = adopt
+        self._burst: deque[Entry] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    @property
+    def summary(self) -> RunSummary:
+        """How the run stands now."""
+        return self._run.summary()
+
+    def __aiter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    async def __anext__(self) -> ItemT_co:
+        """Return the next result.
+
+        Raises:
+            AsyncEmbedError: what ended the run, after all results that came before it.
+            StreamClosedError: if the stream or its client was closed.
+        """
+        if not self._burst:
+            await self._refill()
+        item, reservation = self._burst.popleft()
+        if reservation:
+            reservation.take_result()
+        return cast("ItemT_co", item)
+
+    async def __aenter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the stream."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
+        self._ended = True
+        self._run.outbox.close(StreamClosedError("the stream was closed"))
+        if self._task:
+            self._task.cancel()
+            with anyio.CancelScope(shield=True):
+                # Not `await task`: that would raise the task's own cancellation here.
+                await asyncio.wait([self._task])
+        self._burst.clear()
+        self._run.abandon()
+
+    def __del__(self) -> None:
+        """Stop the work of a stream that was left early, and warn that this is not the way to do it."""
+        task = getattr(self, "_task", None)
+        if task is None or self._ended:
+            return
+        warnings.warn(
+            "an EmbedStream was left before its end without `async with` or `aclose()`; its work is being stopped",
+            ResourceWarning,
+            source=self,
+            stacklevel=2,
+        )
+        loop = task.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_abandon, task, self._run)
+
+    async def _refill(self) -> None:
+        """Wait for the next burst; raise at the end."""
+        if self._task is None and not self._ended:
+            self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
+            self._adopt(self._task)
+        # A consumer that keeps up would otherwise never let anything else run.
+        await asyncio.sleep(0)
+        burst = await self._run.outbox.get()
+        if burst:
+            self._burst = burst
+            return
+        if self._task:
+            await asyncio.wait([self._task])
+        self._ended = True
+        self._run.abandon()
+        raise self._run.outbox.error or StopAsyncIteration
+
+
+def _abandon(task: asyncio.Task[None], run: Run) -> None:
+    task.add_done_callback(lambda _: run.abandon())
+    task.cancel()

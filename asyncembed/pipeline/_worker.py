@@ -1,0 +1,114 @@
+"""One batch: send, stream the response, keep what came, and ask again only for what did not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from asyncembed._errors import AsyncEmbedError, InvalidInputError, ResponseError, TransportError
+from asyncembed._models import Usage
+from asyncembed.flow._retry import Backoff, is_overload, is_retryable
+from asyncembed.pipeline._delivery import Delivery
+from asyncembed.wire._parser import ResponseParser
+
+if TYPE_CHECKING:
+    from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._chunker import Batch
+    from asyncembed.pipeline._run import Run
+    from asyncembed.wire._transport import Response, Transport
+
+
+class Worker:
+    """Brings one batch to its end: every text of it gets its result, or a failure, or ends the run."""
+
+    def __init__(self, run: Run, transport: Transport, batch: Batch, reservation: Reservation) -> None:
+        self._run = run
+        self._endpoint = run.endpoint
+        self._transport = transport
+        self._request_bytes = batch.request_bytes
+        self._reservation = reservation
+        self._delivery = Delivery(batch)
+
+    async def complete(self) -> None:
+        """Deliver the batch.
+
+        Raises:
+            AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
+        """
+        self._run.in_flight += 1
+        try:
+            await self._attempts()
+        except AsyncEmbedError as error:
+            error.indices = self._delivery.missing or error.indices
+            if self._run.on_error == "raise" or not _spares_the_run(error):
+                raise
+            self._run.give_up(self._delivery.give_up(), error, self._reservation)
+        finally:
+            self._run.in_flight -= 1
+
+    async def _attempts(self) -> None:
+        backoff = Backoff(self._endpoint.retry)
+        while self._delivery.missing:
+            await self._endpoint.pause.wait()
+            before = len(self._delivery.missing)
+            encoding = self._endpoint.wire_encoding()
+            try:
+                await self._attempt(self._delivery.ask())
+                self._endpoint.concurrency.succeeded()
+            except AsyncEmbedError as error:
+                arrived = before - len(self._delivery.missing)
+                self._run.salvaged += arrived
+                if arrived:
+                    backoff.progressed()
+                if not self._endpoint.learns_from(error, encoding):
+                    await self._back_off(backoff, error)
+                self._run.retries += 1
+
+    async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
+        """Wait until the next attempt may begin, or raise `error` if there is to be none."""
+        wait = backoff.wait_before_retry(error)
+        if is_overload(error):
+            self._endpoint.concurrency.overloaded()
+        if wait is None:
+            raise error
+        if getattr(error, "retry_after", None) is not None:
+            self._endpoint.pause.extend(wait)
+        await anyio.sleep(wait)
+
+    async def _attempt(self, texts: list[str]) -> None:
+        run, endpoint = self._run, self._endpoint
+        encoding = endpoint.wire_encoding()
+        max_value_bytes = run.max_value_bytes(self._request_bytes)
+        parser = ResponseParser(endpoint.provider.layout(run.options, encoding), run.decoder, max_value_bytes)
+        run.requests += 1
+        response = await self._transport.post(
+            endpoint.body(texts, run.options, encoding),
+            compact=encoding == "base64",
+            max_bytes=run.max_response_bytes(len(texts), self._request_bytes),
+        )
+        try:
+            await self._stream(response, parser)
+        finally:
+            response.close()
+            run.bytes_received += response.bytes_received
+            run.usage += Usage(parser.tokens or 0)
+
+    async def _stream(self, response: Response, parser: ResponseParser) -> None:
+        delivery = self._delivery
+        try:
+            while chunk := await response.read():
+                self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
+                delivery.check()
+            self._run.deliver(delivery.accept(parser.close()), self._reservation)
+            delivery.check()
+        except (TransportError, ResponseError) as error:
+            if error.retryable and not delivery.missing:
+                return  # it broke after the last vector: nothing was lost
+            raise
+        delivery.finish(parser)
+
+
+def _spares_the_run(error: AsyncEmbedError) -> bool:
+    """Whether an error concerns this batch alone: other batches may go well, which they cannot with a wrong key."""
+    return is_retryable(error) or isinstance(error, InvalidInputError | ResponseError)

@@ -1,0 +1,1 @@
+"""Bytes and vectors: transport, array cutter, response parser, number decoding."""

@@ -1,0 +1,197 @@
+"""HTTP by aiohttp: sends one request, opens its response, and turns every failure into one of our errors.
+
+- No hidden queue: the connector has no limit, because what may run at once is decided before a request gets here.
+- No deadline over a whole body, as the consumer may pause: one time limit to the response headers, one between two
+  chunks, each counted only while we really wait for the server.
+- A redirect is an error, so the key never goes to another host.
+- aiohttp's errors can hold request headers, and so the key. They are read, never chained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import yarl
+
+from asyncembed._errors import ResponseError, TransportError
+from asyncembed._version import __version__
+from asyncembed.wire._status import status_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._settings import Timeouts
+
+_ERROR_BODY_BYTES: Final = 65_536
+_ALLOWED: Final = range(200, 300)
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Open a session that adds nothing of its own: no connection limit, no cookies, no time limit."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
+
+
+class Transport:
+    """Posts JSON to one endpoint.
+
+    Args:
+        provider: Name for error messages.
+        session: The HTTP session; whoever opened it closes it.
+        url: The endpoint.
+        headers: Headers of every request, the key among them.
+        secrets: Keys, to be blotted out of messages.
+        timeouts: Time limits.
+        read_size: Most bytes taken from a response at once.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        session: aiohttp.ClientSession,
+        *,
+        url: str,
+        headers: Mapping[str, str],
+        secrets: Sequence[str],
+        timeouts: Timeouts,
+        read_size: int,
+    ) -> None:
+        self._provider = provider
+        self._session = session
+        self._url = yarl.URL(url)
+        self._headers = {
+            "User-Agent": f"asyncembed/{__version__}",
+            "Accept": "application/json",
+            **headers,
+            "Content-Type": "application/json",
+        }
+        self._secrets = secrets
+        self._timeouts = timeouts
+        self._read_size = read_size
+        self._near = _is_loopback(self._url)
+
+    async def post(self, body: bytes, *, compact: bool, max_bytes: int) -> Response:
+        """Send a request and return its response when the headers have come.
+
+        Args:
+            body: The JSON body.
+            compact: Whether the response is compact already (base64), so that compressing it is not worth it.
+            max_bytes: Most body bytes, decompressed, that the response may have.
+
+        Raises:
+            APIStatusError: if the status is not 2xx.
+            TransportError: if no response came.
+        """
+        headers = {**self._headers, "Accept-Encoding": "identity"} if compact or self._near else self._headers
+        response = await self._send(body, headers)
+        opened = Response(response, self._timeouts.read, self._read_size, max_bytes)
+        if response.status in _ALLOWED:
+            return opened
+        raise await self._status_error(opened)
+
+    async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        limits = self._timeouts
+        try:
+            async with asyncio.timeout(limits.first_byte):
+                return await self._session.post(
+                    self._url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+                    read_bufsize=self._read_size,
+                )
+        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
+            failure = transport_error(error, f"no response within {limits.first_byte:g} s")
+        raise failure
+
+    async def _status_error(self, response: Response) -> AsyncEmbedError:
+        try:
+            body = await response.read_some(_ERROR_BODY_BYTES)
+        except (TransportError, ResponseError):
+            body = b""  # the status alone says enough
+        finally:
+            response.close()
+        return status_error(self._provider, response.status, response.headers, body, self._secrets)
+
+
+class Response:
+    """The open body of a response; `close` must be called, and may be at any time."""
+
+    def __init__(self, response: aiohttp.ClientResponse, timeout: float, read_size: int, max_bytes: int) -> None:
+        self._response = response
+        self._timeout = timeout
+        self._read_size = read_size
+        self._left = max_bytes
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.bytes_received = 0
+
+    async def read(self) -> bytes:
+        """Return the next bytes of the body, decompressed; none at its end.
+
+        Raises:
+            TransportError: if the connection breaks or is silent for too long.
+            ResponseError: if the body is larger than any that can be right.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                chunk = await self._response.content.read(self._read_size)
+        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
+            failure = transport_error(error, f"the server was silent for {self._timeout:g} s inside a response")
+        else:
+            self.bytes_received += len(chunk)
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise ResponseError(f"the response is larger than its vectors can be: over {self.bytes_received} bytes")
+            return chunk
+        raise failure
+
+    async def read_some(self, limit: int) -> bytes:
+        """Return up to about `limit` bytes of the body."""
+        parts = bytearray()
+        while len(parts) < limit and (chunk := await self.read()):
+            parts += chunk
+        return bytes(parts[:limit])
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, and close it otherwise."""
+        self._response.close() if not self._response.content.at_eof() else self._response.release()
+
+
+def transport_error(error: Exception, on_timeout: str) -> TransportError:
+    """Say in our words what went wrong on the way to the server or back."""
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+        return TransportError(on_timeout)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+        return TransportError(f"TLS failed: {error}", retryable=not isinstance(error, aiohttp.ClientSSLError))
+    if isinstance(error, aiohttp.InvalidURL | ValueError):
+        return TransportError(f"the address cannot be used: {error}", retryable=False)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return TransportError(f"the answer is not HTTP: {error.message}")
+    return TransportError(f"{_KINDS.get(type(error), 'the connection failed')}: {error or type(error).__name__}")
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    aiohttp.ServerDisconnectedError: "the server closed the connection",
+    aiohttp.ClientPayloadError: "the response broke off",
+    aiohttp.ConnectionTimeoutError: "the connection took too long",
+}
+
+
+def _is_loopback(url: yarl.URL) -> bool:
+    """Whether the other end is this machine, where compressing costs more than sending."""
+    host = url.host or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

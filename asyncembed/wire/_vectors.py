@@ -1,0 +1,208 @@
+"""Numbers on the wire to numpy: JSON arrays and base64, told apart and checked value by value.
+
+What arrives is not always what was asked for: servers ignore `encoding_format`, and some have sent base64 of float64
+or half floats. So a list is read as numbers, a string as base64, and the item size of base64 follows from its length
+and the dimension as soon as that is known; before, float32 is assumed unless its numbers make no sense.
+
+Bits: "ubinary" holds 8 dimensions a byte, first dimension in the highest bit; "binary" is the same byte minus 128
+(offset binary, as Voyage and Mistral document it).
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pybase64
+
+from asyncembed._errors import ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncembed._models import Vector
+    from asyncembed._settings import Dtype
+
+try:
+    import simdjson
+except ImportError:  # no wheel for this Python
+    simdjson = None  # type: ignore[assignment]
+
+Float64s: TypeAlias = npt.NDArray[np.float64]
+
+_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
+_NOT_A_NUMBER = re.compile(rb"[a-df-zA-DF-Z]")
+_SANE_FLOATS: Final = (1e-6, 1e6)
+"""Range of the largest number of a believable embedding; known models stay within 1e-2 to 1e2."""
+
+
+class VectorDecoder:
+    """Decodes the vectors of one run, and holds all of them to one dtype and one dimension.
+
+    Args:
+        dtype: Type of the numbers asked for.
+        dimension: Dimension of the vectors, if it was asked for or is known; else the first vector sets it.
+        read_numbers: How a JSON array becomes float64; the fastest decoder installed by default.
+    """
+
+    __slots__ = ("_dtype", "_read_numbers", "dimension")
+
+    def __init__(
+        self, dtype: Dtype, dimension: int | None = None, read_numbers: Callable[[bytes], Float64s] | None = None
+    ) -> None:
+        self._dtype = dtype
+        self._read_numbers = read_numbers or number_reader()
+        self.dimension = dimension
+
+    @property
+    def row_bytes(self) -> int | None:
+        """Bytes of one vector in memory, once the dimension is known."""
+        return None if self.dimension is None else self._size(self.dimension) * self.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number of the asked dtype."""
+        return 4 if self._dtype == "float32" else 1
+
+    def decode(self, value: bytes | str | None) -> Vector:
+        """Decode one vector.
+
+        Args:
+            value: A JSON array as bytes, base64 as a string, or None for anything else that stood in its place.
+
+        Returns:
+            A writable 1-D array: float32, int8 or uint8.
+
+        Raises:
+            ResponseError: if it is no vector of finite numbers of the asked type and the known dimension.
+        """
+        if value is None:
+            raise ResponseError("a vector is null, nested or an object instead of a list of numbers")
+        vector = self._from_base64(value) if isinstance(value, str) else self._from_json(value)
+        dimension = self._dimension_of(len(vector))
+        if self.dimension is None and dimension:
+            self.dimension = dimension
+        if dimension != self.dimension or not dimension:
+            raise ResponseError(f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}")
+        return vector
+
+    def _size(self, dimension: int) -> int:
+        return dimension // 8 if self._dtype in {"binary", "ubinary"} else dimension
+
+    def _dimension_of(self, size: int) -> int:
+        return size * 8 if self._dtype in {"binary", "ubinary"} else size
+
+    def _from_json(self, text: bytes) -> Vector:
+        numbers = self._read_numbers(text)
+        if self._dtype == "float32":
+            return _to_float32(numbers)
+        low, high = _INTEGER_RANGES[self._dtype]
+        if numbers.size and not (low <= numbers.min() and numbers.max() <= high and (numbers % 1 == 0).all()):
+            raise ResponseError(f"a vector holds numbers that are no whole numbers from {low} to {high}")
+        return numbers.astype(np.int8 if low else np.uint8)
+
+    def _from_base64(self, text: str) -> Vector:
+        try:
+            data = pybase64.b64decode_as_bytearray(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ResponseError("a vector is a string that is not base64") from error
+        if self._dtype != "float32":
+            return np.frombuffer(data, np.int8 if self._dtype in {"int8", "binary"} else np.uint8)
+        expected = self.dimension or 0
+        if len(data) == 4 * expected:
+            return _checked(np.frombuffer(data, "<f4"))
+        if expected and len(data) not in {8 * expected, 2 * expected}:
+            raise ResponseError(f"a vector of {len(data)} base64 bytes does not hold {expected} floats of any size")
+        return _guess_floats(data, len(data) // expected if expected else 0)
+
+
+def number_reader() -> Callable[[bytes], Float64s]:
+    """The fastest reader of JSON number arrays that is installed; not to be shared between threads."""
+    return _simdjson_reader() if simdjson is not None else read_numbers_orjson
+
+
+def read_numbers_orjson(text: bytes) -> Float64s:
+    """Read a JSON array of numbers with orjson."""
+    return _read_numbers(text, orjson.loads)
+
+
+def read_numbers_json(text: bytes) -> Float64s:
+    """Read a JSON array of numbers with the standard library."""
+    return _read_numbers(text, json.loads)
+
+
+def _read_numbers(text: bytes, loads: Callable[[bytes], object]) -> Float64s:
+    if _NOT_A_NUMBER.search(text):
+        raise ResponseError("a vector holds null, NaN or something else that is not a number")
+    try:
+        return np.array(loads(text), dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ResponseError("a vector is not a JSON list of numbers") from error
+
+
+def _simdjson_reader() -> Callable[[bytes], Float64s]:
+    parser = simdjson.Parser()
+
+    def read(text: bytes) -> Float64s:
+        try:
+            # The array must be gone before the parser is used again, so it never gets a name.
+            return np.frombuffer(cast("simdjson.Array", parser.parse(text)).as_buffer(of_type="d"), np.float64)
+        except (ValueError, TypeError, RuntimeError):
+            return read_numbers_json(text)  # whole numbers of more than 64 bits, or the error in our words
+
+    return read
+
+
+def _to_float32(numbers: Float64s) -> npt.NDArray[np.float32]:
+    # One pass settles the usual case: the sum of squares of floats beyond float32 is larger, and NaN compares false.
+    if not np.dot(numbers, numbers) <= _FLOAT32_MAX and not (np.abs(numbers) <= _FLOAT32_MAX).all():
+        raise ResponseError("a vector holds a number that is not a finite float32")
+    return numbers.astype(np.float32)
+
+
+def _checked(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if not math.isfinite(np.dot(vector, vector)) and not np.isfinite(vector).all():
+        raise ResponseError("a vector holds NaN or infinity")
+    return vector
+
+
+def _guess_floats(data: bytearray, itemsize: int) -> npt.NDArray[np.float32]:
+    """Read floats whose item size is known (2, 4, 8), or not (0): then the first size with believable numbers.
+
+    float16 and bfloat16 have the same length. The reading whose norm is nearer to 1 is taken: embeddings are unit
+    vectors or near it, and the wrong reading of a unit vector is off by more than a factor of ten.
+    """
+    believable = np.isfinite if itemsize else _believable
+    with np.errstate(over="ignore", invalid="ignore"):
+        for size in (itemsize,) if itemsize else (4, 8, 2):
+            readings = [floats for floats in _readings(data, size) if np.all(believable(floats))]
+            if readings:
+                return min(readings, key=_distance_from_unit)
+    raise ResponseError(f"a vector of {len(data)} base64 bytes holds no finite floats")
+
+
+def _readings(data: bytearray, itemsize: int) -> list[npt.NDArray[np.float32]]:
+    if not data or len(data) % itemsize:
+        return []
+    if itemsize != 2:  # noqa: PLR2004
+        return [np.frombuffer(data, f"<f{itemsize}").astype(np.float32)]
+    as_bfloat16 = np.frombuffer(data, "<u2").astype(np.uint32) << 16  # the upper half of a float32
+    return [np.frombuffer(data, "<f2").astype(np.float32), as_bfloat16.view(np.float32)]
+
+
+def _believable(floats: npt.NDArray[np.float32]) -> bool:
+    largest = float(np.abs(floats).max())
+    low, high = _SANE_FLOATS
+    return largest == 0 or low <= largest <= high
+
+
+def _distance_from_unit(floats: npt.NDArray[np.float32]) -> float:
+    norm = float(np.linalg.norm(floats.astype(np.float64)))
+    return abs(math.log(norm)) if norm else math.inf
