@@ -1,0 +1,9 @@
+"""A small real embedding model behind the Cohere and OpenAI wire formats, on loopback and without a network.
+
+Importing this costs nothing: model2vec is imported when a model is loaded.
+"""
+
+from asyncembed.local._model import LocalModel
+from asyncembed.local._server import LocalServer
+
+__all__ = ["LocalModel", "LocalServer"]
