@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import yarl
 
 from asyncembed._errors import ConfigurationError, StreamClosedError
-from asyncembed.flow._memory import READ_BUFSIZE
+from asyncembed.flow._cost import READ_BUFSIZE
 from asyncembed.wire._transport import Transport, new_session
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Connection:
     async def _open(self) -> Transport:
         self._loop = asyncio.get_running_loop()
         base_url = self._base_url or await self._start_server()
-        self._session = self._session or new_session()
+        self._session = self._session or new_session(base_url)
         return Transport(
             self._provider.name,
             self._session,

@@ -74,17 +74,24 @@ class LocalServer:
     async def stop(self) -> None:
         """Stop listening, break off what is still in flight after a moment of grace, and end the worker thread.
 
-        Does nothing if the server does not run.
+        The batch being embedded is waited for, since a thread cannot be broken off. If this is cancelled, connections
+        are dropped at once and the thread ends by itself. Does nothing if the server does not run.
         """
         async with self._lock:
             runner, self._runner = self._runner, None
             worker, self._worker = self._worker, None
             if runner is None or worker is None:
                 return
+            idle = False
             try:
                 await runner.cleanup()
+                await asyncio.get_running_loop().run_in_executor(
+                    worker, int
+                )  # the last job: joining costs nothing then
+                idle = True
             finally:
-                await _retire(worker)
+                _drop_connections(runner)
+                worker.shutdown(wait=idle, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -146,11 +153,6 @@ def _check(host: str, port: int, api_key: str | None) -> None:
         raise ConfigurationError(f"listening on {host!r} lets other machines in: set an api_key")
 
 
-async def _retire(worker: ThreadPoolExecutor) -> None:
-    """End the thread without holding up the event loop: it is idle, so joining takes no time, once a last job ran."""
-    idle = False
-    try:
-        await asyncio.get_running_loop().run_in_executor(worker, int)
-        idle = True
-    finally:
-        worker.shutdown(wait=idle, cancel_futures=True)
+def _drop_connections(runner: web.AppRunner) -> None:
+    for connection in runner.server.connections if runner.server else ():
+        connection.force_close()

@@ -9,7 +9,7 @@ from asyncembed._errors import ConfigurationError, InvalidInputError
 from asyncembed._models import EmbedInput
 
 if TYPE_CHECKING:
-    from asyncembed.flow._memory import CostModel
+    from asyncembed.flow._cost import CostModel
     from asyncembed.providers import Limits
 
 TextLike: TypeAlias = str | tuple[str | int, str] | EmbedInput

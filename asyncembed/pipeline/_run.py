@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._models import EmbedFailure, RunSummary, Usage
-from asyncembed.flow._memory import ASSUMED_DIMENSION, CostModel, Reservation
+from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
+from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source

@@ -31,9 +31,13 @@ _ERROR_BODY_BYTES: Final = 65_536
 _ALLOWED: Final = range(200, 300)
 
 
-def new_session() -> aiohttp.ClientSession:
-    """Open a session that adds nothing of its own: no connection limit, no cookies, no time limit."""
+def new_session(url: str) -> aiohttp.ClientSession:
+    """Open a session for one endpoint that adds nothing of its own: no connection limit, cookies or time limit.
+
+    Proxies are taken from the environment, as the SDKs do, but never for this machine itself.
+    """
     return aiohttp.ClientSession(
+        trust_env=not _is_loopback(yarl.URL(url)),
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),

@@ -1,0 +1,47 @@
+"""What a request may need in memory, reckoned before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+READ_BUFSIZE: Final = 65_536
+"""Bytes at which a socket stops being read; aiohttp holds up to twice this, and one read is in our hands."""
+
+FIXED_COST: Final = 65_536
+"""Bytes for what every request needs besides: task, headers, parser."""
+
+ASSUMED_DIMENSION: Final = 3_072
+"""Dimension reckoned with until the first vector is seen: the largest among the common models."""
+
+TEXT_BYTES_PER_NUMBER: Final = 26
+"""Longest common JSON form of one number, its comma and white space included."""
+
+
+@dataclass(slots=True)
+class CostModel:
+    """What one request may need in memory, in bytes.
+
+    `2 * request + 3 * read buffer + widest row as text + n * row + fixed`: the request exists as texts and as a body,
+    the read buffer is aiohttp's high-water mark plus one read, one array may be open, and n vectors may be waiting
+    for the consumer.
+
+    Attributes:
+        dimension: Numbers in one vector, as it is known or assumed now.
+        itemsize: Bytes of one number in memory.
+    """
+
+    dimension: int = ASSUMED_DIMENSION
+    itemsize: int = 4
+
+    def working(self, request_bytes: int) -> int:
+        """Bytes needed only while the request runs."""
+        return request_bytes + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * self.dimension + FIXED_COST
+
+    def waiting(self, inputs: int, request_bytes: int) -> int:
+        """Bytes needed until the consumer has taken the results: texts and vectors."""
+        return request_bytes + inputs * self.dimension * self.itemsize
+
+    def total(self, inputs: int, request_bytes: int) -> int:
+        """Bytes to reserve before the request starts."""
+        return self.working(request_bytes) + self.waiting(inputs, request_bytes)

@@ -1,0 +1,101 @@
+"""JSON lines: `{"index": 0, "id": ..., "text": "...", "embedding": [...]}` in each, for tools that read nothing else.
+
+About ten bytes a number, two and a half times the size of the other formats. The provenance lies beside it in
+`vectors.jsonl.meta.json`.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import orjson
+
+from asyncembed._errors import ConfigurationError
+from asyncembed.sinks._base import Block, Format, Label, Sink, VectorFile, json_id
+from asyncembed.sinks._sidecar import META, read_meta, write_meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from asyncembed._models import EmbedResult, Vector
+    from asyncembed.sinks._provenance import Provenance
+
+BLOCK_ROWS: Final = 1_024
+"""Most rows read at once."""
+
+_OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+
+
+class JsonlSink(Sink):
+    """Writes a line for each result; every prefix of whole lines is a valid file."""
+
+    sidecars = (META,)
+
+    def __init__(self, path: Path, provenance: Provenance) -> None:
+        self._path = path
+        self._provenance = provenance
+        self._rows = 0
+        self._file = path.open("wb")
+
+    def write(self, results: Sequence[EmbedResult]) -> None:
+        """Append lines."""
+        self._file.writelines(_line(result) for result in results)
+        self._rows += len(results)
+
+    def close(self) -> None:
+        """Close the file and write the provenance."""
+        self._file.close()
+        write_meta(self._path, self._provenance, self._rows)
+
+
+class JsonlFile(VectorFile):
+    """Reads such a file some lines at a time; counts its lines when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.provenance = read_meta(path)
+        self._number: npt.DTypeLike = self.provenance.number if self.provenance else np.float32
+        with path.open("rb") as lines:
+            self.width = len(self._parse(1, lines.readline()).vector)
+            self.rows = 1 + sum(1 for _ in lines)
+
+    def blocks(self) -> Iterator[Block]:
+        """Parse some lines at a time."""
+        with self._path.open("rb") as lines:
+            numbered = enumerate(lines, 1)
+            while rows := [self._parse(number, line) for number, line in islice(numbered, BLOCK_ROWS)]:
+                yield Block(np.stack([row.vector for row in rows]), [row.label for row in rows].__getitem__)
+
+    def _parse(self, number: int, line: bytes) -> _Row:
+        try:
+            row = orjson.loads(line)
+            vector = np.array(row["embedding"], self._number)
+            label = Label(row["index"], row.get("id"), row.get("text", ""))
+        except (ValueError, TypeError, KeyError, OverflowError):
+            raise ConfigurationError(f"{self._path}:{number} is not a row with index and embedding") from None
+        if vector.shape != (getattr(self, "width", vector.size),):
+            raise ConfigurationError(f"{self._path}:{number} has an embedding of another length than line 1")
+        return _Row(vector, label)
+
+
+class _Row(NamedTuple):
+    vector: Vector
+    label: Label
+
+
+def _line(result: EmbedResult) -> bytes:
+    row = {
+        "index": result.index,
+        "id": json_id(result.id),
+        "text": result.text,
+        "embedding": result.embedding,
+    }
+    return orjson.dumps(row, option=_OPTIONS)
+
+
+FORMAT: Final = Format(JsonlSink, JsonlFile)
