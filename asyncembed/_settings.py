@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
@@ -28,7 +28,7 @@ def check_choice(name: str, value: object, choices: object) -> None:
 
 def check_positive(name: str, value: float) -> None:
     """Raise `ConfigurationError` unless `value` is a finite number above zero."""
-    ok = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    ok = isinstance(value, (int, float)) and 0 < value <= sys.float_info.max
     check(ok, f"{name}={value!r} must be a number above 0")
 
 

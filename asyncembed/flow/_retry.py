@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})  # and every 5xx but 501 and 505
 OVERLOAD_STATUSES: Final = frozenset({429, 503, 529})
 _NEVER_BETTER: Final = frozenset({501, 505})
+_MOST_DOUBLINGS: Final = 64
 
 
 def is_retryable(error: AsyncEmbedError) -> bool:
@@ -72,7 +73,7 @@ class Backoff:
 
     def _wait(self, error: AsyncEmbedError) -> float:
         policy = self._policy
-        ceiling: float = min(policy.max_backoff, policy.initial_backoff * 2.0 ** (self._failed - 1))
+        ceiling: float = min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(self._failed - 1, _MOST_DOUBLINGS))
         asked: float | None = getattr(error, "retry_after", None)
         if asked is None:
             return ceiling * self._draw()

@@ -45,10 +45,11 @@ def as_input(item: TextLike, index: int) -> EmbedInput:
     """
     if isinstance(item, str):
         return EmbedInput(item)
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str | int):  # noqa: PLR2004
-        item = EmbedInput(item[1], item[0])
     if isinstance(item, EmbedInput) and isinstance(item.text, str):
         return item
+    match item:
+        case tuple((str() | int() as given_id, str() as text)):
+            return EmbedInput(text, given_id)
     raise ConfigurationError(f"texts[{index}] is {_describe(item)}; give a str, an (id, str) pair or an EmbedInput")
 
 
@@ -129,6 +130,8 @@ class Chunker:
 def _describe(item: object) -> str:
     if isinstance(item, bytes):
         return "bytes (decode them first)"
+    if isinstance(item, EmbedInput):
+        return f"an EmbedInput whose text is a {type(item.text).__name__}"
     if isinstance(item, tuple):
         return f"a tuple of {', '.join(type(part).__name__ for part in item)}"
     return f"a {type(item).__name__}"

@@ -66,9 +66,9 @@ class Delivery:
             ResponseError: if vectors are missing, or the response held another number of them than was asked for.
         """
         asked = len(self._asked)
-        if self._missing or parser.count != asked:
-            if parser.by_order and 0 < parser.count != asked:
-                raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
+        if parser.by_order and 0 < parser.count != asked:
+            raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
+        if self._missing:
             reasons = [*parser.faults[:1], *filter(None, [parser.message])]
             reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
             raise ResponseError(

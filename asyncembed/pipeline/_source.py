@@ -123,6 +123,10 @@ class Source:
                 await self._wanted.wait()
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
+        except asyncio.CancelledError:
+            # If it is not the run that is being cancelled, the texts must not seem to have ended.
+            self._error = AsyncEmbedError("the iterable of texts was cancelled")
+            raise
         finally:
             self._end()
             self._changed.set()
@@ -151,8 +155,9 @@ class Source:
 
 
 def _lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
-    if isinstance(texts, io.TextIOBase):
-        return (line.rstrip("\r\n") for line in texts)
+    file = getattr(texts, "file", texts)  # what `tempfile` gives is a wrapper around the file
+    if isinstance(file, io.TextIOBase):
+        return (line.rstrip("\r\n") for line in file)
     return iter(texts)
 
 

@@ -12,9 +12,8 @@ The contract between the two:
   order, and nothing a server sends can be mistaken for one.
 - Strings are passed through whole, so brackets inside an echoed text are never looked at.
 
-Nothing is validated here: what is not JSON reaches ijson as it came. Two things are limited, so that no server can
-fill the memory: nesting, because a parser that gives the path of every event needs memory in the square of the depth;
-and the length of one array or string, because a parser must hold it until it ends.
+Nothing is validated here: what is not JSON reaches ijson as it came. Only the length of one array, string or stretch
+without either is limited, because a parser must hold it until it ends, and no server may fill the memory.
 """
 
 from __future__ import annotations
@@ -24,31 +23,29 @@ import sys
 
 from asyncembed._errors import ResponseError
 
-MAX_DEPTH = 64
-"""Deepest nesting passed on; responses of known APIs need 4 to 6."""
-
-_STRUCTURE = re.compile(rb'["\[\]{}]')
-_FIRST_ITEM = re.compile(rb"[ \t\r\n]*([^ \t\r\n])")
-_QUOTE, _OPEN, _OPENERS = ord('"'), ord("["), b"[{"
-_BACKSLASH = ord("\\")
+_STRING_OR_ARRAY = re.compile(rb'["\[]')
+# Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
+# cut would be taken for one that was.
+_FIRST_ITEM = re.compile(rb"[^!-~]*([!-~])")
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
 
 
 class ArrayCutter:
     """Incremental, without I/O: `feed(chunk)` gives the structure and the arrays that closed in this chunk.
 
     Args:
-        max_value_bytes: Most bytes one array or string may have if it does not lie within one chunk.
+        max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
     """
 
-    __slots__ = ("_array", "_depth", "_escaped", "_in_string", "_max_value_bytes", "_string_bytes")
+    __slots__ = ("_array", "_error", "_escaped", "_in_string", "_max_value_bytes", "_unbroken")
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
-        self._string_bytes = 0  # of the string the stream is in, in earlier chunks
         self._array = bytearray()  # an array that is open at the end of a chunk, from its bracket on
         self._in_string = False
         self._escaped = False  # the last byte of the chunk was a backslash that escapes the next one
-        self._depth = 0
+        self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
+        self._error: ResponseError | None = None
 
     def feed(self, data: bytes) -> tuple[bytes, list[bytes]]:
         """Take the next bytes of the response.
@@ -57,18 +54,17 @@ class ArrayCutter:
             The structure to parse, with an empty array for each array taken out, and those arrays as JSON text.
 
         Raises:
-            ResponseError: if the response is nested deeper, or a value is longer, than in any embedding response.
+            ResponseError: if a value is longer than in any embedding response; by the call after the one that met it,
+                so that what came before it is not lost.
         """
+        if self._error:
+            raise self._error
         structure: list[bytes] = []
         arrays: list[bytes] = []
-        pos = 0
-        if self._array:
-            data, pos = self._continue_array(data, structure, arrays)
-        while pos < len(data):
-            if self._in_string:
-                pos = self._pass_string(data, pos, structure)
-            else:
-                pos = self._pass_structure(data, pos, structure, arrays)
+        try:
+            self._split(data, structure, arrays)
+        except ResponseError as error:
+            self._error = error
         return b"".join(structure), arrays
 
     def close(self) -> bytes:
@@ -77,17 +73,27 @@ class ArrayCutter:
         self._array.clear()
         return rest
 
+    def _split(self, data: bytes, structure: list[bytes], arrays: list[bytes]) -> None:
+        pos = 0
+        if self._array:
+            data, pos = self._continue_array(data, structure, arrays)
+        while pos < len(data):
+            if self._in_string:
+                pos = self._pass_string(data, pos, structure)
+            else:
+                pos = self._pass_structure(data, pos, structure, arrays)
+
     def _pass_structure(self, data: bytes, start: int, structure: list[bytes], arrays: list[bytes]) -> int:
         """Copy up to the next string, or past the next array of numbers; return where to go on."""
         pos = start
-        while match := _STRUCTURE.search(data, pos):
+        while match := _STRING_OR_ARRAY.search(data, pos):
             pos = match.end()
-            byte = data[pos - 1]
-            if byte == _QUOTE:
+            self._unbroken = 0
+            if data[pos - 1] == _QUOTE:
                 self._in_string = True
                 structure.append(data[start:pos])
                 return pos
-            if byte == _OPEN and (end := _end_of_numbers(data, pos)):
+            if end := _end_of_numbers(data, pos):
                 structure.append(data[start : pos - 1])
                 if end > len(data):
                     self._array += data[pos - 1 :]
@@ -95,18 +101,9 @@ class ArrayCutter:
                     structure.append(b"[]")
                     arrays.append(data[pos - 1 : end])
                 return end
-            self._nest(byte)
         structure.append(data[start:])
+        self._lengthen(len(data) - pos)
         return len(data)
-
-    def _nest(self, byte: int) -> None:
-        self._depth += 1 if byte in _OPENERS else -1
-        if self._depth > MAX_DEPTH:
-            raise ResponseError(f"the response is nested more than {MAX_DEPTH} levels deep")
-
-    def _limit(self, size: int) -> None:
-        if size > self._max_value_bytes:
-            raise ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
 
     def _pass_string(self, data: bytes, start: int, structure: list[bytes]) -> int:
         """Copy to the end of the string the stream is in, or of the data; return where to go on."""
@@ -117,18 +114,26 @@ class ArrayCutter:
             self._escaped = _ends_escaped(data, pos, end)
             if quote < 0:
                 structure.append(data[start:])
-                self._string_bytes += len(data) - start
-                self._limit(self._string_bytes)
+                self._lengthen(len(data) - start)
                 return len(data)
             pos = quote + 1
             if not self._escaped:
                 self._in_string = False
-                self._string_bytes = 0
+                self._unbroken = 0
                 structure.append(data[start:pos])
                 return pos
 
+    def _lengthen(self, size: int) -> None:
+        self._unbroken += size
+        self._limit(self._unbroken)
+
+    def _limit(self, size: int) -> None:
+        if size > self._max_value_bytes:
+            raise ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
+
     def _continue_array(self, data: bytes, structure: list[bytes], arrays: list[bytes]) -> tuple[bytes, int]:
         """Go on with the open array; return the data to go on with and the position in it."""
+        self._limit(len(self._array))
         close = data.find(b"]")
         end = close + 1 or len(data)
         if not _FIRST_ITEM.match(self._array, 1) or _holds_more_than_numbers(data, 0, end):
@@ -137,7 +142,6 @@ class ArrayCutter:
             self._array.clear()
             return data, 0
         self._array += data[:end]
-        self._limit(len(self._array))
         if close >= 0:
             structure.append(b"[]")
             arrays.append(bytes(self._array))

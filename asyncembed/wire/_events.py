@@ -28,8 +28,8 @@ from asyncembed._errors import ResponseError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
 
-Event: TypeAlias = tuple[str, str, str | int | float | bool | None]
-"""ijson's (prefix, event, value)."""
+Event: TypeAlias = tuple[str, str | int | float | bool | None]
+"""ijson's (event, value), without the path: a path with every event could multiply the size of a response."""
 
 _NEED_BYTES = object()
 
@@ -63,7 +63,7 @@ class EventReader:
 
     def __init__(self) -> None:
         self._reader = _ChunkReader()
-        self._events: AsyncIterator[Event] = ijson.parse_async(self._reader, use_float=True)
+        self._events: AsyncIterator[Event] = ijson.basic_parse_async(self._reader, use_float=True)
         self._step: Iterator[object] | None = None
         self._error: ResponseError | None = None
 
@@ -104,7 +104,7 @@ class EventReader:
                 events.append(event.value)
             except StopAsyncIteration:
                 return events
-            except ijson.JSONError as error:
+            except (ijson.JSONError, ValueError) as error:  # ValueError: a string that is no text
                 if self._error:
                     return events
                 self._error = ResponseError(f"the response is not JSON, or is cut off: {_reason(error)}")
@@ -114,8 +114,8 @@ class EventReader:
                     return events
 
 
-def _reason(error: ijson.JSONError) -> str:
+def _reason(error: Exception) -> str:
     """The parser's own words, without the excerpt of the document that the C backend adds on further lines."""
     words = error.args[0] if error.args else ""
-    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
     return text.split("\n", 1)[0].strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
     from asyncembed.wire._events import Event
     from asyncembed.wire._vectors import VectorDecoder
 
-_SCALARS: Final = frozenset({"string", "number", "boolean", "null"})
-_VALUES: Final = _SCALARS | {"start_map"}
+MAX_DEPTH: Final = 64
+"""Deepest nesting that is followed; responses of known APIs need 4 to 6."""
+
+MAX_FAULTS: Final = 8
+"""Bad vectors of one response that are described; there may be any number."""
+
+_ARRAY_ITEM: Final = "item"
+"""ijson's word for any item of an array in a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,30 @@ class Layout:
     messages: tuple[str, ...] = ("error.message", "error", "message", "detail")
 
 
+class _Place:
+    """A place that a layout names, or that leads to one: a node of the tree of its paths."""
+
+    __slots__ = ("children", "is_index", "is_item", "is_vector", "prefix")
+
+    def __init__(self, prefix: str, layout: Layout) -> None:
+        self.prefix = prefix
+        self.children: dict[str, _Place] = {}
+        self.is_vector = prefix in layout.vectors
+        self.is_item = prefix == layout.item
+        self.is_index = prefix == layout.index
+
+
+@cache
+def _places(layout: Layout) -> _Place:
+    root = _Place("", layout)
+    for path in (*layout.vectors, layout.item, layout.index, *layout.tokens, *layout.messages):
+        place = root
+        for name in path.split(".") if path else ():
+            prefix = f"{place.prefix}.{name}" if place.prefix else name
+            place = place.children.setdefault(name, _Place(prefix, layout))
+    return root
+
+
 class ResponseParser:
     """Incremental and without I/O: `feed(chunk)` gives the vectors whose arrays closed in this chunk.
 
@@ -62,22 +93,26 @@ class ResponseParser:
         self._cutter = ArrayCutter(max_value_bytes)
         self._reader = EventReader()
         self._arrays: deque[bytes] = deque()
+        # Where the next value lies, and the same for each container around it; None is a place of no interest.
+        self._place: _Place | None = _places(layout)
+        self._around: list[tuple[_Place | None, _Place | None]] = []
         self._opened = False  # the last event opened an array
         self._value: bytes | str | None = None  # the vector of the item being read
         self._index: object = None  # its index
         self._found: dict[str, object] = {}
+        self._error: ResponseError | None = None
         self.count = 0
         """Places for a vector met so far: the count of vectors the response claims to hold."""
         self.by_order = False
         """Whether a position followed from the order alone, because no index was sent."""
         self.faults: list[str] = []
-        """Why vectors were left out."""
+        """Why vectors were left out; the first few of them."""
 
     @property
     def tokens(self) -> int | None:
         """Tokens the response says were billed, if it has said so yet."""
         values = (self._found.get(prefix) for prefix in self._layout.tokens)
-        return next((value for value in values if isinstance(value, int)), None)
+        return next((int(value) for value in values if type(value) in {int, float}), None)
 
     @property
     def message(self) -> str:
@@ -92,6 +127,8 @@ class ResponseParser:
             ResponseError: if the response is not JSON; vectors before the fault have been given already, as a fault
                 is only raised by the call after the one that met it.
         """
+        if self._error:
+            raise self._error
         structure, arrays = self._cutter.feed(data)
         self._arrays.extend(arrays)
         return self._read(self._reader.feed(structure))
@@ -102,30 +139,60 @@ class ResponseParser:
         Raises:
             ResponseError: if it was cut off or is not JSON.
         """
-        vectors = self._read(self._reader.feed(self._cutter.close()))
-        return vectors + self._read(self._reader.close())
+        vectors = self.feed(b"") + self._read(self._reader.feed(self._cutter.close()))
+        vectors += self._read(self._reader.close())
+        if self._error:
+            raise self._error
+        return vectors
 
     def _read(self, events: Iterable[Event]) -> list[tuple[int, Vector]]:
         vectors: list[tuple[int, Vector]] = []
-        layout = self._layout
-        for prefix, event, value in events:
-            opened, self._opened = self._opened, event == "start_array"
-            if event == "end_array":
-                # An empty array stands for the next one that the cutter took out; others hold no plain vector.
-                array = self._arrays.popleft() if opened else None
-                if prefix in layout.vectors:
-                    self._take(array, vectors)
-            elif prefix in layout.vectors:
-                if event in _VALUES:
-                    self._take(value if isinstance(value, str) else None, vectors)
-            elif prefix == layout.item:
-                if event == "end_map" or event in _SCALARS:
-                    self._close_item(vectors)
-            elif prefix == layout.index:
-                self._index = value
-            elif event in _SCALARS and (prefix in layout.tokens or prefix in layout.messages):
-                self._found[prefix] = value
+        try:
+            for event, value in events:
+                opened, self._opened = self._opened, False
+                if event == "map_key":
+                    around, _ = self._around[-1]
+                    self._place = around.children.get(str(value)) if around else None
+                elif event in {"start_array", "start_map"}:
+                    self._enter(vectors, in_array=event == "start_array")
+                elif event in {"end_array", "end_map"}:
+                    self._leave(vectors, is_array=event == "end_array", opened=opened)
+                elif self._place:
+                    self._scalar(self._place, value, vectors)
+        except ResponseError as error:
+            self._error = error
         return vectors
+
+    def _enter(self, vectors: list[tuple[int, Vector]], *, in_array: bool) -> None:
+        place = self._place
+        if len(self._around) >= MAX_DEPTH:
+            raise ResponseError(f"the response is nested more than {MAX_DEPTH} levels deep")
+        if place and place.is_vector and not in_array:
+            self._take(None, vectors)
+        item = place.children.get(_ARRAY_ITEM) if place and in_array else None
+        self._around.append((place, item))
+        self._place = item
+        self._opened = in_array
+
+    def _leave(self, vectors: list[tuple[int, Vector]], *, is_array: bool, opened: bool) -> None:
+        place, _ = self._around.pop()
+        self._place = self._around[-1][1] if self._around else None
+        # An empty array stands for the next one that the cutter took out; others hold no plain vector.
+        array = self._arrays.popleft() if opened else None
+        if place and place.is_vector and is_array:
+            self._take(array, vectors)
+        elif place and place.is_item:
+            self._close_item(vectors)
+
+    def _scalar(self, place: _Place, value: object, vectors: list[tuple[int, Vector]]) -> None:
+        if place.is_vector:
+            self._take(value if isinstance(value, str) else None, vectors)
+        elif place.is_item:
+            self._close_item(vectors)
+        elif place.is_index:
+            self._index = value
+        else:
+            self._found[place.prefix] = value
 
     def _take(self, value: bytes | str | None, vectors: list[tuple[int, Vector]]) -> None:
         self._value = value
@@ -143,4 +210,5 @@ class ResponseParser:
                 raise ResponseError(f"an index is {position!r} instead of a whole number")  # noqa: TRY301
             vectors.append((position, self._decoder.decode(value)))
         except ResponseError as error:
-            self.faults.append(str(error))
+            if len(self.faults) < MAX_FAULTS:
+                self.faults.append(str(error))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_MESSAGE: Final = 500
 """Characters of the provider's words that are kept."""
 
+MAX_CODE: Final = 100
+"""Characters of an error code or a request id that are kept."""
+
 _ERRORS: Final[Mapping[int, type[APIStatusError]]] = {
     400: InvalidInputError,
     401: AuthenticationError,
@@ -64,9 +67,9 @@ def status_error(
     document = _json(body)
     words = _first_string(document, _MESSAGE_PATHS) or body.decode("utf-8", "replace").strip()
     words = _blot(words, secrets)[:MAX_MESSAGE]
-    code = _blot(_first_string(document, _CODE_PATHS), secrets) or None
-    request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
-    request_id = request_id or _first_string(document, (("request_id",), ("id",))) or None
+    code = _blot(_first_string(document, _CODE_PATHS), secrets)[:MAX_CODE] or None
+    request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), "")
+    request_id = _blot(request_id or _first_string(document, (("request_id",), ("id",))), secrets)[:MAX_CODE] or None
     kind = _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     if code in _QUOTA_CODES:
         kind = QuotaExceededError
@@ -122,7 +125,7 @@ def _item(value: object, key: str | int) -> object:
 
 
 def _blot(words: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
+    for secret in filter(None, secrets):
         words = words.replace(secret, "***")
     return words
 
@@ -130,7 +133,7 @@ def _blot(words: str, secrets: Sequence[str]) -> str:
 def _number(value: str | None) -> float | None:
     try:
         number = float(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
@@ -138,5 +141,5 @@ def _number(value: str | None) -> float | None:
 def _date(value: str) -> float | None:
     try:
         return parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -160,15 +160,20 @@ def _simdjson_reader() -> Callable[[bytes], Float64s]:
     return read
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def _sum_of_squares(numbers: Float64s | npt.NDArray[np.float32]) -> float:
+    return float(np.dot(numbers, numbers))
+
+
 def _to_float32(numbers: Float64s) -> npt.NDArray[np.float32]:
     # One pass settles the usual case: the sum of squares of floats beyond float32 is larger, and NaN compares false.
-    if not np.dot(numbers, numbers) <= _FLOAT32_MAX and not (np.abs(numbers) <= _FLOAT32_MAX).all():
+    if not _sum_of_squares(numbers) <= _FLOAT32_MAX and not (np.abs(numbers) <= _FLOAT32_MAX).all():
         raise ResponseError("a vector holds a number that is not a finite float32")
     return numbers.astype(np.float32)
 
 
 def _checked(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if not math.isfinite(np.dot(vector, vector)) and not np.isfinite(vector).all():
+    if not math.isfinite(_sum_of_squares(vector)) and not np.isfinite(vector).all():
         raise ResponseError("a vector holds NaN or infinity")
     return vector
 
@@ -200,7 +205,7 @@ def _readings(data: bytearray, itemsize: int) -> list[npt.NDArray[np.float32]]:
 def _believable(floats: npt.NDArray[np.float32]) -> bool:
     largest = float(np.abs(floats).max())
     low, high = _SANE_FLOATS
-    return largest == 0 or low <= largest <= high
+    return largest == 0 or (low <= largest <= high and bool(floats[::2].any()))  # half of them 0: halves of float64s
 
 
 def _distance_from_unit(floats: npt.NDArray[np.float32]) -> float:

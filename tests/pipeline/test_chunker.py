@@ -1,0 +1,179 @@
+"""The chunker: every text once, in order, and no batch beyond any limit unless a single text is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits
+from asyncembed.flow._cost import CostModel
+from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker, as_input, check_text
+
+UNLIMITED = 1 << 60
+
+
+def chunked(texts: list[str], chunker: Chunker, indices: list[int] | None = None) -> list[Batch]:
+    batches = []
+    for index, text in zip(indices or range(len(texts)), texts, strict=True):
+        batches += chunker.add(EmbedInput(text), index, check_text(text, index))
+    return batches + chunker.flush()
+
+
+def sizes(batches: list[Batch]) -> list[int]:
+    return [len(batch.inputs) for batch in batches]
+
+
+def tokens(batch: Batch) -> int:
+    return sum(len(item.text.encode()) // BYTES_PER_TOKEN + 1 for item in batch.inputs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    texts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), max_size=40),
+    left_out=st.sets(st.integers(0, 40), max_size=5),
+    inputs=st.integers(1, 12),
+    chunk_size=st.none() | st.integers(1, 20),
+    most_tokens=st.none() | st.integers(1, 60),
+    request_bytes=st.integers(1, 200),
+    budget=st.integers(1, 400_000),
+    dimension=st.integers(1, 3_000),
+)
+def test_whatever_the_limits(texts, left_out, inputs, chunk_size, most_tokens, request_bytes, budget, dimension):
+    """Every text once and in order; consecutive indices; all limits kept by every batch of more than one text."""
+    cost = CostModel(dimension=dimension)
+    limits = Limits(inputs=inputs, tokens=most_tokens, request_bytes=request_bytes)
+    indices = [index for index in range(len(texts) + len(left_out)) if index not in left_out][: len(texts)]
+    batches = chunked(texts, Chunker(limits, chunk_size, cost, budget), indices)
+    placed = [(batch.first + place, item.text) for batch in batches for place, item in enumerate(batch.inputs)]
+    assert placed == list(zip(indices, texts, strict=True))
+    for batch in batches:
+        count = len(batch.inputs)
+        assert 1 <= count <= min(inputs, chunk_size or inputs)
+        assert batch.request_bytes == sum(len(item.text.encode()) + JSON_OVERHEAD for item in batch.inputs)
+        if count > 1:
+            assert batch.request_bytes <= request_bytes
+            assert most_tokens is None or tokens(batch) <= most_tokens
+            assert cost.total(count, batch.request_bytes) <= budget
+
+
+@pytest.mark.parametrize(
+    ("limits", "chunk_size", "expected"),
+    [
+        (Limits(inputs=4), None, [4, 4, 2]),
+        (Limits(inputs=4), 3, [3, 3, 3, 1]),
+        (Limits(inputs=4), 100, [4, 4, 2]),
+        (Limits(inputs=100, tokens=12), None, [4, 4, 2]),  # 5 bytes are 3 tokens
+        (Limits(inputs=100, tokens=1), None, [1] * 10),
+        (Limits(inputs=100, request_bytes=5 * (5 + JSON_OVERHEAD)), None, [5, 5]),
+        (Limits(inputs=100, request_bytes=1), None, [1] * 10),
+    ],
+)
+def test_batches_are_as_full_as_the_limits_allow(limits, chunk_size, expected):
+    """The narrowest limit decides."""
+    assert sizes(chunked(["12345"] * 10, Chunker(limits, chunk_size, CostModel(), UNLIMITED))) == expected
+
+
+def test_the_memory_budget_limits_a_batch():
+    """What a batch may need fits into it; one text that does not goes alone."""
+    cost = CostModel(dimension=1_000)
+    budget = cost.total(3, 3 * (5 + JSON_OVERHEAD))
+    assert sizes(chunked(["12345"] * 7, Chunker(Limits(inputs=100), None, cost, budget))) == [3, 3, 1]
+    assert sizes(chunked(["12345"] * 2, Chunker(Limits(inputs=100), None, cost, 1))) == [1, 1]
+
+
+def test_a_dimension_that_is_learned_counts_from_then_on():
+    """The cost model is shared with the run."""
+    cost = CostModel(dimension=1_000)
+    chunker = Chunker(Limits(inputs=100), None, cost, cost.total(2, 100))
+    assert sizes(chunked(["12345"] * 4, chunker)) == [2, 2]
+    cost.dimension = 10
+    assert sizes(chunked(["12345"] * 4, chunker)) == [4]
+
+
+def test_a_batch_is_given_with_the_text_that_completes_it():
+    """Not with the one after it; `pending` says what is left."""
+    chunker = Chunker(Limits(inputs=2), None, CostModel(), UNLIMITED)
+    assert chunker.flush() == []
+    assert (chunker.add(EmbedInput("a"), 0, 1), chunker.pending) == ([], 1)
+    (batch,) = chunker.add(EmbedInput("b", id=7), 1, 1)
+    assert batch == Batch(0, [EmbedInput("a"), EmbedInput("b", id=7)], 8)
+    assert (chunker.pending, chunker.flush()) == (0, [])
+
+
+def test_one_text_may_complete_two_batches():
+    """The one before it, which it does not fit into, and its own."""
+    chunker = Chunker(Limits(inputs=1), None, CostModel(), UNLIMITED)
+    assert sizes(chunker.add(EmbedInput("a"), 0, 1)) == [1]
+    chunker = Chunker(Limits(inputs=2, request_bytes=20), 2, CostModel(), UNLIMITED)
+    assert chunker.add(EmbedInput("a"), 0, 1) == []
+    assert [batch.first for batch in chunker.add(EmbedInput("b" * 50), 1, 50) + chunker.flush()] == [0, 1]
+
+
+def test_a_left_out_index_ends_a_batch():
+    """Batches hold consecutive indices."""
+    batches = chunked(["a"] * 4, Chunker(Limits(inputs=9), None, CostModel(), UNLIMITED), [0, 1, 3, 4])
+    assert [(batch.first, len(batch.inputs)) for batch in batches] == [(0, 2), (3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("a", EmbedInput("a")),
+        ("", EmbedInput("")),
+        (("id", "a"), EmbedInput("a", "id")),
+        ((7, "a"), EmbedInput("a", 7)),
+        (EmbedInput("a", 7), EmbedInput("a", 7)),
+    ],
+)
+def test_forms_of_a_text(item, expected):
+    """A str, an (id, str) pair or an EmbedInput."""
+    assert as_input(item, 0) == expected
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        (b"a", r"bytes \(decode them first\)"),
+        (7, "a int"),
+        (None, "a NoneType"),
+        (["id", "a"], "a list"),
+        ((1.5, "a"), "a tuple of float, str"),
+        (("a",), "a tuple of str"),
+        (("a", "b", "c"), "a tuple of str, str, str"),
+    ],
+)
+def test_other_forms_are_named_with_index_and_fix(item, what):
+    """So that one wrong line among millions is found."""
+    with pytest.raises(ConfigurationError, match=rf"^texts\[41\] is {what}; give a str, an \(id, str\) pair or an Emb"):
+        as_input(item, 41)
+
+
+@pytest.mark.parametrize("item", [("id", 5), ("id", b"a"), (7, None), EmbedInput(5)])
+def test_a_pair_without_a_text_is_described_as_it_was_given(item):
+    """Not as the EmbedInput that was made of it."""
+    with pytest.raises(ConfigurationError, match="int|bytes|NoneType"):
+        as_input(item, 41)
+
+
+@pytest.mark.parametrize(("text", "size"), [("a", 1), ("é", 2), ("日本", 6), ("\U0001f600", 4), (" ", 1), ("\x00", 1)])
+def test_size_of_a_text(text, size):
+    """In UTF-8 bytes."""
+    assert check_text(text, 0) == size
+
+
+def test_an_empty_text_is_refused_with_index_and_fix():
+    """APIs refuse the whole request for it."""
+    with pytest.raises(InvalidInputError, match=r"texts\[41\] is empty; leave it out or replace it") as caught:
+        check_text("", 41)
+    assert caught.value.indices == (41,)
+    assert caught.value.status == 0
+
+
+@pytest.mark.parametrize("text", ["ab\ud800", "ab\udfffé", "ab\ude00\ud83d"])
+def test_half_a_surrogate_pair_is_refused_with_index_place_and_fix(text):
+    """It cannot be sent; the fix that is named works."""
+    with pytest.raises(InvalidInputError, match=r"texts\[41\] .* at character 2.*encode\('utf-8', 'replace'\)") as caught:
+        check_text(text, 41)
+    assert caught.value.indices == (41,)
+    assert check_text(text.encode("utf-8", "replace").decode(), 41) >= 3
