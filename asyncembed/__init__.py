@@ -16,7 +16,7 @@ from asyncembed._errors import (
     StreamClosedError,
     TransportError,
 )
-from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, RunSummary, Usage
+from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs
 from asyncembed._settings import EmbedOptions, RetryPolicy, Timeouts
 from asyncembed._version import __version__
@@ -35,6 +35,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedResult",
     "RunSummary",
     "Usage",
+    "Vector",
     # Settings
     "EmbedOptions",
     "EmbedOptionsArgs",

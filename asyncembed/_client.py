@@ -86,6 +86,7 @@ class EmbedClient:
             connect=self._connection.open,
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def model(self) -> str:
@@ -108,15 +109,22 @@ class EmbedClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End every stream, close the HTTP session and stop the embedded server; a second call does nothing."""
+        """End every stream, close the HTTP session and stop the embedded server; a second call does nothing.
+
+        It goes on in the background if the caller is cancelled meanwhile.
+        """
+        self._closing = self._closing or asyncio.create_task(self._close(), name="asyncembed-close")
+        with anyio.CancelScope(shield=True):
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._connection.closed = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        with anyio.CancelScope(shield=True):
-            if tasks:
-                await asyncio.wait(tasks)
-            await self._connection.aclose()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._connection.aclose()
 
     @overload
     def embed_stream(
@@ -154,10 +162,7 @@ class EmbedClient:
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
         """
-        if self._connection.closed:
-            raise StreamClosedError("the client was closed")
-        run = new_run(self._endpoint, self._model, texts, ordered=ordered, on_error=on_error, given=options)
-        return EmbedStream(run, self._adopt)
+        return self._stream(texts, options, ordered=ordered, on_error=on_error)
 
     async def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
@@ -169,7 +174,15 @@ class EmbedClient:
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
         """
-        return await collect(texts, self.embed_stream(texts, ordered=False, **options))
+        return await collect(texts, self._stream(texts, options, ordered=False, on_error="raise"))
+
+    def _stream(
+        self, texts: Texts, given: EmbedOptionsArgs, *, ordered: bool, on_error: OnError
+    ) -> EmbedStream[EmbedResult]:
+        if self._connection.closed:
+            raise StreamClosedError("the client was closed")
+        run = new_run(self._endpoint, self._model, texts, ordered=ordered, on_error=on_error, given=given)
+        return EmbedStream(run, self._adopt)
 
     def _adopt(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

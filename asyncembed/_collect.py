@@ -28,7 +28,7 @@ async def collect(texts: Texts, stream: EmbedStream[EmbedResult]) -> EmbedRespon
     Rows are written into their place as they arrive; there is no list of vectors and, where the number of texts is
     known ahead, no second copy.
     """
-    matrix: Matrix = np.empty((len(texts) if isinstance(texts, Sized) else FIRST_ROWS, 0), np.float32)
+    matrix: Matrix = np.empty((max(len(texts), 1) if isinstance(texts, Sized) else FIRST_ROWS, 0), np.float32)
     given: dict[int, EmbedInput] = {}
     async with stream:
         async for result in stream:

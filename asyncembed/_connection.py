@@ -13,6 +13,7 @@ import yarl
 
 from asyncembed._errors import ConfigurationError, StreamClosedError
 from asyncembed.flow._cost import READ_BUFSIZE
+from asyncembed.wire._secrets import Secrets
 from asyncembed.wire._transport import Transport, new_session
 
 if TYPE_CHECKING:
@@ -55,12 +56,9 @@ class Connection:
         self._provider = provider
         self._base_url = _find_base_url(provider, base_url)
         key = _find_key(provider, api_key, required=self._base_url == provider.base_url)
-        self._headers = {**_headers_from_environment(provider), **provider.headers(key), **(headers or {})}
-        self._secrets = tuple(
-            value.removeprefix("Bearer ")
-            for name, value in self._headers.items()
-            if name.lower() in _SECRET_HEADERS and value
-        )
+        self._headers = {**_headers_from_environment(provider), **provider.headers(key), **_checked(headers or {})}
+        secret_headers = [value for name, value in self._headers.items() if name.lower() in _SECRET_HEADERS]
+        self._secrets = Secrets([*secret_headers, key or "", yarl.URL(self._base_url or "").password or ""])
         self._session = session
         self._owns_session = session is None
         self._timeouts = timeouts
@@ -139,6 +137,13 @@ def _find_key(provider: Provider, given: str | None, *, required: bool) -> str |
         variable = provider.key_variables[0]
         raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
     return key
+
+
+def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)) or any(mark in name + value for mark in "\r\n\0"):
+            raise ConfigurationError(f"headers= holds something for {name!r} that is not a line of text")
+    return headers
 
 
 def _headers_from_environment(provider: Provider) -> dict[str, str]:

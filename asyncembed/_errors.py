@@ -100,14 +100,19 @@ class ResponseError(AsyncEmbedError):
     """Raised when a response is not JSON, is cut off, or holds a wrong count, dimension or number.
 
     Attributes:
-        missing: Input indices whose vectors did not arrive; everything else of the response was kept.
+        indices: Input indices whose vectors did not arrive; everything else of the response was kept.
         retryable: False where asking again cannot help, because what was delivered may be misaligned.
     """
 
     def __init__(self, message: str, *, missing: tuple[int, ...] = (), retryable: bool = True) -> None:
         super().__init__(message)
-        self.missing = self.indices = missing
+        self.indices = missing
         self.retryable = retryable
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The same as `indices`."""
+        return self.indices
 
 
 class StreamClosedError(AsyncEmbedError):

@@ -87,8 +87,8 @@ def new_concurrency(maximum: int) -> AdaptiveConcurrency:
 
 def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
     if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
-        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__ | {"ordered", "on_error"}))
-        raise ConfigurationError(f"unknown option {', '.join(map(repr, unknown))}; the options are: {names}")
+        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
+        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
     return EmbedOptions(
         model=given.get("model", model),
         input_type=given.get("input_type"),

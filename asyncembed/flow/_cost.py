@@ -11,6 +11,9 @@ READ_BUFSIZE: Final = 65_536
 FIXED_COST: Final = 65_536
 """Bytes for what every request needs besides: task, headers, parser."""
 
+RESULT_COST: Final = 800
+"""Bytes of the Python objects of one result: result, array, its buffer, index, text (about 750 by tracemalloc)."""
+
 ASSUMED_DIMENSION: Final = 3_072
 """Dimension reckoned with until the first vector is seen: the largest among the common models."""
 
@@ -22,9 +25,9 @@ TEXT_BYTES_PER_NUMBER: Final = 26
 class CostModel:
     """What one request may need in memory, in bytes.
 
-    `2 * request + 3 * read buffer + widest row as text + n * row + fixed`: the request exists as texts and as a body,
-    the read buffer is aiohttp's high-water mark plus one read, one array may be open, and n vectors may be waiting
-    for the consumer.
+    `2 * request + 3 * read buffer + widest row as text + n * (row + objects) + fixed`: the request exists as texts and
+    as a body, the read buffer is aiohttp's high-water mark plus one read, one array may be open, and n results may be
+    waiting for the consumer.
 
     Attributes:
         dimension: Numbers in one vector, as it is known or assumed now.
@@ -40,7 +43,7 @@ class CostModel:
 
     def waiting(self, inputs: int, request_bytes: int) -> int:
         """Bytes needed until the consumer has taken the results: texts and vectors."""
-        return request_bytes + inputs * self.dimension * self.itemsize
+        return request_bytes + inputs * (RESULT_COST + self.dimension * self.itemsize)
 
     def total(self, inputs: int, request_bytes: int) -> int:
         """Bytes to reserve before the request starts."""

@@ -1,7 +1,11 @@
 """Memory as the semaphore: requests start only while what they may need fits into a budget of bytes.
 
-The budget is weighted and strictly first come, first served: letting a small request pass a large one that waits
-would starve the large one for ever. A request that is larger than the whole budget runs alone instead of never.
+The budget is weighted and first come, first served: letting a small request pass a large one that waits would starve
+the large one for ever. A request that is larger than the whole budget runs alone instead of never.
+
+One thing goes before the queue: a stream that holds nothing never waits. It could be that of a consumer that calls the
+client again before it takes its next result; if it waited for memory that other results hold, it would wait for its own
+caller. So the budget may be exceeded by one batch for each stream after the first.
 
 Grants are made synchronously by whoever releases, so a waiter that is cancelled in the same tick as it is granted
 gives back what it got, and the head of the queue being cancelled wakes the one behind it.
@@ -10,7 +14,18 @@ gives back what it got, and the head of the queue being cancelled wakes the one 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Owner: TypeAlias = "set[Reservation]"
+"""The open reservations of one stream."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    cost: int
+    owner: Owner
+    granted: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class MemoryBudget:
@@ -20,29 +35,26 @@ class MemoryBudget:
         self.total = total
         self.reserved = 0
         self.peak = 0
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiters: list[_Waiter] = []  # as many as there are streams that wait
 
     @property
     def waiting(self) -> int:
         """Requests that wait for memory."""
         return len(self._waiters)
 
-    async def reserve(self, cost: int, *, at_once: bool = False) -> None:
-        """Wait until `cost` bytes are free, or everything is if that is more than the budget, and reserve them.
-
-        Args:
-            cost: Bytes.
-            at_once: Take them without waiting. For a stream that holds nothing: if it had to wait for another one,
-                a consumer that calls the client before it takes its next result would wait for itself.
-        """
-        if at_once or not (self._waiters or not self._fits(cost)):
+    async def reserve(self, cost: int, owner: Owner) -> None:
+        """Wait until `cost` bytes are free, or everything is, or `owner` holds nothing; and reserve them."""
+        if not owner or (not self._waiters and self._fits(cost)):
             self._grant(cost)
         else:
-            await self._wait(cost)
+            await self._wait(_Waiter(cost, owner))
 
-    def release(self, cost: int) -> None:
-        """Give bytes back and start whoever fits now."""
+    def release(self, cost: int, owner: Owner) -> None:
+        """Give back bytes of `owner`, and start whoever may go on now."""
         self.reserved -= cost
+        if not owner:
+            for waiter in [waiter for waiter in self._waiters if waiter.owner is owner]:
+                self._let_go(waiter)
         self._wake()
 
     def _fits(self, cost: int) -> bool:
@@ -52,25 +64,26 @@ class MemoryBudget:
         self.reserved += cost
         self.peak = max(self.peak, self.reserved)
 
-    def _wake(self) -> None:
-        while self._waiters and self._fits(self._waiters[0][0]):
-            cost, waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._grant(cost)
-                waiter.set_result(None)
+    def _let_go(self, waiter: _Waiter) -> None:
+        self._waiters.remove(waiter)
+        if not waiter.granted.done():
+            self._grant(waiter.cost)
+            waiter.granted.set_result(None)
 
-    async def _wait(self, cost: int) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        entry = (cost, waiter)
-        self._waiters.append(entry)
+    def _wake(self) -> None:
+        while self._waiters and self._fits(self._waiters[0].cost):
+            self._let_go(self._waiters[0])
+
+    async def _wait(self, waiter: _Waiter) -> None:
+        self._waiters.append(waiter)
         try:
-            await waiter
+            await waiter.granted
         except asyncio.CancelledError:
-            if entry in self._waiters:
-                self._waiters.remove(entry)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
                 self._wake()
-            elif not waiter.cancelled():
-                self.release(cost)
+            elif not waiter.granted.cancelled():
+                self.release(waiter.cost, waiter.owner)
             raise
 
 
@@ -82,14 +95,12 @@ class Reservation:
         working: Bytes that are free again when the last request of the batch has ended.
         waiting: Bytes that become free as its results are taken.
         results: How many results there will be.
-        owner: The open reservations of a stream; this one is a member until everything is given back.
+        owner: The stream's open reservations; this one is a member until everything is given back.
     """
 
     __slots__ = ("_budget", "_held", "_left", "_owner", "_share", "_working")
 
-    def __init__(
-        self, budget: MemoryBudget, *, working: int, waiting: int, results: int, owner: set[Reservation]
-    ) -> None:
+    def __init__(self, budget: MemoryBudget, *, working: int, waiting: int, results: int, owner: Owner) -> None:
         self._budget = budget
         self._working = working
         self._held = working + waiting
@@ -120,4 +131,4 @@ class Reservation:
         size = min(size, self._held)
         self._held -= size
         if size:
-            self._budget.release(size)
+            self._budget.release(size, self._owner)

@@ -24,17 +24,20 @@ JSON_OVERHEAD: Final = 3
 
 @dataclass(slots=True)
 class Batch:
-    """Consecutive texts that travel in one request.
+    """Texts that travel in one request.
 
     Attributes:
-        first: Index of the first text.
-        inputs: The texts.
+        inputs: The texts, by index.
+        refused: Texts that were not fit to be sent, with the reason; they keep their place, and so their memory.
         request_bytes: About how long the request body is.
     """
 
-    first: int
-    inputs: list[EmbedInput] = field(default_factory=list)
+    inputs: dict[int, EmbedInput] = field(default_factory=dict)
+    refused: list[tuple[int, EmbedInput, InvalidInputError]] = field(default_factory=list)
     request_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.inputs) + len(self.refused)
 
 
 def as_input(item: TextLike, index: int) -> EmbedInput:
@@ -89,39 +92,40 @@ class Chunker:
         self._cost = cost
         self._budget = budget
         self._tokens = 0
-        self._batch = Batch(first=0)
+        self._batch = Batch()
 
     @property
     def pending(self) -> int:
         """Texts in the batch that is not complete yet."""
-        return len(self._batch.inputs)
+        return len(self._batch)
 
     def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
         """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
-        done = []
         size, tokens = text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1
-        if not self._fits(index, size, tokens):
-            done += self.flush()
-        if not self._batch.inputs:
-            self._batch.first = index
-        self._batch.inputs.append(item)
+        done = [] if self._fits(size, tokens) else self.flush()
+        self._batch.inputs[index] = item
         self._batch.request_bytes += size
         self._tokens += tokens
-        if len(self._batch.inputs) >= self._most:
-            done += self.flush()
-        return done
+        return done + self._full()
+
+    def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
+        """Take a text that will not be sent, and return the batches that are complete now."""
+        self._batch.refused.append((index, item, error))
+        return self._full()
 
     def flush(self) -> list[Batch]:
         """Return the batch that is not complete yet, if it holds anything."""
-        batch, self._batch, self._tokens = self._batch, Batch(first=0), 0
-        return [batch] if batch.inputs else []
+        batch, self._batch, self._tokens = self._batch, Batch(), 0
+        return [batch] if len(batch) else []
 
-    def _fits(self, index: int, size: int, tokens: int) -> bool:
+    def _full(self) -> list[Batch]:
+        return self.flush() if len(self._batch) >= self._most else []
+
+    def _fits(self, size: int, tokens: int) -> bool:
         batch, limits = self._batch, self._limits
-        count, request_bytes = len(batch.inputs) + 1, batch.request_bytes + size
-        return count == 1 or (
-            index == batch.first + count - 1  # a text was left out: batches hold consecutive indices
-            and request_bytes <= limits.request_bytes
+        count, request_bytes = len(batch) + 1, batch.request_bytes + size
+        return not batch.inputs or (
+            request_bytes <= limits.request_bytes
             and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
             and self._cost.total(count, request_bytes) <= self._budget
         )

@@ -24,7 +24,7 @@ class Delivery:
     """Keeps the books of one batch over all its attempts."""
 
     def __init__(self, batch: Batch) -> None:
-        self._missing = dict(enumerate(batch.inputs, batch.first))
+        self._missing = dict(batch.inputs)
         self._asked: list[int] = []
         self._fault: ResponseError | None = None
 
@@ -59,8 +59,12 @@ class Delivery:
         if self._fault:
             raise self._fault
 
-    def finish(self, parser: ResponseParser) -> None:
+    def finish(self, parser: ResponseParser, message: str) -> None:
         """End an attempt whose response was read to its end.
+
+        Args:
+            parser: What read it.
+            message: The error message inside the response, if there was one, fit to be shown.
 
         Raises:
             ResponseError: if vectors are missing, or the response held another number of them than was asked for.
@@ -69,7 +73,7 @@ class Delivery:
         if parser.by_order and 0 < parser.count != asked:
             raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
         if self._missing:
-            reasons = [*parser.faults[:1], *filter(None, [parser.message])]
+            reasons = [*parser.faults[:1], *filter(None, [message])]
             reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
             raise ResponseError(
                 f"{len(self._missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}", missing=self.missing

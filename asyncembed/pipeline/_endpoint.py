@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 _REFUSES_BASE64: Final = re.compile(r"base64|encoding_format|embedding_types", re.IGNORECASE)
 
 
+@dataclass(slots=True)
+class Learned:
+    """What the answers of an API have taught.
+
+    Attributes:
+        pause: Stops every request while the API wants to be left alone.
+        refuses_base64: It does not know base64, and is asked for floats.
+    """
+
+    pause: SharedPause = field(default_factory=SharedPause)
+    refuses_base64: bool = False
+
+
 @dataclass(slots=True, repr=False)
 class Endpoint:
     """One API as one client sees it.
@@ -35,7 +48,7 @@ class Endpoint:
         concurrency: Slots for requests.
         budget: Memory for requests and results.
         connect: Opens the way there, once, when it is first needed.
-        pause: Stops every request while the API wants to be left alone.
+        learned: The same object for every stream, also for those with a budget or slots of their own.
     """
 
     provider: Provider
@@ -44,14 +57,13 @@ class Endpoint:
     concurrency: AdaptiveConcurrency
     budget: MemoryBudget
     connect: Callable[[], Awaitable[Transport]]
-    pause: SharedPause = field(default_factory=SharedPause)
-    refuses_base64: bool = False
+    learned: Learned = field(default_factory=Learned)
 
     def wire_encoding(self) -> Literal["base64", "float"]:
         """Which encoding to ask for now."""
         if self.encoding != "auto":
             return self.encoding
-        return "base64" if self.provider.base64_by_default and not self.refuses_base64 else "float"
+        return "base64" if self.provider.base64_by_default and not self.learned.refuses_base64 else "float"
 
     def learns_from(self, error: AsyncEmbedError, encoding: Literal["base64", "float"]) -> bool:
         """Whether the API only refused base64; then it is not asked for it again."""
@@ -61,7 +73,7 @@ class Endpoint:
             and isinstance(error, InvalidInputError)
             and _REFUSES_BASE64.search(error.provider_message) is not None
         )
-        self.refuses_base64 |= refused
+        self.learned.refuses_base64 |= refused
         return refused
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:

@@ -38,8 +38,9 @@ class Outbox:
         self._ready: deque[Entry] = deque()
         self._held: dict[int, Entry | None] = {}  # came early; None stands for an index that was left out
         self._next = 0
+        self._busy = False  # somebody is in `get`
         self._closed = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """What the queue was closed with."""
         self._waiter: asyncio.Future[None] | None = None
 
@@ -60,7 +61,7 @@ class Outbox:
             self._release()
             self._wake()
 
-    def close(self, error: Exception | None = None) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """End the queue: after what is ready, the consumer gets `error`, or the end. The first call counts."""
         if not self._closed:
             self._closed, self.error = True, error
@@ -69,8 +70,16 @@ class Outbox:
 
     async def get(self) -> deque[Entry]:
         """Wait for results and take all that are ready; none means that the queue has ended, maybe with `error`."""
-        while not self._ready and not self._closed:
-            await self._wait()
+        if self._busy:
+            raise AsyncEmbedError("a stream has one consumer at a time; another task is waiting for its results")
+        self._busy = True
+        try:
+            # A consumer that keeps up would otherwise never let anything else run.
+            await asyncio.sleep(0)
+            while not self._ready and not self._closed:
+                await self._wait()
+        finally:
+            self._busy = False
         burst, self._ready = self._ready, deque()
         return burst
 

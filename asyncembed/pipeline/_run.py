@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from asyncembed._errors import StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
@@ -17,6 +18,7 @@ from asyncembed.pipeline._source import Source
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     from asyncembed._errors import AsyncEmbedError
@@ -58,10 +60,10 @@ class Run:
         self.decoder = VectorDecoder(options.dtype, demanded)
         self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.itemsize)
         chunker = Chunker(endpoint.provider.limits, chunk_size, self.cost, endpoint.budget.total)
-        self.source = Source(texts, chunker, max_wait, self.refuse)
+        self.source = Source(texts, chunker, max_wait, strict=on_error == "raise")
         self.outbox = Outbox(ordered=ordered)
         self.reservations: set[Reservation] = set()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = 0
         self.usage = Usage()
@@ -72,9 +74,21 @@ class Run:
         """Start the clock."""
         self._started = time.monotonic()
 
-    def end(self) -> None:
-        """Stop the clock, tell the consumer, and give back what requests of an unfinished run held."""
+    def finish(self, task: asyncio.Task[None]) -> None:
+        """Note that the task that did the work is done, tell the consumer, and close what the texts came from.
+
+        A callback of the task and not its last step, because a task that is cancelled early never takes a step.
+        """
         self._ended = time.monotonic()
+        if task.cancelled():
+            self.fail(StreamClosedError("the stream was closed before its end"))
+            self.abandon()
+        elif error := task.exception():
+            self.fail(error)
+        try:
+            self.source.close()
+        except Exception as error:  # noqa: BLE001  # the caller's own, of a generator that does not want to end
+            self.fail(error)
         self.outbox.close(self.error)
 
     def abandon(self) -> None:
@@ -86,11 +100,10 @@ class Run:
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the budget has what `batch` may need."""
         working = self.cost.working(batch.request_bytes)
-        waiting = self.cost.waiting(len(batch.inputs), batch.request_bytes)
-        budget = self.endpoint.budget
-        await budget.reserve(working + waiting, at_once=not self.reservations)
-        results = len(batch.inputs)
-        return Reservation(budget, working=working, waiting=waiting, results=results, owner=self.reservations)
+        waiting = self.cost.waiting(len(batch), batch.request_bytes)
+        budget, owner = self.endpoint.budget, self.reservations
+        await budget.reserve(working + waiting, owner)
+        return Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
 
     def deliver(self, results: Sequence[EmbedResult], reservation: Reservation) -> None:
         """Hand results to the consumer, and learn the dimension from the first."""
@@ -99,32 +112,21 @@ class Run:
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
             self.outbox.put(results, reservation)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the run with `error`; further errors are noted on the first."""
         if self.error is None:
             self.error = error
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
-    def refuse(self, index: int, item: EmbedInput, error: AsyncEmbedError) -> None:
-        """Deal with a text that cannot be sent: raise, or put its failure in its place."""
-        if self.on_error == "raise":
-            raise error
-        self.give_up([(index, item)], error, None)
-
-    def give_up(
-        self, missing: Sequence[tuple[int, EmbedInput]], error: AsyncEmbedError, reservation: Reservation | None
-    ) -> None:
-        """Put failures in the place of results, or leave them out."""
-        self.failed += len(missing)
+    def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:
+        """Put a failure in the place of a result, or leave it out."""
+        self.failed += 1
         if self.on_error == "yield":
-            failures = [EmbedFailure(index, item.text, item.id, error) for index, item in missing]
-            self.outbox.put(failures, reservation)
-            return
-        for index, _ in missing:
+            self.outbox.put([EmbedFailure(index, item.text, item.id, error)], reservation)
+        else:
             self.outbox.leave_out(index)
-            if reservation:
-                reservation.take_result()
+            reservation.take_result()
 
     def max_value_bytes(self, request_bytes: int) -> int:
         """Most bytes one vector, or one echoed text, can have in a response."""

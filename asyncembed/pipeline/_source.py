@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import io
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,9 +19,8 @@ from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInput
 from asyncembed.pipeline._chunker import TextLike, as_input, check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from asyncembed._models import EmbedInput
     from asyncembed.pipeline._chunker import Batch, Chunker
 
 Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
@@ -44,7 +42,7 @@ class Source:
         texts: The caller's texts.
         chunker: Groups them.
         max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
-        refuse: Called with index, input and error for a text that no API would take; raises to end the run.
+        strict: Whether a text that no API would take ends the run, or is refused alone.
     """
 
     def __init__(
@@ -52,13 +50,14 @@ class Source:
         texts: Texts,
         chunker: Chunker,
         max_wait: float,
-        refuse: Callable[[int, EmbedInput, AsyncEmbedError], None],
+        *,
+        strict: bool,
     ) -> None:
         self._texts = texts
         self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else _lines(texts)
         self._chunker = chunker
         self._max_wait = max_wait
-        self._refuse = refuse
+        self._strict = strict
         self._batches: deque[Batch] = deque()
         self._index = 0
         self._wanted = asyncio.Event()
@@ -145,7 +144,9 @@ class Source:
         try:
             size = check_text(given.text, index)
         except InvalidInputError as error:
-            self._refuse(index, given, error)
+            if self._strict:
+                raise
+            self._batches.extend(self._chunker.refuse(given, index, error))
         else:
             self._batches.extend(self._chunker.add(given, index, size))
 
@@ -155,9 +156,8 @@ class Source:
 
 
 def _lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
-    file = getattr(texts, "file", texts)  # what `tempfile` gives is a wrapper around the file
-    if isinstance(file, io.TextIOBase):
-        return (line.rstrip("\r\n") for line in file)
+    if hasattr(texts, "readline"):  # a file of whatever kind: a text a line, without its end
+        return (line.rstrip("\r\n") if isinstance(line, str) else line for line in texts)
     return iter(texts)
 
 

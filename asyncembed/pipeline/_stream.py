@@ -87,45 +87,42 @@ class EmbedStream(Generic[ItemT_co]):
         """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
         self._ended = True
         self._run.outbox.close(StreamClosedError("the stream was closed"))
-        if self._task:
-            self._task.cancel()
-            with anyio.CancelScope(shield=True):
-                # Not `await task`: that would raise the task's own cancellation here.
-                await asyncio.wait([self._task])
-        self._burst.clear()
-        self._run.abandon()
+        try:
+            if self._task:
+                self._task.cancel()
+                with anyio.CancelScope(shield=True):
+                    # Not `await task`: that would raise the task's own cancellation here.
+                    await asyncio.wait([self._task])
+        finally:
+            self._burst.clear()
+            self._run.abandon()
 
     def __del__(self) -> None:
         """Stop the work of a stream that was left early, and warn that this is not the way to do it."""
         task = getattr(self, "_task", None)
         if task is None or self._ended:
             return
+        loop = task.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_abandon, task, self._run)
         warnings.warn(
             "an EmbedStream was left before its end without `async with` or `aclose()`; its work is being stopped",
             ResourceWarning,
             source=self,
             stacklevel=2,
         )
-        loop = task.get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_abandon, task, self._run)
 
     async def _refill(self) -> None:
         """Wait for the next burst; raise at the end."""
         if self._task is None and not self._ended:
             self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
+            self._task.add_done_callback(self._run.finish)
             self._adopt(self._task)
-        # A consumer that keeps up would otherwise never let anything else run.
-        await asyncio.sleep(0)
-        burst = await self._run.outbox.get()
-        if burst:
-            self._burst = burst
-            return
-        if self._task:
-            await asyncio.wait([self._task])
-        self._ended = True
-        self._run.abandon()
-        raise self._run.outbox.error or StopAsyncIteration
+        self._burst = await self._run.outbox.get()
+        if not self._burst:
+            self._ended = True
+            self._run.abandon()
+            raise self._run.outbox.error or StopAsyncIteration
 
 
 def _abandon(task: asyncio.Task[None], run: Run) -> None:

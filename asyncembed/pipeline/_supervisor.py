@@ -10,12 +10,10 @@ meanwhile, as the consumer may need one first. Slots come free by themselves.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed._errors import StreamClosedError
 from asyncembed.pipeline._worker import Worker
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def supervise(run: Run) -> None:
-    """Bring a run to its end, whatever that is, and leave nothing behind."""
+    """Bring a run to its end, whatever that is; `Run.finish` is the callback of the task that does this."""
     run.start()
     try:
         transport = await run.endpoint.connect()
@@ -36,15 +34,8 @@ async def supervise(run: Run) -> None:
             if run.source.needs_pump:
                 group.start_soon(run.source.pump)
             await _feed(run, transport, group)
-    except asyncio.CancelledError:
-        run.fail(StreamClosedError("the stream was closed before its end"))
-        run.abandon()
-        raise
     except Exception as error:  # noqa: BLE001  # the consumer gets it, whatever it is
         run.fail(_innermost(error))
-    finally:
-        run.source.close()
-        run.end()
 
 
 async def _feed(run: Run, transport: Transport, group: TaskGroup) -> None:
@@ -58,7 +49,7 @@ async def _feed(run: Run, transport: Transport, group: TaskGroup) -> None:
             return
         if batch is None:
             return
-        await run.endpoint.pause.wait()
+        await run.endpoint.learned.pause.wait()
         reservation = await run.reserve(batch)
         try:
             await concurrency.acquire(reservation)

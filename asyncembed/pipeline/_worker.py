@@ -28,6 +28,7 @@ class Worker:
         self._transport = transport
         self._request_bytes = batch.request_bytes
         self._reservation = reservation
+        self._refused = batch.refused
         self._delivery = Delivery(batch)
 
     async def complete(self) -> None:
@@ -36,6 +37,8 @@ class Worker:
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
         """
+        for index, item, refusal in self._refused:
+            self._run.give_up(index, item, refusal, self._reservation)
         self._run.in_flight += 1
         try:
             await self._attempts()
@@ -43,14 +46,15 @@ class Worker:
             error.indices = self._delivery.missing or error.indices
             if self._run.on_error == "raise" or not _spares_the_run(error):
                 raise
-            self._run.give_up(self._delivery.give_up(), error, self._reservation)
+            for index, item in self._delivery.give_up():
+                self._run.give_up(index, item, error, self._reservation)
         finally:
             self._run.in_flight -= 1
 
     async def _attempts(self) -> None:
         backoff = Backoff(self._endpoint.retry)
         while self._delivery.missing:
-            await self._endpoint.pause.wait()
+            await self._endpoint.learned.pause.wait()
             before = len(self._delivery.missing)
             encoding = self._endpoint.wire_encoding()
             try:
@@ -73,7 +77,7 @@ class Worker:
         if wait is None:
             raise error
         if getattr(error, "retry_after", None) is not None:
-            self._endpoint.pause.extend(wait)
+            self._endpoint.learned.pause.extend(wait)
         await anyio.sleep(wait)
 
     async def _attempt(self, texts: list[str]) -> None:
@@ -106,7 +110,7 @@ class Worker:
             if error.retryable and not delivery.missing:
                 return  # it broke after the last vector: nothing was lost
             raise
-        delivery.finish(parser)
+        delivery.finish(parser, self._transport.secrets.blot(parser.message))
 
 
 def _spares_the_run(error: AsyncEmbedError) -> bool:

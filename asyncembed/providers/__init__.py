@@ -26,6 +26,6 @@ def get_provider(provider: str | Provider) -> Provider:
     """
     if isinstance(provider, Provider):
         return provider
-    if provider not in PROVIDERS:
+    if not isinstance(provider, str) or provider not in PROVIDERS:
         raise ConfigurationError(f"provider={provider!r} is not known; use one of {', '.join(PROVIDERS)}")
     return PROVIDERS[provider]()

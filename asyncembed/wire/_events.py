@@ -18,6 +18,7 @@ again. They are collected, and the error is kept for the next call, so that noth
 
 from __future__ import annotations
 
+import re
 import types
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -115,7 +116,7 @@ class EventReader:
 
 
 def _reason(error: Exception) -> str:
-    """The parser's own words, without the excerpt of the document that the C backend adds on further lines."""
+    """The parser's own words, without what it quotes of the document: on further lines, or in quotes."""
     words = error.args[0] if error.args else ""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
-    return text.split("\n", 1)[0].strip()
+    return re.sub("'.*'", "'…'", text.split("\n", 1)[0].strip())

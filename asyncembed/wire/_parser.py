@@ -112,7 +112,9 @@ class ResponseParser:
     def tokens(self) -> int | None:
         """Tokens the response says were billed, if it has said so yet."""
         values = (self._found.get(prefix) for prefix in self._layout.tokens)
-        return next((int(value) for value in values if type(value) in {int, float}), None)
+        return next(
+            (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
+        )
 
     @property
     def message(self) -> str:
@@ -207,7 +209,7 @@ class ResponseParser:
         self.count += 1
         try:
             if type(position) is not int:
-                raise ResponseError(f"an index is {position!r} instead of a whole number")  # noqa: TRY301
+                raise ResponseError(f"an index is a {type(position).__name__} instead of a whole number")  # noqa: TRY301
             vectors.append((position, self._decoder.decode(value)))
         except ResponseError as error:
             if len(self.faults) < MAX_FAULTS:

@@ -20,10 +20,9 @@ from asyncembed._errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-MAX_MESSAGE: Final = 500
-"""Characters of the provider's words that are kept."""
+    from asyncembed.wire._secrets import Secrets
 
 MAX_CODE: Final = 100
 """Characters of an error code or a request id that are kept."""
@@ -45,7 +44,6 @@ _MESSAGE_PATHS: Final = (
     ("error",),
     ("message",),
     ("detail",),
-    ("detail", 0, "msg"),
     ("errors", 0, "message"),
     ("title",),
 )
@@ -53,7 +51,7 @@ _CODE_PATHS: Final = (("error", "code"), ("error", "type"), ("code",), ("error_t
 
 
 def status_error(
-    provider: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]
+    provider: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets
 ) -> APIStatusError:
     """Build the exception for an error answer.
 
@@ -62,14 +60,16 @@ def status_error(
         status: HTTP status.
         headers: Response headers, looked up without regard to case.
         body: The first bytes of the body, in any form a provider or a proxy uses.
-        secrets: Keys, which some services repeat in their messages; they are blotted out.
+        secrets: Keys, which some services repeat; they are blotted out of everything that is kept.
     """
     document = _json(body)
-    words = _first_string(document, _MESSAGE_PATHS) or body.decode("utf-8", "replace").strip()
-    words = _blot(words, secrets)[:MAX_MESSAGE]
-    code = _blot(_first_string(document, _CODE_PATHS), secrets)[:MAX_CODE] or None
-    request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), "")
-    request_id = _blot(request_id or _first_string(document, (("request_id",), ("id",))), secrets)[:MAX_CODE] or None
+    words = (
+        _fastapi_words(document) or _first_string(document, _MESSAGE_PATHS) or body.decode("utf-8", "replace").strip()
+    )
+    words = secrets.blot(words)
+    code = secrets.blot(_first_string(document, _CODE_PATHS), MAX_CODE) or None
+    named = [headers[name] for name in _REQUEST_ID_HEADERS if name in headers]
+    request_id = secrets.blot((*named, _first_string(document, (("request_id",), ("id",))))[0], MAX_CODE) or None
     kind = _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     if code in _QUOTA_CODES:
         kind = QuotaExceededError
@@ -97,6 +97,15 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     return None
 
 
+def _fastapi_words(document: object) -> str:
+    """Return where and what the first fault is, of a list of `{"loc": [...], "msg": "..."}`."""
+    fault = _item(_item(document, "detail"), 0)
+    place, words = _item(fault, "loc"), _item(fault, "msg")
+    if not isinstance(words, str):
+        return ""
+    return f"{'.'.join(map(str, place))}: {words}" if isinstance(place, list) and place else words
+
+
 def _json(body: bytes) -> object:
     try:
         return orjson.loads(body)
@@ -122,12 +131,6 @@ def _item(value: object, key: str | int) -> object:
     if isinstance(value, list) and isinstance(key, int):
         return value[key] if key < len(value) else None
     return None
-
-
-def _blot(words: str, secrets: Sequence[str]) -> str:
-    for secret in filter(None, secrets):
-        words = words.replace(secret, "***")
-    return words
 
 
 def _number(value: str | None) -> float | None:

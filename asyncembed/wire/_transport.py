@@ -22,10 +22,11 @@ from asyncembed._version import __version__
 from asyncembed.wire._status import status_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._settings import Timeouts
+    from asyncembed.wire._secrets import Secrets
 
 _ERROR_BODY_BYTES: Final = 65_536
 _ALLOWED: Final = range(200, 300)
@@ -64,7 +65,7 @@ class Transport:
         *,
         url: str,
         headers: Mapping[str, str],
-        secrets: Sequence[str],
+        secrets: Secrets,
         timeouts: Timeouts,
         read_size: int,
     ) -> None:
@@ -77,7 +78,7 @@ class Transport:
             **headers,
             "Content-Type": "application/json",
         }
-        self._secrets = secrets
+        self.secrets = secrets
         self._timeouts = timeouts
         self._read_size = read_size
         self._near = _is_loopback(self._url)
@@ -96,7 +97,7 @@ class Transport:
         """
         headers = {**self._headers, "Accept-Encoding": "identity"} if compact or self._near else self._headers
         response = await self._send(body, headers)
-        opened = Response(response, self._timeouts.read, self._read_size, max_bytes)
+        opened = Response(response, self.secrets, self._timeouts.read, self._read_size, max_bytes)
         if response.status in _ALLOWED:
             return opened
         raise await self._status_error(opened)
@@ -114,8 +115,10 @@ class Transport:
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
                     read_bufsize=self._read_size,
                 )
-        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
-            failure = transport_error(error, f"no response within {limits.first_byte:g} s")
+        except TimeoutError as error:
+            failure = _timeout_error(error, f"no response within {limits.first_byte:g} s")
+        except _FAILURES as error:
+            failure = _transport_error(error, self.secrets)
         raise failure
 
     async def _status_error(self, response: Response) -> AsyncEmbedError:
@@ -125,17 +128,20 @@ class Transport:
             body = b""  # the status alone says enough
         finally:
             response.close()
-        return status_error(self._provider, response.status, response.headers, body, self._secrets)
+        return status_error(self._provider, response.status, response.headers, body, self.secrets)
 
 
 class Response:
     """The open body of a response; `close` must be called, and may be at any time."""
 
-    def __init__(self, response: aiohttp.ClientResponse, timeout: float, read_size: int, max_bytes: int) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, secrets: Secrets, timeout: float, read_size: int, max_bytes: int
+    ) -> None:
         self._response = response
+        self._secrets = secrets
         self._timeout = timeout
         self._read_size = read_size
-        self._left = max_bytes
+        self._max_bytes = max_bytes
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.bytes_received = 0
@@ -147,17 +153,26 @@ class Response:
             TransportError: if the connection breaks or is silent for too long.
             ResponseError: if the body is larger than any that can be right.
         """
+        chunk = await self._read()
+        self.bytes_received += len(chunk)
+        if self.bytes_received > self._max_bytes:
+            raise ResponseError(f"the response is larger than its vectors can be: over {self._max_bytes} bytes")
+        return chunk
+
+    async def _read(self) -> bytes:
+        content = self._response.content
         try:
             async with asyncio.timeout(self._timeout):
-                chunk = await self._response.content.read(self._read_size)
-        except (aiohttp.ClientError, OSError, ValueError, asyncio.IncompleteReadError) as error:
-            failure = transport_error(error, f"the server was silent for {self._timeout:g} s inside a response")
-        else:
-            self.bytes_received += len(chunk)
-            self._left -= len(chunk)
-            if self._left < 0:
-                raise ResponseError(f"the response is larger than its vectors can be: over {self.bytes_received} bytes")
-            return chunk
+                return await content.read(self._read_size)
+        except TimeoutError as error:
+            failure = _timeout_error(error, f"the server was silent for {self._timeout:g} s inside a response")
+        except _FAILURES as error:
+            failure = _transport_error(error, self._secrets)
+        if failure.retryable and content.exception() is None:
+            # The timer also goes off first when it was the loop that stood still, while the bytes were there.
+            chunk = content.read_nowait(self._read_size)
+            if chunk or content.at_eof():
+                return chunk
         raise failure
 
     async def read_some(self, limit: int) -> bytes:
@@ -172,24 +187,31 @@ class Response:
         self._response.close() if not self._response.content.at_eof() else self._response.release()
 
 
-def transport_error(error: Exception, on_timeout: str) -> TransportError:
-    """Say in our words what went wrong on the way to the server or back."""
-    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-        return TransportError(on_timeout)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        return TransportError(f"TLS failed: {error}", retryable=not isinstance(error, aiohttp.ClientSSLError))
-    if isinstance(error, aiohttp.InvalidURL | ValueError):
-        return TransportError(f"the address cannot be used: {error}", retryable=False)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return TransportError(f"the answer is not HTTP: {error.message}")
-    return TransportError(f"{_KINDS.get(type(error), 'the connection failed')}: {error or type(error).__name__}")
-
+_FAILURES: Final = (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.IncompleteReadError)
+"""What aiohttp raises: RuntimeError for a session that is closed, ValueError for what cannot be sent."""
 
 _KINDS: Final[Mapping[type, str]] = {
     aiohttp.ServerDisconnectedError: "the server closed the connection",
     aiohttp.ClientPayloadError: "the response broke off",
-    aiohttp.ConnectionTimeoutError: "the connection took too long",
 }
+
+
+def _timeout_error(error: TimeoutError, words: str) -> TransportError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return TransportError("the connection took too long")
+    return TransportError(words)
+
+
+def _transport_error(error: Exception, secrets: Secrets) -> TransportError:
+    """Say in our words what went wrong on the way to the server or back."""
+    words = secrets.blot(str(error) or type(error).__name__)
+    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
+        return TransportError(f"TLS failed: {words}", retryable=not isinstance(error, aiohttp.ClientSSLError))
+    if isinstance(error, ValueError | RuntimeError):  # aiohttp's InvalidURL is a ValueError
+        return TransportError(f"the request cannot be sent: {words}", retryable=False)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return TransportError(f"the answer is not HTTP: {secrets.blot(error.message)}")
+    return TransportError(_KINDS.get(type(error)) or f"the connection failed: {words}")
 
 
 def _is_loopback(url: yarl.URL) -> bool:
