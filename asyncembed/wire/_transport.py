@@ -20,6 +20,7 @@ import yarl
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._version import __version__
 from asyncembed.wire._status import status_error
+from asyncembed.wire._timeout import FairTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,7 @@ class Transport:
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         limits = self._timeouts
         try:
-            async with asyncio.timeout(limits.first_byte):
+            async with FairTimeout(limits.first_byte):
                 return await self._session.post(
                     self._url,
                     data=body,
@@ -160,19 +161,13 @@ class Response:
         return chunk
 
     async def _read(self) -> bytes:
-        content = self._response.content
         try:
-            async with asyncio.timeout(self._timeout):
-                return await content.read(self._read_size)
+            async with FairTimeout(self._timeout):
+                return await self._response.content.read(self._read_size)
         except TimeoutError as error:
             failure = _timeout_error(error, f"the server was silent for {self._timeout:g} s inside a response")
         except _FAILURES as error:
             failure = _transport_error(error, self._secrets)
-        if failure.retryable and content.exception() is None:
-            # The timer also goes off first when it was the loop that stood still, while the bytes were there.
-            chunk = content.read_nowait(self._read_size)
-            if chunk or content.at_eof():
-                return chunk
         raise failure
 
     async def read_some(self, limit: int) -> bytes:
