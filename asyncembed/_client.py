@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 import anyio
 
+from asyncembed._closing import AsyncClosing
 from asyncembed._collect import collect
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
@@ -18,7 +19,6 @@ from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     import aiohttp
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asyncembed.providers import Provider
 
 
-class EmbedClient:
+class EmbedClient(AsyncClosing):
     """Embeds texts through one HTTP API.
 
     Use it as `async with EmbedClient("cohere") as client:`, or call `aclose()` when done. One client serves any number
@@ -97,16 +97,6 @@ class EmbedClient:
     def provider(self) -> Provider:
         """The API behind this client."""
         return self._provider
-
-    async def __aenter__(self) -> Self:
-        """Return the client; nothing is opened before the first request."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        await self.aclose()
 
     async def aclose(self) -> None:
         """End every stream, close the HTTP session and stop the embedded server; a second call does nothing.

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import anyio
 
+from asyncembed._closing import AsyncClosing
 from asyncembed._errors import StreamClosedError
 from asyncembed._models import EmbedFailure, EmbedResult
 from asyncembed.pipeline._supervisor import supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from asyncembed._models import RunSummary
     from asyncembed.pipeline._outbox import Entry
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure, covariant=True)
 
 
-class EmbedStream(Generic[ItemT_co]):
+class EmbedStream(AsyncClosing, Generic[ItemT_co]):
     """Results as they arrive.
 
     Iterate it with `async for`, preferably inside `async with`, so that leaving early stops the work at once. It has
@@ -72,16 +72,6 @@ class EmbedStream(Generic[ItemT_co]):
         if reservation:
             reservation.take_result()
         return cast("ItemT_co", item)
-
-    async def __aenter__(self) -> Self:
-        """Return the stream itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the stream."""
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
