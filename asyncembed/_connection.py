@@ -102,7 +102,7 @@ class Connection:
         return Transport(
             self._provider.name,
             self._session,
-            url=base_url.rstrip("/") + self._provider.path,
+            url=_join(base_url, self._provider.path),
             headers=self._headers,
             secrets=self._secrets,
             timeouts=self._timeouts,
@@ -127,6 +127,11 @@ def _find_base_url(provider: Provider, given: str | None) -> str | None:
     if url and (yarl.URL(url).scheme not in {"http", "https"} or not yarl.URL(url).host):
         raise ConfigurationError(f"base_url={url!r} is not an http:// or https:// address")
     return url
+
+
+def _join(base_url: str, path: str) -> str:
+    url = yarl.URL(base_url)
+    return str(url.with_path(url.path.rstrip("/") + path, keep_query=True))
 
 
 def _find_key(provider: Provider, given: str | None, *, required: bool) -> str | None:

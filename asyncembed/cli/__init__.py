@@ -1,1 +1,20 @@
-""""""
+"""The command `asyncembed`: embed files, search them, look at them, and run the embedded server."""
+
+from __future__ import annotations
+
+import sys
+
+MISSING = 'Error: the command line needs the package {}, which is not installed: pip install "asyncembed[cli]"'
+
+
+def main() -> None:
+    """Run the command; importing this needs nothing but the standard library."""
+    try:
+        from asyncembed.cli._app import app
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in {"typer", "rich"}:
+            raise
+        sys.stderr.write(MISSING.format(package) + "\n")
+        raise SystemExit(2) from None
+    app(prog_name="asyncembed")

@@ -1,6 +1,6 @@
 """Where vectors go: one module for each file format, and `Output`, which gives a file its name when it is whole."""
 
-from asyncembed.sinks._base import Block, Format, Label, Sink, VectorFile
+from asyncembed.sinks._base import Block, Format, Label, Matrix, Sink, VectorFile
 from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, find_format, open_vectors
 from asyncembed.sinks._output import Output, save
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Provenance, without_secrets
@@ -13,6 +13,7 @@ __all__ = [
     "Block",
     "Format",
     "Label",
+    "Matrix",
     "Output",
     "Provenance",
     "Sink",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -20,7 +21,7 @@ from asyncembed.sinks._formats import find_format
 from asyncembed.sinks._provenance import PACKED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from types import TracebackType
 
     from asyncembed._models import EmbedResult
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 BLOCK_ROWS: Final = 8_192
 """Most results written at once; each block is a row group of a Parquet file."""
 
-BLOCK_BYTES: Final = 16_000_000
+BLOCK_BYTES: Final = 8_000_000
 """Most bytes of vectors and texts written at once, as nearly as one result allows."""
 
 
@@ -55,6 +56,7 @@ class Output:
         """Rows written so far."""
         self._provenance = provenance
         self._sink: Sink | None = None
+        self._opened = False
         self._busy = threading.Lock()  # a cancelled task leaves its thread writing
         _claim(path, self.partial, overwrite=overwrite)
 
@@ -65,11 +67,13 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the partial file, and remove it if nothing was written."""
+        """Close the partial file, and remove it if it holds no row of this run."""
         with self._busy:
-            self._close()
-            if not self.rows and self.partial.exists() and not self.partial.stat().st_size:
-                self.partial.unlink()
+            try:
+                self._close()
+            finally:
+                if not self.rows:
+                    self._discard()
 
     def write(self, results: Sequence[EmbedResult]) -> None:
         """Append results that are in order; the first of them decides the dimension."""
@@ -92,8 +96,14 @@ class Output:
             _sync(self.path.parent)
 
     def _open(self, first: EmbedResult) -> Sink:
+        self._opened = True
         packed = 8 if self._provenance.dtype in PACKED else 1
         return self._kind(self.partial, replace(self._provenance, dimension=len(first.embedding) * packed))
+
+    def _discard(self) -> None:
+        if self._opened or (self.partial.exists() and not self.partial.stat().st_size):
+            for ending in (*self._kind.sidecars, ""):
+                Path(f"{self.partial}{ending}").unlink(missing_ok=True)
 
     def _close(self) -> None:
         sink, self._sink = self._sink, None
@@ -117,15 +127,16 @@ async def save(results: AsyncIterator[EmbedResult], output: Output) -> None:
             size += result.embedding.nbytes + len(result.text)
             if len(block) >= BLOCK_ROWS or size >= BLOCK_BYTES:
                 full, block, size = block, [], 0
-                await _write(output, full)
+                await _in_thread(partial(output.write, full))
     finally:
-        await _write(output, block)
-    await anyio.to_thread.run_sync(output.finish)
+        await _in_thread(partial(output.write, block))
+    await _in_thread(output.finish)
 
 
-async def _write(output: Output, block: list[EmbedResult]) -> None:
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Call a function off the event loop, and let it come to its end even if this task is being cancelled."""
     with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(output.write, block)
+        await anyio.to_thread.run_sync(function)
 
 
 def _claim(path: Path, partial: Path, *, overwrite: bool) -> None:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 METADATA_KEY: Final = b"asyncembed"
 COLUMNS: Final = ("index", "id", "text", "embedding")
-BLOCK_ROWS: Final = 4_096
+BLOCK_ROWS: Final = 1_024
 """Most rows read at once."""
+READ_BUFFER: Final = 1_048_576
+"""Bytes read ahead of each column."""
 
 
 class ParquetSink(Sink):
@@ -65,8 +67,8 @@ class ParquetVectors(VectorFile):
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = pq.ParquetFile(path)
-        except pa.ArrowInvalid as error:
+            self._file = open_parquet(path)
+        except ValueError as error:
             raise ConfigurationError(f"{path} is not a whole Parquet file: {error}") from None
         schema = self._file.schema_arrow
         if missing := [name for name in COLUMNS if name not in schema.names]:
@@ -81,9 +83,23 @@ class ParquetVectors(VectorFile):
 
     def blocks(self) -> Iterator[Block]:
         """Give record batches, vectors without a copy; ids and texts become Python objects only where asked for."""
-        for batch in self._file.iter_batches(BLOCK_ROWS, columns=list(COLUMNS)):
+        for batch in read_batches(self._file, COLUMNS):
             vectors = cast("pa.FixedSizeListArray[Any, Any]", batch.column("embedding"))
             yield Block(vectors.flatten().to_numpy().reshape(-1, self.width), partial(_label, batch))
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open any Parquet file for `read_batches`; raises `ValueError`, as pyarrow does, if it is none."""
+    return pq.ParquetFile(str(path), buffer_size=READ_BUFFER, pre_buffer=False)
+
+
+def read_batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Read rows in memory that does not grow with the file.
+
+    Row group by row group, because pyarrow keeps what it has read of a group until it is done with all of them.
+    """
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(BLOCK_ROWS, row_groups=[group], columns=list(columns))
 
 
 def _schema(provenance: Provenance) -> pa.Schema:

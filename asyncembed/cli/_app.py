@@ -1,0 +1,189 @@
+"""The commands and their options; what they do is in the modules named after them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, EmbedOptionsArgs, __version__
+from asyncembed.cli._console import WRONG_USE, fail
+from asyncembed.cli._embed import Job
+from asyncembed.cli._embed import embed as run_embed
+from asyncembed.cli._info import show_info
+from asyncembed.cli._inputs import SUFFIXES, parse_sources
+from asyncembed.cli._rows import Fields, InputError
+from asyncembed.cli._search import Query, show, to_json
+from asyncembed.cli._search import search as run_search
+from asyncembed.cli._serve import serve as run_serve
+from asyncembed.sinks import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app: Final = typer.Typer(
+    name="asyncembed",
+    help="Stream text embeddings out of HTTP APIs: fixed memory, nothing lost, the speed of the wire.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # it would print local variables, and errors have one line here
+)
+
+
+class InputFormat(StrEnum):
+    """What standard input may hold."""
+
+    TXT = "txt"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class DtypeName(StrEnum):
+    """Types of numbers."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    UINT8 = "uint8"
+    BINARY = "binary"
+    UBINARY = "ubinary"
+
+
+class OnErrorChoice(StrEnum):
+    """What to do about a text that cannot be embedded."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+Provider = Annotated[str, typer.Option(help=f"Whose API: {', '.join(PROVIDERS)}. Keys come from the environment.")]
+Model = Annotated[str | None, typer.Option(help="The provider's name of the model; it has a default.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Address of the API, for compatible servers.")]
+
+
+@contextmanager
+def exits() -> Iterator[None]:
+    """Turn errors into one message and an exit code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        fail(error, WRONG_USE)
+    except (AsyncEmbedError, InputError, OSError) as error:
+        fail(error)
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and leave."""
+    if asked:
+        typer.echo(f"asyncembed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command()
+def embed(
+    inputs: Annotated[list[str], typer.Argument(help=f"Files: {SUFFIXES}; - is standard input.", metavar="INPUT...")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")],
+    *,
+    text_field: Annotated[str, typer.Option(help="Field or column with the text.")] = "text",
+    id_field: Annotated[str | None, typer.Option(help='Field or column with the id; "id", if there is one.')] = None,
+    input_format: Annotated[
+        InputFormat | None, typer.Option("--format", help="Format of inputs whose suffix does not say it.")
+    ] = None,
+    provider: Provider = "local",
+    model: Model = None,
+    base_url: BaseUrl = None,
+    chunk_size: Annotated[int | None, typer.Option(min=1, help="Most texts in one request.")] = None,
+    max_memory: Annotated[float, typer.Option(help="Megabytes for requests and results that wait.")] = 256,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 32,
+    dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, if the model allows.")] = None,
+    input_type: Annotated[str | None, typer.Option(help='"document", "query", or the provider\'s own word.')] = None,
+    dtype: Annotated[DtypeName, typer.Option(help="Type of the numbers, if the API has it.")] = DtypeName.FLOAT32,
+    on_error: Annotated[
+        OnErrorChoice, typer.Option(help="Stop at a text that cannot be embedded, or leave it out.")
+    ] = OnErrorChoice.RAISE,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")] = False,
+) -> None:
+    """Embed texts from files into one file of vectors."""
+    skip = on_error is OnErrorChoice.SKIP
+    options = EmbedOptionsArgs(dtype=dtype.value)
+    if chunk_size is not None:
+        options["chunk_size"] = chunk_size
+    if dimensions is not None:
+        options["dimensions"] = dimensions
+    if input_type is not None:
+        options["input_type"] = input_type
+    with exits():
+        job = Job(
+            sources=parse_sources(inputs, input_format and input_format.value),
+            fields=Fields(text=text_field, id=id_field, allow_empty=skip),
+            output=output,
+            provider=provider,
+            model=model,
+            base_url=base_url,
+            max_memory_mb=max_memory,
+            max_concurrency=max_concurrency,
+            options=options,
+            skip=skip,
+            overwrite=overwrite,
+            quiet=quiet,
+        )
+        asyncio.run(run_embed(job))
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="A file made by `embed`.")],
+    query: Annotated[str, typer.Argument(help="The text to look for.")],
+    *,
+    count: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    provider: Annotated[
+        str | None, typer.Option(help="Embed the query with this, not with what the file names.")
+    ] = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
+) -> None:
+    """Find the texts of a file that are nearest to a query."""
+    with exits():
+        hits = asyncio.run(run_search(file, Query(query, count, provider, model, base_url)))
+    if as_json:
+        typer.echo(to_json(hits))
+    else:
+        show(hits)
+
+
+@app.command()
+def info(file: Annotated[Path, typer.Argument(help="A file made by `embed`.")]) -> None:
+    """Show what a file of vectors holds and what it was made with."""
+    with exits():
+        show_info(file)
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it needs a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a model2vec model, instead of the one built in.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the key to ask for.", metavar="VAR")
+    ] = None,
+) -> None:
+    """Run the embedded server, with Cohere's and OpenAI's APIs, until Ctrl-C."""
+    with exits():
+        asyncio.run(run_serve(host, port, model, api_key_env))

@@ -1,0 +1,148 @@
+"""`asyncembed search`: the vectors of a file that are nearest to a text. All are looked at, a block at a time."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+from rich.table import Table
+from rich.text import Text
+
+from asyncembed import ConfigurationError, EmbedClient
+from asyncembed.cli._console import printable, stdout
+from asyncembed.providers import get_provider
+from asyncembed.sinks import PACKED, Provenance, open_vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from asyncembed import EmbedOptionsArgs
+    from asyncembed._models import Vector
+    from asyncembed.sinks import Label, Matrix, VectorFile
+
+SHOWN_CHARACTERS = 300
+"""How much of a text the table shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for, and with what to embed it where that is not to be as the file says."""
+
+    text: str
+    count: int
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A vector that was found, with its cosine similarity to the query."""
+
+    score: float
+    label: Label
+
+
+async def search(path: Path, query: Query) -> list[Hit]:
+    """Return the nearest rows of a file, the nearest first.
+
+    Raises:
+        ConfigurationError: if the file cannot be searched, or does not say with what and neither does the query.
+        AsyncEmbedError: if the query cannot be embedded.
+    """
+    file = open_vectors(path)
+    provenance = _provenance(path, file, query)
+    vector = await _embed(provenance, query)
+    if len(vector) != file.width:
+        raise ConfigurationError(
+            f"the query has a vector of {len(vector)} numbers, but those of {path} have {file.width}: "
+            "they are from another model or of another length"
+        )
+    return rank(file, vector, query.count, packed=provenance.dtype in PACKED)
+
+
+def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
+    """Return the `count` rows whose cosine similarity to `vector` is highest; of equals the first in the file.
+
+    Args:
+        file: The rows.
+        vector: 1-D array in the type of the file.
+        count: How many.
+        packed: Whether 8 dimensions of -1 and 1 are packed into each number. Their cosine similarity is
+            1 - 2 * (number of bits that differ) / (number of bits).
+    """
+    similarity = _bit_similarity if packed else _cosine
+    best: list[Hit] = []
+    for block in file.blocks():
+        scores = similarity(block.vectors, vector)
+        nearest = np.argsort(-scores, kind="stable")[:count]
+        hits = [Hit(float(scores[row]), block.label(int(row))) for row in nearest]
+        best = heapq.nlargest(count, [*best, *hits], key=lambda hit: hit.score)
+    return best
+
+
+def show(hits: Sequence[Hit]) -> None:
+    """Print hits as a table."""
+    with_ids = any(hit.label.id is not None for hit in hits)
+    table = Table("#", "score", "id" if with_ids else "index", "text", box=None, header_style="bold", pad_edge=False)
+    table.columns[0].justify = table.columns[1].justify = "right"
+    for number, hit in enumerate(hits, 1):
+        name = hit.label.id if with_ids else hit.label.index
+        shown = printable(hit.label.text[:SHOWN_CHARACTERS])
+        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name)), "cyan"), Text(shown))
+    stdout().print(table)
+
+
+def to_json(hits: Sequence[Hit]) -> str:
+    """Return hits as a JSON list of objects."""
+    rows = [
+        {"rank": rank, "score": hit.score, "index": hit.label.index, "id": hit.label.id, "text": hit.label.text}
+        for rank, hit in enumerate(hits, 1)
+    ]
+    return orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
+
+
+def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:
+    found = file.provenance
+    if found is None and query.provider is None:
+        raise ConfigurationError(f"{path} does not say what its vectors are from; name --provider and --model")
+    found = found or Provenance(provider=query.provider or "", model=query.model or "")
+    same = query.provider in {None, found.provider}
+    provider = get_provider(query.provider or found.provider)
+    base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
+    if same and found.base_url and not base_url:
+        # Not taken from the file: a file may come from anybody, and must not decide where a key is sent.
+        raise ConfigurationError(f"the vectors of {path} are from a server of its own; add --base-url {found.base_url}")
+    model = query.model or (found.model if same else provider.default_model)
+    return replace(found, provider=provider.name, model=model, base_url=base_url)
+
+
+async def _embed(provenance: Provenance, query: Query) -> Vector:
+    async with EmbedClient(provenance.provider, model=provenance.model, base_url=provenance.base_url) as client:
+        options: EmbedOptionsArgs = {"dtype": provenance.dtype}
+        if "input_type" in client.provider.options:
+            options["input_type"] = "query"
+        if provenance.dimensions is not None:
+            options["dimensions"] = provenance.dimensions
+        response = await client.embed([query.text], **options)
+    return response[0]
+
+
+def _cosine(vectors: Matrix, vector: Vector) -> npt.NDArray[np.float32]:
+    rows, query = vectors.astype(np.float32), vector.astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    similarity: npt.NDArray[np.float32] = rows @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return similarity
+
+
+def _bit_similarity(vectors: Matrix, vector: Vector) -> npt.NDArray[np.float32]:
+    differing = np.bitwise_count(vectors.view(np.uint8) ^ vector.view(np.uint8)).sum(axis=1, dtype=np.int64)
+    similarity: npt.NDArray[np.float32] = (1 - 2 * differing / (8 * vectors.shape[1])).astype(np.float32)
+    return similarity

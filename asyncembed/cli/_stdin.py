@@ -1,0 +1,47 @@
+"""Standard input that somebody else fills, slowly: a pipe or a terminal.
+
+Reading it would block everything, Ctrl-C included. So the event loop waits for it, and it is read only when there is
+something. A regular file or a device cannot be waited for, and need not be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from asyncembed.cli._rows import MAX_LINE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+STDIN: Final = 0
+READ_BYTES: Final = 65_536
+
+
+def is_awaited() -> bool:
+    """Whether reading standard input may take as long as somebody likes, and the event loop can wait for it."""
+    if os.name == "nt":
+        return False
+    mode = os.fstat(STDIN).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(STDIN)
+
+
+async def lines() -> AsyncIterator[bytes]:
+    """Give the lines of standard input, their ends included, as they come; one that is too long is the last."""
+    rest = bytearray()
+    while len(rest) <= MAX_LINE_BYTES and (chunk := await _read()):
+        *whole, end = chunk.split(b"\n")
+        for line in whole:
+            yield bytes(rest) + line + b"\n"
+            rest.clear()
+        rest += end
+    if rest:
+        yield bytes(rest)
+
+
+async def _read() -> bytes:
+    await anyio.wait_readable(STDIN)
+    return os.read(STDIN, READ_BYTES)

@@ -1,0 +1,224 @@
+"""What files and standard input may hold, and what is said about those that hold something else."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncembed import ConfigurationError, EmbedInput
+from asyncembed.cli._inputs import Source, count, parse_sources, read
+from asyncembed.cli._rows import MAX_LINE_BYTES, CsvParser, Fields, InputError, TxtParser
+
+CONTENTS = {
+    "txt": "one\n\n  \ntwo and ä\r\nthree",
+    "jsonl": '{"text": "one"}\n\n{"text": "two and ä", "more": [1]}\n{"text": "three"}',
+    "csv": 'more,text\r\n1,one\r\n\r\n,"two and ä"\r\n3,three',
+}
+INPUTS = [EmbedInput("one"), EmbedInput("two and ä"), EmbedInput("three")]
+
+
+def rows_of(path, **fields):
+    return list(read(parse_sources([str(path)], None), Fields(**fields)))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", CONTENTS)
+async def test_each_format_is_read_and_counted(tmp_path, kind, compressed):
+    path = tmp_path / f"rows.{kind}{'.gz' * compressed}"
+    data = CONTENTS[kind].encode()
+    path.write_bytes(gzip.compress(data) if compressed else data)
+    assert rows_of(path) == INPUTS
+    assert await count(parse_sources([str(path)], None)) == 3
+
+
+async def test_parquet_is_read_by_row_groups_and_counted(tmp_path):
+    path = tmp_path / "rows.parquet"
+    names = [f"name {number}" for number in range(3_000)]
+    pq.write_table(pa.table({"id": range(3_000), "text": names, "other": names}), path, row_group_size=1_100)
+    assert rows_of(path) == [EmbedInput(name, number) for number, name in enumerate(names)]
+    assert await count(parse_sources([str(path)], None)) == 3_000
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    for kind, text in CONTENTS.items():
+        path = tmp_path / f"rows.{kind}"
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert rows_of(path) == INPUTS
+
+
+def test_fields_are_chosen_by_name(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": 1, "key": "a", "body": "one"}\n{"key": null, "body": "two"}\n{"key": 2.5, "body": "three"}')
+    assert rows_of(path, text="body") == [EmbedInput("one", 1), EmbedInput("two"), EmbedInput("three")]
+    assert rows_of(path, text="body", id="key") == [
+        EmbedInput("one", "a"),
+        EmbedInput("two"),
+        EmbedInput("three", "2.5"),
+    ]
+
+
+def test_several_files_follow_each_other(tmp_path):
+    for name, text in (("a.txt", "one\n"), ("b.jsonl", '{"text": "two"}\n'), ("c.csv", "text\nthree\n")):
+        (tmp_path / name).write_text(text)
+    sources = parse_sources([str(tmp_path / name) for name in ("a.txt", "b.jsonl", "c.csv")], None)
+    assert list(read(sources, Fields())) == [EmbedInput("one"), EmbedInput("two"), EmbedInput("three")]
+
+
+def test_files_are_read_as_they_are_wanted_and_closed_when_they_are_left(tmp_path):
+    path = tmp_path / "endless.txt"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    try:
+        os.write(writer, b"one\ntwo\n")
+        rows = read([Source(path, "txt")], Fields())
+        assert next(rows) == EmbedInput("one")
+        rows.close()
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", '{"text": "a"}\n\n{"text" "b"}\n', "x.jsonl:3: not JSON: "),
+        ("x.jsonl", '{"text": "a"}\n["b"]\n', "x.jsonl:2: not a JSON object but a list"),
+        (
+            "x.jsonl",
+            '{"body": "a", "n": 1}\n',
+            "x.jsonl:1: there is no field 'text'; the fields are 'body', 'n'; choose",
+        ),
+        ("x.jsonl", '{"text": 3}\n', "x.jsonl:1: field 'text' is not a string but a number"),
+        ("x.jsonl", '{"text": null}\n', "x.jsonl:1: field 'text' is not a string but null"),
+        ("x.jsonl", '{"text": "a"}\n{"text": ""}\n', "x.jsonl:2: field 'text' is empty; remove the row, or use --on-"),
+        ("x.txt", b"fine\nna\xefve\n", "x.txt:2: byte 3 of the line is not UTF-8; convert it first"),
+        ("x.txt", gzip.compress(b"one"), "x.txt:1: byte 2 of the line is not UTF-8; it is compressed: name it .gz"),
+        ("x.txt.gz", b"one\n", "x.txt.gz cannot be read: Not a gzipped file"),
+        ("x.txt.gz", gzip.compress(b"one\n" * 99)[:-9], "x.txt.gz cannot be read: Compressed file ended"),
+        ("x.csv", "body,n\na,1\n", "x.csv:1: there is no field 'text'; the fields are 'body', 'n'"),
+        ("x.csv", 'text,n\n"a\nb",1\nc\n', "x.csv:4: the row has 1 fields, but line 1 names 2"),
+        ("x.csv", "text\nfine\nbare\rreturn\n", "x.csv:3: not CSV: "),
+        ("x.csv", 'text\nfine\n"open\nstill\n', "x.csv:3: a quoted field that begins in this row is never closed"),
+        ("x.parquet", "no parquet", "x.parquet cannot be read: "),
+    ],
+)
+def test_errors_name_file_and_line(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InputError) as caught:
+        rows_of(path)
+    assert str(caught.value).startswith(f"{tmp_path}/{message}")
+
+
+def test_errors_in_parquet_name_the_row(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["one", None]}), path)
+    with pytest.raises(InputError, match=r"x\.parquet, row 2: field 'text' is not a string but null"):
+        rows_of(path)
+    with pytest.raises(InputError, match=r"x\.parquet: there is no field 'key'; the fields are 'text'; .*--id-field"):
+        rows_of(path, id="key")
+
+
+def test_a_line_without_end_is_refused_instead_of_filling_memory():
+    parser = TxtParser("x", Fields())
+    parser.feed(b"one\n")
+    with pytest.raises(InputError, match=r"x:2: the line is longer than 64,000,000 bytes"):
+        parser.feed(bytes(MAX_LINE_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.txt", "there is no file "),
+        ("folder", "there is no file "),
+        ("texts.docx", "the suffix does not say the format; use .txt, .jsonl, .csv"),
+        ("rows.parquet.gz", "the suffix does not say the format"),
+    ],
+)
+def test_inputs_that_cannot_be_read_are_refused_at_once(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    for existing in ("texts.docx", "rows.parquet.gz"):
+        (tmp_path / existing).touch()
+    with pytest.raises(ConfigurationError) as caught:
+        parse_sources([str(tmp_path / name)], None)
+    assert message in str(caught.value)
+
+
+def test_the_format_of_a_file_without_suffix_can_be_given(tmp_path):
+    path = tmp_path / "rows"
+    path.write_text('{"text": "one"}')
+    assert parse_sources([str(path)], "jsonl") == [Source(path, "jsonl")]
+
+
+def test_standard_input_is_read_once():
+    with pytest.raises(ConfigurationError, match="only once"):
+        parse_sources(["-", "-"], None)
+
+
+async def test_what_is_expensive_or_impossible_to_count_is_not_counted(tmp_path):
+    pipe = tmp_path / "pipe.txt"
+    os.mkfifo(pipe)
+    broken = tmp_path / "x.txt.gz"
+    broken.write_bytes(b"no gzip")
+    big = tmp_path / "big.txt"
+    with big.open("wb") as file:
+        file.truncate(600_000_000)  # a hole, without blocks on the disk
+    for path in (pipe, broken, big):
+        assert await count(parse_sources([str(path)], None)) is None
+
+
+FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
+MESSY = st.one_of(FIELD, st.text(alphabet='",\r\n x', max_size=8))
+
+
+@given(st.lists(st.tuples(MESSY, MESSY.filter(bool)), max_size=6))
+def test_csv_is_what_the_csv_module_wrote(rows):
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows([("id", "text"), *rows])
+    parser = CsvParser("x.csv", Fields())
+    found = [parser.feed(line) for line in buffer.getvalue().encode().splitlines(keepends=True)]
+    parser.close()
+    assert [row for row in found if row] == [EmbedInput(text, id_) for id_, text in rows]
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+async def test_standard_input_from_a_pipe(start, server, openai, tmp_path, kind):
+    out = tmp_path / "v.jsonl"
+    process = await start("embed", "-", "--format", kind, "-o", out, *openai(server))
+    ended = await process.end(CONTENTS[kind].encode())
+    assert ended.code == 0, ended.err
+    assert [row.text for row in rows_of(out)] == ["one", "two and ä", "three"]
+
+
+async def test_standard_input_from_a_file_after_another_file(start, server, openai, tmp_path):
+    first, second, out = tmp_path / "a.txt", tmp_path / "b", tmp_path / "v.jsonl"
+    first.write_text("one\n")
+    second.write_text("two\nthree\n")
+    with second.open() as stdin:
+        process = await start("embed", first, "-", "-o", out, *openai(server), stdin=stdin)
+        ended = await process.end()
+    assert ended.code == 0, ended.err
+    assert [row.text for row in rows_of(out)] == ["one", "two", "three"]
+
+
+async def test_a_pipe_after_a_file(start, server, openai, tmp_path):
+    first, out = tmp_path / "a.txt", tmp_path / "v.jsonl"
+    first.write_text("one\n")
+    ended = await (await start("embed", first, "-", "-o", out, *openai(server))).end(b"two\nthree")
+    assert ended.code == 0, ended.err
+    assert [row.text for row in rows_of(out)] == ["one", "two", "three"]
+
+
+async def test_long_lines_from_a_pipe_are_put_together(start, server, openai, tmp_path):
+    texts = [letter * 100_000 for letter in "abc"]
+    process = await start("embed", "-", "-o", tmp_path / "v.jsonl", *openai(server))
+    ended = await process.end("\n".join(texts).encode())
+    assert ended.code == 0, ended.err
+    assert [text for texts in server.asked for text in texts] == texts

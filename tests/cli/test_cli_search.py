@@ -1,0 +1,196 @@
+"""`asyncembed search` and `asyncembed info`: on files as the sinks write them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.scripted import vector_of
+
+from asyncembed import EmbedResult
+from asyncembed.cli._search import rank
+from asyncembed.sinks import Output, Provenance, open_vectors
+
+SUFFIXES = [".parquet", ".npy", ".jsonl"]
+GLOSSES = Path(__file__).parents[2] / "examples" / "data" / "wordnet-glosses.jsonl.gz"
+
+
+@pytest.fixture
+def corpus(run, threaded_server, openai, tmp_path):
+    """Make a file of 3,000 vectors, one of which belongs to the text "needle"."""
+    rows = tmp_path / "rows.jsonl"
+    texts = [f"straw {number}" for number in range(3_000)]
+    texts[1234] = "needle"
+    rows.write_text("".join(json.dumps({"id": f"id-{i}", "text": text}) + "\n" for i, text in enumerate(texts)))
+
+    def make(suffix: str) -> Path:
+        path = tmp_path / f"v{suffix}"
+        ended = run("embed", rows, "-o", path, *openai(threaded_server))
+        assert ended.code == 0, ended.err
+        return path
+
+    return make
+
+
+def base_url(server):
+    return ("--base-url", f"{server.url}/v1")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_nearest_texts_are_found_in_every_format(run, threaded_server, corpus, suffix):
+    ended = run("search", corpus(suffix), "needle", "-k", 3, "--json", *base_url(threaded_server))
+    assert ended.code == 0, ended.err
+    hits = json.loads(ended.out)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert {key: hits[0][key] for key in ("index", "id", "text")} == {"index": 1234, "id": "id-1234", "text": "needle"}
+    assert hits[0]["score"] == pytest.approx(1, abs=1e-6)
+    others = np.stack([vector_of(f"straw {number}") for number in range(3_000) if number != 1234])
+    query = vector_of("needle")
+    cosines = others @ query / np.linalg.norm(others, axis=1) / np.linalg.norm(query)
+    assert [hit["score"] for hit in hits[1:]] == pytest.approx(sorted(cosines)[:-3:-1], abs=1e-6)
+
+
+def test_the_query_is_embedded_as_the_file_says(run, threaded_server, corpus):
+    path = corpus(".npy")
+    before = len(threaded_server.requests)
+    run("search", path, "needle", *base_url(threaded_server))
+    query = threaded_server.requests[before]
+    assert (query.path, query.texts, query.body["model"]) == ("/v1/embeddings", ["needle"], "scripted")
+
+
+def test_the_query_is_called_a_query_where_the_api_has_a_word_for_it(run, threaded_server, tmp_path):
+    texts = tmp_path / "t.txt"
+    texts.write_text("one\ntwo\n")
+    here = ("--provider", "cohere", "--base-url", threaded_server.url)
+    assert run("embed", texts, "-o", tmp_path / "v.npy", "--dimensions", 8, *here).code == 0
+    ended = run("search", tmp_path / "v.npy", "two", "--base-url", threaded_server.url)
+    assert ended.code == 0, ended.err
+    stored, query = threaded_server.requests
+    assert (stored.body["input_type"], query.body["input_type"]) == ("search_document", "search_query")
+    assert query.body["output_dimension"] == 8
+
+
+def test_a_table_has_rank_score_id_and_text(run, threaded_server, corpus):
+    ended = run("search", corpus(".parquet"), "needle", "-k", 2, *base_url(threaded_server))
+    head, first, second = ended.out.splitlines()
+    assert head.split() == ["#", "score", "id", "text"]
+    assert first.split() == ["1", "1.000", "id-1234", "needle"]
+    assert second.split()[0] == "2"
+
+
+def test_texts_cannot_talk_to_the_terminal(run, threaded_server, openai, tmp_path):
+    texts = tmp_path / "t.txt"
+    texts.write_text("evil \x1b]0;title\x07 [red]text\n")
+    run("embed", texts, "-o", tmp_path / "v.npy", *openai(threaded_server))
+    ended = run("search", tmp_path / "v.npy", "evil", *base_url(threaded_server))
+    assert "\x1b" not in ended.out
+    assert "\x07" not in ended.out
+    assert "[red]text" in ended.out
+    assert "index" in ended.out  # there are no ids
+
+
+def test_a_file_does_not_decide_where_a_key_is_sent(run, threaded_server, corpus):
+    path = corpus(".parquet")
+    before = len(threaded_server.requests)
+    ended = run("search", path, "needle")
+    assert ended.code == 2
+    assert f"add --base-url {threaded_server.url}/v1" in ended.err
+    assert len(threaded_server.requests) == before
+
+
+def test_a_file_of_another_model_is_noticed(run, threaded_server, corpus):
+    path = corpus(".npy")
+    threaded_server.dimension = 6
+    ended = run("search", path, "needle", *base_url(threaded_server))
+    assert ended.code == 2
+    assert "the query has a vector of 6 numbers, but those of " in ended.err
+
+
+def test_a_bare_matrix_is_searched_with_what_is_named(run, threaded_server, openai, tmp_path):
+    path = tmp_path / "bare.npy"
+    np.save(path, np.stack([vector_of("one"), vector_of("two")]))
+    refused = run("search", path, "two")
+    assert refused.code == 2
+    assert "name --provider and --model" in refused.err
+    ended = run("search", path, "two", "--json", *openai(threaded_server))
+    assert [hit["index"] for hit in json.loads(ended.out)] == [1, 0]
+    assert "made with   not known" in run("info", path).out
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "binary", "ubinary"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_ranks_by_cosine_in_every_type(tmp_path, suffix, dtype):
+    """Packed bits are compared with the cosine of the -1 and 1 they stand for."""
+    random = np.random.default_rng(7)
+    provenance = Provenance(provider="p", model="m", dtype=dtype)
+    width = 8 if provenance.dtype in {"binary", "ubinary"} else 64
+    numbers = np.dtype(provenance.number)
+    matrix = random.standard_normal((50, width)) if dtype == "float32" else random.integers(0, 127, (50, width))
+    matrix = matrix.astype(numbers)
+    path = tmp_path / f"v{suffix}"
+    with Output(path, provenance) as output:
+        output.write([EmbedResult(index, row, f"text {index}") for index, row in enumerate(matrix)])
+        output.finish()
+    packed = dtype in {"binary", "ubinary"}
+    hits = rank(open_vectors(path), matrix[20], 50, packed=packed)
+    plain = np.unpackbits(matrix.view(np.uint8), axis=1) * 2.0 - 1 if packed else matrix.astype(float)
+    cosines = plain @ plain[20] / np.linalg.norm(plain, axis=1) / np.linalg.norm(plain[20])
+    assert [hit.label.index for hit in hits] == list(np.argsort(-cosines.round(6), kind="stable"))
+    assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True), abs=1e-5)
+
+
+def test_a_vector_of_zeros_is_like_nothing(tmp_path):
+    path = tmp_path / "v.npy"
+    np.save(path, np.array([[0, 0], [1, 1]], np.float32))
+    hits = rank(open_vectors(path), np.array([1, 1], np.float32), 2, packed=False)
+    assert [hit.score for hit in hits] == pytest.approx([1, 0])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_info_tells_what_a_file_holds(run, corpus, threaded_server, suffix):
+    path = corpus(suffix)
+    lines = dict(line.split(maxsplit=1) for line in run("info", path).out.splitlines())
+    assert lines["file"] == str(path)
+    assert lines["rows"] == "3,000"
+    assert lines["dimension"] == "8"
+    assert lines["dtype"] == "float32"
+    assert lines["provider"] == "openai"
+    assert lines["model"] == "scripted"
+    assert lines["server"] == f"{threaded_server.url}/v1"
+    assert lines["made"].startswith("with   asyncembed ")
+    assert lines["size"].startswith("0.")
+
+
+@pytest.mark.parametrize("command", [("info",), ("search", "query")])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.npy", None, "there is no file "),
+        ("x.txt", b"", "vectors are kept in files that end in "),
+        ("x.npy", b"no numpy", "is not a .npy file"),
+        ("x.parquet", b"no parquet", "is not a whole Parquet file"),
+        ("x.jsonl", b'{"text": "one"}\n', "x.jsonl:1 is not a row with index and embedding"),
+        ("x.jsonl", b"", "x.jsonl:1 is not a row with index and embedding"),
+    ],
+)
+def test_other_files_are_refused(run, tmp_path, command, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    ended = run(command[0], tmp_path / name, *command[1:])
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_wordnet_is_a_reverse_dictionary(run, tmp_path):
+    """The demo of the README, with the real model: 10,000 definitions, and the word for one that is not among them."""
+    pytest.importorskip("model2vec")
+    path = tmp_path / "glosses.parquet"
+    ended = run("embed", GLOSSES, "-o", path)
+    assert ended.code == 0, ended.err
+    with gzip.open(GLOSSES) as lines:
+        assert ended.err.startswith(f"{sum(1 for _ in lines):,} texts embedded")
+    hits = json.loads(run("search", path, "a small domesticated feline", "--json").out)
+    assert hits[0]["id"] == "cat"

@@ -1,0 +1,36 @@
+"""Are these results the right ones?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from support.scripted import DIMENSION, vector_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from asyncembed import EmbedResult
+
+
+def check_results(
+    results: Sequence[EmbedResult], texts: Sequence[str], *, ordered: bool = True, dimension: int = DIMENSION
+) -> None:
+    """Fail unless there is one result for each text, in order if that was promised, each with its own vector."""
+    indices = [result.index for result in results]
+    assert (indices if ordered else sorted(indices)) == list(range(len(texts)))
+    check_vectors(results, texts, dimension=dimension)
+
+
+def check_vectors(results: Iterable[EmbedResult], texts: Sequence[str], *, dimension: int = DIMENSION) -> None:
+    """Fail if a result has another text's vector; some results may be missing."""
+    for result in results:
+        assert result.text == texts[result.index]
+        assert result.embedding.dtype == np.float32
+        assert result.embedding.flags.writeable
+        np.testing.assert_array_equal(result.embedding, vector_of(result.text, dimension))
+
+
+def numbered(count: int, length: int = 0) -> list[str]:
+    """So many different texts, of at least so many characters."""
+    return [f"text {number}".ljust(length, ".") for number in range(count)]
