@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
 import yarl
@@ -124,9 +125,18 @@ class Connection:
 
 def _find_base_url(provider: Provider, given: str | None) -> str | None:
     url = given or (provider.base_url_variable and os.environ.get(provider.base_url_variable)) or provider.base_url
-    if url and (yarl.URL(url).scheme not in {"http", "https"} or not yarl.URL(url).host):
-        raise ConfigurationError(f"base_url={url!r} is not an http:// or https:// address")
+    if url and not _is_http(url):
+        shown = re.sub("//[^/]*@", "//***@", url)
+        raise ConfigurationError(f"base_url={shown!r} is not an http:// or https:// address")
     return url
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parsed = yarl.URL(url)
+    except ValueError:
+        return False
+    return parsed.scheme in {"http", "https"} and bool(parsed.host)
 
 
 def _join(base_url: str, path: str) -> str:

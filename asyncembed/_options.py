@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._source import Texts
 
 MEGABYTE: Final = 1_000_000
+MOST_MEGABYTES: Final = 1e12
 MAX_WAIT: Final = 0.5
 
 
@@ -76,6 +77,7 @@ def new_run(
 def new_budget(megabytes: float) -> MemoryBudget:
     """Return a memory budget of so many millions of bytes."""
     check_positive("max_memory_mb", megabytes)
+    check(megabytes <= MOST_MEGABYTES, f"max_memory_mb={megabytes!r} is more than any machine has")
     return MemoryBudget(int(megabytes * MEGABYTE))
 
 

@@ -60,7 +60,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Time limits in seconds; none of them counts time in which the consumer does not take results.
+    """Time limits in seconds; time in which the consumer does not take results does not count.
 
     Attributes:
         connect: To open one TCP and TLS connection.

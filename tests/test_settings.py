@@ -12,6 +12,7 @@ import pytest
 import asyncembed
 from asyncembed import (
     ConfigurationError,
+    EmbedClient,
     EmbedInput,
     EmbedOptions,
     EmbedResponse,
@@ -24,9 +25,7 @@ from asyncembed import (
 )
 from asyncembed._settings import Dtype, check, check_choice, check_positive
 
-VALUES = [
-    value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)
-]
+VALUES = [value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)]
 SECONDS = [
     (RetryPolicy, "initial_backoff"),
     (RetryPolicy, "max_backoff"),
@@ -107,7 +106,7 @@ def test_the_checks_pass_what_is_right():
     check(True, "x")
     check_choice("dtype", "int8", Dtype)
     check_positive("x", 0.1)
-    with pytest.raises(ValueError, match="^x$"):
+    with pytest.raises(ValueError, match=r"^x$"):
         check(False, "x")
 
 
@@ -156,3 +155,52 @@ def test_a_response_is_a_sequence_of_rows():
     assert response[-1].tolist() == [4, 5]
     with pytest.raises(IndexError):
         response[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunksize": 3}, "this call has no option 'chunksize'; it has: chunk_size, dimensions, dtype, extra"),
+        ({"chunk_size": 0}, "chunk_size=0 must be a whole number, 1 or more"),
+        ({"chunk_size": 1.5}, "chunk_size=1.5 must be a whole number, 1 or more"),
+        ({"max_concurrency": 0}, "max_concurrency=0 must be a whole number, 1 or more"),
+        ({"max_memory_mb": -1}, "max_memory_mb=-1 must be a number above 0"),
+        ({"max_wait": 0}, "max_wait=0 must be a number above 0"),
+        ({"on_error": "ignore"}, "on_error='ignore' is not known; use one of 'raise', 'yield', 'skip'"),
+        ({"dtype": "float16"}, "dtype='float16' is not known; use one of 'float32', 'int8'"),
+        ({"dimensions": "256"}, "dimensions='256' must be a whole number, 1 or more"),
+    ],
+)
+async def test_options_of_a_call_are_checked_when_it_is_made(options, message):
+    """Before a text is pulled or a byte is sent."""
+
+    def texts():
+        pytest.fail("a text was pulled")
+        yield ""
+
+    async with EmbedClient("cohere", api_key="k") as client:
+        with pytest.raises(ConfigurationError) as caught:
+            client.embed_stream(texts(), **options)
+        assert str(caught.value).startswith(message)
+        client.embed_stream(["a"], max_memory_mb=0.1, max_concurrency=1, chunk_size=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_memory_mb": 0}, "max_memory_mb=0 must be a number above 0"),
+        ({"max_concurrency": 2.5}, "max_concurrency=2.5 must be a whole number, 1 or more"),
+        ({"encoding": "hex"}, "encoding='hex' is not known; use one of 'auto', 'base64', 'float'"),
+    ],
+)
+def test_options_of_a_client_are_checked_when_it_is_made(options, message):
+    """By name."""
+    with pytest.raises(ConfigurationError) as caught:
+        EmbedClient("openai", api_key="k", **options)
+    assert str(caught.value) == message
+
+
+def test_memory_beyond_every_number_is_refused():
+    """A float that its bytes do not fit into."""
+    with pytest.raises(ConfigurationError, match="max_memory_mb="):
+        EmbedClient("openai", api_key="k", max_memory_mb=1e305)

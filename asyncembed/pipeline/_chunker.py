@@ -29,7 +29,7 @@ class Batch:
     Attributes:
         inputs: The texts, by index.
         refused: Texts that were not fit to be sent, with the reason; they keep their place, and so their memory.
-        request_bytes: About how long the request body is.
+        request_bytes: About how long the request body is, as if nothing were refused.
     """
 
     inputs: dict[int, EmbedInput] = field(default_factory=dict)
@@ -110,8 +110,11 @@ class Chunker:
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
         """Take a text that will not be sent, and return the batches that are complete now."""
+        size = len(item.text) + JSON_OVERHEAD
+        done = [] if self._fits(size, 0) else self.flush()
         self._batch.refused.append((index, item, error))
-        return self._full()
+        self._batch.request_bytes += size
+        return done + self._full()
 
     def flush(self) -> list[Batch]:
         """Return the batch that is not complete yet, if it holds anything."""
@@ -124,7 +127,7 @@ class Chunker:
     def _fits(self, size: int, tokens: int) -> bool:
         batch, limits = self._batch, self._limits
         count, request_bytes = len(batch) + 1, batch.request_bytes + size
-        return not batch.inputs or (
+        return not len(batch) or (
             request_bytes <= limits.request_bytes
             and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
             and self._cost.total(count, request_bytes) <= self._budget

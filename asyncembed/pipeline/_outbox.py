@@ -89,10 +89,6 @@ class Outbox:
         self._held.clear()
 
     async def _wait(self) -> None:
-        if self._waiter:
-            raise AsyncEmbedError(
-                "a stream has one consumer at a time; another task is already waiting for its results"
-            )
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter

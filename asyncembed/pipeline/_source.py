@@ -123,9 +123,11 @@ class Source:
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
         except asyncio.CancelledError:
-            # If it is not the run that is being cancelled, the texts must not seem to have ended.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not the run is being cancelled, but something that the iterable waited for: the texts have not ended.
             self._error = AsyncEmbedError("the iterable of texts was cancelled")
-            raise
         finally:
             self._end()
             self._changed.set()

@@ -119,4 +119,4 @@ def _reason(error: Exception) -> str:
     """The parser's own words, without what it quotes of the document: on further lines, or in quotes."""
     words = error.args[0] if error.args else ""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
-    return re.sub("'.*'", "'…'", text.split("\n", 1)[0].strip())
+    return re.sub("'[^']*'", "'…'", text.split("\n", 1)[0].strip())

@@ -14,6 +14,9 @@ MIN_SECRET: Final = 4
 """Shorter keys, such as the "x" of a local server, are no secrets, and blotting them out would garble any message."""
 
 
+_SCHEMES: Final = frozenset({"Bearer", "Basic", "Token"})  # what is left where the key is empty
+
+
 class Secrets:
     """Makes a server's words fit to be shown.
 
@@ -22,7 +25,7 @@ class Secrets:
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        keys = {value.strip().rpartition(" ")[2] for value in values}
+        keys = {value.strip().rpartition(" ")[2] for value in values} - _SCHEMES
         self._keys = sorted((key for key in keys if len(key) >= MIN_SECRET), key=len, reverse=True)
 
     def blot(self, words: str, limit: int = MAX_WORDS) -> str:

@@ -136,7 +136,7 @@ def _item(value: object, key: str | int) -> object:
 def _number(value: str | None) -> float | None:
     try:
         number = float(value or "")
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return number if math.isfinite(number) else None
 

@@ -15,17 +15,19 @@ LATE: Final = 0.05
 class FairTimeout:
     """Like `asyncio.timeout`, but a consumer that blocks the event loop is not taken for a silent server.
 
-    A timer that goes off late by more than `LATE` is set again for as long as the loop stood still.
+    A timer that goes off late by more than `LATE` is set once more, for as long as the loop stood still. Once is
+    enough: what came meanwhile is read before it goes off again, and a loop that is always late must not wait for ever.
 
     Args:
         delay: Seconds until `TimeoutError` is raised inside the block.
     """
 
-    __slots__ = ("_delay", "_due", "_loop", "_timeout", "_timer")
+    __slots__ = ("_delay", "_due", "_extended", "_loop", "_timeout", "_timer")
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
         self._timeout = asyncio.timeout(None)
+        self._extended = False
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
@@ -45,7 +47,8 @@ class FairTimeout:
 
     def _expire(self) -> None:
         late = self._loop.time() - self._due
-        if late > LATE:
+        if late > LATE and not self._extended:
+            self._extended = True
             self._set(late)
         else:
             self._timeout.reschedule(self._due)

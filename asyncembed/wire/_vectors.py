@@ -35,12 +35,19 @@ except ImportError:  # no wheel for this Python
     simdjson = None  # type: ignore[assignment]
 
 Float64s: TypeAlias = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float64 | np.float32 | np.float16]
 
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
 _NOT_A_NUMBER = re.compile(rb"[a-df-zA-DF-Z]")
-_SANE_FLOATS: Final = (1e-6, 1e6)
-"""Range of the largest number of a believable embedding; known models stay within 1e-2 to 1e2."""
+_SANE_FLOATS: Final = (1e-9, 1e4)
+"""Sizes that a number of an embedding has if it is not 0; known models stay within 1e-7 and 1e2."""
+
+_MOST_OF_THEM: Final = 0.99
+"""Share of the numbers of a vector that must be of a believable size."""
+
+_LONG: Final = 64
+"""Bytes from which on no float32 vector passes for bfloat16 by chance: one in 6 low halves would have to, 16 times."""
 
 
 class VectorDecoder:
@@ -60,11 +67,6 @@ class VectorDecoder:
         self._dtype = dtype
         self._read_numbers = read_numbers or number_reader()
         self.dimension = dimension
-
-    @property
-    def row_bytes(self) -> int | None:
-        """Bytes of one vector in memory, once the dimension is known."""
-        return None if self.dimension is None else self._size(self.dimension) * self.itemsize
 
     @property
     def itemsize(self) -> int:
@@ -93,9 +95,6 @@ class VectorDecoder:
             raise ResponseError(f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}")
         return vector
 
-    def _size(self, dimension: int) -> int:
-        return dimension // 8 if self._dtype in {"binary", "ubinary"} else dimension
-
     def _dimension_of(self, size: int) -> int:
         return size * 8 if self._dtype in {"binary", "ubinary"} else size
 
@@ -115,12 +114,9 @@ class VectorDecoder:
             raise ResponseError("a vector is a string that is not base64") from error
         if self._dtype != "float32":
             return np.frombuffer(data, np.int8 if self._dtype in {"int8", "binary"} else np.uint8)
-        expected = self.dimension or 0
-        if len(data) == 4 * expected:
+        if len(data) == 4 * (self.dimension or 0):
             return _checked(np.frombuffer(data, "<f4"))
-        if expected and len(data) not in {8 * expected, 2 * expected}:
-            raise ResponseError(f"a vector of {len(data)} base64 bytes does not hold {expected} floats of any size")
-        return _guess_floats(data, len(data) // expected if expected else 0)
+        return _guess_floats(data, self.dimension or 0)
 
 
 def number_reader() -> Callable[[bytes], Float64s]:
@@ -178,36 +174,50 @@ def _checked(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return vector
 
 
-def _guess_floats(data: bytearray, itemsize: int) -> npt.NDArray[np.float32]:
-    """Read floats whose item size is known (2, 4, 8), or not (0): then the first size with believable numbers.
+def _guess_floats(data: bytearray, dimension: int) -> npt.NDArray[np.float32]:
+    """Read floats of a size that is not known, or is not the one expected: float32, unless that makes no sense.
 
-    float16 and bfloat16 have the same length. The reading whose norm is nearer to 1 is taken: embeddings are unit
-    vectors or near it, and the wrong reading of a unit vector is off by more than a factor of ten.
+    A wrong reading shows in its numbers, as some of them are made of the wrong bits: the low halves of float64 have
+    any exponent as float32, and so have the low halves of float32 as bfloat16. So a reading is taken only if all its
+    numbers are of a believable size, and what is left is told apart by its norm, which is near 1 for embeddings.
+
+    The reading that is returned may have another dimension than expected; that is for the caller to refuse.
     """
-    believable = np.isfinite if itemsize else _believable
-    with np.errstate(over="ignore", invalid="ignore"):
-        for size in (itemsize,) if itemsize else (4, 8, 2):
-            readings = [floats for floats in _readings(data, size) if np.all(believable(floats))]
-            if readings:
-                return min(readings, key=_distance_from_unit)
-    raise ResponseError(f"a vector of {len(data)} base64 bytes holds no finite floats")
+    readings = {kind: floats for kind, floats in _readings(data).items() if _believable(floats)}
+    double, single, half, brain = map(readings.get, ("float64", "float32", "float16", "bfloat16"))
+    may_be_half = len(data) == 2 * dimension
+    if brain is not None and (may_be_half or len(data) >= _LONG) and np.mean(brain[::2] != 0) >= _MOST_OF_THEM / 2:
+        return brain.astype(np.float32)
+    if single is None:
+        choice = [half, brain] if may_be_half or double is None else [double]
+    elif may_be_half:
+        choice = [half, single]
+    elif single[::2].any():
+        choice = [single]
+    else:  # the upper halves of float64, or every other number is 0
+        choice = [double] if len(data) == 8 * dimension else [single, double]
+    believable = [floats for floats in choice if floats is not None]
+    if not believable:
+        raise ResponseError(f"a vector of {len(data)} base64 bytes holds no finite floats of a believable size")
+    return min(believable, key=_distance_from_unit).astype(np.float32)
 
 
-def _readings(data: bytearray, itemsize: int) -> list[npt.NDArray[np.float32]]:
-    if not data or len(data) % itemsize:
-        return []
-    if itemsize != 2:  # noqa: PLR2004
-        return [np.frombuffer(data, f"<f{itemsize}").astype(np.float32)]
-    as_bfloat16 = np.frombuffer(data, "<u2").astype(np.uint32) << 16  # the upper half of a float32
-    return [np.frombuffer(data, "<f2").astype(np.float32), as_bfloat16.view(np.float32)]
+def _readings(data: bytearray) -> dict[str, Floats]:
+    """Return what the bytes are as floats of each size that divides them."""
+    sizes = [size for size in (8, 4, 2) if data and len(data) % size == 0]
+    readings: dict[str, Floats] = {f"float{8 * size}": np.frombuffer(data, f"<f{size}") for size in sizes}
+    if "float16" in readings:
+        # bfloat16 is the upper half of a float32.
+        readings["bfloat16"] = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return readings
 
 
-def _believable(floats: npt.NDArray[np.float32]) -> bool:
-    largest = float(np.abs(floats).max())
+def _believable(floats: Floats) -> bool:
+    sizes = np.abs(floats)
     low, high = _SANE_FLOATS
-    return largest == 0 or (low <= largest <= high and bool(floats[::2].any()))  # half of them 0: halves of float64s
+    return bool(np.isfinite(floats).all() and np.mean((sizes == 0) | ((low < sizes) & (sizes < high))) >= _MOST_OF_THEM)
 
 
-def _distance_from_unit(floats: npt.NDArray[np.float32]) -> float:
+def _distance_from_unit(floats: Floats) -> float:
     norm = float(np.linalg.norm(floats.astype(np.float64)))
     return abs(math.log(norm)) if norm else math.inf

@@ -8,12 +8,13 @@ import random
 import pytest
 from anyio.lowlevel import checkpoint
 
-from asyncembed.flow._cost import FIXED_COST, READ_BUFSIZE, TEXT_BYTES_PER_NUMBER, CostModel
-from asyncembed.flow._memory import MemoryBudget, Reservation
+from asyncembed.flow._memory import MemoryBudget
+
+BUSY = {object()}  # the reservations of a stream that holds something, and so may have to wait
 
 
-async def reserving(budget: MemoryBudget, cost: int) -> asyncio.Task:
-    task = asyncio.create_task(budget.reserve(cost))
+async def reserving(budget: MemoryBudget, cost: int, owner: set = BUSY) -> asyncio.Task:
+    task = asyncio.create_task(budget.reserve(cost, owner))
     await checkpoint()
     return task
 
@@ -22,7 +23,7 @@ async def test_what_fits_is_granted_at_once():
     """Without giving way to another task."""
     budget = MemoryBudget(100)
     for cost in (60, 40):
-        coroutine = budget.reserve(cost)
+        coroutine = budget.reserve(cost, BUSY)
         with pytest.raises(StopIteration):
             coroutine.send(None)
     assert (budget.reserved, budget.peak, budget.waiting) == (100, 100, 0)
@@ -31,14 +32,14 @@ async def test_what_fits_is_granted_at_once():
 async def test_first_come_first_served():
     """A small request does not pass a large one that waits."""
     budget = MemoryBudget(100)
-    await budget.reserve(60)
+    await budget.reserve(60, BUSY)
     large, small = await reserving(budget, 50), await reserving(budget, 1)
     assert (budget.waiting, budget.reserved) == (2, 60)
-    budget.release(5)
+    budget.release(5, BUSY)
     await checkpoint()
     assert not large.done()
     assert not small.done()
-    budget.release(10)
+    budget.release(10, BUSY)
     await asyncio.gather(large, small)
     assert (budget.reserved, budget.waiting, budget.peak) == (96, 0, 96)
 
@@ -46,41 +47,72 @@ async def test_first_come_first_served():
 async def test_one_release_may_start_several():
     """As many as fit, in their order."""
     budget = MemoryBudget(100)
-    await budget.reserve(100)
+    await budget.reserve(100, BUSY)
     tasks = [await reserving(budget, cost) for cost in (30, 30, 30, 30)]
-    budget.release(100)
+    budget.release(100, BUSY)
     await checkpoint()
     assert [task.done() for task in tasks] == [True, True, True, False]
-    budget.release(30)
+    budget.release(30, BUSY)
     await tasks[3]
 
 
 async def test_more_than_everything_runs_alone():
     """It waits for all the rest to end, and all the rest waits for it."""
     budget = MemoryBudget(100)
-    await budget.reserve(10)
+    await budget.reserve(10, BUSY)
     oversize, behind = await reserving(budget, 500), await reserving(budget, 1)
     assert budget.waiting == 2
-    budget.release(10)
+    budget.release(10, BUSY)
     await oversize
     assert (budget.reserved, behind.done()) == (500, False)
-    budget.release(500)
+    budget.release(500, BUSY)
     await behind
-    await MemoryBudget(0).reserve(500)
+    await MemoryBudget(0).reserve(500, BUSY)
 
 
 async def test_a_stream_that_holds_nothing_need_not_wait():
     """It goes over the budget and past the queue."""
     budget = MemoryBudget(100)
-    await budget.reserve(100)
+    await budget.reserve(100, BUSY)
     waiting = await reserving(budget, 10)
-    await budget.reserve(50, at_once=True)
+    await budget.reserve(50, set())
     assert (budget.reserved, budget.peak, budget.waiting) == (150, 150, 1)
-    budget.release(50)
+    budget.release(50, BUSY)
     await checkpoint()
     assert not waiting.done()
-    budget.release(100)
+    budget.release(100, BUSY)
     await waiting
+
+
+async def test_a_stream_that_comes_to_hold_nothing_waits_no_longer():
+    """Its consumer has taken everything, and may be waiting for this very batch; others keep waiting."""
+    budget, mine = MemoryBudget(100), {object()}
+    await budget.reserve(95, BUSY)
+    await budget.reserve(5, mine)
+    theirs, waiting = await reserving(budget, 50), await reserving(budget, 50, mine)
+    mine.clear()
+    budget.release(5, mine)
+    await waiting
+    assert (budget.reserved, budget.waiting, theirs.done()) == (145, 1, False)
+    budget.release(95, BUSY)
+    await theirs
+
+
+async def test_a_stream_that_comes_to_hold_nothing_may_be_cancelled_in_that_tick():
+    """Then nothing stays reserved for it."""
+    for cancel_first in (True, False):
+        budget, mine = MemoryBudget(100), {object()}
+        await budget.reserve(95, BUSY)
+        await budget.reserve(5, mine)
+        waiting = await reserving(budget, 50, mine)
+        mine.clear()
+        if cancel_first:
+            waiting.cancel()
+        budget.release(5, mine)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert (budget.reserved, budget.waiting) == (95, 0)
 
 
 async def cancelled(task: asyncio.Task) -> None:
@@ -92,7 +124,7 @@ async def cancelled(task: asyncio.Task) -> None:
 async def test_the_head_of_the_queue_being_cancelled_wakes_the_next():
     """If that one fits."""
     budget = MemoryBudget(100)
-    await budget.reserve(60)
+    await budget.reserve(60, BUSY)
     head, behind = await reserving(budget, 50), await reserving(budget, 40)
     await cancelled(head)
     await behind
@@ -102,11 +134,11 @@ async def test_the_head_of_the_queue_being_cancelled_wakes_the_next():
 async def test_one_in_the_middle_being_cancelled_changes_nothing():
     """The order of the others stays."""
     budget = MemoryBudget(100)
-    await budget.reserve(100)
+    await budget.reserve(100, BUSY)
     first, middle, last = [await reserving(budget, 40) for _ in range(3)]
     await cancelled(middle)
     assert (first.done(), last.done(), budget.waiting) == (False, False, 2)
-    budget.release(100)
+    budget.release(100, BUSY)
     await asyncio.gather(first, last)
     assert budget.reserved == 80
 
@@ -114,9 +146,9 @@ async def test_one_in_the_middle_being_cancelled_changes_nothing():
 async def test_cancelled_in_the_tick_of_the_grant():
     """What was granted goes to the next in the queue."""
     budget = MemoryBudget(100)
-    await budget.reserve(100)
+    await budget.reserve(100, BUSY)
     first, second = await reserving(budget, 90), await reserving(budget, 90)
-    budget.release(100)
+    budget.release(100, BUSY)
     assert budget.reserved == 90  # granted, but the task has not run yet
     await cancelled(first)
     await second
@@ -126,10 +158,10 @@ async def test_cancelled_in_the_tick_of_the_grant():
 async def test_released_in_the_tick_of_the_cancellation():
     """Nothing is granted to one who is gone."""
     budget = MemoryBudget(100)
-    await budget.reserve(100)
+    await budget.reserve(100, BUSY)
     first, second = await reserving(budget, 90), await reserving(budget, 90)
     first.cancel()
-    budget.release(100)
+    budget.release(100, BUSY)
     await asyncio.wait([first])
     await second
     assert first.cancelled()
@@ -144,7 +176,7 @@ async def test_random_requests_and_cancellations_leak_nothing(seed):
     served: set[int] = set()
 
     async def request(number: int, cost: int) -> None:
-        await budget.reserve(cost)
+        await budget.reserve(cost, BUSY)
         running[number] = cost
         served.add(number)
         try:
@@ -154,7 +186,7 @@ async def test_random_requests_and_cancellations_leak_nothing(seed):
                 await checkpoint()
         finally:
             del running[number]
-            budget.release(cost)
+            budget.release(cost, BUSY)
 
     tasks = []
     for number in range(80):
@@ -168,77 +200,3 @@ async def test_random_requests_and_cancellations_leak_nothing(seed):
     assert served >= {number for number, result in enumerate(results) if result is None}
     assert (budget.reserved, budget.waiting) == (0, 0)
     assert budget.peak <= 300
-
-
-def reservation(budget: MemoryBudget, owner: set[Reservation], *, working: int = 10, waiting: int = 23, results: int = 4):
-    budget.reserved += working + waiting
-    return Reservation(budget, working=working, waiting=waiting, results=results, owner=owner)
-
-
-def test_a_reservation_is_given_back_piece_by_piece():
-    """The working part once, a share for each result, and what rounding left over with the last."""
-    budget, owner = MemoryBudget(100), set()
-    held = reservation(budget, owner)
-    assert owner == {held}
-    levels = []
-    for step in (held.take_result, held.end_work, held.end_work, held.take_result, held.take_result):
-        step()
-        levels.append(budget.reserved)
-    assert levels == [28, 18, 18, 13, 8]
-    assert owner == {held}
-    held.take_result()
-    assert (budget.reserved, owner) == (0, set())
-
-
-def test_the_work_may_end_after_the_results():
-    """Then all that is left goes with it."""
-    budget, owner = MemoryBudget(100), set()
-    held = reservation(budget, owner, results=1)
-    held.take_result()
-    assert (budget.reserved, owner) == (10, {held})
-    held.end_work()
-    assert (budget.reserved, owner) == (0, set())
-
-
-@pytest.mark.parametrize("before", [0, 1, 4])
-def test_releasing_gives_back_everything_once(before):
-    """Whatever was given back already; ending the work after it is harmless."""
-    budget, owner = MemoryBudget(100), set()
-    budget.reserved = 7  # somebody else's
-    held = reservation(budget, owner)
-    for _ in range(before):
-        held.take_result()
-    held.release()
-    held.release()
-    held.end_work()
-    assert (budget.reserved, owner) == (7, set())
-
-
-def test_taking_a_result_after_releasing_is_harmless():
-    """As ending the work is."""
-    budget = MemoryBudget(100)
-    held = reservation(budget, set())
-    held.release()
-    held.take_result()
-    assert budget.reserved == 0
-
-
-async def test_giving_back_wakes_who_waits():
-    """Piece by piece, as soon as it fits."""
-    budget = MemoryBudget(40)
-    held = reservation(budget, set())
-    task = await reserving(budget, 20)
-    held.take_result()
-    await checkpoint()
-    assert not task.done()
-    held.end_work()
-    await task
-
-
-def test_what_a_request_may_need():
-    """The formula of the docstring."""
-    cost = CostModel(dimension=1_000, itemsize=4)
-    assert cost.working(500) == 500 + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * 1_000 + FIXED_COST
-    assert cost.waiting(96, 500) == 500 + 96 * 1_000 * 4
-    assert cost.total(96, 500) == cost.working(500) + cost.waiting(96, 500)
-    assert CostModel().dimension == 3_072

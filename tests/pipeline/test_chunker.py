@@ -25,7 +25,7 @@ def sizes(batches: list[Batch]) -> list[int]:
 
 
 def tokens(batch: Batch) -> int:
-    return sum(len(item.text.encode()) // BYTES_PER_TOKEN + 1 for item in batch.inputs)
+    return sum(len(item.text.encode()) // BYTES_PER_TOKEN + 1 for item in batch.inputs.values())
 
 
 @settings(max_examples=200, deadline=None)
@@ -40,17 +40,17 @@ def tokens(batch: Batch) -> int:
     dimension=st.integers(1, 3_000),
 )
 def test_whatever_the_limits(texts, left_out, inputs, chunk_size, most_tokens, request_bytes, budget, dimension):
-    """Every text once and in order; consecutive indices; all limits kept by every batch of more than one text."""
+    """Every text once and in order; all limits kept by every batch of more than one text."""
     cost = CostModel(dimension=dimension)
     limits = Limits(inputs=inputs, tokens=most_tokens, request_bytes=request_bytes)
     indices = [index for index in range(len(texts) + len(left_out)) if index not in left_out][: len(texts)]
     batches = chunked(texts, Chunker(limits, chunk_size, cost, budget), indices)
-    placed = [(batch.first + place, item.text) for batch in batches for place, item in enumerate(batch.inputs)]
+    placed = [(index, item.text) for batch in batches for index, item in batch.inputs.items()]
     assert placed == list(zip(indices, texts, strict=True))
     for batch in batches:
         count = len(batch.inputs)
         assert 1 <= count <= min(inputs, chunk_size or inputs)
-        assert batch.request_bytes == sum(len(item.text.encode()) + JSON_OVERHEAD for item in batch.inputs)
+        assert batch.request_bytes == sum(len(item.text.encode()) + JSON_OVERHEAD for item in batch.inputs.values())
         if count > 1:
             assert batch.request_bytes <= request_bytes
             assert most_tokens is None or tokens(batch) <= most_tokens
@@ -97,7 +97,7 @@ def test_a_batch_is_given_with_the_text_that_completes_it():
     assert chunker.flush() == []
     assert (chunker.add(EmbedInput("a"), 0, 1), chunker.pending) == ([], 1)
     (batch,) = chunker.add(EmbedInput("b", id=7), 1, 1)
-    assert batch == Batch(0, [EmbedInput("a"), EmbedInput("b", id=7)], 8)
+    assert batch == Batch({0: EmbedInput("a"), 1: EmbedInput("b", id=7)}, request_bytes=8)
     assert (chunker.pending, chunker.flush()) == (0, [])
 
 
@@ -107,13 +107,20 @@ def test_one_text_may_complete_two_batches():
     assert sizes(chunker.add(EmbedInput("a"), 0, 1)) == [1]
     chunker = Chunker(Limits(inputs=2, request_bytes=20), 2, CostModel(), UNLIMITED)
     assert chunker.add(EmbedInput("a"), 0, 1) == []
-    assert [batch.first for batch in chunker.add(EmbedInput("b" * 50), 1, 50) + chunker.flush()] == [0, 1]
+    assert [list(batch.inputs) for batch in chunker.add(EmbedInput("b" * 50), 1, 50) + chunker.flush()] == [[0], [1]]
 
 
-def test_a_left_out_index_ends_a_batch():
-    """Batches hold consecutive indices."""
-    batches = chunked(["a"] * 4, Chunker(Limits(inputs=9), None, CostModel(), UNLIMITED), [0, 1, 3, 4])
-    assert [(batch.first, len(batch.inputs)) for batch in batches] == [(0, 2), (3, 2)]
+def test_refused_texts_count_but_are_not_sent():
+    """They have a place in the batch, and memory for what they are."""
+    chunker, error = Chunker(Limits(inputs=3), None, CostModel(), UNLIMITED), InvalidInputError("x")
+    assert chunker.add(EmbedInput("a"), 0, 1) == chunker.refuse(EmbedInput(""), 1, error) == []
+    assert chunker.pending == 2
+    (batch,) = chunker.add(EmbedInput("b"), 2, 1)
+    assert batch == Batch({0: EmbedInput("a"), 2: EmbedInput("b")}, [(1, EmbedInput(""), error)], 11)
+    assert len(batch) == 3
+    refused = [chunker.refuse(EmbedInput(""), index, error) for index in range(3)]
+    assert [len(batches) for batches in refused] == [0, 0, 1]
+    assert (refused[2][0].inputs, len(refused[2][0])) == ({}, 3)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +159,7 @@ def test_other_forms_are_named_with_index_and_fix(item, what):
 @pytest.mark.parametrize("item", [("id", 5), ("id", b"a"), (7, None), EmbedInput(5)])
 def test_a_pair_without_a_text_is_described_as_it_was_given(item):
     """Not as the EmbedInput that was made of it."""
-    with pytest.raises(ConfigurationError, match="int|bytes|NoneType"):
+    with pytest.raises(ConfigurationError, match=r"int|bytes|NoneType"):
         as_input(item, 41)
 
 
@@ -173,7 +180,9 @@ def test_an_empty_text_is_refused_with_index_and_fix():
 @pytest.mark.parametrize("text", ["ab\ud800", "ab\udfffé", "ab\ude00\ud83d"])
 def test_half_a_surrogate_pair_is_refused_with_index_place_and_fix(text):
     """It cannot be sent; the fix that is named works."""
-    with pytest.raises(InvalidInputError, match=r"texts\[41\] .* at character 2.*encode\('utf-8', 'replace'\)") as caught:
+    with pytest.raises(
+        InvalidInputError, match=r"texts\[41\] .* at character 2.*encode\('utf-8', 'replace'\)"
+    ) as caught:
         check_text(text, 41)
     assert caught.value.indices == (41,)
     assert check_text(text.encode("utf-8", "replace").decode(), 41) >= 3

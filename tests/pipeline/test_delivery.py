@@ -22,7 +22,7 @@ BY_INDEX = OpenAI().layout(EmbedOptions(model="m"), "float")
 
 
 def new_delivery(count: int = 3) -> Delivery:
-    return Delivery(Batch(FIRST, [EmbedInput(str(number), id=-number) for number in range(count)]))
+    return Delivery(Batch({FIRST + number: EmbedInput(str(number), id=-number) for number in range(count)}))
 
 
 def vector(number: float) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_a_whole_response_is_accepted():
         delivery.ask()
         parser, vectors = response(layout, text)
         results = delivery.accept(vectors)
-        delivery.finish(parser)
+        delivery.finish(parser, parser.message)
         assert {result.index - FIRST: result.embedding.item() for result in results} == {0: 0, 1: 1, 2: 2}
 
 
@@ -119,7 +119,7 @@ def test_too_few_vectors_by_order_are_final(embeddings):
     delivery.accept(vectors)
     delivery.check()
     with pytest.raises(ResponseError, match=r"it holds \d vectors? for 3 texts|cannot be matched") as caught:
-        delivery.finish(parser)
+        delivery.finish(parser, parser.message)
     assert not caught.value.retryable
 
 
@@ -132,7 +132,7 @@ def test_too_many_places_by_order_are_final(embeddings):
     delivery.accept(vectors)
     with pytest.raises(ResponseError, match="cannot be matched") as caught:  # noqa: PT012
         delivery.check()
-        delivery.finish(parser)
+        delivery.finish(parser, parser.message)
     assert not caught.value.retryable
 
 
@@ -157,7 +157,7 @@ def test_missing_vectors_can_be_asked_for_again(layout, text, missing, reason):
     delivery.accept(vectors)
     delivery.check()
     with pytest.raises(ResponseError, match=reason) as caught:
-        delivery.finish(parser)
+        delivery.finish(parser, parser.message)
     assert caught.value.retryable
     assert caught.value.missing == delivery.missing == missing
 
@@ -169,7 +169,17 @@ def test_a_surplus_item_that_is_no_vector_harms_nobody_who_has_an_index():
     text = '{"data":[{"index":0,"embedding":[0]},{"index":1,"embedding":[1]},{"index":2,"embedding":null}]}'
     parser, vectors = response(BY_INDEX, text)
     assert len(delivery.accept(vectors)) == 2
-    delivery.finish(parser)
+    delivery.finish(parser, parser.message)
+
+
+def test_texts_that_were_refused_leave_gaps():
+    """Positions count what was asked for."""
+    delivery = Delivery(Batch({3: EmbedInput("a"), 7: EmbedInput("b")}, refused=[(5, EmbedInput(""), None)]))
+    assert (delivery.missing, delivery.ask()) == ((3, 7), ["a", "b"])
+    assert [(result.index, result.text) for result in delivery.accept([(1, vector(1)), (0, vector(0))])] == [
+        (7, "b"),
+        (3, "a"),
+    ]
 
 
 def test_giving_up_gives_back_what_is_missing():

@@ -153,7 +153,7 @@ async def test_a_consumer_cancelled_in_the_tick_of_its_results_loses_none():
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_random_cancellations_lose_and_double_nothing(seed, ordered):
+async def test_random_cancellations_lose_and_double_nothing(seed, ordered):  # noqa: C901  # two tasks and their fate
     """A consumer that is cancelled at any moment, again and again, while results come in bursts in any order."""
     draw, total = random.Random(seed), 200
     outbox, got = Outbox(ordered=ordered), []

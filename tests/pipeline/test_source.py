@@ -1,70 +1,22 @@
-"""The source: every kind of texts, pulled no further than wanted, never held back for long, closed at the end."""
+"""The source: every kind of texts, pulled no further than wanted, and never held back for long."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import io
 import tempfile
 
 import pytest
 from anyio.lowlevel import checkpoint
+from support.sources import SHORT, Running, Stepping, batches, new_source, several, texts_of
 
-from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits
-from asyncembed.flow._cost import CostModel
-from asyncembed.pipeline._chunker import Chunker
-from asyncembed.pipeline._source import Source, check_texts
-
-LONG = 60.0  # longer than any test waits
-SHORT = 0.01
-
-
-class Refusals(list):
-    """What was refused; ends the run at a text that is `last`."""
-
-    def __call__(self, index, item, error):
-        self.append((index, item.text, error))
-        if item.id == "last":
-            raise error
-
-
-def new_source(texts, most: int = 3, max_wait: float = LONG, refuse=None) -> Source:
-    chunker = Chunker(Limits(inputs=most), None, CostModel(), 1 << 60)
-    return Source(texts, chunker, max_wait, Refusals() if refuse is None else refuse)
-
-
-class Running:
-    """A source whose pump runs, as it does beside the feeder."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    async def __aenter__(self) -> Source:
-        self.pump = asyncio.create_task(self.source.pump()) if self.source.needs_pump else None
-        return self.source
-
-    async def __aexit__(self, *error: object) -> None:
-        if self.pump:
-            self.pump.cancel()
-            await asyncio.wait([self.pump])
-        self.source.close()
-
-
-async def batches(source: Source) -> list[list[str]]:
-    got = []
-    while batch := await source.next_batch():
-        assert batch.first == sum(map(len, got))
-        got.append([item.text for item in batch.inputs])
-    return got
-
-
-async def several(texts):
-    for text in texts:
-        await checkpoint()
-        yield text
+from asyncembed import ConfigurationError, EmbedInput
+from asyncembed.pipeline._source import check_texts
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
-@pytest.mark.parametrize("kind", [list, tuple, iter, lambda texts: (text for text in texts), several])
+@pytest.mark.parametrize("kind", [list, tuple, iter, lambda texts: (text for text in texts), several, Stepping])
 async def test_every_text_once_and_in_order(kind, count):
     """From a list, tuple, iterator, generator or async generator."""
     texts = [str(number) for number in range(count)]
@@ -79,7 +31,7 @@ async def test_every_text_once_and_in_order(kind, count):
 async def test_pairs_and_inputs_keep_their_ids():
     """In whatever form they were given."""
     source = new_source(["a", ("x", "b"), EmbedInput("c", 7)])
-    assert (await source.next_batch()).inputs == [EmbedInput("a"), EmbedInput("b", "x"), EmbedInput("c", 7)]
+    assert (await source.next_batch()).inputs == {0: EmbedInput("a"), 1: EmbedInput("b", "x"), 2: EmbedInput("c", 7)}
 
 
 @pytest.mark.parametrize("text", ["one\ntwo\r\nthree\n", "one\ntwo\nthree"])
@@ -94,12 +46,38 @@ async def test_a_text_file_gives_a_text_a_line(text, tmp_path):
         assert await batches(new_source(file)) == [["one", "two", "three"]]
 
 
-async def test_a_temporary_text_file_is_a_text_file():
-    """Its lines end like those of any other."""
-    with tempfile.NamedTemporaryFile("w+") as file:
+@pytest.mark.parametrize(
+    "opened",
+    [
+        lambda path: tempfile.NamedTemporaryFile("w+"),  # noqa: SIM115  # the test enters it
+        lambda path: tempfile.SpooledTemporaryFile(mode="w+"),  # noqa: SIM115
+        lambda path: codecs.open(path, "w+", "utf-8"),  # noqa: SIM115
+    ],
+)
+async def test_other_kinds_of_text_files(opened, tmp_path):
+    """Their lines end like those of any other."""
+    with opened(tmp_path / "texts.txt") as file:
         file.write("one\ntwo\n")
         file.seek(0)
         assert await batches(new_source(file)) == [["one", "two"]]
+
+
+async def test_a_binary_file_is_refused_with_the_fix():
+    """Its lines are bytes."""
+    with pytest.raises(ConfigurationError, match=r"texts\[0\] is bytes \(decode them first\)"):
+        await new_source(io.BytesIO(b"one\n")).next_batch()
+
+
+async def test_an_iterable_that_reads_a_file_is_not_taken_for_it():
+    """What it makes of the lines are the texts."""
+
+    class Corpus:
+        file = io.StringIO("1;one\n2;two\n")
+
+        def __iter__(self):
+            return (line.strip().split(";")[1] for line in self.file)
+
+    assert await batches(new_source(Corpus())) == [["one", "two"]]
 
 
 async def test_lines_of_a_list_keep_their_ends():
@@ -152,13 +130,13 @@ async def test_a_slow_iterable_is_not_waited_for_for_ever():
 
     async with Running(new_source(slow(), max_wait=SHORT)) as source, asyncio.timeout(5):
         batch = await source.next_batch()
-        assert [item.text for item in batch.inputs] == ["a", "b"]
+        assert texts_of(batch) == ["a", "b"]
         waits = asyncio.create_task(source.next_batch())
         done, _ = await asyncio.wait([waits], timeout=5 * SHORT)
         assert not done, "an empty batch is waited for without an end"
         never.set()
         batch = await waits
-        assert (batch.first, [item.text for item in batch.inputs]) == (2, ["c"])
+        assert batch.inputs == {2: EmbedInput("c")}
         assert await source.next_batch() is None
 
 
@@ -175,133 +153,5 @@ async def test_texts_that_come_in_time_fill_the_batch():
         await checkpoint()
         for text in "abc":
             queue.put_nowait(text)
-        assert [item.text for item in (await waits).inputs] == ["a", "b"]
+        assert texts_of(await waits) == ["a", "b"]
         assert source.pulled == 2
-
-
-@pytest.mark.parametrize("kind", [iter, several])
-async def test_the_callers_own_error_comes_after_the_texts_before_it(kind):
-    """Unchanged, and as often as it is asked for."""
-    error = KeyError("the caller's")
-
-    def texts():
-        yield from "abcd"
-        raise error
-
-    given = texts() if kind is iter else several(texts())
-    async with Running(new_source(given)) as source:
-        assert len((await source.next_batch()).inputs) == 3
-        assert len((await source.next_batch()).inputs) == 1
-        for _ in range(2):
-            with pytest.raises(KeyError) as caught:
-                await source.next_batch()
-            assert caught.value is error
-
-
-@pytest.mark.parametrize("kind", [iter, several])
-async def test_a_form_that_is_no_text_comes_after_the_texts_before_it(kind):
-    """With its index."""
-    async with Running(new_source(kind(["a", "b", 7, "c"]))) as source:
-        assert len((await source.next_batch()).inputs) == 2
-        with pytest.raises(ConfigurationError, match=r"texts\[2\] is a int"):
-            await source.next_batch()
-
-
-@pytest.mark.parametrize("kind", [iter, several])
-async def test_a_text_that_no_api_takes_is_refused_alone(kind):
-    """It keeps its index; the batch is divided at its place."""
-    refused = Refusals()
-    async with Running(new_source(kind(["a", "", ("x", "b\ud800"), "c", "d"]), refuse=refused)) as source:
-        first, second = await source.next_batch(), await source.next_batch()
-        assert await source.next_batch() is None
-    assert (first.first, len(first.inputs), second.first, len(second.inputs)) == (0, 1, 3, 2)
-    assert [(index, text, type(error)) for index, text, error in refused] == [
-        (1, "", InvalidInputError),
-        (2, "b\ud800", InvalidInputError),
-    ]
-
-
-@pytest.mark.parametrize("kind", [iter, several])
-async def test_refusing_may_end_the_run(kind):
-    """With the refusal, after the texts before it."""
-    async with Running(new_source(kind(["a", ("last", ""), "b"]))) as source:
-        assert len((await source.next_batch()).inputs) == 1
-        with pytest.raises(InvalidInputError) as caught:
-            await source.next_batch()
-    assert caught.value.indices == (1,)
-
-
-class Closes:
-    """An iterable, sync and async, that notes when its generator is closed."""
-
-    def __init__(self) -> None:
-        self.closed = False
-
-    def __iter__(self):
-        try:
-            while True:
-                yield "a"
-        finally:
-            self.closed = True
-
-    async def generate(self):
-        try:
-            while True:
-                yield "a"
-        finally:
-            await checkpoint()
-            self.closed = True
-
-
-class AsyncCloses(Closes):
-    __iter__ = None
-    __aiter__ = Closes.generate
-
-
-@pytest.mark.parametrize("wrapped", [True, False])
-@pytest.mark.parametrize("kind", [Closes, AsyncCloses])
-async def test_a_generator_is_closed_when_the_source_is(kind, wrapped):
-    """Given itself, or made by the iterable that was given; before the next statement."""
-    texts = kind()
-    given = texts if wrapped else iter(texts) if kind is Closes else texts.generate()
-    running = Running(new_source(given))
-    async with running as source:
-        await source.next_batch()
-        assert not texts.closed
-    assert texts.closed
-
-
-async def test_a_generator_that_was_never_pulled_is_closed_without_running():
-    """Nothing of it begins."""
-
-    def texts():
-        pytest.fail("it ran")
-        yield ""
-
-    source = new_source(texts())
-    source.close()
-    assert await source.next_batch() is None
-
-
-async def test_a_list_and_an_iterator_need_no_closing():
-    """Closing twice is fine, too."""
-    for texts in (["a"], iter(["a"]), io.StringIO("a")):
-        source = new_source(texts)
-        source.close()
-        source.close()
-
-
-async def test_a_cancellation_of_the_iterables_own_is_an_error():
-    """The caller's generator awaited something that was cancelled; its texts have not ended."""
-
-    async def texts():
-        yield "a"
-        cancelled = asyncio.get_running_loop().create_future()
-        cancelled.cancel()
-        await cancelled
-        yield "b"
-
-    async with Running(new_source(texts())) as source:
-        assert len((await source.next_batch()).inputs) == 1
-        with pytest.raises(BaseException):  # noqa: B017  # whatever it is, but not the end
-            await source.next_batch()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from support.scripted import DIMENSION, vector_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from asyncembed import EmbedResult
+    from asyncembed import EmbedResult, EmbedStream
 
 
 def check_results(
@@ -29,6 +30,12 @@ def check_vectors(results: Iterable[EmbedResult], texts: Sequence[str], *, dimen
         assert result.embedding.dtype == np.float32
         assert result.embedding.flags.writeable
         np.testing.assert_array_equal(result.embedding, vector_of(result.text, dimension))
+
+
+async def take_all(stream: EmbedStream, results: list[EmbedResult]) -> None:
+    """Add every result to `results`, where those stay that come before an error."""
+    async for result in stream:
+        results.append(result)  # noqa: PERF401  # one by one, or those before an error would be lost
 
 
 def numbered(count: int, length: int = 0) -> list[str]:

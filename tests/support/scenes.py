@@ -6,20 +6,20 @@ A scene is a coroutine function `scene(server, connect) -> Scene`. Its stream ge
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from support.scripted import Gate, refused, stalled
+from support.watching import pause_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from support.scripted import Exchange, ScriptedServer
-
     from asyncembed import EmbedClient, EmbedStream
+    from support.scripted import Exchange, ScriptedServer
 
 TEXTS = ["one", "two", "three", "four", "five", "six"]
 
@@ -40,8 +40,10 @@ class Scene:
     clean_up: ExitStack = field(default_factory=ExitStack)
 
     def drop(self) -> None:
-        """Forget the stream."""
+        """Forget the stream, and whatever refers to it."""
         self.stream = self.reached = None
+        gc.collect()
+
 
 Connect = "Callable[..., EmbedClient]"
 SCENES: dict[str, Callable[..., Awaitable[Scene]]] = {}
@@ -92,7 +94,7 @@ SCENES |= {
     "inside the headers": _stalled_scene(0, _after(b"HTTP/1.1 200 OK\r\nContent-Ty")),
     "after the headers": _stalled_scene(0, _after(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")),
     "inside an error body": _stalled_scene(0, _after(b"HTTP/1.1 400 No\r\nContent-Length: 999\r\n\r\n{")),
-    "before the first vector": _stalled_scene(0, lambda gate: stalled(gate)),
+    "before the first vector": _stalled_scene(0, stalled),
     "inside the first vector": _stalled_scene(0, lambda gate: stalled(gate, part=0.5)),
     "after two vectors": _stalled_scene(2, lambda gate: stalled(gate, count=2)),
     "inside the third vector": _stalled_scene(2, lambda gate: stalled(gate, count=2, part=0.5)),
@@ -119,14 +121,14 @@ async def during_back_off(server: ScriptedServer, connect: Connect) -> Scene:
     server.default = refused(429, headers={"Retry-After": "30"})
     client = connect(retry=None)
     stream = client.embed_stream(TEXTS, chunk_size=3)
-    return Scene(client, stream, lambda: client._endpoint.learned.pause._until > 0)
+    return Scene(client, stream, lambda: pause_of(client)._until > 0)
 
 
 @scene
 async def during_another_ones_back_off(server: ScriptedServer, connect: Connect) -> Scene:
     """The stream's own request has not been sent: it waits for the pause that another one was told to make."""
     client = connect()
-    client._endpoint.learned.pause.extend(30)
+    pause_of(client).extend(30)
     stream = client.embed_stream(iter(TEXTS), chunk_size=3)
     return Scene(client, stream, lambda: stream._run.source.pulled == 3)
 

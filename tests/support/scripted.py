@@ -16,6 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -23,6 +24,7 @@ Headers = dict[str, str]
 Reply = Callable[["Exchange"], Awaitable[None]]
 PATHS = {"openai": "/v1/embeddings", "cohere": "/v2/embed", "cohere-v1": "/v1/embed"}
 DIMENSION = 8
+KEY = "sk-very-secret"
 
 
 def vector_of(text: str, dimension: int = DIMENSION) -> np.ndarray:
@@ -103,7 +105,9 @@ class Exchange:
         await self.writer.drain()
 
     async def answer(self, body: bytes, status: int = 200, headers: Headers | None = None) -> None:
-        await self.head(status, {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})})
+        await self.head(
+            status, {"Content-Type": "application/json", "Content-Length": str(len(body)), **(headers or {})}
+        )
         await self.send(body)
 
     async def start(self, *, chunked: bool = False) -> Callable[[bytes], Awaitable[None]]:
@@ -155,7 +159,7 @@ class ScriptedServer:
     most_active: int = 0
     port: int = 0
 
-    async def __aenter__(self) -> ScriptedServer:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -175,6 +179,11 @@ class ScriptedServer:
     def asked(self) -> list[list[str]]:
         """The texts of each request: what was paid for."""
         return [request.texts for request in self.requests]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of all requests."""
+        return [text for texts in self.asked for text in texts]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -235,12 +244,13 @@ def said(body: bytes, status: int = 200, headers: Headers | None = None) -> Repl
     return lambda exchange: exchange.answer(body, status, headers)
 
 
-def changed(change: Callable[[dict], object]) -> Reply:
-    """Answer rightly but for what `change` does to the document."""
+def changed(*changes: Callable[[dict], object]) -> Reply:
+    """Answer rightly but for what `changes` do to the document."""
 
     def reply(exchange: Exchange) -> Awaitable[None]:
         document = json.loads(b"".join(exchange.request.pieces))
-        document = change(document) or document
+        for change in changes:
+            change(document)
         return exchange.answer(json.dumps(document).encode())
 
     return reply
@@ -253,8 +263,9 @@ def broken_after(
 
     async def reply(exchange: Exchange) -> None:
         pieces = exchange.request.pieces
-        following = pieces[count + 1]
-        body = b"".join(pieces[: count + 1]) + following[: int(len(following) * part)] + garbage
+        kept = min(count, len(pieces) - 2)
+        following = pieces[kept + 1]
+        body = b"".join(pieces[: kept + 1]) + following[: int(len(following) * part)] + garbage
         if garbage:
             await exchange.answer(body)
             return

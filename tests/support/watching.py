@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed import EmbedClient
+    from asyncembed.flow._retry import SharedPause
 
 
 async def until(condition: Callable[[], object], seconds: float = 5) -> None:
@@ -40,9 +41,14 @@ def leftovers(client: EmbedClient) -> dict[str, object]:
         "bytes": endpoint.budget.reserved,
         "waiting for memory": endpoint.budget.waiting,
         "slots": endpoint.concurrency.in_flight,
-        "connections": len(session.connector._acquired) if session else 0,
+        "connections": len(session.connector._acquired) if session and session.connector else 0,
     }
     return {name: count for name, count in held.items() if count}
+
+
+def pause_of(client: EmbedClient) -> SharedPause:
+    """What all requests of a client wait for when its API wants to be left alone."""
+    return client._endpoint.learned.pause
 
 
 class LoopWatch:

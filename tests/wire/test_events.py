@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import types
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed import AsyncEmbedError, ResponseError
+from asyncembed import ResponseError
 from asyncembed.wire import _events
 from asyncembed.wire._events import EventReader
 
@@ -103,10 +104,8 @@ def test_the_message_holds_no_piece_of_the_document():
 def test_only_our_errors_come_out(document, at, noise, data):
     """Whatever bytes are put into a document, wherever."""
     mutated = document[:at] + noise + document[at + data.draw(st.integers(0, 3)) :]
-    try:
+    with contextlib.suppress(ResponseError):
         read(mutated, data.draw(st.integers(1, 40)))
-    except AsyncEmbedError as error:
-        assert isinstance(error, ResponseError)
 
 
 @pytest.mark.parametrize(

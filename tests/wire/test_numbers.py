@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asyncembed
 from asyncembed import ResponseError
 from asyncembed.wire import _vectors
 from asyncembed.wire._vectors import VectorDecoder, number_reader, read_numbers_json, read_numbers_orjson
@@ -64,10 +68,12 @@ def test_numbers_with_17_digits(read):
 @each_reader
 @pytest.mark.parametrize(
     "text",
-    ["[1,null]", "[1,true]", "[NaN]", "[1,Infinity]", "[-Infinity]", "[01]", "[1.]", "[.5]", "[+1]", "[-]", "[1e]", "[1,]"]
-    + ["[1,,2]", "[1 2]", "[1}", "[1", "[0x1]", "[1_0]", "[1\x0b]", "[1\x00]", "[1\xa0]", "[1e5.5]", "[--1]", "[1]]"]
-    + [f"[1{'0' * 5_000}]"],
-)
+    [
+        "[1,null]", "[1,true]", "[NaN]", "[1,Infinity]", "[-Infinity]", "[01]", "[1.]", "[.5]", "[+1]", "[-]", "[1e]",
+        "[1,]", "[1,,2]", "[1 2]", "[1}", "[1", "[0x1]", "[1_0]", "[1\x0b]", "[1\x00]", "[1\xa0]", "[1e5.5]", "[--1]",
+        "[1]]", f"[1{'0' * 5_000}]",
+    ],
+)  # fmt: skip
 def test_refused(read, text):
     """What is no JSON number is our error."""
     with pytest.raises(ResponseError, match=r"^a vector"):
@@ -96,3 +102,14 @@ def test_the_fastest_reader_is_chosen(monkeypatch):
     assert number_reader() is not read_numbers_orjson
     monkeypatch.setattr(_vectors, "simdjson", None)
     assert number_reader() is read_numbers_orjson
+
+
+def test_simdjson_may_be_missing():
+    """As it is where there is no wheel of it."""
+    code = (
+        "import sys; sys.modules['simdjson'] = None\n"
+        "from asyncembed.wire._vectors import VectorDecoder, number_reader, read_numbers_orjson\n"
+        "assert number_reader() is read_numbers_orjson\n"
+        "assert VectorDecoder('float32').decode(b'[1,-2.5]').tolist() == [1, -2.5]"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=Path(asyncembed.__file__).parents[1])

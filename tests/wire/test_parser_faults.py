@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -20,7 +20,10 @@ V1, V2, OPENAI = (provider.layout(OPTIONS, "float") for provider in (CohereV1(),
 ROWS = [[0.25, -2.5, 10], [0.5, 1, 12.75], [3, 0, 1.5]]
 ITEMS = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(ROWS)]
 RESPONSES = {
-    "v1": (V1, {"id": "0", "texts": ["[1,é", '"]'], "embeddings": ROWS, "meta": {"billed_units": {"input_tokens": 12}}}),
+    "v1": (
+        V1,
+        {"id": "0", "texts": ["[1,é", '"]'], "embeddings": ROWS, "meta": {"billed_units": {"input_tokens": 12}}},
+    ),
     "v2": (V2, {"embeddings": {"int8": [[1]], "float": ROWS}, "texts": ["日本", "\n"]}),
     "openai": (OPENAI, {"usage": {"total_tokens": 12}, "data": ITEMS, "model": "m"}),
     "base64": (OPENAI, {"data": [{"embedding": "AACAPwAAIMAAAAAA", "index": index} for index in (10, 12)]}),
@@ -79,12 +82,10 @@ def test_only_our_errors_come_out_of_damaged_responses(name, damages, size):
     for at, noise, gone in damages:
         data = data[:at] + noise + data[at + gone :]
     parser, got = new_parser(layout), []
-    try:
+    with contextlib.suppress(ResponseError):
         for start in range(0, len(data), size):
             got += parser.feed(data[start : start + size])
         got += parser.close()
-    except ResponseError as error:
-        assert str(error)
     assert len({len(vector) for _, vector in got}) <= 1
     assert all(vector.dtype == np.float32 and np.isfinite(vector).all() for _, vector in got)
     assert all(type(position) is int for position, _ in got)
@@ -110,9 +111,10 @@ def test_vectors_before_a_refused_value_in_the_same_chunk_are_kept():
 
 
 BAD_VECTORS = [
-    "null", "true", "7", '"no base64!"', '""', "[]", "{}", '{"a":[1,2]}', "[[1,2]]", "[[[1,2]]]", "[null,1]", "[1,null]",
-    "[1,true]", "[true,1]", '["1","2"]', '[1,"2"]', "[1,NaN]", "[1,-Infinity]", "[1e400,1]", "[1e39,1]", "[1]", "[1,2,3]",
-    "[1,,2]", "[1 2]", "[1,2,]", "[01,2]", "[1.,2]", "[-,2]", "[1,{}]", "[1,[]]", '"AAAA"', '"AADAfwAAgD8="', "[0x1,2]",
+    "null", "true", "7", '"no base64!"', '""', "[]", "{}", '{"a":[1,2]}', "[[1,2]]", "[[[1,2]]]", "[null,1]",
+    "[1,null]", "[1,true]", "[true,1]", '["1","2"]', '[1,"2"]', "[1,NaN]", "[1,-Infinity]", "[1e400,1]", "[1e39,1]",
+    "[1]", "[1,2,3]", "[1,,2]", "[1 2]", "[1,2,]", "[01,2]", "[1.,2]", "[-,2]", "[1,{}]", "[1,[]]", "[0x1,2]", '"AAAA"',
+    '"AADAfwAAgD8="',
 ]  # fmt: skip
 
 
@@ -139,7 +141,9 @@ def test_a_bad_item_harms_no_other(bad):
     assert (parser.count, len(parser.faults)) == (3, 1)
 
 
-@pytest.mark.parametrize("item", ["null", "7", "{}", '"x"', "true", '{"index":0}', '{"embeddings":[1,2]}'])
+@pytest.mark.parametrize(
+    "item", ["null", "7", "{}", "[1,2]", "[]", "[[1,2]]", '"x"', "true", '{"index":0}', '{"embeddings":[1,2]}']
+)
 def test_an_item_without_a_vector_counts(item):
     """It stands in somebody's place."""
     parser = new_parser(OPENAI)
@@ -215,52 +219,3 @@ def test_an_array_of_other_white_space_is_no_place_of_a_cut_one(space):
     parser = new_parser(V1)
     parser.feed(b'{"embeddings":[[' + space + b"],[1,2]]}")
     assert len(parser.faults) == 1
-
-
-def fed(chunks, limit: int) -> tuple[int, str]:
-    """Peak memory of a parser fed with `chunks`, and the error that ended it."""
-    parser = new_parser(V1, limit)
-    tracemalloc.start()
-    try:
-        for chunk in chunks:
-            parser.feed(chunk)
-    except ResponseError as error:
-        return tracemalloc.get_traced_memory()[1], str(error)
-    else:
-        return tracemalloc.get_traced_memory()[1], ""
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("start", [b'{"texts":["', b'{"embeddings":[[1', b'{"embeddings":["', b'{"'])
-def test_a_value_that_never_ends_is_refused(start):
-    """Text, array, base64 and key."""
-    peak, error = fed([start, *[b"1" * 65_536] * 100], limit=200_000)
-    assert "more than 200000 bytes" in error
-    assert peak < 2_000_000
-
-
-@pytest.mark.parametrize("start", [b"[", b'{"a":'])
-def test_deep_nesting_is_refused(start):
-    """At the latest one chunk after the limit, so nothing is held but the events of that chunk."""
-    peak, error = fed([start * (65_536 // len(start))] * 20, limit=200_000)
-    assert "levels deep" in error
-    assert peak < 8_000_000
-
-
-def test_a_number_that_never_ends_is_refused():
-    """Not only after the whole response was read, in time that grows with its square."""
-    _, error = fed([b'{"meta":1', *[b"1" * 65_536] * 20], limit=200_000)
-    assert error
-
-
-def test_long_keys_do_not_multiply():
-    """One key of 60 kB above 1,000 short ones needs no 60 MB."""
-    peak, _ = fed([b'{"' + b"k" * 60_000 + b'":{', b'"a":1,' * 1_000], limit=200_000)
-    assert peak < 5_000_000
-
-
-def test_bad_vectors_do_not_pile_up():
-    """Hundreds of thousands of empty vectors need no 100 bytes each to say so."""
-    peak, _ = fed([b'{"embeddings":[', *[b"[]," * 1_000] * 30], limit=200_000)
-    assert peak < 1_500_000

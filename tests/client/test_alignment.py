@@ -1,0 +1,236 @@
+"""No text ever gets another one's vector: what does not fit is refused, asked for again, or ends the run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+
+import numpy as np
+import pytest
+from support.results import check_results, check_vectors, numbered, take_all
+from support.scripted import changed, right, said
+
+from asyncembed import ResponseError
+
+TEXTS = numbered(6)
+
+
+@pytest.fixture
+def floats(connect):
+    """A client whose vectors are lists of numbers, which the tests can change."""
+    return connect(encoding="float")
+
+
+@pytest.fixture
+def cohere(connect):
+    return connect("cohere")
+
+
+async def expect_error(client):
+    """Take everything; whatever came before the error must be right."""
+    results = []
+    with pytest.raises(ResponseError) as caught:
+        await take_all(client.embed_stream(TEXTS), results)
+    check_vectors(results, TEXTS)
+    return caught.value
+
+
+def shuffle(document):
+    random.Random(3).shuffle(document["data"])
+
+
+def drop_index(document):
+    for item in document["data"]:
+        del item["index"]
+
+
+def index_last(document):
+    for item in document["data"]:
+        item["index"] = item.pop("index")
+
+
+FINE = {
+    "shuffled": shuffle,
+    "without index": drop_index,
+    "index behind the vector": index_last,
+    "usage first": lambda document: document.update(data=document.pop("data")),
+    "further fields": lambda document: document["data"][2].update(object={"embedding": [1, 2]}, extra=[[1, 2], "x"]),
+    "further vectors elsewhere": lambda document: document.update(
+        embeddings=[[1.0, 2.0]], other={"data": [{"index": 1}]}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", FINE)
+async def test_unusual_but_right(server, floats, change):
+    server.default = changed(FINE[change])
+    check_results([result async for result in floats.embed_stream(TEXTS)], TEXTS)
+    assert len(server.requests) == 1
+
+
+def set_item(place, **fields):
+    return lambda document: document["data"][place].update(fields)
+
+
+def set_vector(place, value):
+    return set_item(place, embedding=value)
+
+
+REPAIRED = {
+    "one vector left out": lambda document: document["data"].pop(2),
+    "one index left out, the count is right": set_item(2, index=99),
+    "negative index": set_item(2, index=-1),
+    "index is a string": set_item(2, index="2"),
+    "index is a float": set_item(2, index=2.0),
+    "index is true": set_item(2, index=True),
+    "null": set_vector(2, None),
+    "empty": set_vector(2, []),
+    "nested": set_vector(2, [[1.0] * 8]),
+    "nested deeper": set_vector(2, [[[1.0] * 8]]),
+    "object": set_vector(2, {"values": [1.0] * 8}),
+    "number": set_vector(2, 1.5),
+    "not base64": set_vector(2, "!!!!"),
+    "strings": set_vector(2, ["1.0"] * 8),
+    "null inside": set_vector(2, [1.0, None] * 4),
+    "true inside": set_vector(2, [1.0, True] * 4),
+    "NaN inside": set_vector(2, [1.0, float("nan")] * 4),
+    "infinity inside": set_vector(2, [1.0, float("inf")] * 4),
+    "too large for float32": set_vector(2, [1.0, 1e39] * 4),
+    "other dimension": set_vector(2, [1.0] * 7),
+    "no vector in the item": lambda document: document["data"][2].pop("embedding"),
+    "an item that is null": lambda document: document["data"].__setitem__(2, None),
+}
+"""Faults of one answer that leave no doubt which text is concerned: it is asked for again."""
+
+
+@pytest.mark.parametrize("change", REPAIRED)
+async def test_faults_that_are_asked_for_again(server, floats, change):
+    server.script.append(changed(REPAIRED[change]))
+    try:
+        results = [result async for result in floats.embed_stream(TEXTS)]
+    except ResponseError as error:
+        assert not error.retryable  # noqa: PT017  # refused is as good as repaired
+    else:
+        check_results(results, TEXTS)
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("change", REPAIRED)
+async def test_faults_that_stay(server, floats, change):
+    server.default = changed(
+        lambda document: REPAIRED[change](document) if len(document["data"]) == 6 else set_vector(0, None)(document)
+    )
+    error = await expect_error(floats)
+    assert 2 in error.indices
+
+
+DOUBTFUL = {
+    "doubled index": set_item(3, index=2),
+    "one vector too many": lambda document: document["data"].append({"index": 6, "embedding": [1.0] * 8}),
+    "all twice": lambda document: document.update(data=document["data"] * 2),
+    "without index, one left out": lambda document: (drop_index(document), document["data"].pop(2)),
+    "without index, one too many": lambda document: (
+        drop_index(document),
+        document["data"].append({"embedding": [0.5] * 8}),
+    ),
+}
+"""Faults after which nobody knows which vector belongs to which text: not asked for again."""
+
+
+@pytest.mark.parametrize("change", DOUBTFUL)
+async def test_faults_that_end_the_run(server, floats, change):
+    server.default = changed(DOUBTFUL[change])
+    results = []
+    with pytest.raises(ResponseError, match="cannot be matched") as caught:
+        await take_all(floats.embed_stream(TEXTS), results)
+    assert not caught.value.retryable
+    assert len(server.requests) == 1
+
+
+def set_cohere(change):
+    return lambda document: change(document["embeddings"]["float"])
+
+
+@pytest.mark.parametrize("count", [1, 5, 7])
+async def test_wrong_count_in_order(server, cohere, count):
+    """Cohere sends no index, so a wrong count means that nothing can be trusted."""
+    server.default = changed(
+        lambda document: document["embeddings"].update(float=(document["embeddings"]["float"] * 2)[:count])
+    )
+    with pytest.raises(ResponseError, match="cannot be matched"):
+        await cohere.embed(TEXTS)
+    assert len(server.requests) == 1
+
+
+async def test_bad_vectors_in_order_keep_their_place(server, cohere):
+    server.script.append(changed(set_cohere(lambda vectors: vectors.__setitem__(2, None))))
+    check_results([result async for result in cohere.embed_stream(TEXTS)], TEXTS)
+    assert server.asked == [TEXTS, TEXTS[2:3]]
+
+
+def resized(document, dimension):
+    """Give every vector another dimension, in the encoding that it has."""
+    for item in document["data"]:
+        numbers = np.linspace(0.1, 0.9, dimension, dtype=np.float32)
+        is_text = isinstance(item["embedding"], str)
+        item["embedding"] = base64.b64encode(numbers).decode() if is_text else numbers.tolist()
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+@pytest.mark.parametrize("later", [4, 7, 9, 16])
+async def test_the_dimension_does_not_change_in_a_run(server, connect, later, encoding):
+    """Also not between two requests of one run, and not to one whose base64 could be floats of another size."""
+    server.default = changed(lambda document: resized(document, later) if len(server.requests) > 1 else None)
+    results = []
+    with pytest.raises(ResponseError) as caught:
+        await take_all(
+            connect(encoding=encoding, max_concurrency=1, model="m").embed_stream(TEXTS, chunk_size=3), results
+        )
+    check_results(results, TEXTS[:3])
+    assert caught.value.indices == (3, 4, 5)
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+@pytest.mark.parametrize("dimensions", [4, 5, 16])
+async def test_the_asked_dimension_is_demanded(server, connect, dimensions, encoding):
+    """A server that ignores `dimensions` is found out, whatever its vectors could be taken for."""
+    with pytest.raises(ResponseError):
+        await connect(encoding=encoding).embed(TEXTS, dimensions=dimensions)
+
+
+NOT_VECTORS = {
+    "error with status 200": b'{"error": {"message": "the model is loading", "type": "server_error"}}',
+    "text error with status 200": b'{"error": "Unexpected endpoint or method"}',
+    "HTML": b"<!DOCTYPE html><html><body>Welcome to the Wi-Fi of this hotel</body></html>",
+    "empty body": b"",
+    "white space": b"  \n ",
+    "null": b"null",
+    "a number": b"42",
+    "an empty object": b"{}",
+    "an empty list": b"[]",
+    "no vectors": b'{"data": []}',
+    "vectors elsewhere": json.dumps({"embeddings": [[1.0] * 8] * 6}).encode(),
+    "data is null": b'{"data": null}',
+    "data is a string": b'{"data": "x"}',
+    "data is a bare list": json.dumps({"data": [[1.0] * 8] * 6}).encode(),
+    "UTF-16": '{"data": []}'.encode("utf-16"),
+    "invalid UTF-8": b'{"x": "\xff\xfe"}',
+    "byte order mark": b'\xef\xbb\xbf{"data": []}',
+}
+
+
+@pytest.mark.parametrize("body", NOT_VECTORS)
+async def test_what_is_no_embedding_response(server, floats, body):
+    server.default = said(NOT_VECTORS[body])
+    error = await expect_error(floats)
+    assert error.indices == error.missing == tuple(range(6))
+    assert len(server.requests) == 4  # it might be a passing state of the server
+    assert "loading" in str(error) or body != "error with status 200"
+
+
+@pytest.mark.parametrize("body", NOT_VECTORS)
+async def test_after_that_the_right_answer_counts(server, floats, body):
+    server.script.extend([said(NOT_VECTORS[body])] * 2)
+    server.default = right
+    check_results([result async for result in floats.embed_stream(TEXTS)], TEXTS)

@@ -1,0 +1,116 @@
+"""A server that wants to fill the memory or to keep the processor busy gets an error instead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+
+import pytest
+from support.results import numbered
+from support.scripted import said
+from support.watching import PeakMemory, leftovers
+
+from asyncembed import APIStatusError, ResponseError, RetryPolicy
+
+TEXTS = numbered(50)
+MEGABYTE = 1_000_000
+BLOCK = 65_536
+
+
+@pytest.fixture
+def once(connect):
+    return connect(retry=RetryPolicy(max_attempts=1), max_memory_mb=8, encoding="float")
+
+
+def endless(start: bytes, block: bytes, headers: str = ""):
+    """Begin with `start`, and repeat `block` until nobody listens any more."""
+
+    async def reply(exchange):
+        await exchange.send(f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode() + start)
+        while not exchange.writer.transport.is_closing():
+            await exchange.send(block)
+            await asyncio.sleep(0)
+
+    return reply
+
+
+def gzip_bomb():
+    """White space without end, a thousand times smaller on the wire."""
+    compressor = zlib.compressobj(wbits=31)
+    space = b" " * MEGABYTE
+    start = compressor.compress(space) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    block = compressor.compress(space) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return endless(start, block, "Content-Encoding: gzip\r\n")
+
+
+KEY_OF_PATH = b'{"' + b"k" * 60_000 + b'":'
+
+ATTACKS = {
+    "endless white space": endless(b"", b" " * BLOCK),
+    "endless string": endless(b'{"data":"', b"x" * BLOCK),
+    "endless key": endless(b'{"', b"x" * BLOCK),
+    "endless vector": endless(b'{"data":[{"embedding":[0.5', b",0.5" * (BLOCK // 4)),
+    "endless base64": endless(b'{"data":[{"embedding":"', b"A" * BLOCK),
+    "endless number": endless(b'{"data":', b"1" * BLOCK),
+    "endless number in a vector": endless(b'{"data":[{"embedding":[', b"1" * BLOCK),
+    "endless space in a vector": endless(b'{"data":[{"embedding":[', b" " * BLOCK),
+    "endless tabs in a vector": endless(b'{"data":[{"embedding":[1', b"\t" * BLOCK),
+    "endless nesting": endless(b'{"data":', b"[" * BLOCK),
+    "endless nesting of objects": endless(b"", b'{"a":' * (BLOCK // 5)),
+    "endless items": endless(b'{"data":[{}', b",{}" * (BLOCK // 3)),
+    "endless empty vectors": endless(b'{"data":[{"embedding":[]}', b',{"embedding":[]}' * (BLOCK // 18)),
+    "endless nulls": endless(b'{"data":[null', b",null" * (BLOCK // 5)),
+    "endless fields": endless(b'{"a":1', b',"a":1' * (BLOCK // 6)),
+    "endless messages": endless(b'{"message":"a"', b',"message":"a"' * (BLOCK // 14)),
+    "endless indices": endless(b'{"data":[{"index":1', b',"index":1' * (BLOCK // 10)),
+    "long paths": said(KEY_OF_PATH * 4 + b"{" + b",".join([b'"a":1'] * 100_000) + b"}" * 5),
+    "endless backslashes": endless(b'{"data":"', b"\\" * BLOCK),
+    "endless quotes": endless(b'{"data":"', b'\\"' * (BLOCK // 2)),
+    "gzip bomb": gzip_bomb(),
+    "chunks of one byte": endless(b"", b"1\r\n \r\n" * 2_000, "Transfer-Encoding: chunked\r\n"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_an_attack_ends_in_an_error(server, once, attack):
+    """Soon, and within the memory that the budget allows."""
+    server.default = ATTACKS[attack]
+    start = time.process_time()
+    with PeakMemory() as peak, pytest.raises(ResponseError) as caught:
+        async with asyncio.timeout(20):
+            await once.embed(TEXTS)
+    assert peak.grown < 40 * MEGABYTE
+    assert time.process_time() - start < 5
+    assert len(str(caught.value)) < 2_000
+    assert not leftovers(once)
+
+
+async def test_an_endless_error_body(server, once):
+    """The status is known, and enough of the message."""
+    body = endless(b"", b"x" * BLOCK)
+
+    async def reply(exchange):
+        exchange.send, send = _with_status(exchange.send), exchange.send
+        await body(exchange)
+        exchange.send = send
+
+    server.default = reply
+    with PeakMemory() as peak, pytest.raises(APIStatusError, match="answered 400: xxx") as caught:
+        await once.embed(TEXTS)
+    assert peak.grown < 40 * MEGABYTE
+    assert len(str(caught.value)) < 2_000
+
+
+def _with_status(send):
+    return lambda data: send(data.replace(b" 200 OK", b" 400 No"))
+
+
+async def test_a_large_request_does_not_open_the_door(server, connect):
+    """What a response may have follows from the request; the budget is the limit all the same."""
+    client = connect(retry=RetryPolicy(max_attempts=1), max_memory_mb=8, encoding="float", model="m")
+    server.default = endless(b'{"data":', b"1" * BLOCK)
+    with PeakMemory() as peak, pytest.raises(ResponseError):
+        async with asyncio.timeout(20):
+            await client.embed(numbered(2_000, 100))
+    assert peak.grown < 40 * MEGABYTE

@@ -1,0 +1,127 @@
+"""Memory depends on the budget, and not on the number of texts, the consumer's pace or the size of a vector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import tracemalloc
+
+import numpy as np
+import psutil
+import pytest
+from support import bulk_server
+from support.results import numbered
+from support.scripted import DIMENSION
+from support.watching import until
+
+from asyncembed import EmbedClient
+
+DIMENSIONS = 256
+COUNT = 100_000
+BUDGET = 8_000_000
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+async def bulk_url():
+    """A fast server in another process, so that its memory is not counted."""
+    program = [sys.executable, bulk_server.__file__, str(DIMENSIONS)]
+    process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    port = int(await process.stdout.readline())
+    yield f"http://127.0.0.1:{port}/v1"
+    process.terminate()
+    await process.wait()
+    process._transport.close()
+
+
+class Texts:
+    """Numbered texts, made when they are pulled."""
+
+    def __init__(self):
+        self.pulled = 0
+
+    def __iter__(self):
+        for number in range(COUNT):
+            self.pulled += 1
+            yield f"text {number}"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_hundred_thousand_texts_in_eight_megabytes(bulk_url, ordered):
+    """The consumer is fast first, then slow, then fast again."""
+    resident = psutil.Process(os.getpid()).memory_info
+    expected = bulk_server.vectors(DIMENSIONS)
+    texts = Texts()
+    seen = np.zeros(COUNT, bool)
+    sizes, ahead, reserved = [], [], []
+    async with (
+        EmbedClient("openai", base_url=bulk_url, max_memory_mb=BUDGET / MEGABYTE) as client,
+        client.embed_stream(iter(texts), ordered=ordered) as stream,
+    ):
+        taken = 0
+        async for result in stream:
+            assert not seen[result.index]
+            seen[result.index] = True
+            assert np.array_equal(result.embedding, expected[result.index % bulk_server.CANNED])
+            taken += 1
+            if 40_000 <= taken < 40_100:
+                await asyncio.sleep(0.01)
+            if taken % 50 == 0:
+                ahead.append(texts.pulled - taken)
+                reserved.append(stream.summary.reserved_bytes)
+            if taken % 1_000 == 0:
+                sizes.append(resident().rss)
+        summary = stream.summary
+    assert seen.all()
+    assert (summary.done, summary.retries, summary.usage.tokens) == (COUNT, 0, COUNT)
+    assert max(reserved) <= summary.peak_reserved_bytes <= BUDGET
+    assert max(ahead) < BUDGET / (4 * DIMENSIONS) + 2_048
+    assert max(sizes) - max(sizes[:20]) < 8 * MEGABYTE
+    assert summary.reserved_bytes == 0
+
+
+@pytest.mark.parametrize("dimension", [DIMENSION, 512])
+async def test_results_that_wait_really_fit_into_the_budget(server, connect, dimension):
+    """Also small vectors, whose Python objects take more than their numbers."""
+    server.dimension = dimension
+    budget = 2 * MEGABYTE
+    client = connect(max_memory_mb=budget / MEGABYTE, model="m")
+    texts = (f"text {number}" for number in range(10**9))
+    async with client.embed_stream(texts, chunk_size=16, dimensions=dimension) as stream:
+        await anext(stream)
+        tracemalloc.start()
+        try:
+            before = stream.summary.done
+            await until(lambda: client._endpoint.budget.waiting and not client._endpoint.concurrency.in_flight)
+            server.requests.clear()
+            gc.collect()
+            used, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert stream.summary.done - before > 300
+        assert used < budget
+
+
+async def test_nothing_grows_from_stream_to_stream(server, client):
+    """A service that calls the client for ever."""
+
+    async def call_often():
+        for _ in range(40):
+            await client.embed(texts)
+            await client.embed(["a"], max_memory_mb=1)
+            async with client.embed_stream(texts, chunk_size=2) as stream:
+                await anext(stream)
+        server.requests.clear()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    texts = numbered(20)
+    tracemalloc.start()
+    try:
+        before = await call_often()
+        after = await call_often()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100_000

@@ -1,0 +1,100 @@
+"""What one batch holds of the memory: reckoned before it starts, given back piece by piece, and only once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from anyio.lowlevel import checkpoint
+
+from asyncembed.flow._cost import FIXED_COST, READ_BUFSIZE, RESULT_COST, TEXT_BYTES_PER_NUMBER, CostModel
+from asyncembed.flow._memory import MemoryBudget, Reservation
+
+
+def reservation(
+    budget: MemoryBudget, owner: set[Reservation], *, working: int = 10, waiting: int = 23, results: int = 4
+):
+    budget.reserved += working + waiting
+    return Reservation(budget, working=working, waiting=waiting, results=results, owner=owner)
+
+
+def test_a_reservation_is_given_back_piece_by_piece():
+    """The working part once, a share for each result, and what rounding left over with the last."""
+    budget, owner = MemoryBudget(100), set()
+    held = reservation(budget, owner)
+    assert owner == {held}
+    levels = []
+    for step in (held.take_result, held.end_work, held.end_work, held.take_result, held.take_result):
+        step()
+        levels.append(budget.reserved)
+    assert levels == [28, 18, 18, 13, 8]
+    assert owner == {held}
+    held.take_result()
+    assert (budget.reserved, owner) == (0, set())
+
+
+def test_the_work_may_end_after_the_results():
+    """Then all that is left goes with it."""
+    budget, owner = MemoryBudget(100), set()
+    held = reservation(budget, owner, results=1)
+    held.take_result()
+    assert (budget.reserved, owner) == (10, {held})
+    held.end_work()
+    assert (budget.reserved, owner) == (0, set())
+
+
+@pytest.mark.parametrize("before", [0, 1, 4])
+def test_releasing_gives_back_everything_once(before):
+    """Whatever was given back already; ending the work after it is harmless."""
+    budget, owner = MemoryBudget(100), set()
+    budget.reserved = 7  # somebody else's
+    held = reservation(budget, owner)
+    for _ in range(before):
+        held.take_result()
+    held.release()
+    held.release()
+    held.end_work()
+    assert (budget.reserved, owner) == (7, set())
+
+
+def test_taking_a_result_after_releasing_is_harmless():
+    """As ending the work is."""
+    budget = MemoryBudget(100)
+    held = reservation(budget, set())
+    held.release()
+    held.take_result()
+    assert budget.reserved == 0
+
+
+def test_more_results_than_there_are_give_back_no_more_than_is_held():
+    """Nor is the working part given back before the work has ended more than once."""
+    budget = MemoryBudget(100)
+    budget.reserved = 7  # somebody else's
+    held = reservation(budget, set(), results=1)
+    for _ in range(3):
+        held.take_result()
+        assert budget.reserved >= 7
+    held.end_work()
+    assert budget.reserved == 7
+
+
+async def test_giving_back_wakes_who_waits():
+    """Piece by piece, as soon as it fits."""
+    budget = MemoryBudget(40)
+    held = reservation(budget, set())
+    task = asyncio.create_task(budget.reserve(20, {object()}))
+    await checkpoint()
+    held.take_result()
+    await checkpoint()
+    assert not task.done()
+    held.end_work()
+    await task
+
+
+def test_what_a_request_may_need():
+    """The formula of the docstring."""
+    cost = CostModel(dimension=1_000, itemsize=4)
+    assert cost.working(500) == 500 + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * 1_000 + FIXED_COST
+    assert cost.waiting(96, 500) == 500 + 96 * (RESULT_COST + 1_000 * 4)
+    assert cost.total(96, 500) == cost.working(500) + cost.waiting(96, 500)
+    assert CostModel().dimension == 3_072

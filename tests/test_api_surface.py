@@ -1,0 +1,197 @@
+"""The public face: exact names, documented, and rules about the code that no linter checks."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asyncembed
+
+PACKAGE = Path(asyncembed.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+SANS_IO = [
+    "wire/_cutter.py",
+    "wire/_events.py",
+    "wire/_parser.py",
+    "wire/_status.py",
+    "wire/_vectors.py",
+    "pipeline/_chunker.py",
+    "pipeline/_delivery.py",
+    "flow/_cost.py",
+    "providers/_base.py",
+    "providers/cohere.py",
+    "providers/openai.py",
+    "_errors.py",
+    "_models.py",
+    "_settings.py",
+]
+PUBLIC = {
+    "APIStatusError",
+    "AsyncEmbedError",
+    "AuthenticationError",
+    "ConfigurationError",
+    "EmbedClient",
+    "EmbedFailure",
+    "EmbedInput",
+    "EmbedOptions",
+    "EmbedOptionsArgs",
+    "EmbedResponse",
+    "EmbedResult",
+    "EmbedStream",
+    "InvalidInputError",
+    "Layout",
+    "Limits",
+    "ModelNotFoundError",
+    "PROVIDERS",
+    "Provider",
+    "QuotaExceededError",
+    "RateLimitError",
+    "ResponseError",
+    "ResumeError",
+    "RetryPolicy",
+    "RunSummary",
+    "ServerError",
+    "StreamClosedError",
+    "Timeouts",
+    "TransportError",
+    "Usage",
+    "Vector",
+    "__version__",
+}
+CLASSES = [getattr(asyncembed, name) for name in sorted(PUBLIC) if inspect.isclass(getattr(asyncembed, name, None))]
+
+
+def test_the_public_names_are_exactly_these():
+    """A name more or less is a decision, not an accident."""
+    assert len(asyncembed.__all__) == len(set(asyncembed.__all__))
+    assert set(asyncembed.__all__) == PUBLIC
+    assert all(hasattr(asyncembed, name) for name in PUBLIC)
+
+
+def test_nothing_else_is_public():
+    """But the rooms themselves."""
+    rooms = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])}
+    others = {name for name in vars(asyncembed) if not name.startswith("_")} - PUBLIC - rooms
+    assert not others - {"annotations"}
+
+
+def members(kind: type) -> list[str]:
+    """Public methods and properties that the class defines itself."""
+    return [
+        name
+        for name, value in vars(kind).items()
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property | classmethod))
+    ]
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_public_class_and_method_is_documented(kind):
+    """In a sentence at least, and not by what a dataclass makes up."""
+    assert inspect.getdoc(kind)
+    assert not kind.__doc__.startswith(f"{kind.__name__}(")
+    for name in members(kind):
+        documented = inspect.getdoc(getattr(kind, name))
+        assert documented, f"{kind.__name__}.{name}"
+        assert documented.split("\n")[0].endswith((".", ":")), f"{kind.__name__}.{name}"
+
+
+def test_every_argument_of_a_public_constructor_is_documented():
+    """By name, in `Args:`; values and exceptions have attributes instead."""
+    kinds = [kind for kind in CLASSES if not hasattr(kind, "__dataclass_fields__") and not issubclass(kind, Exception)]
+    constructors = {kind: vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)}
+    assert asyncembed.EmbedClient in constructors
+    for kind, constructor in constructors.items():
+        for name in list(inspect.signature(constructor).parameters)[1:]:
+            assert f"{name}: " in kind.__doc__, f"{kind.__name__}: {name}"
+
+
+def test_the_version_is_the_packages_own():
+    """Three numbers."""
+    assert [part.isdigit() for part in asyncembed.__version__.split(".")] == [True] * 3
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_async_generator_holds_a_context_open(path):
+    """A `yield` inside a task group or cancel scope cancels the wrong task when the consumer leaves."""
+    for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(function, ast.AsyncFunctionDef) and has_yield(function) and not is_context_manager(function):
+            contexts = [node for node in own_nodes(function) if isinstance(node, ast.With | ast.AsyncWith)]
+            assert not [node for node in contexts if isinstance(node, ast.AsyncWith)], function.name
+            assert not [node for node in contexts if "anyio" in ast.unparse(node)], function.name
+
+
+def own_nodes(function: ast.AsyncFunctionDef) -> list[ast.AST]:
+    """The nodes of a function without those of functions inside it."""
+    nodes, waiting = [], list(function.body)
+    while waiting:
+        node = waiting.pop()
+        nodes.append(node)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return nodes
+
+
+def has_yield(function: ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(node, ast.Yield) for node in own_nodes(function))
+
+
+def is_context_manager(function: ast.AsyncFunctionDef) -> bool:
+    return any("contextmanager" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_that_rule_finds_what_it_looks_for():
+    """Otherwise it could pass for ever."""
+    bad = "async def f():\n    async with anyio.create_task_group():\n        yield 1\n"
+    (function,) = ast.parse(bad).body
+    assert has_yield(function)
+    assert any(isinstance(node, ast.AsyncWith) for node in own_nodes(function))
+    (function,) = ast.parse("async def f():\n    def g():\n        yield 1\n").body
+    assert not has_yield(function)
+
+
+def imports(path: Path) -> set[str]:
+    """First parts of the names of all modules a file imports, for type checking or not."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", SANS_IO)
+def test_the_sans_io_core_knows_no_sockets(path):
+    """So it can be tested, and used, without any."""
+    assert not imports(PACKAGE / path) & {"aiohttp", "asyncio", "anyio", "socket", "ssl", "http", "urllib"}
+
+
+def test_importing_needs_no_optional_package():
+    """Nor does it start anything: no event loop, no thread, no network library of an extra."""
+    code = (
+        "import sys, threading, asyncembed;"
+        "extras = {'pyarrow', 'model2vec', 'typer', 'rich', 'safetensors', 'tokenizers'} & set(sys.modules);"
+        "assert not extras, extras; assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+def test_every_module_says_what_it_is_for():
+    """In its first line."""
+    for path in SOURCES:
+        if path.name not in {"_version.py", "__main__.py"}:
+            assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
+
+
+def test_the_rooms_can_be_imported_one_by_one():
+    """In any order: there is no circle."""
+    for name in ("pipeline._source", "wire._parser", "providers", "flow._memory", "_settings", "_errors"):
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", f"import asyncembed.{name}"], check=True, cwd=PACKAGE.parent
+        )
