@@ -34,7 +34,7 @@ async def supervise(run: Run) -> None:
             if run.source.needs_pump:
                 group.start_soon(run.source.pump)
             await _feed(run, transport, group)
-    except Exception as error:  # noqa: BLE001  # the consumer gets it, whatever it is
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # the consumer gets it, whatever it is
         run.fail(_innermost(error))
 
 
@@ -70,8 +70,8 @@ async def _work(run: Run, transport: Transport, batch: Batch, reservation: Reser
         run.endpoint.concurrency.release(reservation)
 
 
-def _innermost(error: Exception) -> Exception:
+def _innermost(error: BaseException) -> BaseException:
     """Return the first plain error inside exception groups."""
-    while isinstance(error, ExceptionGroup):
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 from support.scripted import KEY, ScriptedServer
-from support.watching import LoopWatch, leftovers
+from support.watching import LOOP_MODES, LoopWatch, leftovers, loop_in_mode
 
 from asyncembed import EmbedClient, RetryPolicy, Timeouts
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 FAST = RetryPolicy(max_attempts=4, initial_backoff=0.001, max_backoff=0.01)
 PATIENT = Timeouts(connect=20, first_byte=20, read=20)
-MODES = ["plain", "debug", "eager"] if hasattr(asyncio, "eager_task_factory") else ["plain", "debug"]
 
 
 @pytest.fixture(autouse=True)
@@ -74,16 +72,11 @@ def small_heap() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=LOOP_MODES)
 async def loop_mode(request: pytest.FixtureRequest, watch: LoopWatch) -> AsyncIterator[str]:
-    """Runs the test in an ordinary event loop, in debug mode and, from Python 3.12 on, with tasks that start at once."""
-    loop = asyncio.get_running_loop()
-    if request.param == "debug":
-        loop.set_debug(True)
-    if request.param == "eager":
-        loop.set_task_factory(asyncio.eager_task_factory)
-    yield request.param
-    loop.set_task_factory(None)
+    """Runs the test in every mode of the event loop."""
+    with loop_in_mode(request.param):
+        yield request.param
 
 
 def base_url(server: ScriptedServer, provider: str) -> str:

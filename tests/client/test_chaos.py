@@ -13,11 +13,11 @@ import random
 import pytest
 from support.results import check_results, check_vectors, numbered
 from support.scripted import broken_after, changed, refused, right, said
-from support.watching import leftovers, turns, until
+from support.watching import LOOP_MODES, leftovers, loop_in_mode, turns, until
 
 from asyncembed import RetryPolicy
 
-SEEDS = range(24)
+SEEDS = range(12)
 STUBBORN = RetryPolicy(max_attempts=1_000, initial_backoff=0.0001, max_backoff=0.001)
 
 
@@ -92,6 +92,7 @@ class Chaos:
             if self.percent(2):
                 await client.embed(numbered(self.random.randrange(1, 20)), chunk_size=4)
             taking = asyncio.ensure_future(anext(stream))
+            taking.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen
             if self.percent(10):
                 await self.dawdle()
                 taking.cancel()
@@ -114,8 +115,9 @@ class Chaos:
 
 
 @pytest.fixture(params=SEEDS)
-def chaos(request):
-    return Chaos(request.param)
+async def chaos(request, watch):
+    with loop_in_mode(LOOP_MODES[request.param % len(LOOP_MODES)]):
+        yield Chaos(request.param)
 
 
 @pytest.fixture
@@ -129,7 +131,6 @@ def setting(chaos, server, connect):
     return client, texts, client.embed_stream(chaos.source(texts), **options), options
 
 
-@pytest.mark.usefixtures("loop_mode")
 async def test_to_the_end(chaos, setting):
     client, texts, stream, options = setting
     results = []
@@ -141,7 +142,6 @@ async def test_to_the_end(chaos, setting):
     assert not leftovers(client)
 
 
-@pytest.mark.usefixtures("loop_mode")
 async def test_until_it_is_left(chaos, setting):
     client, texts, stream, options = setting
     results = []

@@ -7,6 +7,7 @@ import io
 import logging
 import pickle
 import ssl
+import sys
 import traceback
 
 import aiohttp
@@ -253,6 +254,18 @@ async def test_a_collection_that_lies_about_its_length(client):
         response = await client.embed(Liar(length))
         assert response.texts == TEXTS
         assert response.embeddings.shape == (6, 8)
+
+
+async def test_an_exit_inside_the_source_is_no_group(client):
+    """`sys.exit` there means the program, and not an error of ours."""
+
+    def texts():
+        yield "a"
+        sys.exit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        await take(client.embed_stream(texts()))
+    assert caught.value.code == 3
 
 
 async def test_nothing_is_logged_as_an_error(server, once, caplog):

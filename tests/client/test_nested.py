@@ -52,6 +52,21 @@ async def test_streams_inside_streams(connect):
     assert seen == 6**3
 
 
+async def test_a_stream_as_the_source_of_another(connect):
+    """Three in a row, with one slot for all of them."""
+    client = connect(max_memory_mb=0.5, max_concurrency=1)
+
+    async def pass_on(texts, chunk_size):
+        async with client.embed_stream(texts, chunk_size=chunk_size, max_wait=0.01) as stream:
+            async for result in stream:
+                yield result.text
+
+    texts = numbered(100, LONG)
+    chain = pass_on(pass_on(texts, 3), 5)
+    async with asyncio.timeout(SECONDS):
+        check_results([result async for result in client.embed_stream(chain, chunk_size=7, max_wait=0.01)], texts)
+
+
 async def test_many_consumers_that_also_call_the_client(connect):
     client = connect(max_memory_mb=0.5, max_concurrency=2)
 

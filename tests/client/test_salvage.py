@@ -27,6 +27,12 @@ BREAKS = {
 }
 
 
+async def without_length(exchange):
+    """As HTTP/1.0 does: the end of the connection is the end of the body, so only the JSON shows that it is cut."""
+    await exchange.send(b"HTTP/1.0 200 OK\r\n\r\n" + b"".join(exchange.request.pieces[:6]))
+    exchange.end()
+
+
 @pytest.fixture(params=["openai/base64", "openai/float", "cohere/float", "cohere-v1/float", "cohere/base64"])
 def client(request, connect):
     provider, encoding = request.param.split("/")
@@ -41,6 +47,12 @@ async def test_only_the_rest_is_asked_for_again(server, client, how):
     assert server.asked == [TEXTS, TEXTS[5:]]
     assert (stream.summary.requests, stream.summary.retries, stream.summary.salvaged) == (2, 1, 5)
     assert not leftovers(client)
+
+
+async def test_cut_off_without_a_length(server, client):
+    server.script.append(without_length)
+    check_results([result async for result in client.embed_stream(TEXTS)], TEXTS)
+    assert server.asked == [TEXTS, TEXTS[5:]]
 
 
 async def test_broken_twice_and_more(server, client):

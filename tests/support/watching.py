@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import threading
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from asyncembed import EmbedClient
     from asyncembed.flow._retry import SharedPause
+
+
+LOOP_MODES = ["plain", "debug", *["eager"] * hasattr(asyncio, "eager_task_factory")]  # eager from Python 3.12 on
 
 
 async def until(condition: Callable[[], object], seconds: float = 5) -> None:
@@ -30,6 +34,19 @@ async def turns(count: int = 50) -> None:
     """Let everything run that can run without time passing."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def loop_in_mode(mode: str) -> Iterator[None]:
+    """Let the running loop be an ordinary one ("plain"), in debug mode, or one whose tasks start at once ("eager")."""
+    loop = asyncio.get_running_loop()
+    if mode == "debug":
+        loop.set_debug(True)
+    if mode == "eager":
+        loop.set_task_factory(asyncio.eager_task_factory)
+    yield
+    loop.set_debug(False)
+    loop.set_task_factory(None)
 
 
 def leftovers(client: EmbedClient) -> dict[str, object]:
