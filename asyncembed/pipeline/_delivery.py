@@ -7,7 +7,7 @@ vector belongs to which text. Asking again would not help the texts that were se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError
 from asyncembed._models import EmbedResult
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedInput, Vector
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.wire._parser import ResponseParser
+
+
+SURPLUS: Final = 16
+"""Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
 
 
 class Delivery:
@@ -54,10 +58,12 @@ class Delivery:
             results.append(EmbedResult(index, vector, item.text, item.id))
         return results
 
-    def check(self) -> None:
-        """Raise the `ResponseError` that `accept` met, if it met one."""
+    def check(self, claimed: int = 0) -> None:
+        """Raise the `ResponseError` that `accept` met, or one if the response claims to hold far too many vectors."""
         if self._fault:
             raise self._fault
+        if claimed > 2 * len(self._asked) + SURPLUS:
+            raise self._misaligned(f"it holds over {claimed} vectors for {len(self._asked)} texts")
 
     def finish(self, parser: ResponseParser, message: str) -> None:
         """End an attempt whose response was read to its end.

@@ -103,7 +103,7 @@ class Worker:
         try:
             while chunk := await response.read():
                 self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
-                delivery.check()
+                delivery.check(parser.count)
             self._run.deliver(delivery.accept(parser.close()), self._reservation)
             delivery.check()
         except (TransportError, ResponseError) as error:

@@ -13,8 +13,8 @@ import traceback
 import aiohttp
 import pytest
 from support.results import check_vectors, numbered, take_all
-from support.scripted import broken_after, changed, refused, right, said
-from support.watching import leftovers
+from support.scripted import Gate, broken_after, changed, refused, right, said
+from support.watching import leftovers, until
 
 import asyncembed
 from asyncembed import (
@@ -254,6 +254,29 @@ async def test_a_collection_that_lies_about_its_length(client):
         response = await client.embed(Liar(length))
         assert response.texts == TEXTS
         assert response.embeddings.shape == (6, 8)
+
+
+async def test_the_first_error_is_raised_and_later_ones_are_noted(server, client):
+    """The source fails while a request is on its way, and then the request does."""
+    gate = Gate()
+
+    def texts():
+        yield from TEXTS
+        raise LookupError("the database has gone")
+
+    async def reply(exchange):
+        await gate.wait()
+        await refused(401, "no such key")(exchange)
+
+    server.default = reply
+    stream = client.embed_stream(texts(), chunk_size=6)
+    taking = asyncio.create_task(take(stream))
+    await until(lambda: stream._run.error and gate.reached.is_set())
+    assert not taking.done()  # what is on its way may still arrive
+    gate.opened.set()
+    with pytest.raises(LookupError, match="database") as caught:
+        await taking
+    assert [note for note in caught.value.__notes__ if "AuthenticationError" in note and "no such key" in note]
 
 
 async def test_an_exit_inside_the_source_is_no_group(client):
