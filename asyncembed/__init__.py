@@ -18,8 +18,10 @@ from asyncembed._errors import (
 )
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs
-from asyncembed._settings import EmbedOptions, RetryPolicy, Timeouts
+from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
 from asyncembed._version import __version__
+from asyncembed.pipeline._chunker import TextLike
+from asyncembed.pipeline._source import Texts
 from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.providers import PROVIDERS, Limits, Provider
 from asyncembed.wire._parser import Layout
@@ -34,11 +36,16 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedResponse",
     "EmbedResult",
     "RunSummary",
+    "TextLike",
+    "Texts",
     "Usage",
     "Vector",
     # Settings
+    "Dtype",
     "EmbedOptions",
     "EmbedOptionsArgs",
+    "Encoding",
+    "OnError",
     "RetryPolicy",
     "Timeouts",
     # Providers, to add one's own

@@ -15,6 +15,7 @@ from asyncembed._options import EmbedOptionsArgs, new_budget, new_concurrency, n
 from asyncembed._settings import Encoding, OnError, RetryPolicy, Timeouts, check_choice
 from asyncembed.pipeline._endpoint import Endpoint
 from asyncembed.pipeline._stream import EmbedStream
+from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class EmbedClient(AsyncClosing):
         api_key: The key; taken from the provider's customary environment variable if not given.
         base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
         max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
-        max_concurrency: Most requests at once; fewer while the API refuses requests for load.
+        max_concurrency: Most requests at once. It begins with at most 8, and grows while the API answers well.
         retry: When to try again.
         timeouts: Time limits, in seconds.
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
@@ -84,6 +85,7 @@ class EmbedClient(AsyncClosing):
             concurrency=new_concurrency(max_concurrency),
             budget=new_budget(max_memory_mb),
             connect=self._connection.open,
+            is_official=self._connection.is_official,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
@@ -101,11 +103,12 @@ class EmbedClient(AsyncClosing):
     async def aclose(self) -> None:
         """End every stream, close the HTTP session and stop the embedded server; a second call does nothing.
 
-        It goes on in the background if the caller is cancelled meanwhile.
+        It goes on in the background if the caller is cancelled meanwhile, or is itself the source of a stream's texts.
         """
         self._closing = self._closing or asyncio.create_task(self._close(), name="asyncembed-close")
-        with anyio.CancelScope(shield=True):
-            await asyncio.shield(self._closing)
+        if current_run() is None:  # else it is called by the texts of a stream, which it would wait for
+            with anyio.CancelScope(shield=True):
+                await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         self._connection.closed = True
@@ -143,10 +146,12 @@ class EmbedClient(AsyncClosing):
 
         Args:
             texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, open text file (a text a line), or
-                an async iterable. They are pulled only as fast as results are taken.
+                an async iterable. They are pulled only as fast as results are taken; blank lines of a file are left
+                out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one.
             ordered: Whether results come by index, or as they arrive.
             on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
-                and count them. What no text can be embedded with, such as a wrong key, always raises.
+                and count them. What no text can be embedded with, such as a wrong key, always raises, and so
+                does an item that is no text at all.
             **options: See `EmbedOptionsArgs`.
 
         Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import yarl
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from asyncembed._settings import Timeouts
     from asyncembed.local import LocalServer
     from asyncembed.providers import Provider
-
-_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key"})
 
 
 class Connection:
@@ -56,10 +54,14 @@ class Connection:
     ) -> None:
         self._provider = provider
         self._base_url = _find_base_url(provider, base_url)
-        key = _find_key(provider, api_key, required=self._base_url == provider.base_url)
-        self._headers = {**_headers_from_environment(provider), **provider.headers(key), **_checked(headers or {})}
-        secret_headers = [value for name, value in self._headers.items() if name.lower() in _SECRET_HEADERS]
-        self._secrets = Secrets([*secret_headers, key or "", yarl.URL(self._base_url or "").password or ""])
+        self.is_official = (self._base_url or "").rstrip("/") == (provider.base_url or "")
+        """Whether it is the provider's own address."""
+        key = _find_key(provider, api_key, required=self.is_official)
+        given = _checked(headers or {})
+        self._headers = {**_headers_from_environment(provider), **provider.headers(key), **given}
+        address = yarl.URL(self._base_url or "")
+        # Whatever is in a header or a query of the caller's may be a key.
+        self._secrets = Secrets([key or "", address.password or "", *address.query.values(), *given.values()])
         self._session = session
         self._owns_session = session is None
         self._timeouts = timeouts
@@ -126,7 +128,7 @@ class Connection:
 def _find_base_url(provider: Provider, given: str | None) -> str | None:
     url = given or (provider.base_url_variable and os.environ.get(provider.base_url_variable)) or provider.base_url
     if url and not _is_http(url):
-        shown = re.sub("//[^/]*@", "//***@", url)
+        shown = re.sub(".*@", "***@", str(url))
         raise ConfigurationError(f"base_url={shown!r} is not an http:// or https:// address")
     return url
 
@@ -134,7 +136,7 @@ def _find_base_url(provider: Provider, given: str | None) -> str | None:
 def _is_http(url: str) -> bool:
     try:
         parsed = yarl.URL(url)
-    except ValueError:
+    except (ValueError, TypeError):
         return False
     return parsed.scheme in {"http", "https"} and bool(parsed.host)
 

@@ -28,7 +28,7 @@ class AsyncEmbedError(Exception):
 
 
 class ConfigurationError(AsyncEmbedError, ValueError):
-    """Raised when an argument, option, provider name or key is wrong or missing; nothing has been sent."""
+    """Raised when an argument, option or key is wrong or missing, or an item is no text; nothing of it was sent."""
 
 
 class APIStatusError(AsyncEmbedError):

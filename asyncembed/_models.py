@@ -75,10 +75,10 @@ class RunSummary:
         salvaged: Vectors kept from responses that broke.
         bytes_received: Body bytes read, decompressed.
         usage: What the API said it billed.
-        elapsed: Seconds since the first text was pulled.
+        elapsed: Seconds since texts were first pulled.
         in_flight: Requests being sent, answered or waiting to be tried again.
-        reserved_bytes: Memory reserved now, of all streams of the client.
-        peak_reserved_bytes: The most that was reserved at once.
+        reserved_bytes: Memory reserved now, by all streams that share the budget.
+        peak_reserved_bytes: The most of it that was ever reserved at once.
         budget_bytes: What may be reserved.
         model: The model the API was asked for.
         dimension: Length of the vectors, once the first has arrived.

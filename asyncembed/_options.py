@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict, cast
+
+import orjson
 
 from asyncembed._errors import ConfigurationError
 from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_positive
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._source import Texts
+    from asyncembed.providers import Provider
 
 MEGABYTE: Final = 1_000_000
 MOST_MEGABYTES: Final = 1e12
@@ -61,12 +64,17 @@ def new_run(
     """
     check_texts(texts)
     check_choice("on_error", on_error, OnError)
+    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
+        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
+        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
+    given = cast("EmbedOptionsArgs", {name: value for name, value in given.items() if value is not None})
     chunk_size, max_wait = given.get("chunk_size"), given.get("max_wait", MAX_WAIT)
     if chunk_size is not None:
         _check_count("chunk_size", chunk_size)
     check_positive("max_wait", max_wait)
     options = _embed_options(model, given)
     endpoint.provider.check(options)
+    _check_extra(endpoint.provider, options)
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
@@ -88,9 +96,6 @@ def new_concurrency(maximum: int) -> AdaptiveConcurrency:
 
 
 def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
-    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
-        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
-        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
     return EmbedOptions(
         model=given.get("model", model),
         input_type=given.get("input_type"),
@@ -99,6 +104,16 @@ def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
         dtype=given.get("dtype", "float32"),
         extra=given.get("extra", {}),
     )
+
+
+def _check_extra(provider: Provider, options: EmbedOptions) -> None:
+    own = provider.body([], options, "float").keys() | provider.body([], options, "base64").keys()
+    if taken := sorted(own & options.extra.keys()):
+        raise ConfigurationError(f"extra= may not hold {', '.join(taken)}, which the client sets from its options")
+    try:
+        orjson.dumps(options.extra)
+    except TypeError as error:
+        raise ConfigurationError(f"extra= cannot be sent as JSON: {error}") from None
 
 
 def _check_count(name: str, value: int) -> None:

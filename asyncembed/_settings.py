@@ -40,7 +40,7 @@ class RetryPolicy:
         max_attempts: Attempts without progress before giving up, the first included; a response that delivered
             at least one new vector starts the count again.
         initial_backoff: Upper end of the first wait; it doubles with every attempt.
-        max_backoff: Upper end of any wait, including one the API asks for.
+        max_backoff: Upper end of any wait, also where the API asks for a longer one.
         max_elapsed: Seconds after the first failure at which no further attempt is begun.
     """
 

@@ -77,8 +77,8 @@ class Backoff:
         asked: float | None = getattr(error, "retry_after", None)
         if asked is None:
             return ceiling * self._draw()
-        # Never earlier than asked; a little later, or everybody who was told the same comes back at once.
-        return min(asked, policy.max_backoff) + min(ceiling, policy.initial_backoff) * self._draw()
+        # A little later than asked, or everybody who was told the same comes back at once.
+        return min(policy.max_backoff, asked + min(ceiling, policy.initial_backoff) * self._draw())
 
 
 class SharedPause:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from asyncembed._errors import ConfigurationError, InvalidInputError
+from asyncembed._errors import InvalidInputError
 from asyncembed.flow._retry import SharedPause
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Endpoint:
         concurrency: Slots for requests.
         budget: Memory for requests and results.
         connect: Opens the way there, once, when it is first needed.
+        is_official: Whether it is the provider's own address, so that its models are what their names say.
         learned: The same object for every stream, also for those with a budget or slots of their own.
     """
 
@@ -57,6 +58,7 @@ class Endpoint:
     concurrency: AdaptiveConcurrency
     budget: MemoryBudget
     connect: Callable[[], Awaitable[Transport]]
+    is_official: bool = True
     learned: Learned = field(default_factory=Learned)
 
     def wire_encoding(self) -> Literal["base64", "float"]:
@@ -79,16 +81,4 @@ class Endpoint:
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
         """Return a request body as JSON, without the fields that are not set."""
         fields = self.provider.body(texts, options, encoding)
-        return to_json({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
-
-
-def to_json(fields: object) -> bytes:
-    """Return `fields` as JSON.
-
-    Raises:
-        ConfigurationError: if `extra` holds something that JSON does not have.
-    """
-    try:
-        return orjson.dumps(fields)
-    except TypeError as error:
-        raise ConfigurationError(f"extra= cannot be sent as JSON: {error}") from None
+        return orjson.dumps({**{name: value for name, value in fields.items() if value is not None}, **options.extra})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._errors import StreamClosedError
+from asyncembed._errors import InvalidInputError, StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._source import Texts
 
+MAX_LOST_IN_A_ROW: Final = 8
+"""Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
+
 ROW_TEXT_BYTES: Final = 48
 """Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
-
-MIN_DIMENSION: Final = 512
-"""Dimension that responses are allowed at the least, so that a wrong one is reported as that and not as too long."""
 
 ECHO_BYTES: Final = 6
 r"""Most bytes one byte of a text takes when it is echoed: as \u0041."""
@@ -55,7 +55,7 @@ class Run:
         self.endpoint = endpoint
         self.options = options
         self.on_error = on_error
-        known = endpoint.provider.dimension(options)
+        known = endpoint.provider.dimension(options) if endpoint.is_official else options.dimensions
         demanded = known if options.dimensions or endpoint.encoding == "base64" else None
         self.decoder = VectorDecoder(options.dtype, demanded)
         self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.itemsize)
@@ -66,6 +66,7 @@ class Run:
         self.error: BaseException | None = None
         self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = 0
+        self._lost_in_a_row = 0
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None
@@ -109,6 +110,7 @@ class Run:
         """Hand results to the consumer, and learn the dimension from the first."""
         if results:
             self.done += len(results)
+            self._lost_in_a_row = 0
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
             self.outbox.put(results, reservation)
 
@@ -118,6 +120,12 @@ class Run:
             self.error = error
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
+
+    def may_lose_a_batch(self, error: AsyncEmbedError) -> bool:
+        """Whether the run goes on without a batch; not when one after the other ends without a single result."""
+        if not isinstance(error, InvalidInputError):
+            self._lost_in_a_row += 1
+        return self._lost_in_a_row < MAX_LOST_IN_A_ROW
 
     def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:
         """Put a failure in the place of a result, or leave it out."""
@@ -130,7 +138,7 @@ class Run:
 
     def max_value_bytes(self, request_bytes: int) -> int:
         """Most bytes one vector, or one echoed text, can have in a response."""
-        return ROW_TEXT_BYTES * max(self.cost.dimension, MIN_DIMENSION) + ECHO_BYTES * request_bytes
+        return ROW_TEXT_BYTES * max(self.cost.dimension, ASSUMED_DIMENSION) + ECHO_BYTES * request_bytes
 
     def max_response_bytes(self, texts: int, request_bytes: int) -> int:
         """Most bytes a right response to such a request can have."""

@@ -111,7 +111,7 @@ class Source:
         """Pull an async iterable while batches are wanted."""
         assert isinstance(self._texts, AsyncIterable)
         await self._wanted.wait()
-        iterator = aiter(self._texts)
+        iterator = aiter(_async_lines(self._texts) if _is_file(self._texts) else self._texts)
         try:
             async for item in iterator:
                 self._add(item)
@@ -157,10 +157,23 @@ class Source:
         self._ended = True
 
 
+def _is_file(texts: Texts) -> bool:
+    return hasattr(texts, "readline")
+
+
+def _line(item: TextLike) -> TextLike:
+    return item.rstrip("\r\n") if isinstance(item, str) else item
+
+
 def _lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
-    if hasattr(texts, "readline"):  # a file of whatever kind: a text a line, without its end
-        return (line.rstrip("\r\n") if isinstance(line, str) else line for line in texts)
-    return iter(texts)
+    """Return what is to be pulled: of a file of whatever kind, its lines without their ends, but no blank ones."""
+    return (line for line in map(_line, texts) if line != "") if _is_file(texts) else iter(texts)
+
+
+async def _async_lines(file: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
+    async for item in file:
+        if (line := _line(item)) != "":
+            yield line
 
 
 async def _aclose(iterator: AsyncIterator[TextLike]) -> None:

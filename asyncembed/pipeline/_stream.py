@@ -19,7 +19,7 @@ import anyio
 from asyncembed._closing import AsyncClosing
 from asyncembed._errors import StreamClosedError
 from asyncembed._models import EmbedFailure, EmbedResult
-from asyncembed.pipeline._supervisor import supervise
+from asyncembed.pipeline._supervisor import current_run, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         try:
             if self._task:
                 self._task.cancel()
+            if self._task and current_run() is not self._run:  # the caller's own texts may close it
                 with anyio.CancelScope(shield=True):
                     # Not `await task`: that would raise the task's own cancellation here.
                     await asyncio.wait([self._task])

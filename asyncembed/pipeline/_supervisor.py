@@ -1,8 +1,8 @@
-"""One task per stream that owns its feeder and workers, and the only task group of the package.
+"""One task per stream that owns its feeder and workers, and the only task groups of the package.
 
-The group is entered and left inside one coroutine that never yields to a consumer, so no consumer can leave it from
-another task. Errors that are expected never travel through it: a worker records its error, the group is cancelled and
-ends without one, and the consumer gets the plain error after the results that came before it.
+They are entered and left inside one coroutine that never yields to a consumer, so no consumer can leave it from
+another task. Errors that are expected never travel through them: a worker records its error and stops the feeding,
+what is on its way arrives, and the consumer gets the plain error after the results that came before it.
 
 Order of the gates: memory, then a slot. A batch that waits for memory waits for a consumer, and must not hold a slot
 meanwhile, as the consumer may need one first. Slots come free by themselves.
@@ -10,35 +10,44 @@ meanwhile, as the consumer may need one first. Slots come free by themselves.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed.pipeline._worker import Worker
+from asyncembed.pipeline._worker import Worker, ends_every_batch
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from asyncembed.flow._memory import Reservation
-    from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
 
 
+_current: ContextVar[Run | None] = ContextVar("asyncembed_run", default=None)
+
+
+def current_run() -> Run | None:
+    """The run whose task this is, or whose texts are being pulled here: it must not be waited for from within."""
+    return _current.get()
+
+
 async def supervise(run: Run) -> None:
     """Bring a run to its end, whatever that is; `Run.finish` is the callback of the task that does this."""
-    run.start()
+    _current.set(run)
     try:
         transport = await run.endpoint.connect()
-        async with anyio.create_task_group() as group:
+        run.start()
+        async with anyio.create_task_group() as workers, anyio.create_task_group() as feeding:
             if run.source.needs_pump:
-                group.start_soon(run.source.pump)
-            await _feed(run, transport, group)
+                feeding.start_soon(run.source.pump)
+            await _feed(run, transport, workers, feeding)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # the consumer gets it, whatever it is
         run.fail(_innermost(error))
 
 
-async def _feed(run: Run, transport: Transport, group: TaskGroup) -> None:
+async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: TaskGroup) -> None:
     """Start a worker for each batch as soon as memory and a slot are free; only then pull the next texts."""
     concurrency = run.endpoint.concurrency
     while True:
@@ -56,15 +65,20 @@ async def _feed(run: Run, transport: Transport, group: TaskGroup) -> None:
         except BaseException:
             reservation.release()
             raise
-        group.start_soon(_work, run, transport, batch, reservation, group)
+        worker = Worker(run, transport, batch, reservation)
+        workers.start_soon(_work, worker, run, reservation, workers.cancel_scope, feeding.cancel_scope)
 
 
-async def _work(run: Run, transport: Transport, batch: Batch, reservation: Reservation, group: TaskGroup) -> None:
+async def _work(
+    worker: Worker, run: Run, reservation: Reservation, workers: anyio.CancelScope, feeding: anyio.CancelScope
+) -> None:
     try:
-        await Worker(run, transport, batch, reservation).complete()
+        await worker.complete()
     except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
         run.fail(error)
-        group.cancel_scope.cancel()
+        feeding.cancel()
+        if ends_every_batch(error):
+            workers.cancel()  # else what is on its way has been paid for and may still arrive
     finally:
         reservation.end_work()
         run.endpoint.concurrency.release(reservation)

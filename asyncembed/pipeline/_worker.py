@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -44,7 +44,7 @@ class Worker:
             await self._attempts()
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
-            if self._run.on_error == "raise" or not _spares_the_run(error):
+            if self._run.on_error == "raise" or ends_every_batch(error) or not self._run.may_lose_a_batch(error):
                 raise
             for index, item in self._delivery.give_up():
                 self._run.give_up(index, item, error, self._reservation)
@@ -58,7 +58,7 @@ class Worker:
             before = len(self._delivery.missing)
             encoding = self._endpoint.wire_encoding()
             try:
-                await self._attempt(self._delivery.ask())
+                await self._attempt(self._delivery.ask(), encoding)
                 self._endpoint.concurrency.succeeded()
             except AsyncEmbedError as error:
                 arrived = before - len(self._delivery.missing)
@@ -74,15 +74,14 @@ class Worker:
         wait = backoff.wait_before_retry(error)
         if is_overload(error):
             self._endpoint.concurrency.overloaded()
-        if wait is None:
+        if wait is None or self._run.error:  # a run that ends waits for what is on its way, not for more
             raise error
         if getattr(error, "retry_after", None) is not None:
             self._endpoint.learned.pause.extend(wait)
         await anyio.sleep(wait)
 
-    async def _attempt(self, texts: list[str]) -> None:
+    async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
         run, endpoint = self._run, self._endpoint
-        encoding = endpoint.wire_encoding()
         max_value_bytes = run.max_value_bytes(self._request_bytes)
         parser = ResponseParser(endpoint.provider.layout(run.options, encoding), run.decoder, max_value_bytes)
         run.requests += 1
@@ -95,6 +94,7 @@ class Worker:
             await self._stream(response, parser)
         finally:
             response.close()
+            parser.discard()
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)
 
@@ -113,6 +113,7 @@ class Worker:
         delivery.finish(parser, self._transport.secrets.blot(parser.message))
 
 
-def _spares_the_run(error: AsyncEmbedError) -> bool:
-    """Whether an error concerns this batch alone: other batches may go well, which they cannot with a wrong key."""
-    return is_retryable(error) or isinstance(error, InvalidInputError | ResponseError)
+def ends_every_batch(error: BaseException) -> bool:
+    """Whether an error concerns all batches: a wrong key does, and so does a server that mixes up its vectors."""
+    one_batch = isinstance(error, InvalidInputError) or (isinstance(error, AsyncEmbedError) and is_retryable(error))
+    return not one_batch

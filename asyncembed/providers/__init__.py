@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PROVIDERS: Final[Mapping[str, type[Provider]]] = {kind.name: kind for kind in (Cohere, CohereV1, OpenAI, Local)}
 
+_REQUIRED: Final = ("name", "base_url", "path", "default_model", "limits")
+
 __all__ = ["PROVIDERS", "Cohere", "CohereV1", "Limits", "Local", "OpenAI", "Provider", "get_provider"]
 
 
@@ -24,7 +26,11 @@ def get_provider(provider: str | Provider) -> Provider:
     Raises:
         ConfigurationError: if no provider has this name.
     """
+    if isinstance(provider, type) and issubclass(provider, Provider):
+        raise ConfigurationError(f"provider= is a class; pass an object of it: {provider.__name__}()")
     if isinstance(provider, Provider):
+        if missing := [name for name in _REQUIRED if not hasattr(provider, name)]:
+            raise ConfigurationError(f"{type(provider).__name__} does not say its {', '.join(missing)}")
         return provider
     if not isinstance(provider, str) or provider not in PROVIDERS:
         raise ConfigurationError(f"provider={provider!r} is not known; use one of {', '.join(PROVIDERS)}")

@@ -60,13 +60,14 @@ class _ChunkReader:
 class EventReader:
     """Turns chunks of a JSON document into ijson's events, without I/O."""
 
-    __slots__ = ("_error", "_events", "_reader", "_step")
+    __slots__ = ("_ended", "_error", "_events", "_reader", "_step")
 
     def __init__(self) -> None:
         self._reader = _ChunkReader()
         self._events: AsyncIterator[Event] = ijson.basic_parse_async(self._reader, use_float=True)
         self._step: Iterator[object] | None = None
         self._error: ResponseError | None = None
+        self._ended = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes and give the events they complete.
@@ -93,6 +94,11 @@ class EventReader:
             raise self._error
         return events
 
+    def discard(self) -> None:
+        """End the document wherever it is."""
+        if not self._ended:
+            self._advance(b"")
+
     def _advance(self, data: bytes) -> list[Event]:
         self._reader.chunk = data
         events: list[Event] = []
@@ -104,6 +110,7 @@ class EventReader:
             except StopIteration as event:
                 events.append(event.value)
             except StopAsyncIteration:
+                self._ended = True
                 return events
             except (ijson.JSONError, ValueError) as error:  # ValueError: a string that is no text
                 if self._error:

@@ -147,6 +147,10 @@ class ResponseParser:
             raise self._error
         return vectors
 
+    def discard(self) -> None:
+        """End a response that will not be read further; a parser left in the middle of one complains when it goes."""
+        self._reader.discard()
+
     def _read(self, events: Iterable[Event]) -> list[tuple[int, Vector]]:
         vectors: list[tuple[int, Vector]] = []
         try:
@@ -212,5 +216,7 @@ class ResponseParser:
                 raise ResponseError(f"an index is a {type(position).__name__} instead of a whole number")  # noqa: TRY301
             vectors.append((position, self._decoder.decode(value)))
         except ResponseError as error:
+            if not error.retryable:
+                raise
             if len(self.faults) < MAX_FAULTS:
                 self.faults.append(str(error))

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ipaddress
 import ssl
 from typing import TYPE_CHECKING, Final
@@ -109,7 +110,7 @@ class Transport:
             async with FairTimeout(limits.first_byte):
                 return await self._session.post(
                     self._url,
-                    data=body,
+                    data=io.BytesIO(body),  # aiohttp warns of large bytes, as it would send them in one piece
                     headers=headers,
                     allow_redirects=False,
                     raise_for_status=False,

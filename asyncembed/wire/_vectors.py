@@ -59,13 +59,14 @@ class VectorDecoder:
         read_numbers: How a JSON array becomes float64; the fastest decoder installed by default.
     """
 
-    __slots__ = ("_dtype", "_read_numbers", "dimension")
+    __slots__ = ("_dtype", "_is_demanded", "_read_numbers", "dimension")
 
     def __init__(
         self, dtype: Dtype, dimension: int | None = None, read_numbers: Callable[[bytes], Float64s] | None = None
     ) -> None:
         self._dtype = dtype
         self._read_numbers = read_numbers or number_reader()
+        self._is_demanded = dimension is not None  # a server that ignores it will do so again, and be paid for it
         self.dimension = dimension
 
     @property
@@ -92,7 +93,8 @@ class VectorDecoder:
         if self.dimension is None and dimension:
             self.dimension = dimension
         if dimension != self.dimension or not dimension:
-            raise ResponseError(f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}")
+            words = f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}"
+            raise ResponseError(words, retryable=not self._is_demanded)
         return vector
 
     def _dimension_of(self, size: int) -> int:

@@ -72,6 +72,12 @@ def small_heap() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture
+def once(connect: Callable[..., EmbedClient]) -> EmbedClient:
+    """A client that tries everything once."""
+    return connect(retry=RetryPolicy(max_attempts=1))
+
+
 @pytest.fixture(params=LOOP_MODES)
 async def loop_mode(request: pytest.FixtureRequest, watch: LoopWatch) -> AsyncIterator[str]:
     """Runs the test in every mode of the event loop."""

@@ -10,10 +10,9 @@ import ssl
 import sys
 import traceback
 
-import aiohttp
 import pytest
-from support.results import check_vectors, numbered, take_all
-from support.scripted import Gate, broken_after, changed, refused, right, said
+from support.results import chain_of, check_plain, numbered, take_all
+from support.scripted import Gate, broken_after, changed, raw, refused, said
 from support.watching import leftovers, until
 
 import asyncembed
@@ -21,21 +20,12 @@ from asyncembed import (
     AsyncEmbedError,
     AuthenticationError,
     ConfigurationError,
-    EmbedFailure,
-    InvalidInputError,
     ResponseError,
-    RetryPolicy,
     ServerError,
-    Timeouts,
     TransportError,
 )
 
 TEXTS = numbered(6)
-
-
-async def raw(exchange, data):
-    await exchange.send(data)
-    exchange.end()
 
 
 FAULTS = {
@@ -44,13 +34,13 @@ FAULTS = {
     "429": refused(429, "no", headers={"Retry-After": "0"}),
     "500": refused(500, "no"),
     "HTML error": said(b"<html>Bad gateway</html>", 502),
-    "error body that is cut off": lambda exchange: raw(exchange, b"HTTP/1.1 400 No\r\nContent-Length: 99\r\n\r\n{"),
+    "error body that is cut off": raw(b"HTTP/1.1 400 No\r\nContent-Length: 99\r\n\r\n{"),
     "error body that is no gzip": said(b"hello", 400, {"Content-Encoding": "gzip"}),
     "redirect": said(b"", 302, {"Location": "http://127.0.0.1:9/"}),
     "redirect to nowhere": said(b"", 307, {"Location": "http://[bad"}),
-    "disconnected": lambda exchange: raw(exchange, b""),
-    "not HTTP": lambda exchange: raw(exchange, b"SSH-2.0-OpenSSH_9.0\r\n"),
-    "bad chunks": lambda exchange: raw(exchange, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "disconnected": raw(b""),
+    "not HTTP": raw(b"SSH-2.0-OpenSSH_9.0\r\n"),
+    "bad chunks": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
     "no gzip": said(b"hello", 200, {"Content-Encoding": "gzip"}),
     "cut off": broken_after(0, part=0.5),
     "reset": broken_after(0, part=0.5, reset=True),
@@ -64,33 +54,6 @@ FAULTS = {
     "numbers beyond any float": changed(lambda document: document["data"][0].update(embedding=[10**400, -(10**400)])),
     "bad base64": changed(lambda document: document["data"][0].update(embedding="ä")),
 }
-
-
-def chain_of(error):
-    """The error and everything that a traceback of it would show."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def check_plain(error):
-    """One error of our tree: nothing of aiohttp or ijson behind it, and it survives pickling."""
-    assert isinstance(error, AsyncEmbedError)
-    for link in chain_of(error):
-        assert not isinstance(link, BaseExceptionGroup)
-        assert type(link).__module__.partition(".")[0] in {"asyncembed", "builtins"}
-        assert not isinstance(link, aiohttp.ClientError)
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error)
-    assert str(copy) == str(error)
-    assert {**vars(copy)} == {**vars(error)}
-    assert error.indices
-
-
-@pytest.fixture
-def once(connect):
-    """A client that tries everything once."""
-    return connect(retry=RetryPolicy(max_attempts=1), timeouts=Timeouts(connect=5, first_byte=5, read=5))
 
 
 @pytest.mark.parametrize("chunk_size", [6, 1])
@@ -129,95 +92,11 @@ async def test_errors_of_our_own_are_pickled_with_their_notes():
             assert str(pickle.loads(pickle.dumps(kind("words")))) == "words"
 
 
-# on_error
-
-
-async def take(stream):
-    return [item async for item in stream]
-
-
-def split(items):
-    failures = [item for item in items if isinstance(item, EmbedFailure)]
-    return [item for item in items if not isinstance(item, EmbedFailure)], failures
-
-
-MIXED = ["a", "", "b", "\ud800", "c", ("id", ""), "d"]
-PLAIN = ["a", "", "b", "\ud800", "c", "", "d"]
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("chunk_size", [1, 2, 100])
-async def test_failures_in_the_place_of_results(client, ordered, chunk_size):
-    stream = client.embed_stream(MIXED, on_error="yield", ordered=ordered, chunk_size=chunk_size)
-    items = await take(stream)
-    indices = [item.index for item in items]
-    assert (indices if ordered else sorted(indices)) == list(range(7))
-    results, failures = split(items)
-    check_vectors(results, PLAIN)
-    assert sorted(failure.index for failure in failures) == [1, 3, 5]
-    for failure in failures:
-        assert isinstance(failure.error, InvalidInputError)
-        assert failure.error.indices == (failure.index,)
-        assert f"texts[{failure.index}]" in str(failure.error)
-        assert failure.text == PLAIN[failure.index]
-        assert failure.id == ("id" if failure.index == 5 else None)
-    assert (stream.summary.done, stream.summary.failed) == (4, 3)
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-async def test_failures_left_out(client, ordered):
-    stream = client.embed_stream(MIXED, on_error="skip", ordered=ordered)
-    results = await take(stream)
-    assert sorted(result.index for result in results) == [0, 2, 4, 6]
-    check_vectors(results, PLAIN)
-    assert (stream.summary.done, stream.summary.failed) == (4, 3)
-
-
-@pytest.mark.parametrize("bad", ["", "\ud800", "x\udfffy"])
-async def test_a_refused_text_raises_after_what_came_before(server, client, bad):
-    results = []
-    with pytest.raises(InvalidInputError) as caught:
-        await take_all(client.embed_stream([*TEXTS, bad, "more"], chunk_size=2), results)
-    check_vectors(results, TEXTS)
-    assert len(results) == 6
-    assert caught.value.indices == (6,)
-    check_plain(caught.value)
-    assert "more" not in server.texts
-
-
-@pytest.mark.parametrize("how", ["yield", "skip"])
-@pytest.mark.parametrize("fault", ["400", "500", "disconnected", "HTML", "cut off", "wrong count"])
-async def test_a_failed_request_spares_the_others(server, once, fault, how):
-    async def reply(exchange):
-        await (FAULTS[fault] if "text 5" in exchange.request.texts else right)(exchange)
-
-    server.default = reply
-    texts = numbered(20)
-    results, failures = split(await take(once.embed_stream(texts, chunk_size=5, on_error=how)))
-    check_vectors(results, texts)
-    lost = set(range(20)) - {result.index for result in results}
-    assert lost
-    assert lost <= {5, 6, 7, 8, 9}
-    assert {failure.index for failure in failures} == (lost if how == "yield" else set())
-    for failure in failures:
-        check_plain(failure.error)
-
-
-@pytest.mark.parametrize("how", ["yield", "skip", "raise"])
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 405, 501])
-async def test_errors_of_the_whole_run_always_raise(server, client, how, status):
-    server.default = refused(status)
-    with pytest.raises(AsyncEmbedError) as caught:
-        await take(client.embed_stream(TEXTS, on_error=how, chunk_size=1))
-    check_plain(caught.value)
-    assert caught.value.status == status
-
-
 @pytest.mark.parametrize("text", [None, 5, b"bytes", ("a", "b", "c"), (1.5, "a"), ["list"], {"text": "a"}])
 async def test_what_is_no_text_raises_always(client, text):
     """It is a mistake in the caller's program and not in the data."""
     with pytest.raises(ConfigurationError, match=r"texts\[1\]"):
-        await take(client.embed_stream(["a", text], on_error="skip"))
+        await take_all(client.embed_stream(["a", text], on_error="skip"), [])
 
 
 @pytest.mark.parametrize("texts", ["one text", b"bytes", 5, None])
@@ -270,7 +149,7 @@ async def test_the_first_error_is_raised_and_later_ones_are_noted(server, client
 
     server.default = reply
     stream = client.embed_stream(texts(), chunk_size=6)
-    taking = asyncio.create_task(take(stream))
+    taking = asyncio.create_task(take_all(stream, []))
     await until(lambda: stream._run.error and gate.reached.is_set())
     assert not taking.done()  # what is on its way may still arrive
     gate.opened.set()
@@ -287,7 +166,7 @@ async def test_an_exit_inside_the_source_is_no_group(client):
         sys.exit(3)
 
     with pytest.raises(SystemExit) as caught:
-        await take(client.embed_stream(texts()))
+        await take_all(client.embed_stream(texts()), [])
     assert caught.value.code == 3
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 import pytest
 from support import bulk_server
+from support.formats import DIMENSION
 from support.results import numbered
-from support.scripted import DIMENSION
 from support.watching import until
 
 from asyncembed import EmbedClient

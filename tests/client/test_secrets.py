@@ -11,7 +11,7 @@ from secrets import token_hex
 
 import pytest
 from support.results import numbered
-from support.scripted import KEY, ScriptedServer, changed, refused, said
+from support.scripted import KEY, ScriptedServer, changed, raw, refused, said
 
 from asyncembed import AsyncEmbedError, ConfigurationError, EmbedClient, RetryPolicy
 
@@ -25,11 +25,6 @@ def shown(error):
     return "\n".join([*texts, pickle.dumps(error).decode("latin-1")])
 
 
-async def raw(exchange, data):
-    await exchange.send(data)
-    exchange.end()
-
-
 ECHOES = {
     "error message": refused(401, f"Incorrect API key provided: {KEY}."),
     "error code": refused(400, "no", code=KEY),
@@ -38,12 +33,10 @@ ECHOES = {
     "request id": refused(400, "no", headers={"X-Request-Id": f"for-{KEY}"}),
     "text": said(f"Bearer {KEY} is not allowed".encode(), 403),
     "HTML": said(f"<html><pre>Authorization: Bearer {KEY}</pre></html>".encode(), 502),
-    "reason of the status": lambda exchange: raw(exchange, f"HTTP/1.1 500 {KEY}\r\nContent-Length: 0\r\n\r\n".encode()),
-    "not HTTP": lambda exchange: raw(exchange, f"unknown key {KEY}\r\n\r\n".encode()),
-    "bad header": lambda exchange: raw(exchange, f"HTTP/1.1 200 OK\r\nContent-Length: {KEY}\r\n\r\n".encode()),
-    "bad chunk": lambda exchange: raw(
-        exchange, f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{KEY}\r\n".encode()
-    ),
+    "reason of the status": raw(f"HTTP/1.1 500 {KEY}\r\nContent-Length: 0\r\n\r\n".encode()),
+    "not HTTP": raw(f"unknown key {KEY}\r\n\r\n".encode()),
+    "bad header": raw(f"HTTP/1.1 200 OK\r\nContent-Length: {KEY}\r\n\r\n".encode()),
+    "bad chunk": raw(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{KEY}\r\n".encode()),
     "compression": said(b"x", 200, {"Content-Encoding": KEY}),
     "location": said(b"", 302, {"Location": f"http://127.0.0.1:9/?key={KEY}"}),
     "error with status 200": said(json.dumps({"error": {"message": f"bad key {KEY}"}}).encode()),

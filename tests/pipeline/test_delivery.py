@@ -30,7 +30,7 @@ def vector(number: float) -> np.ndarray:
 
 
 def response(layout, text: str) -> tuple[ResponseParser, list]:
-    parser = ResponseParser(layout, VectorDecoder("float32", 1))
+    parser = ResponseParser(layout, VectorDecoder("float32"))
     return parser, parser.feed(text.encode()) + parser.close()
 
 

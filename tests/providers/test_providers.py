@@ -85,7 +85,15 @@ def test_request_bodies(provider, given, expected):
 def test_extra_fields_that_json_does_not_have_are_refused(value):
     """Naming where they came from."""
     with pytest.raises(ConfigurationError, match=r"^extra= cannot be sent as JSON: "):
-        body(OpenAI(), extra={"field": value})
+        EmbedClient("openai", api_key="k").embed_stream(["a"], extra={"field": value})
+
+
+@pytest.mark.parametrize("provider", ["openai", "cohere", "cohere-v1", "local"])
+def test_extra_fields_do_not_replace_what_the_client_sends(provider):
+    """Or other texts would be embedded than were given."""
+    field = "input" if provider == "openai" else "texts"
+    with pytest.raises(ConfigurationError, match=f"extra= may not hold {field}"):
+        EmbedClient(provider, api_key="k").embed_stream(["a"], extra={field: ["b"], "user": "u"})
 
 
 @pytest.mark.parametrize(
@@ -114,6 +122,16 @@ def test_a_dtype_that_an_api_lacks_is_refused(dtype):
     assert str(caught.value) == f"dtype={dtype!r} is not offered by provider 'openai'; it has: float32"
 
 
+def test_a_class_is_no_provider_yet():
+    """But nearly; the message says what is missing."""
+    with pytest.raises(ConfigurationError, match=r"pass an object of it: OpenAI\(\)"):
+        EmbedClient(OpenAI)
+
+    hollow = type("Hollow", (Provider,), {"body": None, "layout": None, "path": "/x", "base_url": "http://a"})
+    with pytest.raises(ConfigurationError, match="Hollow does not say its name, default_model, limits"):
+        EmbedClient(hollow())
+
+
 def test_the_registry():
     """Every provider under its own name; each is told by it, by class it is not."""
     assert {name: kind.name for name, kind in PROVIDERS.items()} == {name: name for name in PROVIDERS}
@@ -126,7 +144,7 @@ def test_the_registry():
     assert get_provider(own) is own
 
 
-@pytest.mark.parametrize("provider", [None, 7, OpenAI, ["openai"], {}])
+@pytest.mark.parametrize("provider", [None, 7, ["openai"], {}])
 def test_what_is_no_provider_is_refused(provider):
     """Also where it cannot be looked up."""
     with pytest.raises(ConfigurationError, match=r"provider=.* is not known; use one of"):

@@ -1,15 +1,19 @@
-"""Are these results the right ones?"""
+"""Texts, and whether what came back for them is right."""
 
 from __future__ import annotations
 
+import itertools
+import pickle
 from typing import TYPE_CHECKING
 
+import aiohttp
 import numpy as np
 
-from support.scripted import DIMENSION, vector_of
+from asyncembed import AsyncEmbedError
+from support.formats import DIMENSION, vector_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from asyncembed import EmbedResult, EmbedStream
 
@@ -41,3 +45,27 @@ async def take_all(stream: EmbedStream, results: list[EmbedResult]) -> None:
 def numbered(count: int, length: int = 0) -> list[str]:
     """So many different texts, of at least so many characters."""
     return [f"text {number}".ljust(length, ".") for number in range(count)]
+
+
+def endless() -> Iterator[str]:
+    """Different texts without end."""
+    return (f"text {number}" for number in itertools.count())
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything that a traceback of it would show."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def check_plain(error: BaseException) -> None:
+    """Fail unless it is one error of our tree, with nothing of aiohttp or ijson behind it, that survives pickling."""
+    assert isinstance(error, AsyncEmbedError)
+    for link in chain_of(error):
+        assert not isinstance(link, BaseExceptionGroup | aiohttp.ClientError)
+        assert type(link).__module__.partition(".")[0] in {"asyncembed", "builtins"}
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
+    assert error.indices

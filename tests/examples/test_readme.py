@@ -1,0 +1,41 @@
+"""The README's Python runs as it stands, against the embedded server in the place of Cohere's."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import asyncembed
+
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```$", Path(__file__).parents[2].joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL
+)
+
+
+def test_there_are_examples():
+    """Or the next test would prove nothing."""
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["first", "second"])
+async def test_an_example_runs(block, monkeypatch):
+    """With texts and a place to put the vectors, which it leaves to the reader."""
+    pytest.importorskip("model2vec")
+    from asyncembed.local import LocalServer
+
+    async def rows():
+        yield "a", "one text"
+        yield "b", ""
+
+    stored = {}
+    names = {"rows": rows, "texts": ["one", "two"], "store": stored.__setitem__, "EmbedClient": asyncembed.EmbedClient}
+    exec(f"async def example():\n{textwrap.indent(block.replace('=256', '=64'), '    ')}\n    return locals()", names)
+    async with LocalServer() as server:
+        monkeypatch.setenv("CO_API_URL", server.url)
+        monkeypatch.setenv("CO_API_KEY", "unused")
+        end = await names["example"]()
+    assert end["stream"].summary.done + end["stream"].summary.failed == 2
+    assert len(stored) == (2 if "store" in block else 0)
