@@ -150,8 +150,7 @@ class EmbedClient(AsyncClosing):
                 out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one.
             ordered: Whether results come by index, or as they arrive.
             on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
-                and count them. What no text can be embedded with, such as a wrong key, always raises, and so
-                does an item that is no text at all.
+                and count them. A wrong key, or an item that is no text at all, always raises.
             **options: See `EmbedOptionsArgs`.
 
         Raises:
@@ -162,9 +161,7 @@ class EmbedClient(AsyncClosing):
     async def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
-        Args:
-            texts: As for `embed_stream`.
-            **options: See `EmbedOptionsArgs`.
+        Texts and options are those of `embed_stream`.
 
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
-MISSING = 'Error: the command line needs the package {}, which is not installed: pip install "asyncembed[cli]"'
+MISSING: Final = 'Error: the command line needs the package {}, which is not installed: pip install "asyncembed[cli]"'
+STOPPED: Final = 130
+"""Exit code after Ctrl-C or SIGTERM."""
 
 
 def main() -> None:
     """Run the command; importing this needs nothing but the standard library."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        raise SystemExit(STOPPED) from None
+
+
+def _run() -> None:
     try:
         from asyncembed.cli._app import app
     except ModuleNotFoundError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, EmbedOptionsArgs, __version__
-from asyncembed.cli._console import WRONG_USE, fail
+from asyncembed.cli._console import WRONG_USE, fail, stop
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._info import show_info
@@ -34,11 +34,12 @@ app: Final = typer.Typer(
 
 
 class InputFormat(StrEnum):
-    """What standard input may hold."""
+    """What inputs may hold; Parquet only files."""
 
     TXT = "txt"
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 class DtypeName(StrEnum):
@@ -65,13 +66,15 @@ BaseUrl = Annotated[str | None, typer.Option(help="Address of the API, for compa
 
 @contextmanager
 def exits() -> Iterator[None]:
-    """Turn errors into one message and an exit code."""
+    """Turn errors and Ctrl-C into one message and an exit code."""
     try:
         yield
     except ConfigurationError as error:
         fail(error, WRONG_USE)
     except (AsyncEmbedError, InputError, OSError) as error:
         fail(error)
+    except KeyboardInterrupt:  # about which typer would say nothing, or "Aborted"
+        stop()
 
 
 def show_version(asked: bool) -> None:

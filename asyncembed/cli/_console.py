@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from asyncembed.cli import STOPPED
+
 FAILED: Final = 1
 """Exit code for what went wrong on the way: the API, the network, a row, the disk."""
 WRONG_USE: Final = 2
 """Exit code for what cannot be done as it was asked for."""
-STOPPED: Final = 130
-"""Exit code after Ctrl-C or SIGTERM."""
 
 
 def stdout() -> Console:
@@ -40,6 +40,12 @@ def fail(error: BaseException | str, code: int = FAILED) -> NoReturn:
     for note in getattr(error, "__notes__", ()):
         say(note)
     raise typer.Exit(code)
+
+
+def stop() -> NoReturn:
+    """Say that the command was stopped, and leave."""
+    say("stopped")
+    raise typer.Exit(STOPPED)
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,8 @@ import anyio
 import typer
 
 from asyncembed import ConfigurationError, EmbedClient, EmbedFailure
-from asyncembed.cli._console import STOPPED, fail, plural, say, stderr
+from asyncembed.cli import STOPPED
+from asyncembed.cli._console import fail, plural, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Total, progress, rate
 from asyncembed.cli._signals import on_stop

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio.lowlevel
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed.cli import _stdin
+from asyncembed.cli import _parquet, _stdin
 from asyncembed.cli._rows import MAX_LINE_BYTES, CsvParser, Fields, InputError, JsonlParser, LineParser, TxtParser
 from asyncembed.sinks import ARROW_MISSING
 
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     import io
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    import pyarrow.parquet as pq
-
 Inputs: TypeAlias = "Iterable[EmbedInput] | AsyncIterable[EmbedInput]"
 
 PARSERS: Final[Mapping[str, type[LineParser]]] = {"txt": TxtParser, "jsonl": JsonlParser, "csv": CsvParser}
-SUFFIXES: Final = ".txt, .jsonl, .csv (each also with .gz) and .parquet"
+PARQUET: Final = "parquet"
+SUFFIXES: Final = ".txt, .jsonl, .csv and .parquet, each also with .gz"
 ROWS: Final = 1_024
 """Rows that are counted before others get their turn."""
 CHEAP_BYTES: Final = 500_000_000
@@ -57,31 +56,42 @@ class Source:
     @property
     def is_awaited(self) -> bool:
         """Whether the rows must be waited for."""
-        return self.path is None and _stdin.is_awaited()
+        return self.is_packed if self.path else _stdin.is_awaited()
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the file must be unpacked before it can be read."""
+        return self.compressed and self.kind == PARQUET
 
     @property
     def weight(self) -> float:
-        """Bytes that must be looked at to count the rows; infinite if they can be read only once."""
-        if self.path is None or not self.path.is_file():
+        """Bytes that must be looked at to count the rows; infinite if they can, or should, be read only once."""
+        if self.path is None or self.is_packed or not self.path.is_file():
             return float("inf")
-        return 0 if self.kind == "parquet" else self.path.stat().st_size * (5 if self.compressed else 1)
+        return 0 if self.kind == PARQUET else self.path.stat().st_size * (5 if self.compressed else 1)
 
-    def rows(self, fields: Fields) -> Iterator[EmbedInput]:
+    def rows(self, fields: Fields, unpacked: io.BufferedIOBase | None = None) -> Iterator[EmbedInput]:
         """Read the inputs.
+
+        Args:
+            fields: Where text and id lie in a row.
+            unpacked: What is read instead of a packed file, and closed.
 
         Raises:
             InputError: if a row cannot be used, or the file cannot be read.
         """
         try:
-            yield from self._parquet_rows(fields) if self.kind == "parquet" else self._text_rows(fields)
+            if self.kind == PARQUET:
+                yield from _parquet.rows(unpacked or self._open(), self.name, fields)
+            else:
+                yield from self._text_rows(fields)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.name} cannot be read: {error}") from None
 
     def counts(self) -> Iterator[int]:
         """Count the rows, some thousand at a time."""
-        if self.kind == "parquet":
-            with _parquet_file(Path(self.name)) as parquet:
-                yield parquet.metadata.num_rows
+        if self.kind == PARQUET:
+            yield _parquet.count(Path(self.name))
             return
         with self._open() as file:
             if self.kind == "csv":
@@ -104,19 +114,6 @@ class Source:
                 if row := parser.feed(line):
                     yield row
         parser.close()
-
-    def _parquet_rows(self, fields: Fields) -> Iterator[EmbedInput]:
-        from asyncembed.sinks.parquet import read_batches
-
-        with _parquet_file(Path(self.name)) as file:
-            names = file.schema_arrow.names
-            fields.check(names, self.name)
-            wanted = [name for name in (fields.text, fields.id or "id") if name in names]
-            number = 0
-            for batch in read_batches(file, wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield fields.pick(row, f"{self.name}, row {number}")
 
 
 def parse_sources(arguments: Sequence[str], kind: str | None) -> list[Source]:
@@ -162,6 +159,10 @@ async def _read_async(sources: Sequence[Source], fields: Fields) -> AsyncIterato
             for row in source.rows(fields):
                 yield row
             continue
+        if source.is_packed:
+            for row in source.rows(fields, await _parquet.unpack(Path(source.name))):
+                yield row
+            continue
         parser = PARSERS[source.kind](source.name, fields)
         async for line in _stdin.lines():
             if found := parser.feed(line):
@@ -171,25 +172,17 @@ async def _read_async(sources: Sequence[Source], fields: Fields) -> AsyncIterato
 
 def _parse_source(argument: str, kind: str | None) -> Source:
     if argument == "-":
+        if kind == PARQUET:
+            raise ConfigurationError("Parquet cannot be read from standard input; name a file")
         return Source(None, kind or "txt")
     path = Path(argument)
     if not path.exists() or path.is_dir():
         raise ConfigurationError(f"there is no file {argument}")
     compressed = path.suffix == ".gz"
     known = (path.with_suffix("") if compressed else path).suffix.removeprefix(".")
-    if known == "parquet" and not compressed:
-        if find_spec("pyarrow") is None:
-            raise ConfigurationError(ARROW_MISSING)
-        return Source(path, known)
-    if known not in PARSERS and kind is None:
+    found = known if known in {*PARSERS, PARQUET} else kind
+    if found is None:
         raise ConfigurationError(f"{argument}: the suffix does not say the format; use {SUFFIXES}, or --format")
-    return Source(path, known if known in PARSERS else kind or "txt", compressed)
-
-
-def _parquet_file(path: Path) -> pq.ParquetFile:
-    from asyncembed.sinks.parquet import open_parquet
-
-    try:
-        return open_parquet(path)
-    except ValueError as error:  # what pyarrow calls a file that is not Parquet
-        raise InputError(f"{path} cannot be read: {error}") from None
+    if found == PARQUET and find_spec("pyarrow") is None:
+        raise ConfigurationError(ARROW_MISSING)
+    return Source(path, found, compressed)

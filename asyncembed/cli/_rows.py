@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -129,41 +130,64 @@ class JsonlParser(LineParser):
 
 
 class CsvParser(LineParser):
-    """Comma-separated rows below a line of names; a quoted field may hold line breaks."""
+    """Comma-separated rows below a line of names; a quoted field may hold line breaks.
+
+    Counting quotes would not do: inside an unquoted field they mean nothing. So the csv module reads each line, those
+    after a break in a quoted field as if they began with its quote; once they close it, the whole row is read again.
+    """
 
     def __init__(self, name: str, fields: Fields) -> None:
         super().__init__(name, fields)
         csv.field_size_limit(MAX_LINE_BYTES)
         self._names: list[str] | None = None
-        self._open: list[str] = []
+        self._open: io.StringIO | None = None
         self._first = 0
+        self._opened = 0
 
     def close(self) -> None:
         """Raise `InputError` if a quote is still open."""
         if self._open:
-            raise InputError(f"{self._name}:{self._first}: a quoted field that begins in this row is never closed")
+            raise InputError(f"{self._name}:{self._opened}: a quoted field that begins in this line is never closed")
 
     def _parse(self, line: str) -> EmbedInput | None:
-        if not self._open:
-            self._first = self._line
-        self._open.append(line)
-        if len(self._open) > 1 and '"' not in line:
-            return None  # inside a quoted field that this line cannot close
-        values = self._read()
-        return self._row(values) if values else None
+        if self._open:
+            return self._go_on(self._open, line)
+        self._first = self._opened = self._line
+        values, is_open = self._read(line)
+        if is_open:
+            self._open = io.StringIO()
+            self._open.write(line)
+            return None
+        return self._row(values)
 
-    def _read(self) -> list[str] | None:
-        lines = _Lines(self._open)
+    def _go_on(self, row: io.StringIO, line: str) -> EmbedInput | None:
+        if row.tell() + len(line) > MAX_LINE_BYTES:
+            raise InputError(
+                f"{self._name}:{self._opened}: a quoted field that begins in this line makes the row longer than "
+                f"{MAX_LINE_BYTES:,} characters; is its closing quote missing?"
+            )
+        row.write(line)
+        if '"' not in line:
+            return None
+        values, is_open = self._read('"' + line)
+        if is_open:
+            self._opened = self._line if len(values) > 1 else self._opened
+            return None
+        self._open = None
+        values, _ = self._read(row.getvalue())
+        return self._row(values)
+
+    def _read(self, row: str) -> tuple[list[str], bool]:
+        """Return the fields of a row, and whether the last one is open: then the csv module takes the line after it."""
+        reader = csv.reader((row, '"'))
         try:
-            values = next(csv.reader(lines), None)
+            return next(reader), reader.line_num > 1
         except csv.Error as error:
             raise InputError(f"{self.where}: not CSV: {error}") from None
-        if lines.wanted_more:
-            return None
-        self._open = []
-        return values
 
     def _row(self, values: list[str]) -> EmbedInput | None:
+        if not values:
+            return None  # a blank line
         where = f"{self._name}:{self._first}"
         if self._names is None:
             self._names = values
@@ -172,24 +196,6 @@ class CsvParser(LineParser):
         if len(values) != len(self._names):
             raise InputError(f"{where}: the row has {len(values)} fields, but line 1 names {len(self._names)}")
         return self._fields.pick(dict(zip(self._names, values, strict=True)), where)
-
-
-class _Lines:
-    """Gives lines to the csv module, and notices when it wants one more because a quote is open."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = iter(lines)
-        self.wanted_more = False
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            return next(self._lines)
-        except StopIteration:
-            self.wanted_more = True
-            raise
 
 
 def _as_id(value: object) -> str | int | None:

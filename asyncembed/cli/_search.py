@@ -7,13 +7,15 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import anyio.lowlevel
 import numpy as np
 import orjson
 from rich.table import Table
 from rich.text import Text
 
 from asyncembed import ConfigurationError, EmbedClient
-from asyncembed.cli._console import printable, stdout
+from asyncembed.cli._console import printable, stdout, stop
+from asyncembed.cli._signals import on_stop
 from asyncembed.providers import get_provider
 from asyncembed.sinks import PACKED, Provenance, open_vectors
 
@@ -54,21 +56,18 @@ async def search(path: Path, query: Query) -> list[Hit]:
     """Return the nearest rows of a file, the nearest first.
 
     Raises:
+        typer.Exit: if it was stopped.
         ConfigurationError: if the file cannot be searched, or does not say with what and neither does the query.
         AsyncEmbedError: if the query cannot be embedded.
     """
-    file = open_vectors(path)
-    provenance = _provenance(path, file, query)
-    vector = await _embed(provenance, query)
-    if len(vector) != file.width:
-        raise ConfigurationError(
-            f"the query has a vector of {len(vector)} numbers, but those of {path} have {file.width}: "
-            "they are from another model or of another length"
-        )
-    return rank(file, vector, query.count, packed=provenance.dtype in PACKED)
+    with anyio.CancelScope() as scope, on_stop(scope.cancel):
+        hits = await _search(path, query)
+    if scope.cancelled_caught:
+        stop()
+    return hits
 
 
-def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
+async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
     """Return the `count` rows whose cosine similarity to `vector` is highest; of equals the first in the file.
 
     Args:
@@ -81,6 +80,7 @@ def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[
     similarity = _bit_similarity if packed else _cosine
     best: list[Hit] = []
     for block in file.blocks():
+        await anyio.lowlevel.checkpoint()  # so that it can be stopped
         scores = similarity(block.vectors, vector)
         nearest = np.argsort(-scores, kind="stable")[:count]
         hits = [Hit(float(scores[row]), block.label(int(row))) for row in nearest]
@@ -107,6 +107,18 @@ def to_json(hits: Sequence[Hit]) -> str:
         for rank, hit in enumerate(hits, 1)
     ]
     return orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
+
+
+async def _search(path: Path, query: Query) -> list[Hit]:
+    file = open_vectors(path)
+    provenance = _provenance(path, file, query)
+    vector = await _embed(provenance, query)
+    if len(vector) != file.width:
+        raise ConfigurationError(
+            f"the query has a vector of {len(vector)} numbers, but those of {path} have {file.width}: "
+            "they are from another model or of another length"
+        )
+    return await rank(file, vector, query.count, packed=provenance.dtype in PACKED)
 
 
 def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:

@@ -80,7 +80,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         try:
             if self._task:
                 self._task.cancel()
-            if self._task and current_run() is not self._run:  # the caller's own texts may close it
+            if self._task and current_run() is not self._run.token:  # the caller's own texts may close it
                 with anyio.CancelScope(shield=True):
                     # Not `await task`: that would raise the task's own cancellation here.
                     await asyncio.wait([self._task])

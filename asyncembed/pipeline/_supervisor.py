@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from asyncembed.wire._transport import Transport
 
 
-_current: ContextVar[Run | None] = ContextVar("asyncembed_run", default=None)
+# A token and not the run: connections keep the context that they were opened in, and so whatever it holds.
+_current: ContextVar[object] = ContextVar("asyncembed_run", default=None)
 
 
-def current_run() -> Run | None:
-    """The run whose task this is, or whose texts are being pulled here: it must not be waited for from within."""
+def current_run() -> object:
+    """The token of the run whose texts are being pulled here, or None: it must not be waited for from within."""
     return _current.get()
 
 
 async def supervise(run: Run) -> None:
     """Bring a run to its end, whatever that is; `Run.finish` is the callback of the task that does this."""
-    _current.set(run)
+    _current.set(run.token)
     try:
         transport = await run.endpoint.connect()
         run.start()
@@ -76,6 +77,7 @@ async def _work(
         await worker.complete()
     except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
         run.fail(error)
+        run.stop()
         feeding.cancel()
         if ends_every_batch(error):
             workers.cancel()  # else what is on its way has been paid for and may still arrive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -32,7 +33,7 @@ class Worker:
         self._delivery = Delivery(batch)
 
     async def complete(self) -> None:
-        """Deliver the batch.
+        """Deliver the batch, unless the run is stopped before.
 
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
@@ -54,7 +55,9 @@ class Worker:
     async def _attempts(self) -> None:
         backoff = Backoff(self._endpoint.retry)
         while self._delivery.missing:
-            await self._endpoint.learned.pause.wait()
+            await self._run.wait(self._endpoint.learned.pause.wait)
+            if self._run.is_stopping:
+                return
             before = len(self._delivery.missing)
             encoding = self._endpoint.wire_encoding()
             try:
@@ -70,15 +73,15 @@ class Worker:
                 self._run.retries += 1
 
     async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
-        """Wait until the next attempt may begin, or raise `error` if there is to be none."""
+        """Wait until the next attempt may begin or the run ends; raise `error` if there is to be no attempt."""
         wait = backoff.wait_before_retry(error)
         if is_overload(error):
             self._endpoint.concurrency.overloaded()
-        if wait is None or self._run.error:  # a run that ends waits for what is on its way, not for more
+        if wait is None:
             raise error
         if getattr(error, "retry_after", None) is not None:
             self._endpoint.learned.pause.extend(wait)
-        await anyio.sleep(wait)
+        await self._run.wait(partial(anyio.sleep, wait))
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
         run, endpoint = self._run, self._endpoint

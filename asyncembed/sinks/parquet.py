@@ -19,6 +19,7 @@ from asyncembed.sinks._base import Block, Format, Label, Sink, VectorFile, stack
 from asyncembed.sinks._provenance import Provenance
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -67,7 +68,7 @@ class ParquetVectors(VectorFile):
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = open_parquet(path)
+            self._file = open_parquet(str(path))
         except ValueError as error:
             raise ConfigurationError(f"{path} is not a whole Parquet file: {error}") from None
         schema = self._file.schema_arrow
@@ -88,9 +89,9 @@ class ParquetVectors(VectorFile):
             yield Block(vectors.flatten().to_numpy().reshape(-1, self.width), partial(_label, batch))
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(file: str | io.BufferedIOBase) -> pq.ParquetFile:
     """Open any Parquet file for `read_batches`; raises `ValueError`, as pyarrow does, if it is none."""
-    return pq.ParquetFile(str(path), buffer_size=READ_BUFFER, pre_buffer=False)
+    return pq.ParquetFile(file, buffer_size=READ_BUFFER, pre_buffer=False)
 
 
 def read_batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

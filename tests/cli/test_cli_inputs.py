@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import os
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
 from asyncembed.cli._inputs import Source, count, parse_sources, read
-from asyncembed.cli._rows import MAX_LINE_BYTES, CsvParser, Fields, InputError, TxtParser
+from asyncembed.cli._rows import MAX_LINE_BYTES, Fields, InputError, TxtParser
 
 CONTENTS = {
     "txt": "one\n\n  \ntwo and ä\r\nthree",
@@ -37,14 +31,6 @@ async def test_each_format_is_read_and_counted(tmp_path, kind, compressed):
     path.write_bytes(gzip.compress(data) if compressed else data)
     assert rows_of(path) == INPUTS
     assert await count(parse_sources([str(path)], None)) == 3
-
-
-async def test_parquet_is_read_by_row_groups_and_counted(tmp_path):
-    path = tmp_path / "rows.parquet"
-    names = [f"name {number}" for number in range(3_000)]
-    pq.write_table(pa.table({"id": range(3_000), "text": names, "other": names}), path, row_group_size=1_100)
-    assert rows_of(path) == [EmbedInput(name, number) for number, name in enumerate(names)]
-    assert await count(parse_sources([str(path)], None)) == 3_000
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
@@ -105,7 +91,8 @@ def test_files_are_read_as_they_are_wanted_and_closed_when_they_are_left(tmp_pat
         ("x.csv", "body,n\na,1\n", "x.csv:1: there is no field 'text'; the fields are 'body', 'n'"),
         ("x.csv", 'text,n\n"a\nb",1\nc\n', "x.csv:4: the row has 1 fields, but line 1 names 2"),
         ("x.csv", "text\nfine\nbare\rreturn\n", "x.csv:3: not CSV: "),
-        ("x.csv", 'text\nfine\n"open\nstill\n', "x.csv:3: a quoted field that begins in this row is never closed"),
+        ("x.csv", 'text\nfine\n"open\nstill\n', "x.csv:3: a quoted field that begins in this line is never closed"),
+        ("x.csv", 'text,n\n"a\nb","c\n', "x.csv:3: a quoted field that begins in this line is never closed"),
         ("x.parquet", "no parquet", "x.parquet cannot be read: "),
     ],
 )
@@ -115,15 +102,6 @@ def test_errors_name_file_and_line(tmp_path, name, content, message):
     with pytest.raises(InputError) as caught:
         rows_of(path)
     assert str(caught.value).startswith(f"{tmp_path}/{message}")
-
-
-def test_errors_in_parquet_name_the_row(tmp_path):
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"text": ["one", None]}), path)
-    with pytest.raises(InputError, match=r"x\.parquet, row 2: field 'text' is not a string but null"):
-        rows_of(path)
-    with pytest.raises(InputError, match=r"x\.parquet: there is no field 'key'; the fields are 'text'; .*--id-field"):
-        rows_of(path, id="key")
 
 
 def test_a_line_without_end_is_refused_instead_of_filling_memory():
@@ -139,13 +117,11 @@ def test_a_line_without_end_is_refused_instead_of_filling_memory():
         ("missing.txt", "there is no file "),
         ("folder", "there is no file "),
         ("texts.docx", "the suffix does not say the format; use .txt, .jsonl, .csv"),
-        ("rows.parquet.gz", "the suffix does not say the format"),
     ],
 )
 def test_inputs_that_cannot_be_read_are_refused_at_once(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
-    for existing in ("texts.docx", "rows.parquet.gz"):
-        (tmp_path / existing).touch()
+    (tmp_path / "texts.docx").touch()
     with pytest.raises(ConfigurationError) as caught:
         parse_sources([str(tmp_path / name)], None)
     assert message in str(caught.value)
@@ -172,20 +148,6 @@ async def test_what_is_expensive_or_impossible_to_count_is_not_counted(tmp_path)
         file.truncate(600_000_000)  # a hole, without blocks on the disk
     for path in (pipe, broken, big):
         assert await count(parse_sources([str(path)], None)) is None
-
-
-FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
-MESSY = st.one_of(FIELD, st.text(alphabet='",\r\n x', max_size=8))
-
-
-@given(st.lists(st.tuples(MESSY, MESSY.filter(bool)), max_size=6))
-def test_csv_is_what_the_csv_module_wrote(rows):
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows([("id", "text"), *rows])
-    parser = CsvParser("x.csv", Fields())
-    found = [parser.feed(line) for line in buffer.getvalue().encode().splitlines(keepends=True)]
-    parser.close()
-    assert [row for row in found if row] == [EmbedInput(text, id_) for id_, text in rows]
 
 
 @pytest.mark.parametrize("kind", CONTENTS)

@@ -49,6 +49,39 @@ async def test_a_signal_ends_a_run_cleanly_and_keeps_what_came(start, server, op
     np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), expected)
 
 
+@pytest.mark.parametrize("module", ["asyncembed.cli._app", "typer", "asyncembed.sinks.parquet"])
+async def test_ctrl_c_while_something_is_imported_is_no_traceback(start, texts_file, tmp_path, module):
+    """The last is imported by the command itself, before its first request."""
+    code = f"""
+import signal, sys
+from asyncembed.cli import main
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["asyncembed", "embed", {str(texts_file)!r}, "-o", {str(tmp_path / "v.parquet")!r}]
+main()
+"""
+    ended = await asyncio.wait_for((await start("-c", code)).end(), 20)
+    assert (ended.code, ended.out, ended.err) == (130, "", "stopped\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_a_signal_ends_a_search_cleanly(start, server, openai, texts_file, tmp_path, number):
+    out = tmp_path / "v.npy"
+    await (await start("embed", texts_file, "-o", out, *openai(server))).end()
+    gate = Gate()
+    server.script.append(stalled(gate))
+    process = await start("search", out, "text 3", *openai(server))
+    await asyncio.wait_for(gate.reached.wait(), 20)
+    process.signal(number)
+    ended = await asyncio.wait_for(process.end(), 20)
+    assert (ended.code, ended.out, ended.err) == (130, "", "stopped\n")
+
+
 async def test_ctrl_c_works_while_nothing_comes_from_a_pipe(start, server, openai, tmp_path):
     out = tmp_path / "v.npy"
     gate = Gate()

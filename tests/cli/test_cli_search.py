@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from pathlib import Path
 
+import anyio
 import numpy as np
 import pytest
 from support.scripted import vector_of
 
 from asyncembed import EmbedResult
 from asyncembed.cli._search import rank
+from asyncembed.cli._signals import on_stop
 from asyncembed.sinks import Output, Provenance, open_vectors
+from asyncembed.sinks._base import Block, Label, VectorFile
 
 SUFFIXES = [".parquet", ".npy", ".jsonl"]
 GLOSSES = Path(__file__).parents[2] / "examples" / "data" / "wordnet-glosses.jsonl.gz"
@@ -122,7 +126,7 @@ def test_a_bare_matrix_is_searched_with_what_is_named(run, threaded_server, open
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "binary", "ubinary"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_ranks_by_cosine_in_every_type(tmp_path, suffix, dtype):
+async def test_ranks_by_cosine_in_every_type(tmp_path, suffix, dtype):
     """Packed bits are compared with the cosine of the -1 and 1 they stand for."""
     random = np.random.default_rng(7)
     provenance = Provenance(provider="p", model="m", dtype=dtype)
@@ -135,17 +139,37 @@ def test_ranks_by_cosine_in_every_type(tmp_path, suffix, dtype):
         output.write([EmbedResult(index, row, f"text {index}") for index, row in enumerate(matrix)])
         output.finish()
     packed = dtype in {"binary", "ubinary"}
-    hits = rank(open_vectors(path), matrix[20], 50, packed=packed)
+    hits = await rank(open_vectors(path), matrix[20], 50, packed=packed)
     plain = np.unpackbits(matrix.view(np.uint8), axis=1) * 2.0 - 1 if packed else matrix.astype(float)
     cosines = plain @ plain[20] / np.linalg.norm(plain, axis=1) / np.linalg.norm(plain[20])
     assert [hit.label.index for hit in hits] == list(np.argsort(-cosines.round(6), kind="stable"))
     assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True), abs=1e-5)
 
 
-def test_a_vector_of_zeros_is_like_nothing(tmp_path):
+async def test_a_large_file_is_ranked_only_until_it_is_stopped(tmp_path):
+    class Large(VectorFile):
+        rows, width, provenance = 1_000, 2, None
+
+        def __init__(self):
+            self.given = 0
+
+        def blocks(self):
+            for self.given in range(1, 1_001):
+                if self.given == 3:
+                    signal.raise_signal(signal.SIGTERM)
+                yield Block(np.ones((1, 2), np.float32), lambda row: Label(row, None, "text"))
+
+    file = Large()
+    with anyio.CancelScope() as scope, on_stop(scope.cancel):
+        await rank(file, np.ones(2, np.float32), 1, packed=False)
+    assert scope.cancelled_caught
+    assert file.given < 10
+
+
+async def test_a_vector_of_zeros_is_like_nothing(tmp_path):
     path = tmp_path / "v.npy"
     np.save(path, np.array([[0, 0], [1, 1]], np.float32))
-    hits = rank(open_vectors(path), np.array([1, 1], np.float32), 2, packed=False)
+    hits = await rank(open_vectors(path), np.array([1, 1], np.float32), 2, packed=False)
     assert [hit.score for hit in hits] == pytest.approx([1, 0])
 
 

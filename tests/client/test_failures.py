@@ -13,14 +13,16 @@ import traceback
 import pytest
 from support.results import chain_of, check_plain, numbered, take_all
 from support.scripted import Gate, broken_after, changed, raw, refused, said
-from support.watching import leftovers, until
+from support.watching import leftovers, turns, until
 
 import asyncembed
 from asyncembed import (
     AsyncEmbedError,
     AuthenticationError,
     ConfigurationError,
+    InvalidInputError,
     ResponseError,
+    RetryPolicy,
     ServerError,
     TransportError,
 )
@@ -156,6 +158,28 @@ async def test_the_first_error_is_raised_and_later_ones_are_noted(server, client
     with pytest.raises(LookupError, match="database") as caught:
         await taking
     assert [note for note in caught.value.__notes__ if "AuthenticationError" in note and "no such key" in note]
+
+
+async def test_an_error_does_not_wait_for_another_ones_back_off(server, connect):
+    """What is on its way may arrive; what would only be tried again some day is not on its way."""
+    client = connect(retry=RetryPolicy(initial_backoff=60, max_backoff=60))
+    gate = Gate()
+
+    async def reply(exchange):
+        if exchange.request.texts == ["slow"]:
+            await refused(500)(exchange)
+        else:
+            await gate.wait()
+            await refused(400, "a bad text")(exchange)
+
+    server.default = reply
+    async with client.embed_stream(["slow", "bad"], chunk_size=1) as stream:
+        taking = asyncio.create_task(anext(stream))
+        await gate.reached.wait()
+        await turns(100)  # by now the other one sleeps
+        gate.opened.set()
+        with pytest.raises(InvalidInputError, match="a bad text"):
+            await asyncio.wait_for(taking, 2)
 
 
 async def test_an_exit_inside_the_source_is_no_group(client):

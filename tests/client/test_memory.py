@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import tracemalloc
+import weakref
 
 import numpy as np
 import psutil
@@ -14,7 +15,7 @@ import pytest
 from support import bulk_server
 from support.formats import DIMENSION
 from support.results import numbered
-from support.watching import until
+from support.watching import turns, until
 
 from asyncembed import EmbedClient
 
@@ -102,6 +103,30 @@ async def test_results_that_wait_really_fit_into_the_budget(server, connect, dim
             tracemalloc.stop()
         assert stream.summary.done - before > 300
         assert used < budget
+
+
+class WatchedTexts(list):
+    """A list that can be seen to be let go."""
+
+
+@pytest.mark.parametrize("way", ["embed", "to the end", "left early"])
+async def test_the_texts_are_let_go(server, client, way):
+    """Nothing that lives on, such as an open connection, keeps what the caller gave."""
+    texts = WatchedTexts(numbered(20))
+    alive = weakref.ref(texts)
+    if way == "embed":
+        await client.embed(texts)
+    else:
+        async with client.embed_stream(texts, chunk_size=2) as stream:
+            async for _ in stream:
+                if way == "left early":
+                    break
+        del stream
+    del texts
+    await turns()
+    gc.collect()
+    assert server.connections or way == "left early"
+    assert alive() is None
 
 
 async def test_nothing_grows_from_stream_to_stream(server, client):
