@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._memory import Reservation
 
 Item: TypeAlias = "EmbedResult | EmbedFailure"
-Entry: TypeAlias = "tuple[Item, Reservation | None]"
+Entry: TypeAlias = "tuple[Item, Reservation]"
 """A result and the reservation that it is to be taken off."""
 
 
@@ -44,7 +44,7 @@ class Outbox:
         """What the queue was closed with."""
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, items: Iterable[Item], reservation: Reservation | None) -> None:
+    def put(self, items: Iterable[Item], reservation: Reservation) -> None:
         """Hand over results of one burst."""
         entries = [(item, reservation) for item in items]
         if self._ordered:

@@ -45,14 +45,7 @@ class Source:
         strict: Whether a text that no API would take ends the run, or is refused alone.
     """
 
-    def __init__(
-        self,
-        texts: Texts,
-        chunker: Chunker,
-        max_wait: float,
-        *,
-        strict: bool,
-    ) -> None:
+    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float, *, strict: bool) -> None:
         self._texts = texts
         self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else _lines(texts)
         self._chunker = chunker

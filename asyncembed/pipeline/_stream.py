@@ -69,8 +69,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         if not self._burst:
             await self._refill()
         item, reservation = self._burst.popleft()
-        if reservation:
-            reservation.take_result()
+        reservation.take_result()
         return cast("ItemT_co", item)
 
     async def aclose(self) -> None:

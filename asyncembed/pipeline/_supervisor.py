@@ -1,6 +1,6 @@
 """One task per stream that owns its feeder and workers, and the only task groups of the package.
 
-They are entered and left inside one coroutine that never yields to a consumer, so no consumer can leave it from
+They are entered and left inside one coroutine that never yields to a consumer, so no consumer can leave them from
 another task. Errors that are expected never travel through them: a worker records its error and stops the feeding,
 what is on its way arrives, and the consumer gets the plain error after the results that came before it.
 
