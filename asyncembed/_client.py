@@ -1,20 +1,18 @@
-"""The client: what its streams share, and the verbs."""
+"""The client: what its streams share, and who owns it. What it can do is in `_verbs`."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal, Unpack, overload
+from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed._closing import AsyncClosing
-from asyncembed._collect import collect
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import EmbedOptionsArgs, new_budget, new_concurrency, new_run
-from asyncembed._settings import Encoding, OnError, RetryPolicy, Timeouts, check_choice
+from asyncembed._options import new_budget, new_call, new_concurrency
+from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
+from asyncembed._verbs import Verbs
 from asyncembed.pipeline._endpoint import Endpoint
-from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
@@ -23,12 +21,13 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from asyncembed._models import EmbedFailure, EmbedResponse, EmbedResult
-    from asyncembed.pipeline._source import Texts
+    from asyncembed._options import EmbedOptionsArgs
+    from asyncembed._settings import OnError
+    from asyncembed.pipeline._run import Call
     from asyncembed.providers import Provider
 
 
-class EmbedClient(AsyncClosing):
+class EmbedClient(Verbs):
     """Embeds texts through one HTTP API.
 
     Use it as `async with EmbedClient("cohere") as client:`, or call `aclose()` when done. One client serves any number
@@ -85,6 +84,7 @@ class EmbedClient(AsyncClosing):
             concurrency=new_concurrency(max_concurrency),
             budget=new_budget(max_memory_mb),
             connect=self._connection.open,
+            address=self._connection.address,
             is_official=self._connection.is_official,
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,62 +119,10 @@ class EmbedClient(AsyncClosing):
             await asyncio.wait(tasks)
         await self._connection.aclose()
 
-    @overload
-    def embed_stream(
-        self,
-        texts: Texts,
-        *,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
-    ) -> EmbedStream[EmbedResult]: ...
-
-    @overload
-    def embed_stream(
-        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
-    ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
-
-    def embed_stream(
-        self,
-        texts: Texts,
-        *,
-        ordered: bool = True,
-        on_error: OnError = "raise",
-        **options: Unpack[EmbedOptionsArgs],
-    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
-        """Return a stream of results, which starts when its first result is asked for.
-
-        Args:
-            texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, open text file (a text a line), or
-                an async iterable. They are pulled only as fast as results are taken; blank lines of a file are left
-                out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one.
-            ordered: Whether results come by index, or as they arrive.
-            on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
-                and count them. A wrong key, or an item that is no text at all, always raises.
-            **options: See `EmbedOptionsArgs`.
-
-        Raises:
-            ConfigurationError: if an option is wrong or not known to the provider.
-        """
-        return self._stream(texts, options, ordered=ordered, on_error=on_error)
-
-    async def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
-        """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
-
-        Texts and options are those of `embed_stream`.
-
-        Raises:
-            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
-        """
-        return await collect(texts, self._stream(texts, options, ordered=False, on_error="raise"))
-
-    def _stream(
-        self, texts: Texts, given: EmbedOptionsArgs, *, ordered: bool, on_error: OnError
-    ) -> EmbedStream[EmbedResult]:
+    def _call(self, given: EmbedOptionsArgs, on_error: OnError) -> Call:
         if self._connection.closed:
             raise StreamClosedError("the client was closed")
-        run = new_run(self._endpoint, self._model, texts, ordered=ordered, on_error=on_error, given=given)
-        return EmbedStream(run, self._adopt)
+        return new_call(self._endpoint, self._model, given, on_error)
 
     def _adopt(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -1,55 +1,76 @@
-"""Everything at once: one matrix, filled as the vectors arrive."""
+"""Everything at once: one matrix, filled as the blocks arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncembed._models import EmbedInput, EmbedResponse
+from asyncembed._models import EmbedResponse
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
-    from asyncembed._models import EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedInput, Matrix
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
 
-    Matrix = npt.NDArray[np.float32 | np.int8 | np.uint8]
-
-FIRST_ROWS = 1_024
-"""Rows made room for where the number of texts is not known ahead; doubled when they are full."""
+FIRST_ROWS: Final = 1_024
+"""Rows made room for where the number of texts is not known ahead; half as many again when they are full."""
 
 
-async def collect(texts: Texts, stream: EmbedStream[EmbedResult]) -> EmbedResponse:
-    """Take every result of an unordered stream over `texts` into one response.
+class GrowingMatrix:
+    """A matrix that rows are written into, wherever they belong.
 
-    Rows are written into their place as they arrive; there is no list of vectors and, where the number of texts is
-    known ahead, no second copy.
+    It grows in place: the allocator moves large memory by its pages, so there is no moment with two copies.
+
+    Args:
+        texts: What the rows are made of; if its length is known, the matrix never has to grow.
     """
-    matrix: Matrix = np.empty((max(len(texts), 1) if isinstance(texts, Sized) else FIRST_ROWS, 0), np.float32)
-    given: dict[int, EmbedInput] = {}
+
+    def __init__(self, texts: Texts | None = None) -> None:
+        self._expected = max(len(texts), 1) if isinstance(texts, Sized) else FIRST_ROWS
+        self._matrix: Matrix | None = None
+        self._rows = 0
+
+    def put(self, first: int, rows: Matrix) -> None:
+        """Write rows into their place, from row `first` on."""
+        end = first + len(rows)
+        if self._matrix is None:
+            self._matrix = np.empty((max(self._expected, end), rows.shape[1]), rows.dtype)
+        if end > len(self._matrix):
+            self._resize(max(end, len(self._matrix) * 3 // 2))
+        self._matrix[first:end] = rows
+        self._rows = max(self._rows, end)
+
+    def done(self) -> Matrix:
+        """Return the matrix, of shape (rows, width); (0, 0) if there were none."""
+        if self._matrix is None:
+            return np.empty((0, 0), np.float32)
+        if len(self._matrix) > self._rows:
+            self._resize(self._rows)
+        return self._matrix
+
+    def _resize(self, rows: int) -> None:
+        assert self._matrix is not None
+        self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # nobody has seen it yet
+
+
+async def collect(texts: Texts, stream: EmbedStream[EmbedBlock]) -> EmbedResponse:
+    """Take every block of an unordered stream over `texts` into one response; there is no list of vectors."""
+    matrix = GrowingMatrix(texts)
+    given: dict[int, Sequence[EmbedInput]] = {}
     async with stream:
-        async for result in stream:
-            matrix = _with_room(matrix, result)
-            matrix[result.index] = result.embedding
-            given[result.index] = EmbedInput(result.text, result.id)
-    inputs = [given[index] for index in range(len(given))]
+        async for block in stream:
+            matrix.put(block.index, block.embeddings)
+            given[block.index] = block.inputs
+    inputs = [item for first in sorted(given) for item in given[first]]
     summary = stream.summary
     return EmbedResponse(
-        embeddings=matrix[: len(inputs)],
+        embeddings=matrix.done(),
         texts=[item.text for item in inputs],
         ids=[item.id for item in inputs],
         usage=summary.usage,
         model=summary.model,
     )
-
-
-def _with_room(matrix: Matrix, result: EmbedResult) -> Matrix:
-    rows, columns = matrix.shape
-    if not columns:
-        matrix = np.empty((rows, len(result.embedding)), result.embedding.dtype)
-    while result.index >= len(matrix):
-        matrix = np.concatenate([matrix, np.empty_like(matrix)])
-    return matrix

@@ -56,6 +56,8 @@ class Connection:
         self._base_url = _find_base_url(provider, base_url)
         self.is_official = (self._base_url or "").rstrip("/") == (provider.base_url or "")
         """Whether it is the provider's own address."""
+        self.address = None if self.is_official else self._base_url
+        """Where that is, otherwise; None for the embedded server, too."""
         key = _find_key(provider, api_key, required=self.is_official)
         given = _checked(headers or {})
         self._headers = {**_headers_from_environment(provider), **provider.headers(key), **given}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Vector: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
 """A one-dimensional array: float32 for float embeddings, int8 or uint8 for integer and packed-bit ones."""
+
+Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
+"""Vectors as the rows of a two-dimensional array, in the same types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,10 @@ class EmbedResult:
             "binary" and "ubinary". The array is the caller's own: writable and shared with nothing.
         text: The text as it was given.
         id: The caller's id of the text, if one was given.
+        span: How many inputs it stands for.
     """
+
+    span: ClassVar[int] = 1
 
     index: int
     embedding: Vector
@@ -47,10 +53,32 @@ class EmbedResult:
 class EmbedFailure:
     """What stands in the place of a result that could not be had (`on_error="yield"`)."""
 
+    span: ClassVar[int] = 1
+
     index: int
     text: str
     id: str | int | None
     error: AsyncEmbedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbedBlock:
+    """The vectors of consecutive inputs, for whoever wants matrices and not rows.
+
+    Attributes:
+        index: Position of the first of the inputs.
+        embeddings: Array of shape (n, width) in the asked dtype, the caller's own.
+        inputs: The n texts with their ids.
+    """
+
+    index: int
+    embeddings: Matrix
+    inputs: Sequence[EmbedInput]
+
+    @property
+    def span(self) -> int:
+        """How many inputs it stands for."""
+        return len(self.inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +98,9 @@ class RunSummary:
     Attributes:
         done: Results handed over by the API (not necessarily taken by the consumer yet).
         failed: Inputs given up, with `on_error` "yield" or "skip".
+        failure: Why the first of them was given up.
+        resumed: Inputs that earlier runs of `embed_to_file` had settled already.
+        saved: Rows that are safe on the disk, with `embed_to_file`; those of earlier runs are among them.
         requests: HTTP requests sent, retries included.
         retries: Requests that repeated an earlier one for what had not arrived.
         salvaged: Vectors kept from responses that broke.
@@ -86,6 +117,9 @@ class RunSummary:
 
     done: int = 0
     failed: int = 0
+    failure: AsyncEmbedError | None = None
+    resumed: int = 0
+    saved: int = 0
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
@@ -114,7 +148,7 @@ class EmbedResponse:
         model: The model the API was asked for.
     """
 
-    embeddings: npt.NDArray[np.float32 | np.int8 | np.uint8]
+    embeddings: Matrix
     texts: Sequence[str]
     ids: Sequence[str | int | None]
     usage: Usage

@@ -1,4 +1,4 @@
-"""The options of every verb: named once, checked before anything is sent, and made into a run."""
+"""The options of every verb: named once, checked before anything is sent, and made into a `Call`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 import orjson
 
 from asyncembed._errors import ConfigurationError
-from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_positive
+from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_count, check_positive
 from asyncembed.flow._concurrency import AdaptiveConcurrency
-from asyncembed.flow._memory import MemoryBudget
-from asyncembed.pipeline._run import Run
-from asyncembed.pipeline._source import check_texts
+from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
+from asyncembed.flow._monitor import MEGABYTE, MemoryMonitor
+from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asyncembed.pipeline._endpoint import Endpoint
-    from asyncembed.pipeline._source import Texts
     from asyncembed.providers import Provider
 
-MEGABYTE: Final = 1_000_000
 MOST_MEGABYTES: Final = 1e12
 MAX_WAIT: Final = 0.5
 
 
-class EmbedOptionsArgs(TypedDict, total=False):
-    """Options of every verb: what is asked of the API for each text.
+class RequestOptions(TypedDict, total=False):
+    """Options of every verb: what is asked of the API for each text, and how.
 
     Attributes:
         model: The provider's name of the model, instead of the client's.
@@ -37,7 +35,6 @@ class EmbedOptionsArgs(TypedDict, total=False):
         dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
         extra: Fields put into the request body as they are.
         chunk_size: Most texts in one request; the provider's limit if not given.
-        max_memory_mb: Memory for this call alone, in millions of bytes, instead of a share of the client's.
         max_concurrency: Most requests at once for this call alone, instead of a share of the client's.
         max_wait: Seconds that a request which is not full waits for more texts of an async iterable; 0.5.
     """
@@ -49,20 +46,26 @@ class EmbedOptionsArgs(TypedDict, total=False):
     dtype: Dtype
     extra: Mapping[str, object]
     chunk_size: int
-    max_memory_mb: float
     max_concurrency: int
     max_wait: float
 
 
-def new_run(
-    endpoint: Endpoint, model: str, texts: Texts, *, ordered: bool, on_error: OnError, given: EmbedOptionsArgs
-) -> Run:
-    """Check everything that a call was given, and return the run it asks for; nothing is sent yet.
+class EmbedOptionsArgs(RequestOptions, total=False):
+    """Options of the verbs that share the client's memory: `RequestOptions`, and a share of one's own.
+
+    Attributes:
+        max_memory_mb: Memory for this call alone, in millions of bytes, instead of a share of the client's.
+    """
+
+    max_memory_mb: float
+
+
+def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: OnError) -> Call:
+    """Check everything that a call was given, and return what it asks for; nothing is sent yet.
 
     Raises:
         ConfigurationError: if something is wrong, unknown, or not known to the provider.
     """
-    check_texts(texts)
     check_choice("on_error", on_error, OnError)
     if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
         names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
@@ -70,7 +73,7 @@ def new_run(
     given = cast("EmbedOptionsArgs", {name: value for name, value in given.items() if value is not None})
     chunk_size, max_wait = given.get("chunk_size"), given.get("max_wait", MAX_WAIT)
     if chunk_size is not None:
-        _check_count("chunk_size", chunk_size)
+        check_count("chunk_size", chunk_size)
     check_positive("max_wait", max_wait)
     options = _embed_options(model, given)
     endpoint.provider.check(options)
@@ -79,7 +82,7 @@ def new_run(
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, concurrency=new_concurrency(given["max_concurrency"]))
-    return Run(endpoint, texts, options, chunk_size=chunk_size, ordered=ordered, on_error=on_error, max_wait=max_wait)
+    return Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
 
 
 def new_budget(megabytes: float) -> MemoryBudget:
@@ -89,9 +92,25 @@ def new_budget(megabytes: float) -> MemoryBudget:
     return MemoryBudget(int(megabytes * MEGABYTE))
 
 
+def new_guarded_budget(megabytes: float) -> MemoryBudget:
+    """Return a memory budget of what so many millions of bytes leave beside everything else in the process.
+
+    Raises:
+        ConfigurationError: if they leave nothing.
+    """
+    monitor = MemoryMonitor(megabytes)
+    room = monitor.room()
+    check(
+        room >= SMALLEST_BATCH,
+        f"max_memory_mb={megabytes!r} is for the whole process, which holds {monitor.current_mb:.0f} MB already; "
+        "give it more",
+    )
+    return MemoryBudget(room, monitor)
+
+
 def new_concurrency(maximum: int) -> AdaptiveConcurrency:
     """Return slots for at most so many requests at once."""
-    _check_count("max_concurrency", maximum)
+    check_count("max_concurrency", maximum)
     return AdaptiveConcurrency(maximum)
 
 
@@ -114,7 +133,3 @@ def _check_extra(provider: Provider, options: EmbedOptions) -> None:
         orjson.dumps(options.extra)
     except TypeError as error:
         raise ConfigurationError(f"extra= cannot be sent as JSON: {error}") from None
-
-
-def _check_count(name: str, value: int) -> None:
-    check(isinstance(value, int) and value >= 1, f"{name}={value!r} must be a whole number, 1 or more")

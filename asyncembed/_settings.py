@@ -32,6 +32,11 @@ def check_positive(name: str, value: float) -> None:
     check(ok, f"{name}={value!r} must be a number above 0")
 
 
+def check_count(name: str, value: int) -> None:
+    """Raise `ConfigurationError` unless `value` is a whole number of at least one."""
+    check(isinstance(value, int) and value >= 1, f"{name}={value!r} must be a whole number, 1 or more")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """When to try again; waits are in seconds and drawn with full jitter.
@@ -50,10 +55,7 @@ class RetryPolicy:
     max_elapsed: float = 600.0
 
     def __post_init__(self) -> None:
-        check(
-            isinstance(self.max_attempts, int) and self.max_attempts >= 1,
-            f"max_attempts={self.max_attempts!r} must be a whole number, 1 or more",
-        )
+        check_count("max_attempts", self.max_attempts)
         for name in ("initial_backoff", "max_backoff", "max_elapsed"):
             check_positive(name, getattr(self, name))
 
@@ -98,9 +100,7 @@ class EmbedOptions:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(
-            self.dimensions is None or (isinstance(self.dimensions, int) and self.dimensions >= 1),
-            f"dimensions={self.dimensions!r} must be a whole number, 1 or more",
-        )
+        if self.dimensions is not None:
+            check_count("dimensions", self.dimensions)
         check_choice("dtype", self.dtype, Dtype)
         check(isinstance(self.extra, Mapping), "extra= must be a mapping of field names to values")

@@ -116,7 +116,12 @@ def embed(
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="Stop at a text that cannot be embedded, or leave it out.")
     ] = OnErrorChoice.RAISE,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what an earlier run left, if there is anything.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    keep_text: Annotated[bool, typer.Option(help="Keep the texts beside ids and vectors.")] = True,
+    report: Annotated[Path | None, typer.Option(help="Write a page that shows the run.", metavar="FILE.html")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")] = False,
 ) -> None:
     """Embed texts from files into one file of vectors."""
@@ -140,7 +145,10 @@ def embed(
             max_concurrency=max_concurrency,
             options=options,
             skip=skip,
+            resume=resume,
             overwrite=overwrite,
+            keep_text=keep_text,
+            report=report,
             quiet=quiet,
         )
         asyncio.run(run_embed(job))

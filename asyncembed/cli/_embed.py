@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import typer
 
-from asyncembed import ConfigurationError, EmbedClient, EmbedFailure
+from asyncembed import ConfigurationError, EmbedClient, RunSummary
 from asyncembed.cli import STOPPED
 from asyncembed.cli._console import fail, plural, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Total, progress, rate
+from asyncembed.cli._recorder import Recorder
+from asyncembed.cli._report import write_report
 from asyncembed.cli._signals import on_stop
-from asyncembed.sinks import Output, Provenance, save, without_secrets
+from asyncembed.sinks import folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from asyncembed import EmbedOptionsArgs, EmbedResult, EmbedStream
+    from asyncembed import EmbedOptionsArgs
     from asyncembed.cli._inputs import Source
     from asyncembed.cli._rows import Fields
 
@@ -42,8 +43,16 @@ class Job:
     max_concurrency: int
     options: EmbedOptionsArgs
     skip: bool
+    resume: bool
     overwrite: bool
+    keep_text: bool
+    report: Path | None
     quiet: bool
+
+    @property
+    def on_error(self) -> Literal["raise", "skip"]:
+        """What becomes of texts that cannot be embedded."""
+        return "skip" if self.skip else "raise"
 
 
 async def embed(job: Job) -> None:
@@ -54,13 +63,16 @@ async def embed(job: Job) -> None:
         ConfigurationError: if it cannot be done as it was asked for; nothing was sent.
         AsyncEmbedError, InputError, OSError: if it ended early; a note says what was kept.
     """
-    if any(source.path and job.output.exists() and source.path.samefile(job.output) for source in job.sources):
-        raise ConfigurationError(f"{job.output} is an input; choose another name for the output")
-    async with _client(job) as client:
-        stream = _stream(job, client)
-        with Output(job.output, _provenance(job, client), overwrite=job.overwrite) as output:
-            run = _Run(job, stream, output)
-            stopped = await run.finish()
+    for file in filter(None, (job.output, job.report)):
+        if any(source.path and file.exists() and source.path.samefile(file) for source in job.sources):
+            raise ConfigurationError(f"{file} is an input; choose another name for the output")
+    run = _Run(job)
+    try:
+        stopped = await run.finish()
+    except Exception as error:
+        run.record(f"failed: {type(error).__name__}")
+        raise
+    run.record("stopped" if stopped else "finished")
     if stopped:
         say(f"stopped: {run.kept()}", "yellow")
         raise typer.Exit(STOPPED)
@@ -70,56 +82,72 @@ async def embed(job: Job) -> None:
 @dataclass(slots=True)
 class _Run:
     job: Job
-    stream: EmbedStream[EmbedResult | EmbedFailure]
-    output: Output
+    now: RunSummary = field(default_factory=RunSummary)
     total: Total = field(default_factory=Total)
-    failure: EmbedFailure | None = None
+    recorder: Recorder = field(default_factory=Recorder)
 
     async def finish(self) -> bool:
-        """Write all results, and return whether that was stopped by a signal."""
+        """Make the file, and return whether that was stopped by a signal."""
         console = stderr()
         console.quiet = self.job.quiet
-        try:
-            async with self.stream, aclosing(self._results()) as results:
-                shown = progress(console, lambda: self.stream.summary, self.total)
-                with self._counting(), shown, anyio.CancelScope() as scope, on_stop(scope.cancel):
-                    await save(results, self.output)
-        except Exception as error:
-            error.add_note(self.kept())
-            raise
+        shown = progress(console, lambda: self.now, self.total)
+        async with _client(self.job) as client:
+            with self._counting(), shown, anyio.CancelScope() as scope, on_stop(scope.cancel):
+                await self._embed(client)
         return scope.cancelled_caught
 
     def kept(self) -> str:
-        """Say what is left of a run that ended early."""
-        rows, texts = self.output.rows, self.total.texts
+        """Say what is left of a run that was stopped."""
+        rows, texts = self.now.saved, self.total.texts
         if not rows:
             return "nothing was written"
         amount = f"{rows:,} of {plural(texts, 'text')}" if texts else plural(rows, "text")
-        return f"{amount} written to {self.output.partial}"
+        return f"{amount} are kept in {folder_of(self.job.output)}; go on with --resume"
 
     def report(self) -> None:
         """Say how a run went that came to its end."""
-        end = self.stream.summary
-        if self.failure:
-            which = f"{plural(end.failed, 'text')} failed, the first with index {self.failure.index}"
-            say(f"{which}: {self.failure.error}", "yellow")
-        if not self.output.rows:
+        end = self.now
+        if end.failure:
+            which = f"{plural(end.failed, 'text')} failed, the first with index {min(end.failure.indices, default=0)}"
+            say(f"{which}: {end.failure}", "yellow")
+        if not end.saved:
             names = ", ".join(source.name for source in self.job.sources)
-            fail("nothing was written" if self.failure else f"{names} holds no text; nothing was written")
-        if not self.job.quiet:
-            texts = plural(self.output.rows, "text")
+            fail("nothing was written" if end.failure else f"{names} holds no text; nothing was written")
+        if self.job.quiet:
+            return
+        if not end.requests and end.resumed:
+            say(f"{self.job.output} is whole already, with {plural(end.saved, 'text')}; nothing was asked for")
+        else:
             say(
-                f"{texts} embedded to {self.output.path} in {end.elapsed:.1f} s ({rate(end)}), "
+                f"{plural(end.saved, 'text')} embedded to {self.job.output} in {end.elapsed:.1f} s ({rate(end)}), "
                 f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {plural(end.usage.tokens, 'token')}, "
-                f"{plural(end.retries, 'retry')}, {end.failed:,} failed"
+                f"{plural(end.retries, 'retry')}, {end.failed:,} failed{self._resumed()}"
             )
 
-    async def _results(self) -> AsyncGenerator[EmbedResult]:
-        async for item in self.stream:
-            if isinstance(item, EmbedFailure):
-                self.failure = self.failure or item
-            else:
-                yield item
+    def record(self, outcome: str) -> None:
+        """Write the page that shows the run, if it is wanted."""
+        if self.job.report:
+            write_report(self.job.report, self.recorder, _settings(self.job), outcome, self.total.texts)
+
+    async def _embed(self, client: EmbedClient) -> None:
+        job = self.job
+        self.now = await client.embed_to_file(
+            read(job.sources, job.fields),
+            job.output,
+            resume=job.resume,
+            overwrite=job.overwrite,
+            keep_text=job.keep_text,
+            on_error=job.on_error,
+            on_progress=self._note,
+            **job.options,
+        )
+
+    def _note(self, now: RunSummary) -> None:
+        self.now = now
+        self.recorder.add(now)
+
+    def _resumed(self) -> str:
+        return f", {self.now.resumed:,} of them before" if self.now.resumed else ""
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -143,20 +171,17 @@ def _client(job: Job) -> EmbedClient:
     )
 
 
-def _stream(job: Job, client: EmbedClient) -> EmbedStream[EmbedResult | EmbedFailure]:
-    texts = read(job.sources, job.fields)
-    if job.skip:
-        return client.embed_stream(texts, on_error="yield", **job.options)
-    return client.embed_stream(texts, **job.options)
-
-
-def _provenance(job: Job, client: EmbedClient) -> Provenance:
-    base_url = job.base_url or os.environ.get(client.provider.base_url_variable or "")
-    return Provenance(
-        provider=client.provider.name,
-        model=client.model,
-        dtype=job.options.get("dtype", "float32"),
-        input_type=job.options.get("input_type"),
-        dimensions=job.options.get("dimensions"),
-        base_url=without_secrets(base_url) if base_url else None,
-    )
+def _settings(job: Job) -> dict[str, object]:
+    """The settings that the report shows; what may hold a secret is not among them."""
+    return {
+        "inputs": ", ".join(source.name for source in job.sources),
+        "output": job.output,
+        "provider": job.provider,
+        "model": job.model or "the provider's own",
+        **job.options,
+        "on error": job.on_error,
+        "texts kept": job.keep_text,
+        "resume": job.resume,
+        "max memory": f"{job.max_memory_mb:g} MB",
+        "max concurrency": job.max_concurrency,
+    }

@@ -46,7 +46,7 @@ def facts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _megabytes(path: Path) -> str:
-    endings = find_format(path).sink.sidecars
+    endings = find_format(path).sidecars
     sidecars = [file for ending in endings if (file := Path(f"{path}{ending}")).is_file()]
     size = sum(file.stat().st_size for file in (path, *sidecars))
     beside = f", with {plural(len(sidecars), 'file')} beside it" if sidecars else ""

@@ -51,13 +51,14 @@ def progress(console: Console, summary: Callable[[], RunSummary], total: Total) 
 
 def render(now: RunSummary, total: int | None) -> RenderableType:
     """Draw the state of a run: bar, count and time left above, the rest below."""
-    done = now.done + now.failed
+    settled = now.done + now.failed
+    done = now.resumed + settled
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
     state = f"{done:,} of {total:,}" if total else plural(done, "text")
-    if total and done:
-        left = max(total - done, 0) * now.elapsed / done
+    if total and settled:
+        left = max(total - done, 0) * now.elapsed / settled
         state += f"  {min(done / total, 1):.0%}  {duration(left)} left"
     bar.add_row(ProgressBar(total=total, completed=done, pulse=not total), state)
     return Group(bar, Text(_details(now), "dim", no_wrap=True, overflow="ellipsis"))

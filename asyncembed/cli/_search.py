@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed import EmbedOptionsArgs
-    from asyncembed._models import Vector
-    from asyncembed.sinks import Label, Matrix, VectorFile
+    from asyncembed import EmbedOptionsArgs, Matrix, Vector
+    from asyncembed.sinks import Label, VectorFile
 
 SHOWN_CHARACTERS = 300
 """How much of a text the table shows."""

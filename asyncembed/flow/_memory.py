@@ -7,6 +7,9 @@ One thing goes before the queue: a stream that holds nothing never waits. It cou
 client again before it takes its next result; if it waited for memory that other results hold, it would wait for its own
 caller. So the budget may be exceeded by one batch for each stream after the first.
 
+A budget may have a guard, which says how much memory there really is. Then what is reserved must fit into that too.
+Nobody says when more of it comes free, so whoever waits looks again now and then.
+
 Grants are made synchronously by whoever releases, so a waiter that is cancelled in the same tick as it is granted
 gives back what it got, and the head of the queue being cancelled wakes the one behind it.
 """
@@ -15,10 +18,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 Owner: TypeAlias = "set[Reservation]"
 """The open reservations of one stream."""
+
+
+LOOK_AGAIN: Final = 0.05
+"""Seconds after which a request that waits for a guard asks it again."""
+
+BATCHES_AT_ONCE: Final = 8
+"""Batches that should fit into what a guard leaves: where it is little, batches get smaller instead of fewer."""
+
+SMALLEST_BATCH: Final = 1_000_000
+"""Bytes that a batch may take however little a guard leaves."""
+
+
+class Guard(Protocol):
+    """Watches memory that a budget cannot know of."""
+
+    def room(self) -> int:
+        """Bytes that may still be taken; none, or less, if there is too much in use already."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -29,10 +50,16 @@ class _Waiter:
 
 
 class MemoryBudget:
-    """A weighted first-come-first-served semaphore over bytes; one per client, shared by its streams."""
+    """A weighted first-come-first-served semaphore over bytes; one per client, shared by its streams.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: Bytes there are.
+        guard: Says how many of them may really be taken, if that can change.
+    """
+
+    def __init__(self, total: int, guard: Guard | None = None) -> None:
         self.total = total
+        self._guard = guard
         self.reserved = 0
         self.peak = 0
         self._waiters: list[_Waiter] = []  # as many as there are streams that wait
@@ -41,6 +68,13 @@ class MemoryBudget:
     def waiting(self) -> int:
         """Requests that wait for memory."""
         return len(self._waiters)
+
+    @property
+    def largest(self) -> int:
+        """Bytes that one batch should take at most."""
+        if self._guard is None:
+            return self.total
+        return min(self.total, max(self._guard.room() // BATCHES_AT_ONCE, SMALLEST_BATCH))
 
     async def reserve(self, cost: int, owner: Owner) -> None:
         """Wait until `cost` bytes are free, or everything is, or `owner` holds nothing; and reserve them."""
@@ -58,7 +92,9 @@ class MemoryBudget:
         self._wake()
 
     def _fits(self, cost: int) -> bool:
-        return self.reserved + cost <= self.total or self.reserved == 0
+        needed = self.reserved + cost
+        fits = needed <= self.total and (self._guard is None or needed <= self._guard.room())
+        return fits or self.reserved == 0
 
     def _grant(self, cost: int) -> None:
         self.reserved += cost
@@ -77,6 +113,9 @@ class MemoryBudget:
     async def _wait(self, waiter: _Waiter) -> None:
         self._waiters.append(waiter)
         try:
+            while self._guard and not waiter.granted.done():
+                await asyncio.wait([waiter.granted], timeout=LOOK_AGAIN)
+                self._wake()
             await waiter.granted
         except asyncio.CancelledError:
             if waiter in self._waiters:
@@ -114,10 +153,10 @@ class Reservation:
         working, self._working = self._working, 0
         self._give_back(working)
 
-    def take_result(self) -> None:
-        """Give back the share of one result."""
-        self._left -= 1
-        self._give_back(self._share)
+    def take(self, results: int = 1) -> None:
+        """Give back the share of so many results."""
+        self._left -= results
+        self._give_back(self._share * results)
 
     def release(self) -> None:
         """Give everything back; a second call does nothing."""

@@ -48,7 +48,7 @@ def as_input(item: TextLike, index: int) -> EmbedInput:
     """
     if isinstance(item, str):
         return EmbedInput(item)
-    if isinstance(item, EmbedInput) and isinstance(item.text, str):
+    if isinstance(item, EmbedInput) and isinstance(item.text, str) and isinstance(item.id, str | int | None):
         return item
     match item:
         case tuple((str() | int() as given_id, str() as text)):
@@ -90,7 +90,7 @@ class Chunker:
         self._limits = limits
         self._most = min(chunk_size or limits.inputs, limits.inputs)
         self._cost = cost
-        self._budget = budget
+        self.budget = budget
         self._tokens = 0
         self._batch = Batch()
 
@@ -130,7 +130,7 @@ class Chunker:
         return not len(batch) or (
             request_bytes <= limits.request_bytes
             and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
-            and self._cost.total(count, request_bytes) <= self._budget
+            and self._cost.total(count, request_bytes) <= self.budget
         )
 
 
@@ -138,7 +138,7 @@ def _describe(item: object) -> str:
     if isinstance(item, bytes):
         return "bytes (decode them first)"
     if isinstance(item, EmbedInput):
-        return f"an EmbedInput whose text is a {type(item.text).__name__}"
+        return f"an EmbedInput of a {type(item.text).__name__} with a {type(item.id).__name__} as its id"
     if isinstance(item, tuple):
         return f"a tuple of {', '.join(type(part).__name__ for part in item)}"
     return f"a {type(item).__name__}"

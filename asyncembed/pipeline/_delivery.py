@@ -7,15 +7,15 @@ vector belongs to which text. Asking again would not help the texts that were se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import ResponseError
 from asyncembed._models import EmbedResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from asyncembed._models import EmbedInput, Vector
+    from asyncembed._models import EmbedBlock, EmbedInput, Vector
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.wire._parser import ResponseParser
 
@@ -24,8 +24,12 @@ SURPLUS: Final = 16
 """Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
 
 
+Arrived: TypeAlias = "list[tuple[int, EmbedInput, Vector]]"
+"""Index, text and vector of what has arrived."""
+
+
 class Delivery:
-    """Keeps the books of one batch over all its attempts."""
+    """Keeps the books of one batch over all its attempts, and makes a result of each vector."""
 
     def __init__(self, batch: Batch) -> None:
         self._missing = dict(batch.inputs)
@@ -42,12 +46,12 @@ class Delivery:
         self._asked = list(self._missing)
         return [item.text for item in self._missing.values()]
 
-    def accept(self, vectors: Iterable[tuple[int, Vector]]) -> list[EmbedResult]:
+    def accept(self, vectors: Iterable[tuple[int, Vector]]) -> Sequence[EmbedResult | EmbedBlock]:
         """Turn vectors, with their positions in the current attempt, into results.
 
         Stops at a position that is out of range or came before; `check` raises it, once the results are safe.
         """
-        results = []
+        arrived: Arrived = []
         for position, vector in vectors:
             index = self._asked[position] if 0 <= position < len(self._asked) else -1
             item = self._missing.pop(index, None)
@@ -55,8 +59,12 @@ class Delivery:
                 what = "two vectors" if index >= 0 else "a vector too many,"
                 self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
                 break
-            results.append(EmbedResult(index, vector, item.text, item.id))
-        return results
+            arrived.append((index, item, vector))
+        return self._pack(arrived)
+
+    def rest(self) -> Sequence[EmbedBlock]:
+        """Return what arrived and was not handed over yet, when nothing more is to come."""
+        return ()
 
     def check(self, claimed: int = 0) -> None:
         """Raise the `ResponseError` that `accept` met, or one if the response claims to hold far too many vectors."""
@@ -90,6 +98,9 @@ class Delivery:
         missing = list(self._missing.items())
         self._missing.clear()
         return missing
+
+    def _pack(self, arrived: Arrived) -> Sequence[EmbedResult | EmbedBlock]:
+        return [EmbedResult(index, vector, item.text, item.id) for index, item, vector in arrived]
 
     def _misaligned(self, what: str) -> ResponseError:
         return ResponseError(

@@ -48,6 +48,7 @@ class Endpoint:
         concurrency: Slots for requests.
         budget: Memory for requests and results.
         connect: Opens the way there, once, when it is first needed.
+        address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
         learned: The same object for every stream, also for those with a budget or slots of their own.
     """
@@ -58,14 +59,16 @@ class Endpoint:
     concurrency: AdaptiveConcurrency
     budget: MemoryBudget
     connect: Callable[[], Awaitable[Transport]]
+    address: str | None = None
     is_official: bool = True
     learned: Learned = field(default_factory=Learned)
 
-    def wire_encoding(self) -> Literal["base64", "float"]:
-        """Which encoding to ask for now."""
+    def wire_encoding(self, *, compact: bool = False) -> Literal["base64", "float"]:
+        """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""
         if self.encoding != "auto":
             return self.encoding
-        return "base64" if self.provider.base64_by_default and not self.learned.refuses_base64 else "float"
+        wanted = self.provider.base64_by_default or (compact and self.provider.base64_offered)
+        return "base64" if wanted and not self.learned.refuses_base64 else "float"
 
     def learns_from(self, error: AsyncEmbedError, encoding: Literal["base64", "float"]) -> bool:
         """Whether the API only refused base64; then it is not asked for it again."""

@@ -18,10 +18,12 @@ from asyncembed._errors import AsyncEmbedError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asyncembed._models import EmbedFailure, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
     from asyncembed.flow._memory import Reservation
 
-Item: TypeAlias = "EmbedResult | EmbedFailure"
+Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock"
+"""What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
+
 Entry: TypeAlias = "tuple[Item, Reservation]"
 """A result and the reservation that it is to be taken off."""
 
@@ -31,13 +33,14 @@ class Outbox:
 
     Args:
         ordered: Whether results leave by index, or as they come.
+        first: The lowest index there will be.
     """
 
-    def __init__(self, *, ordered: bool) -> None:
+    def __init__(self, *, ordered: bool, first: int = 0) -> None:
         self._ordered = ordered
         self._ready: deque[Entry] = deque()
         self._held: dict[int, Entry | None] = {}  # came early; None stands for an index that was left out
-        self._next = 0
+        self._next = first
         self._busy = False  # somebody is in `get`
         self._closed = False
         self.error: BaseException | None = None
@@ -80,6 +83,10 @@ class Outbox:
                 await self._wait()
         finally:
             self._busy = False
+        return self.take_ready()
+
+    def take_ready(self) -> deque[Entry]:
+        """Take all results that are ready, without waiting; maybe none."""
         burst, self._ready = self._ready, deque()
         return burst
 
@@ -98,9 +105,9 @@ class Outbox:
     def _release(self) -> None:
         while self._next in self._held:
             entry = self._held.pop(self._next)
-            self._next += 1
             if entry:
                 self._ready.append(entry)
+            self._next += entry[0].span if entry else 1
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done() and (self._ready or self._closed):

@@ -6,6 +6,7 @@ It does not refer back to that object, so that dropping the object can be notice
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -14,7 +15,9 @@ from asyncembed._errors import InvalidInputError, StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
+from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
+from asyncembed.pipeline._delivery import Delivery
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source
 from asyncembed.wire._vectors import VectorDecoder
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from asyncembed._errors import AsyncEmbedError
-    from asyncembed._models import EmbedInput, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
@@ -40,33 +43,63 @@ ECHO_BYTES: Final = 6
 r"""Most bytes one byte of a text takes when it is echoed: as \u0041."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What one call asks for; everything in it has been checked.
+
+    Attributes:
+        endpoint: Where it asks.
+        options: What it asks for each text.
+        chunk_size: Most texts in one request, None for as many as the provider takes.
+        max_wait: Seconds that a request which is not full waits for more texts.
+        on_error: What becomes of texts that cannot be embedded.
+    """
+
+    endpoint: Endpoint
+    options: EmbedOptions
+    chunk_size: int | None
+    max_wait: float
+    on_error: OnError
+
+
 class Run:
-    """One stream's books."""
+    """One stream's books.
+
+    Args:
+        call: What is asked for.
+        texts: The caller's texts.
+        ordered: Whether results come by index.
+        first: Index of the first text.
+        as_blocks: Whether results are matrices, a batch at a time.
+        compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
+    """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        call: Call,
         texts: Texts,
-        options: EmbedOptions,
         *,
-        chunk_size: int | None,
-        ordered: bool,
-        on_error: OnError,
-        max_wait: float,
+        ordered: bool = True,
+        first: int = 0,
+        as_blocks: bool = False,
+        compact: bool = False,
     ) -> None:
         self.token = object()
-        self.endpoint = endpoint
-        self.options = options
-        self.on_error = on_error
+        self.endpoint = endpoint = call.endpoint
+        self.options = options = call.options
+        self.on_error = call.on_error
         known = endpoint.provider.dimension(options) if endpoint.is_official else options.dimensions
-        demanded = known if options.dimensions or endpoint.encoding == "base64" else None
-        self.decoder = VectorDecoder(options.dtype, demanded)
+        self.compact = compact and known is not None and options.dtype == "float32"
+        is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
+        self.decoder = VectorDecoder(options.dtype, known if is_demanded else None)
         self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.itemsize)
-        chunker = Chunker(endpoint.provider.limits, chunk_size, self.cost, endpoint.budget.total)
-        self.source = Source(texts, chunker, max_wait, strict=on_error == "raise")
-        self.outbox = Outbox(ordered=ordered)
+        self._chunker = Chunker(endpoint.provider.limits, call.chunk_size, self.cost, endpoint.budget.largest)
+        self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
+        self.outbox = Outbox(ordered=ordered, first=first)
+        self.new_delivery: type[Delivery] = BlockDelivery if as_blocks else Delivery
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
+        self.first_failure: AsyncEmbedError | None = None
         self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = 0
         self._lost_in_a_row = 0
@@ -109,12 +142,13 @@ class Run:
         waiting = self.cost.waiting(len(batch), batch.request_bytes)
         budget, owner = self.endpoint.budget, self.reservations
         await budget.reserve(working + waiting, owner)
+        self._chunker.budget = budget.largest
         return Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
 
-    def deliver(self, results: Sequence[EmbedResult], reservation: Reservation) -> None:
+    def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
         """Hand results to the consumer, and learn the dimension from the first."""
         if results:
-            self.done += len(results)
+            self.done += sum(result.span for result in results)
             self._lost_in_a_row = 0
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
             self.outbox.put(results, reservation)
@@ -150,11 +184,12 @@ class Run:
     def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:
         """Put a failure in the place of a result, or leave it out."""
         self.failed += 1
+        self.first_failure = self.first_failure or error
         if self.on_error == "yield":
             self.outbox.put([EmbedFailure(index, item.text, item.id, error)], reservation)
         else:
             self.outbox.leave_out(index)
-            reservation.take_result()
+            reservation.take()
 
     def max_value_bytes(self, request_bytes: int) -> int:
         """Most bytes one vector, or one echoed text, can have in a response."""
@@ -171,6 +206,7 @@ class Run:
         return RunSummary(
             done=self.done,
             failed=self.failed,
+            failure=self.first_failure,
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,

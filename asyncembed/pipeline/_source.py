@@ -43,16 +43,17 @@ class Source:
         chunker: Groups them.
         max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
         strict: Whether a text that no API would take ends the run, or is refused alone.
+        first: Index of the first text.
     """
 
-    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float, *, strict: bool) -> None:
+    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float, *, strict: bool, first: int = 0) -> None:
         self._texts = texts
-        self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else _lines(texts)
+        self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else lines(texts)
         self._chunker = chunker
         self._max_wait = max_wait
         self._strict = strict
         self._batches: deque[Batch] = deque()
-        self._index = 0
+        self._first = self._index = first
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
         self._ended = False
@@ -61,7 +62,7 @@ class Source:
     @property
     def pulled(self) -> int:
         """Texts taken from the caller so far."""
-        return self._index
+        return self._index - self._first
 
     @property
     def needs_pump(self) -> bool:
@@ -104,7 +105,7 @@ class Source:
         """Pull an async iterable while batches are wanted."""
         assert isinstance(self._texts, AsyncIterable)
         await self._wanted.wait()
-        iterator = aiter(_async_lines(self._texts) if _is_file(self._texts) else self._texts)
+        iterator = async_lines(self._texts)
         try:
             async for item in iterator:
                 self._add(item)
@@ -158,9 +159,14 @@ def _line(item: TextLike) -> TextLike:
     return item.rstrip("\r\n") if isinstance(item, str) else item
 
 
-def _lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
+def lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
     """Return what is to be pulled: of a file of whatever kind, its lines without their ends, but no blank ones."""
     return (line for line in map(_line, texts) if line != "") if _is_file(texts) else iter(texts)
+
+
+def async_lines(texts: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
+    """Return the same of what must be waited for."""
+    return _async_lines(texts) if _is_file(texts) else aiter(texts)
 
 
 async def _async_lines(file: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:

@@ -18,17 +18,17 @@ import anyio
 
 from asyncembed._closing import AsyncClosing
 from asyncembed._errors import StreamClosedError
-from asyncembed._models import EmbedFailure, EmbedResult
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
 from asyncembed.pipeline._supervisor import current_run, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._models import RunSummary
-    from asyncembed.pipeline._outbox import Entry
+    from asyncembed.pipeline._outbox import Entry, Item
     from asyncembed.pipeline._run import Run
 
-ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure, covariant=True)
+ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock, covariant=True)
 
 
 class EmbedStream(AsyncClosing, Generic[ItemT_co]):
@@ -68,9 +68,13 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         """
         if not self._burst:
             await self._refill()
-        item, reservation = self._burst.popleft()
-        reservation.take_result()
-        return cast("ItemT_co", item)
+        return cast("ItemT_co", self._take())
+
+    def take_ready(self) -> list[ItemT_co]:
+        """Return the results that are there already, without waiting for more."""
+        self._burst += self._run.outbox.take_ready()
+        taken = [self._take() for _ in range(len(self._burst))]
+        return cast("list[ItemT_co]", taken)
 
     async def aclose(self) -> None:
         """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
@@ -101,6 +105,11 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             source=self,
             stacklevel=2,
         )
+
+    def _take(self) -> Item:
+        item, reservation = self._burst.popleft()
+        reservation.take(item.span)
+        return item
 
     async def _refill(self) -> None:
         """Wait for the next burst; raise at the end."""

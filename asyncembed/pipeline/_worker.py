@@ -10,7 +10,6 @@ import anyio
 from asyncembed._errors import AsyncEmbedError, InvalidInputError, ResponseError, TransportError
 from asyncembed._models import Usage
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
-from asyncembed.pipeline._delivery import Delivery
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Worker:
         self._request_bytes = batch.request_bytes
         self._reservation = reservation
         self._refused = batch.refused
-        self._delivery = Delivery(batch)
+        self._delivery = run.new_delivery(batch)
 
     async def complete(self) -> None:
         """Deliver the batch, unless the run is stopped before.
@@ -50,6 +49,7 @@ class Worker:
             for index, item in self._delivery.give_up():
                 self._run.give_up(index, item, error, self._reservation)
         finally:
+            self._run.deliver(self._delivery.rest(), self._reservation)
             self._run.in_flight -= 1
 
     async def _attempts(self) -> None:
@@ -59,7 +59,7 @@ class Worker:
             if self._run.is_stopping:
                 return
             before = len(self._delivery.missing)
-            encoding = self._endpoint.wire_encoding()
+            encoding = self._endpoint.wire_encoding(compact=self._run.compact)
             try:
                 await self._attempt(self._delivery.ask(), encoding)
                 self._endpoint.concurrency.succeeded()

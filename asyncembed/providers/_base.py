@@ -52,6 +52,8 @@ class Provider(ABC):
     input_types: ClassVar[Mapping[str, str]] = {}
     """The provider's words for "document" and "query"."""
     dtypes: ClassVar[frozenset[Dtype]] = frozenset({"float32"})
+    base64_offered: ClassVar[bool] = False
+    """Whether its documents promise base64; where only they do, binary streams alone ask for it."""
     base64_by_default: ClassVar[bool] = False
     """Whether its base64 has been seen, so that `encoding="auto"` asks for it."""
 

@@ -2,7 +2,7 @@
 
 Facts from Cohere's OpenAPI description and Python SDK 7.3: at most 96 texts a request, no empty text, `input_type`
 required. v1 answers with plain floats when `embedding_types` is absent. Tokens billed are in `meta.billed_units`.
-Its base64 was never seen recorded, so it is used only when asked for.
+Its base64 was never seen recorded, so it is used only where the dimension is known to check it by.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Cohere(Provider):
     options = frozenset({"input_type", "dimensions", "truncate"})
     input_types = {"document": "search_document", "query": "search_query"}  # noqa: RUF012
     dtypes = frozenset({"float32", "int8", "uint8", "binary", "ubinary"})
+    base64_offered = True
 
     def body(
         self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]

@@ -1,9 +1,10 @@
-"""Where vectors go: one module for each file format, and `Output`, which gives a file its name when it is whole."""
+"""Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
 
-from asyncembed.sinks._base import Block, Format, Label, Matrix, Sink, VectorFile
-from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, find_format, open_vectors
-from asyncembed.sinks._output import Output, save
-from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Provenance, without_secrets
+from asyncembed.sinks._base import Block, Format, Label, VectorFile
+from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, FormatName, find_format, open_vectors
+from asyncembed.sinks._journal import Journal
+from asyncembed.sinks._output import Output, folder_of, open_output
+from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, Provenance, without_secrets
 
 __all__ = [
     "ARROW_MISSING",
@@ -11,15 +12,17 @@ __all__ = [
     "NUMPY_TYPES",
     "PACKED",
     "Block",
+    "Fingerprint",
     "Format",
+    "FormatName",
+    "Journal",
     "Label",
-    "Matrix",
     "Output",
     "Provenance",
-    "Sink",
     "VectorFile",
     "find_format",
+    "folder_of",
+    "open_output",
     "open_vectors",
-    "save",
     "without_secrets",
 ]

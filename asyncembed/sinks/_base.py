@@ -1,49 +1,17 @@
-"""What a file format is: a `Sink` that writes it and a `VectorFile` that reads it, both in one module."""
+"""What a file format is: a function that writes it, and a `VectorFile` that reads it, both in one module."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from asyncembed._models import EmbedResult
+    from asyncembed._models import Matrix
     from asyncembed.sinks._provenance import Provenance
-
-Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
-"""Vectors as rows: float32, int8 or uint8."""
-
-
-class Sink(ABC):
-    """Makes one file out of results, block by block, in memory that does not grow with the file.
-
-    Everything it knows of the run is the provenance. It is called from one thread at a time, and not from the event
-    loop's. Where the file lies meanwhile, and when it gets its final name, is the business of `Output`.
-
-    Args:
-        path: The file to write; it may exist, and is replaced.
-        provenance: To be kept with the vectors; its dimension is known.
-    """
-
-    sidecars: ClassVar[tuple[str, ...]] = ()
-    """Endings of further files that belong to the file and are named after it."""
-
-    @abstractmethod
-    def __init__(self, path: Path, provenance: Provenance) -> None: ...
-
-    @abstractmethod
-    def write(self, results: Sequence[EmbedResult]) -> None:
-        """Append results, in ascending order of their index; all vectors have the dimension of the provenance."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Make the file valid as it is, and let go of it; called once, also after a `write` that failed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +26,11 @@ class Block:
     vectors: Matrix
     label: Callable[[int], Label]
 
+    @property
+    def labels(self) -> list[Label]:
+        """Index, id and text of all rows."""
+        return [self.label(row) for row in range(len(self.vectors))]
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -71,7 +44,7 @@ class Label:
 
     index: int
     id: str | int | None
-    text: str
+    text: str = ""
 
 
 class VectorFile(ABC):
@@ -99,18 +72,16 @@ class VectorFile(ABC):
 
 
 class Format(NamedTuple):
-    """How a file is written and read; each format's module calls its own `FORMAT`."""
+    """How a file is written and read; each format's module calls its own `FORMAT`.
 
-    sink: type[Sink]
+    Attributes:
+        write: Makes a file of this format out of the rows of another one, block by block, in memory that does not
+            grow with them. It is a generator that stops after each block, so that it can be left between two. None
+            where the rows of a journal are such a file already.
+        file: Reads it.
+        sidecars: Endings of further files that belong to the file and are named after it.
+    """
+
+    write: Callable[[Path, VectorFile, Provenance], Iterator[None]] | None
     file: type[VectorFile]
-
-
-def stack(results: Sequence[EmbedResult]) -> Matrix:
-    """Return the vectors of results as the rows of one array."""
-    matrix: Matrix = np.stack([result.embedding for result in results])
-    return matrix
-
-
-def json_id(value: str | int | None) -> str | int | None:
-    """Return an id as JSON can carry it everywhere: whole numbers beyond 64 bits become strings."""
-    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value  # noqa: PLR2004
+    sidecars: tuple[str, ...] = ()

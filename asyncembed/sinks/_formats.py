@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._settings import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,27 +14,34 @@ if TYPE_CHECKING:
 
     from asyncembed.sinks._base import Format, VectorFile
 
+FormatName: TypeAlias = Literal["npy", "npz", "arrow", "parquet", "jsonl"]
+
 FORMATS: Final[Mapping[str, str]] = {
     ".parquet": "asyncembed.sinks.parquet",
     ".npy": "asyncembed.sinks.npy",
+    ".npz": "asyncembed.sinks.npz",
+    ".arrow": "asyncembed.sinks.arrow",
     ".jsonl": "asyncembed.sinks.jsonl",
 }
 """The module of each suffix, loaded when it is first needed: what it imports may be slow, or not installed."""
 
-ARROW_MISSING: Final = '.parquet files need pyarrow, which is not installed: pip install "asyncembed[arrow]"'
+ARROW_MISSING: Final = '.parquet and .arrow need pyarrow, which is not installed: pip install "asyncembed[arrow]"'
 
 
-def find_format(path: Path) -> Format:
-    """Return the format that the suffix of `path` names.
+def find_format(path: Path, name: FormatName | None = None) -> Format:
+    """Return the format of this name, or else the one that the suffix of `path` names.
 
     Raises:
-        ConfigurationError: if it names none, or the package that it needs is not installed.
+        ConfigurationError: if there is no such format, or the package that it needs is not installed.
     """
-    if path.suffix not in FORMATS:
-        found = f"the suffix {path.suffix}" if path.suffix else "no suffix"
+    if name is not None:
+        check_choice("format", name, FormatName)
+    suffix = f".{name}" if name else path.suffix
+    if suffix not in FORMATS:
+        found = f"the suffix {suffix}" if suffix else "no suffix"
         raise ConfigurationError(f"{path} has {found}; vectors are kept in files that end in {', '.join(FORMATS)}")
     try:
-        kind: Format = import_module(FORMATS[path.suffix]).FORMAT
+        kind: Format = import_module(FORMATS[suffix]).FORMAT
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "pyarrow":
             raise

@@ -1,170 +1,191 @@
-"""A file in the making: it gets its name only when it is whole, and what was finished is kept if it never is.
+"""A file in the making, and how it gets its name.
 
-While it grows, `vectors.parquet` is called `vectors.partial.parquet`. At the end it is brought to the disk and
-renamed. If the run ends early, it is closed under its partial name, as a valid file of the rows it has, because every
-row of it was paid for. No partial file is replaced unless it is asked for, for the same reason.
+Results go into a journal. When all are there, the file is made of it inside the journal's folder, brought to the disk,
+and a note `ready.json` says so. Only then is anything renamed, and every step after that can be taken twice: whoever
+finds the note goes on with the renaming.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
-import anyio
+import orjson
 
-from asyncembed._errors import ConfigurationError
-from asyncembed.sinks._formats import find_format
-from asyncembed.sinks._provenance import PACKED
+from asyncembed._errors import ConfigurationError, ResumeError
+from asyncembed.sinks import _journal
+from asyncembed.sinks._disk import sync, write_whole
+from asyncembed.sinks._journal import Journal, remove_files
+from asyncembed.sinks._provenance import PACKED, Provenance
+from asyncembed.sinks._sidecar import write_meta
+from asyncembed.sinks.npy import NpyFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from types import TracebackType
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from asyncembed._models import EmbedResult
-    from asyncembed.sinks._base import Sink
-    from asyncembed.sinks._provenance import Provenance
+    from asyncembed.sinks._base import Format
 
-BLOCK_ROWS: Final = 8_192
-"""Most results written at once; each block is a row group of a Parquet file."""
-
-BLOCK_BYTES: Final = 8_000_000
-"""Most bytes of vectors and texts written at once, as nearly as one result allows."""
+READY: Final = "ready.json"
 
 
 class Output:
-    """Use it as `with Output(...) as output:`; leaving it before `finish()` keeps what was written as a partial file.
+    """One file, from its first row to its name.
 
     Args:
-        path: The file to make; its suffix says the format.
-        provenance: To be kept with the vectors; its dimension may be unknown.
-        overwrite: Whether files that exist may be replaced.
-
-    Raises:
-        ConfigurationError: if the suffix is unknown, the package it needs is missing, or the file exists or cannot
-            be written.
+        path: The file to make.
+        kind: Its format.
+        journal: The rows it is made of; None if the file lacks nothing, or nothing but its name.
+        finished: What the file was made of, if that is so.
     """
 
-    def __init__(self, path: Path, provenance: Provenance, *, overwrite: bool = False) -> None:
-        self._kind = find_format(path).sink
-        self.path = path
-        self.partial = path.with_suffix(f".partial{path.suffix}")
-        self.rows = 0
-        """Rows written so far."""
-        self._provenance = provenance
-        self._sink: Sink | None = None
-        self._opened = False
-        self._busy = threading.Lock()  # a cancelled task leaves its thread writing
-        _claim(path, self.partial, overwrite=overwrite)
-
-    def __enter__(self) -> Self:
-        """Return the output itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    def __init__(
+        self, path: Path, kind: Format, journal: Journal | None = None, finished: Provenance | None = None
     ) -> None:
-        """Close the partial file, and remove it if it holds no row of this run."""
-        with self._busy:
-            try:
-                self._close()
-            finally:
-                if not self.rows:
-                    self._discard()
+        self.path = path
+        self.journal = journal
+        self.finished = finished
+        self._kind = kind
+        self._folder = folder_of(path)
 
-    def write(self, results: Sequence[EmbedResult]) -> None:
-        """Append results that are in order; the first of them decides the dimension."""
-        if not results:
-            return
-        with self._busy:
-            self._sink = self._sink or self._open(results[0])
-            self._sink.write(results)
-            self.rows += len(results)
+    @property
+    def rows(self) -> int:
+        """Rows of the file, once it is whole."""
+        return self._kind.file(self.path).rows
 
-    def finish(self) -> None:
-        """Give the file its name, now that it is whole; if there was no result, no file is made."""
-        with self._busy:
-            if self._sink is None:
-                return
-            self._close()
-            # The vectors come last: where they are, the rest is.
-            for ending in (*self._kind.sidecars, ""):
-                _publish(Path(f"{self.partial}{ending}"), Path(f"{self.path}{ending}"))
-            _sync(self.path.parent)
+    @property
+    def kept(self) -> str:
+        """What there is to go on with, in words."""
+        if self.journal is None or not self.journal.settled:
+            return "nothing was written"
+        rows = f"{self.journal.rows:,} rows are" if self.journal.rows != 1 else "1 row is"
+        return f"{rows} kept in {self._folder}; go on with --resume (resume=True)"
 
-    def _open(self, first: EmbedResult) -> Sink:
-        self._opened = True
-        packed = 8 if self._provenance.dtype in PACKED else 1
-        return self._kind(self.partial, replace(self._provenance, dimension=len(first.embedding) * packed))
+    def finish(self) -> Iterator[None]:
+        """Make the file of the journal and give it its name, stopping now and then; no rows make no file.
 
-    def _discard(self) -> None:
-        if self._opened or (self.partial.exists() and not self.partial.stat().st_size):
-            for ending in (*self._kind.sidecars, ""):
-                Path(f"{self.partial}{ending}").unlink(missing_ok=True)
+        Raises:
+            ConfigurationError: if the file was made by somebody else meanwhile.
+            OSError: if it cannot be written.
+        """
+        if self.journal and self.journal.rows:
+            yield from self._make(self.journal)
+        self.close()
+        if (self._folder / READY).exists():
+            self._publish()
+        remove_files(self._folder)
 
-    def _close(self) -> None:
-        sink, self._sink = self._sink, None
-        if sink:
-            sink.close()
+    def close(self) -> None:
+        """Let go of the journal, and remove it if it holds nothing."""
+        if self.journal:
+            self.journal.close()
+            if not self.journal.settled:
+                remove_files(self._folder)
+
+    def _make(self, journal: Journal) -> Iterator[None]:
+        provenance = replace(
+            journal.provenance,
+            dimension=journal.width * (8 if journal.provenance.dtype in PACKED else 1),
+            texts=journal.settled,
+            fingerprint=journal.fingerprint.hexdigest(),
+        )
+        made = journal.vectors
+        if self._kind.write:
+            made = journal.folder / f"finished{self.path.suffix}"
+            yield from self._kind.write(made, NpyFile(journal.vectors), provenance)
+        else:
+            write_meta(made, provenance, journal.rows)
+        # The vectors come last: where they are, the rest is.
+        names = {ending: f"{made.name}{ending}" for ending in (*self._kind.sidecars, "")}
+        for name in names.values():
+            sync(journal.folder / name)
+        note = {"provenance": provenance.to_dict(), "names": names, "may_replace": journal.may_replace}
+        write_whole(journal.folder / READY, orjson.dumps(note))
+
+    def _publish(self) -> None:
+        note = orjson.loads((self._folder / READY).read_bytes())
+        names: Mapping[str, str] = note["names"]
+        is_made = (self._folder / names[""]).exists()
+        if is_made and self.path.exists() and not note["may_replace"]:
+            raise ConfigurationError(
+                f"{self.path} was made by somebody else meanwhile; move it away, and go on with --resume (resume=True)"
+            )
+        for ending, name in names.items():
+            if (made := self._folder / name).exists():
+                made.replace(f"{self.path}{ending}")
+        sync(self.path.parent)
 
 
-async def save(results: AsyncIterator[EmbedResult], output: Output) -> None:
-    """Write results, which must come in order, and finish the file; blocks are written off the event loop.
+def open_output(
+    path: Path, kind: Format, provenance: Provenance, *, resume: bool, overwrite: bool, total: int | None
+) -> Output:
+    """Claim a file before anything is paid for, or find what an earlier run left of it.
 
-    However the results end, those that came are written: they were paid for.
+    Args:
+        path: The file to make.
+        kind: Its format.
+        provenance: What it is to be made with.
+        resume: Whether to go on with what an earlier run left.
+        overwrite: Whether files that exist may be replaced.
+        total: How many texts there are, if that is known.
 
     Raises:
-        OSError: if the file cannot be written.
+        ConfigurationError: if the file exists or cannot be written.
+        ResumeError: if what is there was made with something else.
     """
-    block: list[EmbedResult] = []
-    size = 0
-    try:
-        async for result in results:
-            block.append(result)
-            size += result.embedding.nbytes + len(result.text)
-            if len(block) >= BLOCK_ROWS or size >= BLOCK_BYTES:
-                full, block, size = block, [], 0
-                await _in_thread(partial(output.write, full))
-    finally:
-        await _in_thread(partial(output.write, block))
-    await _in_thread(output.finish)
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    """Call a function off the event loop, and let it come to its end even if this task is being cancelled."""
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(function)
-
-
-def _claim(path: Path, partial: Path, *, overwrite: bool) -> None:
-    """Make sure that the file may be written, and take its partial name, before anything is paid for."""
+    if resume and overwrite:
+        raise ConfigurationError("resume and overwrite contradict each other; give one of them")
+    folder = folder_of(path)
+    left = _journal.exists(folder)
+    if resume and left:
+        return _resume(path, kind, folder, provenance, total)
+    if resume and path.is_file():
+        return Output(path, kind, finished=_check_finished(path, kind, provenance))
     if path.exists() and not (overwrite and path.is_file()):
         raise ConfigurationError(f"{path} exists; replace it with --overwrite (overwrite=True), or choose another name")
-    try:
-        partial.touch(exist_ok=overwrite)
-    except FileExistsError:
+    if left and not overwrite:
         raise ConfigurationError(
-            f"{partial} exists: a run that was stopped left it, or another one is writing it; "
-            "replace it with --overwrite (overwrite=True), or rename it"
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+            f"{folder} exists: a run that was stopped left it, or another one is writing it; go on with it by "
+            "--resume (resume=True), or replace it with --overwrite (overwrite=True)"
+        )
+    return Output(path, kind, Journal.create(folder, provenance, total=total, may_replace=overwrite))
 
 
-def _publish(partial: Path, path: Path) -> None:
-    _sync(partial)
-    partial.replace(path)
+def folder_of(path: Path) -> Path:
+    """Where the journal of a file lies."""
+    return path.with_name(f"{path.name}.partial")
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no way to ask for it
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+def _resume(path: Path, kind: Format, folder: Path, provenance: Provenance, total: int | None) -> Output:
+    if (folder / READY).exists():
+        finished = Provenance(**orjson.loads((folder / READY).read_bytes())["provenance"])
+        _check_same(folder, finished, provenance)
+        return Output(path, kind, finished=finished)
+    journal = Journal.open(folder)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        _check_same(folder, journal.provenance, provenance)
+        _check_fits(path, journal, total)
+    except BaseException:
+        journal.close()
+        raise
+    return Output(path, kind, journal)
+
+
+def _check_fits(path: Path, journal: Journal, total: int | None) -> None:
+    if None not in {total, journal.total} and total != journal.total:
+        raise ResumeError(f"{journal.folder} was begun with {journal.total} texts, and there are {total} now")
+    if path.exists() and not journal.may_replace:
+        raise ConfigurationError(f"{path} exists, and {journal.folder} may not replace it; move one of them away")
+
+
+def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provenance:
+    found = kind.file(path).provenance
+    if found is None or not found.fingerprint:
+        raise ResumeError(f"{path} exists, and does not say which texts it is from; replace it with overwrite")
+    _check_same(path, found, provenance)
+    return found
+
+
+def _check_same(path: Path, found: Provenance, provenance: Provenance) -> None:
+    if differences := found.differences(provenance):
+        raise ResumeError(f"{path} belongs to another run: {'; '.join(differences)}")

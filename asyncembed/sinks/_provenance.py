@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final, Self
 
@@ -13,10 +14,9 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    import numpy.typing as npt
-
+    from asyncembed._models import EmbedInput
     from asyncembed._settings import Dtype
 
 NUMPY_TYPES: Final[Mapping[Dtype, type[np.float32 | np.int8 | np.uint8]]] = {
@@ -32,6 +32,9 @@ PACKED: Final = frozenset({"binary", "ubinary"})
 """The dtypes with 8 dimensions in each number."""
 
 
+_IDENTITY: Final = ("provider", "model", "dtype", "dimensions", "truncate", "extra", "keep_text")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What is needed to embed a further text, such as a query, into the same space. It holds no key.
@@ -42,7 +45,12 @@ class Provenance:
         dtype: Type of the vectors, as it was asked for.
         input_type: What the texts were said to be, None if nothing was said.
         dimensions: Length that was asked for, None if the model's own length was taken.
+        truncate: What the API was told to do with texts that are too long.
+        extra: Digest of the fields that were passed to the API as they are, None if there were none.
+        keep_text: Whether the texts are in the file.
         base_url: Address of the server if it is not the provider's own, without user, password and query.
+        texts: How many texts there were, those without a row included; 0 if that is not known.
+        fingerprint: Digest of all texts and ids, see `Fingerprint`; empty if it is not known.
         dimension: Length of the vectors in dimensions; 0 before the first vector is known.
         version: Version of this package that wrote the file.
     """
@@ -52,7 +60,12 @@ class Provenance:
     dtype: Dtype = "float32"
     input_type: str | None = None
     dimensions: int | None = None
+    truncate: str | None = None
+    extra: str | None = None
+    keep_text: bool = True
     base_url: str | None = None
+    texts: int = 0
+    fingerprint: str = ""
     dimension: int = 0
     version: str = __version__
 
@@ -62,13 +75,26 @@ class Provenance:
         return self.dimension // 8 if self.dtype in PACKED else self.dimension
 
     @property
-    def number(self) -> npt.DTypeLike:
+    def number(self) -> np.dtype[np.float32 | np.int8 | np.uint8]:
         """The numpy type of the numbers."""
-        return NUMPY_TYPES[self.dtype]
+        return np.dtype(NUMPY_TYPES[self.dtype])
+
+    def differences(self, other: Provenance) -> list[str]:
+        """Say in what the vectors of two files would differ, if not in their texts.
+
+        Where the server is does not count: it may move.
+        """
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in _IDENTITY]
+        pairs.append(("input_type", self.input_type or "document", other.input_type or "document"))
+        return [f"{name} was {mine!r} and is {others!r} now" for name, mine, others in pairs if mine != others]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return this as the fields of a JSON object."""
+        return asdict(self)
 
     def to_json(self, **more: int) -> bytes:
         """Return this as JSON, with further numbers such as the count of rows."""
-        return orjson.dumps({**asdict(self), **more}, option=orjson.OPT_INDENT_2)
+        return orjson.dumps({**self.to_dict(), **more}, option=orjson.OPT_INDENT_2)
 
     @classmethod
     def from_json(cls, text: bytes, source: str) -> Self:
@@ -91,6 +117,37 @@ class Provenance:
         if not valid:
             raise ConfigurationError(f"{source} does not say which provider and model its vectors are from")
         return provenance
+
+
+class Fingerprint:
+    """A digest of texts and their ids, in order, that can be read while more are added."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.texts = 0
+        """How many were added."""
+
+    def add(self, inputs: Iterable[EmbedInput]) -> None:
+        """Add the next texts."""
+        parts = [part for item in inputs for part in _parts(item)]
+        self.texts += len(parts) // 2
+        self._hash.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
+
+    def hexdigest(self) -> str:
+        """Return the digest of what was added so far."""
+        return self._hash.hexdigest()
+
+
+def digest_of_fields(extra: Mapping[str, object]) -> str | None:
+    """Return a short digest of request fields, which may hold secrets; None if there are none."""
+    if not extra:
+        return None
+    return hashlib.sha256(orjson.dumps(extra, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _parts(item: EmbedInput) -> tuple[bytes, bytes]:
+    # `repr` tells the id 1 from "1"; a text that no API takes may hold half a surrogate pair.
+    return repr(item.id).encode("utf-8", "surrogatepass"), item.text.encode("utf-8", "surrogatepass")
 
 
 def without_secrets(url: str) -> str:

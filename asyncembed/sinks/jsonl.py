@@ -13,16 +13,16 @@ import numpy as np
 import orjson
 
 from asyncembed._errors import ConfigurationError
-from asyncembed.sinks._base import Block, Format, Label, Sink, VectorFile, json_id
+from asyncembed.sinks._base import Block, Format, Label, VectorFile
 from asyncembed.sinks._sidecar import META, read_meta, write_meta
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from asyncembed._models import EmbedResult, Vector
+    from asyncembed._models import Vector
     from asyncembed.sinks._provenance import Provenance
 
 BLOCK_ROWS: Final = 1_024
@@ -31,26 +31,14 @@ BLOCK_ROWS: Final = 1_024
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
-class JsonlSink(Sink):
-    """Writes a line for each result; every prefix of whole lines is a valid file."""
-
-    sidecars = (META,)
-
-    def __init__(self, path: Path, provenance: Provenance) -> None:
-        self._path = path
-        self._provenance = provenance
-        self._rows = 0
-        self._file = path.open("wb")
-
-    def write(self, results: Sequence[EmbedResult]) -> None:
-        """Append lines."""
-        self._file.writelines(_line(result) for result in results)
-        self._rows += len(results)
-
-    def close(self) -> None:
-        """Close the file and write the provenance."""
-        self._file.close()
-        write_meta(self._path, self._provenance, self._rows)
+def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+    """Write a line for each row."""
+    with path.open("wb") as file:
+        for block in rows.blocks():
+            pairs = zip(block.labels, block.vectors, strict=True)
+            file.writelines(_line(label, vector, keep_text=provenance.keep_text) for label, vector in pairs)
+            yield
+    write_meta(path, provenance, rows.rows)
 
 
 class JsonlFile(VectorFile):
@@ -88,14 +76,11 @@ class _Row(NamedTuple):
     label: Label
 
 
-def _line(result: EmbedResult) -> bytes:
-    row = {
-        "index": result.index,
-        "id": json_id(result.id),
-        "text": result.text,
-        "embedding": result.embedding,
-    }
-    return orjson.dumps(row, option=_OPTIONS)
+def _line(label: Label, vector: Vector, *, keep_text: bool) -> bytes:
+    row: dict[str, object] = {"index": label.index, "id": label.id}
+    if keep_text:
+        row["text"] = label.text
+    return orjson.dumps({**row, "embedding": vector}, option=_OPTIONS)
 
 
-FORMAT: Final = Format(JsonlSink, JsonlFile)
+FORMAT: Final = Format(write, JsonlFile, (META,))

@@ -10,9 +10,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.blocks import read
 from support.scripted import refused, vector_of
 
 import asyncembed
+from asyncembed import EmbedInput
+from asyncembed.sinks import FORMATS, Fingerprint
 
 TEXTS = [f"text {number}" for number in range(10)]
 
@@ -31,6 +34,12 @@ def rows_file(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n')
     return path
+
+
+def fingerprint_of(pairs):
+    fingerprint = Fingerprint()
+    fingerprint.add(EmbedInput(text, id_) for id_, text in pairs)
+    return fingerprint.hexdigest()
 
 
 def expected(texts=TEXTS):
@@ -54,7 +63,12 @@ def test_parquet_holds_everything_in_columns(run, threaded_server, openai, rows_
         "dtype": "float32",
         "input_type": None,
         "dimensions": None,
+        "truncate": None,
+        "extra": None,
+        "keep_text": True,
         "base_url": f"{threaded_server.url}/v1",
+        "texts": 2,
+        "fingerprint": fingerprint_of([("a", "one"), ("b", "two")]),
         "dimension": 8,
         "version": asyncembed.__version__,
     }
@@ -104,7 +118,10 @@ def test_options_reach_the_api(run, threaded_server, openai, texts_file, tmp_pat
 def test_an_unknown_suffix_is_refused_before_anything_is_sent(run, threaded_server, openai, texts_file, tmp_path):
     ended = run("embed", texts_file, "-o", tmp_path / "v.xlsx", *openai(threaded_server))
     assert ended.code == 2
-    assert "v.xlsx has the suffix .xlsx; vectors are kept in files that end in .parquet, .npy, .jsonl" in ended.err
+    assert (
+        "v.xlsx has the suffix .xlsx; vectors are kept in files that end in .parquet, .npy, .npz, .arrow, .jsonl"
+        in ended.err
+    )
     assert threaded_server.requests == []
 
 
@@ -128,11 +145,11 @@ def test_an_input_is_never_the_output(run, threaded_server, openai, rows_file):
     assert rows_file.read_bytes() == before
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".npy", ".jsonl"])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     run, threaded_server, openai, texts_file, tmp_path, suffix
 ):
-    out, partial = tmp_path / f"v{suffix}", tmp_path / f"v.partial{suffix}"
+    out, partial = tmp_path / f"v{suffix}", tmp_path / f"v{suffix}.partial"
     one_by_one = ("--chunk-size", 2, "--max-concurrency", 1, *openai(threaded_server))
     right = threaded_server.default
     threaded_server.script.extend([right, right, refused(401, "bad key sk-123")])
@@ -141,16 +158,26 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     error, kept = ended.err.splitlines()
     assert error.startswith("Error: ")
     assert "401" in error
-    assert kept == f"4 of 10 texts written to {partial}"
+    assert kept == f"4 rows are kept in {partial}; go on with --resume (resume=True)"
     assert not out.exists()
-    assert "rows        4\n" in run("info", partial).out
+    assert "rows        4\n" in run("info", partial / "vectors.npy").out
 
     again = run("embed", texts_file, "-o", out, *one_by_one)
     assert again.code == 2
     assert f"{partial} exists: a run that was stopped left it" in again.err
-    assert run("embed", texts_file, "-o", out, "--overwrite", *one_by_one).code == 0
-    assert out.exists()
+    threaded_server.requests.clear()
+    ended = run("embed", texts_file, "-o", out, "--resume", *one_by_one)
+    assert ended.code == 0
+    assert ended.err.endswith("0 failed, 4 of them before\n")
+    assert sorted(text for asked in threaded_server.asked for text in asked) == [f"text {n}" for n in range(4, 10)]
     assert not list(tmp_path.glob("*partial*"))
+    _, matrix = read(out)
+    np.testing.assert_array_equal(matrix, expected())
+
+    threaded_server.requests.clear()
+    ended = run("embed", texts_file, "-o", out, "--resume", *one_by_one)
+    assert (ended.code, ended.err) == (0, f"{out} is whole already, with 10 texts; nothing was asked for\n")
+    assert threaded_server.requests == []
 
 
 def test_an_error_at_the_start_leaves_nothing_behind(run, threaded_server, openai, texts_file, tmp_path):

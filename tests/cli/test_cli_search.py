@@ -10,15 +10,15 @@ from pathlib import Path
 import anyio
 import numpy as np
 import pytest
+from support.blocks import block_of, write
 from support.scripted import vector_of
 
-from asyncembed import EmbedResult
 from asyncembed.cli._search import rank
 from asyncembed.cli._signals import on_stop
-from asyncembed.sinks import Output, Provenance, open_vectors
+from asyncembed.sinks import FORMATS, Provenance, open_vectors
 from asyncembed.sinks._base import Block, Label, VectorFile
 
-SUFFIXES = [".parquet", ".npy", ".jsonl"]
+SUFFIXES = list(FORMATS)
 GLOSSES = Path(__file__).parents[2] / "examples" / "data" / "wordnet-glosses.jsonl.gz"
 
 
@@ -135,9 +135,8 @@ async def test_ranks_by_cosine_in_every_type(tmp_path, suffix, dtype):
     matrix = random.standard_normal((50, width)) if dtype == "float32" else random.integers(0, 127, (50, width))
     matrix = matrix.astype(numbers)
     path = tmp_path / f"v{suffix}"
-    with Output(path, provenance) as output:
-        output.write([EmbedResult(index, row, f"text {index}") for index, row in enumerate(matrix)])
-        output.finish()
+    rows = [(index, f"text {index}", None, row) for index, row in enumerate(matrix)]
+    write(path, [block_of(*rows)], provenance)
     packed = dtype in {"binary", "ubinary"}
     hits = await rank(open_vectors(path), matrix[20], 50, packed=packed)
     plain = np.unpackbits(matrix.view(np.uint8), axis=1) * 2.0 - 1 if packed else matrix.astype(float)

@@ -24,12 +24,12 @@ def test_a_reservation_is_given_back_piece_by_piece():
     held = reservation(budget, owner)
     assert owner == {held}
     levels = []
-    for step in (held.take_result, held.end_work, held.end_work, held.take_result, held.take_result):
+    for step in (held.take, held.end_work, held.end_work, held.take, held.take):
         step()
         levels.append(budget.reserved)
     assert levels == [28, 18, 18, 13, 8]
     assert owner == {held}
-    held.take_result()
+    held.take()
     assert (budget.reserved, owner) == (0, set())
 
 
@@ -37,7 +37,7 @@ def test_the_work_may_end_after_the_results():
     """Then all that is left goes with it."""
     budget, owner = MemoryBudget(100), set()
     held = reservation(budget, owner, results=1)
-    held.take_result()
+    held.take()
     assert (budget.reserved, owner) == (10, {held})
     held.end_work()
     assert (budget.reserved, owner) == (0, set())
@@ -50,7 +50,7 @@ def test_releasing_gives_back_everything_once(before):
     budget.reserved = 7  # somebody else's
     held = reservation(budget, owner)
     for _ in range(before):
-        held.take_result()
+        held.take()
     held.release()
     held.release()
     held.end_work()
@@ -62,7 +62,7 @@ def test_taking_a_result_after_releasing_is_harmless():
     budget = MemoryBudget(100)
     held = reservation(budget, set())
     held.release()
-    held.take_result()
+    held.take()
     assert budget.reserved == 0
 
 
@@ -72,7 +72,7 @@ def test_more_results_than_there_are_give_back_no_more_than_is_held():
     budget.reserved = 7  # somebody else's
     held = reservation(budget, set(), results=1)
     for _ in range(3):
-        held.take_result()
+        held.take()
         assert budget.reserved >= 7
     held.end_work()
     assert budget.reserved == 7
@@ -84,7 +84,7 @@ async def test_giving_back_wakes_who_waits():
     held = reservation(budget, set())
     task = asyncio.create_task(budget.reserve(20, {object()}))
     await checkpoint()
-    held.take_result()
+    held.take()
     await checkpoint()
     assert not task.done()
     held.end_work()

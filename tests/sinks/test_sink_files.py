@@ -9,10 +9,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.blocks import block_of, read, write
 
-from asyncembed import ConfigurationError, EmbedResult
-from asyncembed.sinks import FORMATS, Label, Output, Provenance, find_format, open_vectors, without_secrets
-from asyncembed.sinks.parquet import METADATA_KEY
+from asyncembed import ConfigurationError
+from asyncembed.sinks import FORMATS, Label, Provenance, find_format, open_vectors, without_secrets
+from asyncembed.sinks._table import METADATA_KEY
 
 PROVENANCE = Provenance(provider="openai", model="m", input_type="document", base_url="http://127.0.0.1/v1")
 AWKWARD = [
@@ -23,42 +24,31 @@ AWKWARD = [
 ]
 
 
-def results(count, dimension=8, dtype="float32"):
+def rows_of(count, dimension=8, dtype="float32"):
     random = np.random.default_rng(3)
     numbers = np.dtype(Provenance(provider="", model="", dtype=dtype).number)
     if numbers == np.float32:
         matrix = random.standard_normal((count, dimension), np.float32)
     else:
         matrix = random.integers(-100, 100, (count, dimension)).astype(numbers)
-    return [EmbedResult(index, row, f"text {index}", f"id-{index}") for index, row in enumerate(matrix)]
+    return [(index, f"text {index}", f"id-{index}", row) for index, row in enumerate(matrix)]
 
 
-def write(path, blocks, provenance=PROVENANCE):
-    with Output(path, provenance) as output:
-        for block in blocks:
-            output.write(block)
-        output.finish()
-
-
-def read(path):
-    """All rows of a file: labels and matrix."""
-    labels, parts = [], []
-    for block in open_vectors(path).blocks():
-        labels += [block.label(row) for row in range(len(block.vectors))]
-        parts.append(block.vectors.copy())
-    return labels, np.concatenate(parts)
+def results(*arguments):
+    return block_of(*rows_of(*arguments))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "binary", "ubinary"])
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_every_type_comes_back_as_it_was(tmp_path, suffix, dtype):
-    rows = results(2_500, 8, dtype)
+    rows = rows_of(2_500, 8, dtype)
     path = tmp_path / f"v{suffix}"
-    write(path, [rows[:1], rows[1:2_000], rows[2_000:]], Provenance(provider="p", model="m", dtype=dtype))
+    groups = [block_of(*part) for part in (rows[:1], rows[1:2_000], rows[2_000:])]
+    write(path, groups, Provenance(provider="p", model="m", dtype=dtype))
     labels, matrix = read(path)
-    assert labels == [Label(row.index, row.id, row.text) for row in rows]
-    assert matrix.dtype == rows[0].embedding.dtype
-    np.testing.assert_array_equal(matrix, np.stack([row.embedding for row in rows]))
+    assert labels == [Label(index, id_, text) for index, text, id_, _ in rows]
+    assert matrix.dtype == rows[0][3].dtype
+    np.testing.assert_array_equal(matrix, np.stack([row[3] for row in rows]))
     file = open_vectors(path)
     packed = 8 if dtype in {"binary", "ubinary"} else 1
     assert (file.rows, file.width, file.provenance.dimension) == (2_500, 8, 8 * packed)
@@ -67,17 +57,18 @@ def test_every_type_comes_back_as_it_was(tmp_path, suffix, dtype):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_awkward_texts_ids_and_gaps_survive(tmp_path, suffix):
     path = tmp_path / f"v{suffix}"
-    write(path, [[EmbedResult(index, np.ones(2, np.float32), text, id_) for index, text, id_ in AWKWARD]])
+    ones = np.ones(2, np.float32)
+    write(path, [block_of(*((index, text, id_, ones) for index, text, id_ in AWKWARD))], PROVENANCE)
     labels, _ = read(path)
     assert [(label.index, label.text) for label in labels] == [(index, text) for index, text, _ in AWKWARD]
     ids = [label.id for label in labels]
-    assert ids == ["a", None, "12" if suffix == ".parquet" else 12, str(2**70)]
+    assert ids == ["a", None, "12" if suffix in {".parquet", ".arrow"} else 12, str(2**70)]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_provenance_comes_back(tmp_path, suffix):
     path = tmp_path / f"v{suffix}"
-    write(path, [results(3)])
+    write(path, [results(3)], PROVENANCE)
     found = open_vectors(path).provenance
     assert found.dimension == 8
     assert (found.provider, found.model, found.input_type, found.base_url) == (
@@ -91,25 +82,25 @@ def test_the_provenance_comes_back(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_same_run_gives_the_same_bytes(tmp_path, suffix):
     for name in ("one", "two"):
-        write(tmp_path / f"{name}{suffix}", [results(100)])
+        write(tmp_path / f"{name}{suffix}", [results(100)], PROVENANCE)
     ours = sorted(path.read_bytes() for path in tmp_path.glob("one*"))
     assert ours == sorted(path.read_bytes() for path in tmp_path.glob("two*"))
 
 
 def test_npy_is_mapped_by_numpy(tmp_path):
-    rows = results(100)
-    write(tmp_path / "v.npy", [rows[:60], rows[60:]])
+    rows = rows_of(100)
+    write(tmp_path / "v.npy", [block_of(*rows[:60]), block_of(*rows[60:])], PROVENANCE)
     matrix = np.load(tmp_path / "v.npy", mmap_mode="r")
     assert isinstance(matrix, np.memmap)
     assert matrix.flags.c_contiguous
-    np.testing.assert_array_equal(matrix, np.stack([row.embedding for row in rows]))
+    np.testing.assert_array_equal(matrix, np.stack([row[3] for row in rows]))
 
 
 def test_parquet_has_a_row_group_for_each_block_and_no_compressed_vectors(tmp_path):
-    rows = results(100)
-    write(tmp_path / "v.parquet", [rows[:60], rows[60:]])
+    rows = rows_of(10_000)
+    write(tmp_path / "v.parquet", [block_of(*rows[:60]), block_of(*rows[60:])], PROVENANCE)
     metadata = pq.ParquetFile(tmp_path / "v.parquet").metadata
-    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [60, 40]
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [8_192, 1_808]
     columns = {
         (column := metadata.row_group(0).column(place)).path_in_schema: column.compression
         for place in range(metadata.num_columns)
@@ -118,7 +109,7 @@ def test_parquet_has_a_row_group_for_each_block_and_no_compressed_vectors(tmp_pa
 
 
 def test_a_suffix_without_a_format_is_refused_with_those_there_are():
-    with pytest.raises(ConfigurationError, match=r"no suffix; .* end in \.parquet, \.npy, \.jsonl"):
+    with pytest.raises(ConfigurationError, match=r"no suffix; .* end in \.parquet, \.npy, \.npz, \.arrow, \.jsonl"):
         find_format(Path("vectors"))
 
 
@@ -144,7 +135,7 @@ def damaged_json(path):
 )
 def test_files_that_do_not_belong_together_are_refused(tmp_path, suffix, damage, message):
     path = tmp_path / f"v{suffix}"
-    write(path, [results(10)])
+    write(path, [results(10)], PROVENANCE)
     damage(path)
     with pytest.raises(ConfigurationError, match=message):
         read(path)
@@ -175,7 +166,7 @@ def test_tables_that_hold_no_vectors_are_refused(tmp_path):
 
 def test_a_note_in_the_metadata_that_is_not_ours_is_refused(tmp_path):
     path = tmp_path / "v.parquet"
-    write(path, [results(2)])
+    write(path, [results(2)], PROVENANCE)
     table = pq.read_table(path).replace_schema_metadata({METADATA_KEY: b"[]"})
     pq.write_table(table, path)
     with pytest.raises(ConfigurationError, match="does not say which provider"):

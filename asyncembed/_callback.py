@@ -1,0 +1,106 @@
+"""Results for a function of the caller's: plain or async, one at a time or some side by side."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import anyio
+
+from asyncembed._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from asyncembed._models import EmbedResult, RunSummary, Vector
+    from asyncembed.pipeline._stream import EmbedStream
+
+Callback: TypeAlias = "Callable[[Vector, int], object] | Callable[[EmbedResult], object]"
+"""Gets a vector and its index, or a result; what it returns is awaited if it can be."""
+
+_POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+def takes_result(callback: Callback) -> bool:
+    """Whether a callback wants a result, and not a vector and its index.
+
+    It does if it has one argument without a default, or one at all. What cannot be looked into gets two.
+
+    Raises:
+        ConfigurationError: if it is no function that can be called with either.
+    """
+    if not callable(callback):
+        raise ConfigurationError(f"callback is a {type(callback).__name__}, which cannot be called")
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except (ValueError, TypeError):
+        return False
+    if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
+        return False
+    places = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    needed = [parameter for parameter in places if parameter.default is parameter.empty]
+    if not places or len(needed) > 2:  # noqa: PLR2004
+        raise ConfigurationError("callback must take (embedding, index) or (result)")
+    return len(needed) == 1 or len(places) == 1
+
+
+async def call_back(stream: EmbedStream[EmbedResult], callback: Callback, at_once: int) -> RunSummary:
+    """Call `callback` for every result of a stream, at most `at_once` times side by side.
+
+    Raises:
+        AsyncEmbedError: what ended the stream, after the calls for the results before it.
+        BaseException: what the callback raised, as it is; calls that are on their way are cancelled.
+    """
+    call = _call_with_result if takes_result(callback) else _call_with_vector
+    async with stream:
+        if at_once == 1:
+            async for result in stream:
+                await call(callback, result)
+        else:
+            await _side_by_side(stream, lambda result: call(callback, result), at_once)
+    return stream.summary
+
+
+async def _side_by_side(
+    stream: EmbedStream[EmbedResult], call: Callable[[EmbedResult], Awaitable[None]], at_once: int
+) -> None:
+    turn = anyio.Lock()  # a stream has one consumer at a time
+    errors: list[BaseException] = []
+
+    async def take() -> EmbedResult | None:
+        try:
+            async with turn:
+                return await anext(stream, None)
+        except Exception as error:  # noqa: BLE001  # kept, so that no exception group is made of it
+            errors.append(error)
+            return None
+
+    async def work() -> None:
+        while result := await take():
+            try:
+                await call(result)
+            except BaseException as error:
+                errors.append(error)
+                workers.cancel_scope.cancel()
+                if not isinstance(error, Exception):
+                    raise
+                return
+
+    async with anyio.create_task_group() as workers:
+        for _ in range(at_once):
+            workers.start_soon(work)
+    if errors:
+        raise errors[0]
+
+
+async def _call_with_result(callback: Callback, result: EmbedResult) -> None:
+    await _finish(cast("Callable[[EmbedResult], object]", callback)(result))
+
+
+async def _call_with_vector(callback: Callback, result: EmbedResult) -> None:
+    await _finish(cast("Callable[[Vector, int], object]", callback)(result.embedding, result.index))
+
+
+async def _finish(returned: object) -> None:
+    if inspect.isawaitable(returned):
+        await returned

@@ -1,0 +1,126 @@
+"""The response parser as a tool of its own, for those who hold a response already, such as from another client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from asyncembed._errors import ConfigurationError, ResponseError
+from asyncembed._models import Usage
+from asyncembed._settings import Dtype, EmbedOptions, check_choice
+from asyncembed.providers import get_provider
+from asyncembed.wire._parser import Layout, ResponseParser
+from asyncembed.wire._vectors import VectorDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from asyncembed._models import Vector
+    from asyncembed.providers import Provider
+
+READ_BYTES: Final = 65_536
+
+
+class ByteFile(Protocol):
+    """Anything with a `read` like that of a file opened for bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, none at the end."""
+        ...
+
+
+class StreamingEmbedResponse:
+    """The vectors of one response, each as soon as its array has closed.
+
+    `async for position, vector in StreamingEmbedResponse(chunks, "cohere")` over an async iterable of bytes, such as
+    `response.content.iter_any()` of aiohttp or `response.aiter_bytes()` of httpx; or, without asyncio,
+    `for position, vector in StreamingEmbedResponse(file, "cohere").iter_embeddings()` over an open file of bytes.
+    `position` is the text's place in the request, `vector` a 1-D array of the asked dtype. Whether all vectors that
+    were asked for are there is for the caller to see: `count` says how many there were.
+
+    Args:
+        source: The body, decompressed: an async iterable of bytes, or a file opened for bytes.
+        provider: Whose response it is: a name, or a `Provider` of your own.
+        dtype: What was asked for: "float32", "int8", "uint8", "binary" or "ubinary".
+        dimension: Dimension of the vectors, if it is known, to check them by; else the first vector sets it.
+
+    Raises:
+        ConfigurationError: if an argument is wrong, or the source is read in the way it is not made for.
+        ResponseError: while it is read, if the response is not JSON, is cut off, or holds something that is no vector;
+            what came before was given.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterable[bytes] | ByteFile,
+        provider: str | Provider,
+        *,
+        dtype: Dtype = "float32",
+        dimension: int | None = None,
+    ) -> None:
+        check_choice("dtype", dtype, Dtype)
+        self._source = source
+        self._parser = ResponseParser(_layout(get_provider(provider), dtype), VectorDecoder(dtype, dimension))
+        self._vectors: AsyncIterator[tuple[int, Vector]] | None = None
+
+    @property
+    def count(self) -> int:
+        """Vectors that the response has held so far."""
+        return self._parser.count
+
+    @property
+    def usage(self) -> Usage:
+        """What the response says was billed, if it has said so yet."""
+        return Usage(self._parser.tokens or 0)
+
+    @property
+    def message(self) -> str:
+        """An error message inside the response; empty if there is none."""
+        return self._parser.message
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, Vector]]:
+        """Return an iterator of position and vector."""
+        if not isinstance(self._source, AsyncIterable):
+            raise ConfigurationError("the source is no async iterable of bytes; use iter_embeddings()")
+        self._vectors = self._vectors or self._read(self._source)
+        return self._vectors
+
+    async def _read(self, source: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, Vector]]:
+        try:
+            async for chunk in source:
+                for found in self._parser.feed(chunk):
+                    yield found
+            for found in self._parser.close():
+                yield found
+            self._check()
+        finally:
+            self._parser.discard()
+
+    def iter_embeddings(self) -> Iterator[tuple[int, Vector]]:
+        """Read a file, and give position and vector as soon as each is there."""
+        if isinstance(self._source, AsyncIterable) or not hasattr(self._source, "read"):
+            raise ConfigurationError("the source is no file opened for bytes; use `async for`")
+        try:
+            while chunk := self._source.read(READ_BYTES):
+                yield from self._parser.feed(chunk)
+            yield from self._parser.close()
+            self._check()
+        finally:
+            self._parser.discard()
+
+    def _check(self) -> None:
+        if faults := self._parser.faults:
+            raise ResponseError(f"some vectors of the response could not be read: {'; '.join(faults)}")
+
+
+def _layout(provider: Provider, dtype: Dtype) -> Layout:
+    """Where vectors lie, whichever encoding was asked for."""
+    options = EmbedOptions(model=provider.default_model, dtype=dtype)
+    base64, floats = provider.layout(options, "base64"), provider.layout(options, "float")
+    return Layout(
+        vectors=base64.vectors | floats.vectors,
+        item=floats.item,
+        index=floats.index,
+        tokens=floats.tokens,
+        messages=floats.messages,
+    )

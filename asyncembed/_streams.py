@@ -1,0 +1,188 @@
+"""The verbs that give results while they arrive: one after the other, as matrices, or below a limit of memory."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
+
+from asyncembed._closing import AsyncClosing
+from asyncembed._options import EmbedOptionsArgs, RequestOptions, new_guarded_budget
+from asyncembed._settings import check_choice
+from asyncembed.pipeline._run import Run
+from asyncembed.pipeline._source import check_texts
+from asyncembed.pipeline._stream import EmbedStream
+from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
+    from asyncembed._settings import OnError
+    from asyncembed.pipeline._run import Call
+    from asyncembed.pipeline._source import Texts
+
+
+class Streams(AsyncClosing):
+    """Verbs that return streams, which start when something is first asked of them."""
+
+    @abstractmethod
+    def _call(self, given: EmbedOptionsArgs, on_error: OnError) -> Call:
+        """Check what was given."""
+
+    @abstractmethod
+    def _adopt(self, task: asyncio.Task[None]) -> None:
+        """Take over the task of a stream."""
+
+    @overload
+    def embed_stream(
+        self,
+        texts: Texts,
+        *,
+        ordered: bool = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> EmbedStream[EmbedResult]: ...
+
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
+    ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+
+    def embed_stream(
+        self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
+    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
+        """Return a stream of results, which starts when its first result is asked for.
+
+        Args:
+            texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, open text file (a text a line), or
+                an async iterable. They are pulled only as fast as results are taken; blank lines of a file are left
+                out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one.
+            ordered: Whether results come by index, or as they arrive.
+            on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
+                and count them. A wrong key, or an item that is no text at all, always raises.
+            **options: See `EmbedOptionsArgs`.
+
+        Raises:
+            ConfigurationError: if an option is wrong or not known to the provider.
+        """
+        return self._results(self._call(options, on_error), texts, ordered=ordered)
+
+    @overload
+    def embed_binary_stream(
+        self,
+        texts: Texts,
+        *,
+        format: Literal["numpy"] = ...,
+        ordered: bool = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> NumpyStreamReader: ...
+
+    @overload
+    def embed_binary_stream(
+        self,
+        texts: Texts,
+        *,
+        format: Literal["arrow"],
+        ordered: bool = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> ArrowStreamReader: ...
+
+    def embed_binary_stream(
+        self,
+        texts: Texts,
+        *,
+        format: Literal["numpy", "arrow"] = "numpy",  # noqa: A002
+        ordered: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> NumpyStreamReader | ArrowStreamReader:
+        """Return a reader of matrices, a request's rows at a time, for less work a row than `embed_stream`.
+
+        Vectors travel as base64 wherever the provider has it and the dimension is known to check them by; with
+        `dtype="int8"` or packed bits they are smaller still. Texts and options are those of `embed_stream`.
+
+        Args:
+            texts: The texts.
+            format: "numpy" for blocks of (first index, array), "arrow" for `pyarrow.RecordBatch`.
+            ordered: Whether blocks come by index, or as they are complete.
+            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
+            **options: See `EmbedOptionsArgs`.
+
+        Raises:
+            ConfigurationError: if an option is wrong, or pyarrow is needed and not installed.
+        """
+        check_raise_or_skip(on_error)
+        check_choice("format", format, Literal["numpy", "arrow"])
+        call = self._call(options, on_error)
+        stream = self._blocks(call, texts, ordered=ordered, compact=True)
+        if format == "numpy":
+            return NumpyStreamReader(stream, ordered=ordered)
+        return ArrowStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
+
+    @overload
+    def embed_large_dataset(
+        self,
+        texts: Texts,
+        *,
+        max_memory_mb: float = ...,
+        ordered: bool = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[RequestOptions],
+    ) -> EmbedStream[EmbedResult]: ...
+
+    @overload
+    def embed_large_dataset(
+        self,
+        texts: Texts,
+        *,
+        max_memory_mb: float = ...,
+        ordered: bool = ...,
+        on_error: Literal["yield"],
+        **options: Unpack[RequestOptions],
+    ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+
+    def embed_large_dataset(
+        self,
+        texts: Texts,
+        *,
+        max_memory_mb: float = 500,
+        ordered: bool = False,
+        on_error: OnError = "raise",
+        **options: Unpack[RequestOptions],
+    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
+        """Return a stream of results that keeps the whole process below a limit of memory.
+
+        It looks at the memory that the process really holds, so results that you keep count too: as that comes near
+        nine tenths of the limit, requests become smaller and fewer, and then one small request runs at a time.
+
+        Args:
+            texts: The texts, as for `embed_stream`.
+            max_memory_mb: Resident memory of the whole process to stay below, in millions of bytes.
+            ordered: Whether results come by index, or as they arrive.
+            on_error: As for `embed_stream`.
+            **options: See `RequestOptions`.
+
+        Raises:
+            ConfigurationError: if an option is wrong, or the process holds nine tenths of the limit already.
+        """
+        call = self._call(cast("EmbedOptionsArgs", options), on_error)
+        guarded = replace(call.endpoint, budget=new_guarded_budget(max_memory_mb))
+        return self._results(replace(call, endpoint=guarded), texts, ordered=ordered)
+
+    def _results(self, call: Call, texts: Texts, *, ordered: bool) -> EmbedStream[EmbedResult]:
+        check_texts(texts)
+        return EmbedStream(Run(call, texts, ordered=ordered), self._adopt)
+
+    def _blocks(
+        self, call: Call, texts: Texts, *, ordered: bool = True, first: int = 0, compact: bool = False
+    ) -> EmbedStream[EmbedBlock]:
+        check_texts(texts)
+        run = Run(call, texts, ordered=ordered, first=first, as_blocks=True, compact=compact)
+        return EmbedStream(run, self._adopt)
+
+
+def check_raise_or_skip(on_error: str) -> None:
+    check_choice("on_error", on_error, Literal["raise", "skip"])

@@ -1,0 +1,119 @@
+"""The verbs that are awaited: everything at once, for a function, and into a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Unpack
+
+from asyncembed._callback import call_back
+from asyncembed._collect import collect
+from asyncembed._settings import check_count
+from asyncembed._streams import Streams, check_raise_or_skip
+from asyncembed._to_file import FileRun, Target
+from asyncembed.pipeline._source import check_texts
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from asyncembed._callback import Callback
+    from asyncembed._models import EmbedResponse, RunSummary
+    from asyncembed._options import EmbedOptionsArgs
+    from asyncembed.pipeline._source import Texts
+    from asyncembed.sinks import FormatName
+
+
+class Verbs(Streams):
+    """All verbs of a client. They take the same texts and `**options`; `embed_stream` describes the texts."""
+
+    async def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
+        """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
+
+        Texts and options are those of `embed_stream`.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+        """
+        return await collect(texts, self._blocks(self._call(options, "raise"), texts, ordered=False))
+
+    async def embed_with_callback(
+        self,
+        texts: Texts,
+        callback: Callback,
+        *,
+        callback_concurrency: int = 1,
+        on_error: Literal["raise", "skip"] = "raise",
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> RunSummary:
+        """Call `callback(embedding, index)`, or `callback(result)` if it takes one argument, for every text.
+
+        Texts and options are those of `embed_stream`.
+
+        Args:
+            texts: The texts.
+            callback: A plain function, which is called on the event loop, or an async one.
+            callback_concurrency: Most calls of an async callback at once; with 1 they come in the order of the texts,
+                else they begin in that order.
+            on_error: "raise", or "skip" texts that cannot be embedded and count them.
+            **options: See `EmbedOptionsArgs`.
+
+        Returns:
+            How the run went.
+
+        Raises:
+            Exception: what the callback raised, as it is; it stops the run.
+            AsyncEmbedError: if a text cannot be embedded, after the calls for the texts before it.
+        """
+        check_count("callback_concurrency", callback_concurrency)
+        check_raise_or_skip(on_error)
+        stream = self._results(self._call(options, on_error), texts, ordered=True)
+        return await call_back(stream, callback, callback_concurrency)
+
+    async def embed_to_file(
+        self,
+        texts: Texts,
+        output_file: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        keep_text: bool = True,
+        format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: Callable[[RunSummary], None] | None = None,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> RunSummary:
+        """Write the vectors of all texts into one file, which gets its name when it is whole.
+
+        Until then what has arrived lies in the folder `OUTPUT_FILE.partial`, safe from crashes and power cuts: a run
+        that was ended by anything goes on with `resume=True`, and asks only for what did not get there. While the
+        file is made of it at the end, it takes twice its size on the disk, but for `.npy`.
+
+        Args:
+            texts: The texts; to resume, the same ones again.
+            output_file: The file: .npy, .npz, .arrow (Arrow IPC), .parquet or .jsonl.
+            resume: Whether to go on with what an earlier run left. If there is nothing, the run begins, and if the
+                file is whole already and of these texts, nothing is done; so a script may always pass it.
+            overwrite: Whether to replace the file if it exists, and what an earlier run left of it.
+            keep_text: Whether the file holds the texts beside ids and vectors.
+            format: "npy", "npz", "arrow", "parquet" or "jsonl", where the suffix does not say it.
+            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
+            on_progress: Called on the event loop a few times a second, and at the end, with how the run stands.
+            **options: See `EmbedOptionsArgs`.
+
+        Returns:
+            How the run went; `saved` is how many rows the file has. If that is none, no file was made.
+
+        Raises:
+            ConfigurationError: if the file exists or cannot be written, or an option is wrong; nothing was sent.
+            ResumeError: if what an earlier run left is of other texts, another model or other options.
+            OSError: if the disk is full, or the folder has gone; what was safe before stays so.
+            AsyncEmbedError: if a text cannot be embedded; what was done before stays safe.
+        """
+        check_raise_or_skip(on_error)
+        call = self._call(options, on_error)
+        check_texts(texts)
+        target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
+        # Failures are taken out of the stream, because they settle their texts too.
+        yielding = replace(call, on_error="yield" if on_error == "skip" else "raise")
+        run = FileRun(call, texts, target, lambda rest, first: self._blocks(yielding, rest, first=first), on_progress)
+        return await run.complete()

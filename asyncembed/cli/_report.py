@@ -1,0 +1,133 @@
+"""`--report run.html`: one page that shows a run, with nothing to load and no script.
+
+The charts are SVG drawn here: a plotting library would be a hundred times the size of what is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from html import escape
+from string import Template
+from typing import TYPE_CHECKING
+
+from asyncembed._version import __version__
+from asyncembed.cli._charts import Line, chart
+from asyncembed.cli._progress import duration
+from asyncembed.cli._template import PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from asyncembed import RunSummary
+    from asyncembed.cli._recorder import Recorder, Sample
+
+MEGABYTE = 1_000_000
+
+
+def write_report(
+    path: Path, recorder: Recorder, settings: Mapping[str, object], outcome: str, total: int | None
+) -> None:
+    """Write the page.
+
+    Args:
+        path: The file, which is replaced.
+        recorder: What was seen of the run.
+        settings: What was asked for.
+        outcome: How the run ended, in a word or two.
+        total: How many texts there were, if that is known.
+    """
+    samples = recorder.samples
+    page = Template(PAGE).substitute(
+        title=escape(f"Embedding {settings['output']}"),
+        outcome=escape(outcome),
+        outcome_class=escape(outcome.partition(":")[0]),
+        tiles="".join(_tile(name, value) for name, value in _headline(samples).items()),
+        charts="".join(_charts(samples)) if samples else "<p>The run ended before anything could be measured.</p>",
+        totals=_rows(_totals(samples, total, recorder.peak_mb)),
+        settings=_rows(settings),
+        footer=escape(f"asyncembed {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _headline(samples: Sequence[Sample]) -> dict[str, str]:
+    if not samples:
+        return {}
+    end = samples[-1].run
+    return {
+        "texts embedded": f"{end.done:,}",
+        "time": duration(end.elapsed),
+        "texts a second": f"{end.done / end.elapsed:,.0f}" if end.elapsed else "0",
+        "tokens": f"{end.usage.tokens:,}",
+        "failed": f"{end.failed:,}",
+    }
+
+
+def _charts(samples: Sequence[Sample]) -> list[str]:
+    runs = [sample.run for sample in samples]
+    times = [run.elapsed for run in runs]
+    return [
+        chart("Throughput", "texts/s", times, [Line("texts/s", _rates(runs))]),
+        chart(
+            "Memory",
+            "MB",
+            times,
+            [
+                Line("resident", [sample.resident_mb for sample in samples]),
+                Line("reserved", [run.reserved_bytes / MEGABYTE for run in runs]),
+                Line("budget", [run.budget_bytes / MEGABYTE for run in runs], is_limit=True),
+            ],
+        ),
+        chart("Requests in flight", "requests", times, [Line("in flight", [run.in_flight for run in runs])]),
+        chart(
+            "Retries and failures",
+            "so far",
+            times,
+            [Line("retries", [run.retries for run in runs]), Line("failed texts", [run.failed for run in runs])],
+        ),
+    ]
+
+
+def _rates(runs: Sequence[RunSummary]) -> list[float]:
+    """Return the speed since the sample before, for each."""
+    rates = [0.0]
+    for before, now in itertools.pairwise(runs):
+        seconds = now.elapsed - before.elapsed
+        rates.append((now.done - before.done) / seconds if seconds > 0 else rates[-1])
+    return rates
+
+
+def _totals(samples: Sequence[Sample], total: int | None, peak_mb: float) -> dict[str, object]:
+    if not samples:
+        return {}
+    end = samples[-1].run
+    return {
+        "texts in the input": f"{total:,}" if total else "not known",
+        "embedded in this run": f"{end.done:,}",
+        "taken over from earlier runs": f"{end.resumed:,}",
+        "rows safe on the disk": f"{end.saved:,}",
+        "failed": f"{end.failed:,}",
+        "first failure": end.failure or "none",
+        "requests": f"{end.requests:,}",
+        "retries": f"{end.retries:,}",
+        "vectors saved from broken responses": f"{end.salvaged:,}",
+        "received": f"{end.bytes_received / MEGABYTE:,.1f} MB",
+        "tokens billed": f"{end.usage.tokens:,}",
+        "model": end.model,
+        "dimension": end.dimension or "not known",
+        "peak reserved": f"{end.peak_reserved_bytes / MEGABYTE:,.1f} of {end.budget_bytes / MEGABYTE:,.0f} MB",
+        "peak resident": f"{peak_mb:,.0f} MB",
+    }
+
+
+def _tile(name: str, value: str) -> str:
+    return f"<div class=tile><b>{escape(value)}</b><span>{escape(name)}</span></div>"
+
+
+def _rows(pairs: Mapping[str, object]) -> str:
+    return "".join(
+        f"<tr><th scope=row>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
+        for name, value in pairs.items()
+    )

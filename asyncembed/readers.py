@@ -1,0 +1,196 @@
+"""Readers over blocks, for those who want matrices and not rows; `embed_binary_stream` gives them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from asyncembed._closing import AsyncClosing
+from asyncembed._collect import GrowingMatrix
+from asyncembed._errors import AsyncEmbedError, ConfigurationError
+from asyncembed._settings import check_count
+from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
+from asyncembed.sinks._base import Label
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from asyncembed._models import EmbedBlock, Matrix, RunSummary
+    from asyncembed._settings import Dtype
+    from asyncembed.pipeline._stream import EmbedStream
+
+
+class _BlockReader(AsyncClosing):
+    """What the readers share: a stream of blocks, which they own."""
+
+    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool) -> None:
+        self._stream = stream
+        self._ordered = ordered
+
+    @property
+    def summary(self) -> RunSummary:
+        """How the run stands now."""
+        return self._stream.summary
+
+    async def aclose(self) -> None:
+        """Stop the work; a second call does nothing."""
+        await self._stream.aclose()
+
+    def __aiter__(self) -> Self:
+        """Return the reader itself."""
+        return self
+
+    def _check_ordered(self, what: str) -> None:
+        if not self._ordered:
+            raise ConfigurationError(f"{what} needs blocks in order; leave out ordered=False")
+
+
+class NumpyStreamReader(_BlockReader):
+    """Vectors as matrices: an async iterator of `(first_index, array)`, for consecutive inputs from that index on.
+
+    The array has the shape (rows, dimension), or (rows, dimension / 8) for packed bits, and is the caller's own. There
+    are as many rows as the request had texts, fewer beside a text that was skipped. Use it inside `async with`, so that
+    leaving early stops the work at once.
+
+    Args:
+        stream: Where the blocks come from.
+        ordered: Whether they come by index.
+    """
+
+    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True) -> None:
+        super().__init__(stream, ordered=ordered)
+
+    async def __anext__(self) -> tuple[int, Matrix]:
+        """Return the next block.
+
+        Raises:
+            AsyncEmbedError: what ended the run, after all blocks that came before it.
+        """
+        block = await anext(self._stream)
+        return block.index, block.embeddings
+
+    async def read_all(self) -> Matrix:
+        """Return the rows of all blocks that are left as one matrix, and close the reader.
+
+        Row i is the i-th text, if none was skipped. Without a single row the shape is (0, 0).
+        """
+        self._check_ordered("read_all")
+        matrix, rows = GrowingMatrix(), 0
+        async with self:
+            async for _, block in self:
+                matrix.put(rows, block)
+                rows += len(block)
+        return matrix.done()
+
+    def rechunk(self, rows: int) -> RechunkedReader:
+        """Return a reader of the same rows in blocks of exactly `rows`, fewer only before a gap and at the end."""
+        self._check_ordered("rechunk")
+        check_count("rows", rows)
+        return RechunkedReader(self, rows)
+
+
+class RechunkedReader(AsyncClosing):
+    """An async iterator of `(first_index, array)` in blocks of one size; see `NumpyStreamReader.rechunk`.
+
+    Args:
+        reader: Where the rows come from.
+        rows: How many make a block.
+    """
+
+    def __init__(self, reader: NumpyStreamReader, rows: int) -> None:
+        self._reader = reader
+        self._size = rows
+        self._first = 0
+        self._parts: list[Matrix] = []
+        self._rows = 0
+        self._left: tuple[int, Matrix] | None = None  # of the reader's block that was taken last
+
+    async def aclose(self) -> None:
+        """Close the reader behind it; a second call does nothing."""
+        await self._reader.aclose()
+
+    def __aiter__(self) -> Self:
+        """Return the reader itself."""
+        return self
+
+    async def __anext__(self) -> tuple[int, Matrix]:
+        """Return the next block; an array that is a whole block of the reader is not copied."""
+        while self._rows < self._size:
+            self._left = self._left or await anext(self._reader, None)
+            if self._left is None or (self._parts and self._left[0] != self._first + self._rows):
+                break
+            self._take(*self._left)
+        if not self._parts:
+            raise StopAsyncIteration
+        parts, self._parts, self._rows = self._parts, [], 0
+        return self._first, parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _take(self, index: int, block: Matrix) -> None:
+        if not self._parts:
+            self._first = index
+        room = self._size - self._rows
+        self._parts.append(block[:room])
+        self._rows += len(self._parts[-1])
+        self._left = (index + room, block[room:]) if len(block) > room else None
+
+
+class ArrowStreamReader(_BlockReader):
+    """Vectors as `pyarrow.RecordBatch`, with the columns `index` (int64), `id` (string) and `embedding`.
+
+    `embedding` is a list of fixed size of float32, int8 or uint8, and shares its memory with the block it came in.
+    Use the reader inside `async with`, so that leaving early stops the work at once.
+
+    Args:
+        stream: Where the blocks come from.
+        ordered: Whether they come by index.
+        dtype: Type of the vectors.
+
+    Raises:
+        ConfigurationError: if pyarrow is not installed.
+    """
+
+    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
+        super().__init__(stream, ordered=ordered)
+        try:
+            from asyncembed.sinks import _table  # noqa: PLC0415  # needs an optional package
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(ARROW_MISSING) from error
+        self._table = _table
+        self._dtype: Dtype = dtype
+        self._schema: pa.Schema | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of all batches.
+
+        Raises:
+            AsyncEmbedError: if the dimension is not known yet, because it was not asked for and nothing has come.
+        """
+        if self._schema is None:
+            dimension = self.summary.dimension
+            if dimension is None:
+                raise AsyncEmbedError("the schema is known when the first batch has come, or with dimensions=")
+            width = dimension // 8 if self._dtype in PACKED else dimension
+            self._schema = self._table.new_schema(NUMPY_TYPES[self._dtype], width, with_text=False)
+        return self._schema
+
+    async def __anext__(self) -> pa.RecordBatch:
+        """Return the next batch.
+
+        Raises:
+            AsyncEmbedError: what ended the run, after all batches that came before it.
+        """
+        block = await anext(self._stream)
+        labels = [Label(block.index + row, item.id) for row, item in enumerate(block.inputs)]
+        return self._table.record_batch(self.schema, block.embeddings, labels)
+
+    async def read_all(self) -> pa.Table:
+        """Return all batches that are left as one table, and close the reader; vectors are not copied.
+
+        Raises:
+            AsyncEmbedError: also if there was not a single row, as the schema is not known then.
+        """
+        async with self:
+            batches = [batch async for batch in self]
+        return self._table.table_of(batches, self.schema)

@@ -1,0 +1,64 @@
+"""Index, id and text of each row as JSON lines, for formats that hold nothing but numbers."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from asyncembed._errors import ConfigurationError
+from asyncembed.sinks._base import Label
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from asyncembed._models import EmbedInput
+
+MAX_BYTES: Final = 8_000_000
+"""Most bytes of lines that are held at once, as nearly as one line allows."""
+
+
+def label_line(index: int, item: EmbedInput, *, keep_text: bool) -> bytes:
+    """Return the line of one row."""
+    label: dict[str, object] = {"index": index, "id": json_id(item.id)}
+    if keep_text:
+        label["text"] = item.text
+    return orjson.dumps(label, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def next_lines(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """Give the next lines, `most` of them or fewer."""
+    size = 0
+    for line in islice(lines, most):
+        yield line
+        size += len(line)
+        if size >= MAX_BYTES:
+            return
+
+
+def label_reader(lines: Sequence[bytes], source: object) -> Callable[[int], Label]:
+    """Return what parses a line when its label is asked for."""
+
+    def read(row: int) -> Label:
+        try:
+            return Label(**orjson.loads(lines[row]))
+        except (ValueError, TypeError):
+            raise ConfigurationError(f"{source} holds a line that is not index, id and text") from None
+
+    return read
+
+
+def row_numbers(start: int) -> Callable[[int], Label]:
+    """Return labels that say nothing but where a row stands."""
+    return lambda row: Label(start + row, None)
+
+
+def json_id(value: str | int | None) -> str | int | None:
+    """Return an id as JSON can carry it everywhere.
+
+    Whole numbers beyond 64 bits become strings, and half a surrogate pair is written out.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value  # noqa: PLR2004

@@ -1,0 +1,51 @@
+"""Arrow IPC files: one file with everything, in columns that can be mapped into memory.
+
+The columns are those of `_table`. Each block is a record batch; the provenance is JSON in the schema's metadata under
+`asyncembed`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from asyncembed._errors import ConfigurationError
+from asyncembed.sinks._base import Block, Format, VectorFile
+from asyncembed.sinks._table import block_of, read_schema, record_batch, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from asyncembed.sinks._provenance import Provenance
+
+
+def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+    """Write each block as a record batch."""
+    schema = schema_of(provenance)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for block in rows.blocks():
+            writer.write_batch(record_batch(schema, block.vectors, block.labels))
+            yield
+
+
+class ArrowFile(VectorFile):
+    """Maps such a file."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        except ValueError as error:
+            raise ConfigurationError(f"{path} is not a whole Arrow IPC file: {error}") from None
+        self.width, self.provenance = read_schema(path, self._file.schema)
+        batches = range(self._file.num_record_batches)
+        self.rows = sum(self._file.get_batch(number).num_rows for number in batches)
+
+    def blocks(self) -> Iterator[Block]:
+        """Give the record batches."""
+        for number in range(self._file.num_record_batches):
+            yield block_of(self._file.get_batch(number), self.width)
+
+
+FORMAT: Final = Format(write, ArrowFile)

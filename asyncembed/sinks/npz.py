@@ -1,0 +1,134 @@
+"""NumPy's `.npz`: one uncompressed zip file with everything.
+
+`numpy.load` gives `embeddings` (rows, width), `index` int64 and, if there were ids, `ids`: int64 if all are whole
+numbers, else strings, "" where there was none. Two members are no arrays: `texts.jsonl`, with index, id and text of
+each row, and `meta.json`, with the provenance. Texts are no array because NumPy pads strings to the longest of them.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from typing import IO, TYPE_CHECKING, Final, cast
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from asyncembed._errors import ConfigurationError
+from asyncembed._models import EmbedInput
+from asyncembed.sinks._base import Block, Format, VectorFile
+from asyncembed.sinks._labels import label_line, label_reader, next_lines, row_numbers
+from asyncembed.sinks._provenance import Provenance
+from asyncembed.sinks.npy import check_matrix, rows_in_block, write_header
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from asyncembed._models import Matrix
+
+EMBEDDINGS: Final = "embeddings.npy"
+TEXTS: Final = "texts.jsonl"
+META: Final = "meta.json"
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The date of every member, so that the same vectors make the same file."""
+
+
+def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+    """Write the file; the members follow one another, so the rows are read once for each."""
+    with zipfile.ZipFile(path, "w") as archive:
+        with _member(archive, EMBEDDINGS) as file:
+            write_header(file, provenance.number, (rows.rows, rows.width))
+            for block in rows.blocks():
+                file.write(block.vectors.data)
+                yield
+        yield from _write_index(archive, rows)
+        with _member(archive, TEXTS) as file:
+            for block in rows.blocks():
+                for label in block.labels:
+                    item = EmbedInput(label.text, label.id)
+                    file.write(label_line(label.index, item, keep_text=provenance.keep_text))
+                yield
+        with _member(archive, META) as file:
+            file.write(provenance.to_json(rows=rows.rows))
+
+
+class NpzFile(VectorFile):
+    """Reads such a file from its beginning to its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+                with archive.open(EMBEDDINGS) as file:
+                    shape, self._number = _read_header(path, file)
+                note = archive.read(META) if META in names else None
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise ConfigurationError(f"{path} is not a .npz file with embeddings: {error}") from None
+        self._has_texts = TEXTS in names
+        self.rows, self.width = shape
+        self.provenance = Provenance.from_json(note, str(path)) if note else None
+
+    def blocks(self) -> Iterator[Block]:
+        """Read rows and labels side by side."""
+        row_bytes = self.width * self._number.itemsize
+        with zipfile.ZipFile(self._path) as archive, archive.open(EMBEDDINGS) as file:
+            _read_header(self._path, file)
+            lines = archive.open(TEXTS) if self._has_texts else None
+            start = 0
+            while start < self.rows:
+                most = min(rows_in_block(row_bytes), self.rows - start)
+                labels = list(next_lines(lines, most)) if lines else []
+                count = len(labels) or most
+                vectors = np.frombuffer(file.read(count * row_bytes), self._number)
+                matrix = cast("Matrix", vectors.reshape(count, self.width))
+                yield Block(matrix, label_reader(labels, f"{self._path}/{TEXTS}") if labels else row_numbers(start))
+                start += count
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> io.RawIOBase:
+    return cast("io.RawIOBase", archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True))
+
+
+def _write_index(archive: zipfile.ZipFile, rows: VectorFile) -> Iterator[None]:
+    """Write `index`, and `ids` if there is any."""
+    widest, only_numbers, found = 1, True, False
+    with _member(archive, "index.npy") as file:
+        write_header(file, np.int64, (rows.rows,))
+        for block in rows.blocks():
+            labels = block.labels
+            file.write(np.array([label.index for label in labels], np.int64).data)
+            ids = [label.id for label in labels]
+            found |= any(value is not None for value in ids)
+            only_numbers &= all(isinstance(value, int) for value in ids)
+            widest = max(widest, *(len(_as_text(value)) for value in ids))
+            yield
+    if found:
+        yield from _write_ids(archive, rows, np.dtype(np.int64) if only_numbers else np.dtype(f"<U{widest}"))
+
+
+def _write_ids(archive: zipfile.ZipFile, rows: VectorFile, kind: np.dtype[np.generic]) -> Iterator[None]:
+    with _member(archive, "ids.npy") as file:
+        write_header(file, kind, (rows.rows,))
+        for block in rows.blocks():
+            ids = [label.id if kind == np.int64 else _as_text(label.id) for label in block.labels]
+            file.write(np.array(ids, kind).tobytes())
+            yield
+
+
+def _as_text(value: str | int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    version = npy_format.read_magic(file)
+    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    shape, fortran_order, number = read(file)
+    check_matrix(path, shape, number)
+    if fortran_order:
+        raise ConfigurationError(f"{path} holds its vectors as columns, not as rows")
+    return shape, number
+
+
+FORMAT: Final = Format(write, NpzFile)
