@@ -1,8 +1,7 @@
 """Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again.
 
-Results are taken from an ordered stream of blocks and written in groups: while one group is brought to the disk, the
-next one gathers in the stream. A group is due when it is large, or when ten times the time has passed that the last one
-took, so syncing takes no more than a tenth of the time on any disk.
+Results are taken from an ordered stream of blocks and written in groups: while one group is brought to the disk, in a
+thread, the next one gathers in the stream. So a slow disk makes larger groups, and not a slower run.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 GROUP_BYTES: Final = 8_000_000
 """Bytes of vectors and texts from which on a group is due at once."""
 
-SHORTEST_GROUP, LONGEST_GROUP = 0.02, 1.0
-"""Seconds after which a group is due, at least and at most."""
+GROUP_SECONDS: Final = 0.05
+"""Seconds from one group to the next; what is lost by a crash came within them, or was on its way."""
 
 REPORT_EVERY: Final = 0.2
 """Seconds between two reports of how the run stands."""
@@ -125,8 +124,7 @@ class FileRun:
         claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
         try:
             await in_thread(lambda: claimed.append(claim()))
-            summary = await self._bring_in(claimed[0])
-            await _in_steps(claimed[0].finish())
+            summary = await self._complete(claimed[0])
         except Exception as error:
             for output in claimed:
                 error.add_note(output.kept)
@@ -139,13 +137,17 @@ class FileRun:
         self._report(summary)
         return summary
 
-    async def _bring_in(self, output: Output) -> RunSummary:
+    async def _complete(self, output: Output) -> RunSummary:
         journal, finished = output.journal, output.finished
         if journal:
-            return await self._go_on(journal)
+            summary = await self._go_on(journal)
+            await _in_steps(output.finish())
+            return summary
         assert finished
         await self._check_all(output.path, finished)
-        return RunSummary(resumed=finished.texts, saved=output.rows, model=finished.model, dimension=finished.dimension)
+        await _in_steps(output.finish())
+        rows = await in_thread(lambda: output.rows)
+        return RunSummary(resumed=finished.texts, saved=rows, model=finished.model, dimension=finished.dimension)
 
     async def _check_all(self, path: Path, finished: Provenance) -> None:
         """Raise `ResumeError` unless the texts are those that a whole file was made of."""
@@ -205,14 +207,12 @@ class FileRun:
         group, self._group, self._group_bytes = self._group, [], 0
         if not group or self._is_broken:
             return
-        started = time.monotonic()
         try:
             await in_thread(partial(journal.add, group))
         except Exception:
             self._is_broken = True  # what comes after a group that is not there must not be written either
             raise
-        ended = time.monotonic()
-        self._due = ended + min(max(SHORTEST_GROUP, 10 * (ended - started)), LONGEST_GROUP)
+        self._due = time.monotonic() + GROUP_SECONDS
 
     def _report(self, summary: RunSummary) -> None:
         if self._on_progress:

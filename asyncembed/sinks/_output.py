@@ -56,6 +56,8 @@ class Output:
     @property
     def kept(self) -> str:
         """What there is to go on with, in words."""
+        if (self._folder / READY).exists():
+            return f"all rows are kept in {self._folder}; go on with --resume (resume=True)"
         if self.journal is None or not self.journal.settled:
             return "nothing was written"
         rows = f"{self.journal.rows:,} rows are" if self.journal.rows != 1 else "1 row is"
