@@ -177,10 +177,17 @@ class Streams(AsyncClosing):
         return EmbedStream(Run(call, texts, ordered=ordered), self._adopt)
 
     def _blocks(
-        self, call: Call, texts: Texts, *, ordered: bool = True, first: int = 0, compact: bool = False
+        self,
+        call: Call,
+        texts: Texts,
+        *,
+        ordered: bool = True,
+        first: int = 0,
+        compact: bool = False,
+        most_ready: int | None = None,
     ) -> EmbedStream[EmbedBlock]:
         check_texts(texts)
-        run = Run(call, texts, ordered=ordered, first=first, as_blocks=True, compact=compact)
+        run = Run(call, texts, ordered=ordered, first=first, as_blocks=True, compact=compact, most_ready=most_ready)
         return EmbedStream(run, self._adopt)
 
 

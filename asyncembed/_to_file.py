@@ -1,7 +1,7 @@
 """Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again.
 
 Results are taken from an ordered stream of blocks and written in groups: while one group is brought to the disk, in a
-thread, the next one gathers in the stream. So a slow disk makes larger groups, and not a slower run.
+thread, the next one gathers in the stream. So a slow disk makes larger groups, until it is slower than the API.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ GROUP_BYTES: Final = 8_000_000
 
 GROUP_SECONDS: Final = 0.05
 """Seconds from one group to the next; what is lost by a crash came within them, or was on its way."""
+
+MOST_READY: Final = 8
+"""Blocks that may wait for the disk before nothing more is asked for: a disk that stalls is not to fill the memory."""
 
 REPORT_EVERY: Final = 0.2
 """Seconds between two reports of how the run stands."""

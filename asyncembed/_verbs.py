@@ -9,7 +9,7 @@ from asyncembed._callback import call_back
 from asyncembed._collect import collect
 from asyncembed._settings import check_count
 from asyncembed._streams import Streams, check_raise_or_skip
-from asyncembed._to_file import FileRun, Target
+from asyncembed._to_file import MOST_READY, FileRun, Target
 from asyncembed.pipeline._source import check_texts
 
 if TYPE_CHECKING:
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._callback import Callback
-    from asyncembed._models import EmbedResponse, RunSummary
+    from asyncembed._models import EmbedBlock, EmbedResponse, RunSummary
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed.pipeline._source import Texts
+    from asyncembed.pipeline._stream import EmbedStream
     from asyncembed.sinks import FormatName
 
 
@@ -42,6 +43,7 @@ class Verbs(Streams):
         callback: Callback,
         *,
         callback_concurrency: int = 1,
+        ordered: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
@@ -52,8 +54,8 @@ class Verbs(Streams):
         Args:
             texts: The texts.
             callback: A plain function, which is called on the event loop, or an async one.
-            callback_concurrency: Most calls of an async callback at once; with 1 they come in the order of the texts,
-                else they begin in that order.
+            callback_concurrency: Most calls of an async callback at once.
+            ordered: Whether the calls begin in the order of the texts, or as results arrive.
             on_error: "raise", or "skip" texts that cannot be embedded and count them.
             **options: See `EmbedOptionsArgs`.
 
@@ -66,7 +68,7 @@ class Verbs(Streams):
         """
         check_count("callback_concurrency", callback_concurrency)
         check_raise_or_skip(on_error)
-        stream = self._results(self._call(options, on_error), texts, ordered=True)
+        stream = self._results(self._call(options, on_error), texts, ordered=ordered)
         return await call_back(stream, callback, callback_concurrency)
 
     async def embed_to_file(
@@ -115,5 +117,8 @@ class Verbs(Streams):
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
         # Failures are taken out of the stream, because they settle their texts too.
         yielding = replace(call, on_error="yield" if on_error == "skip" else "raise")
-        run = FileRun(call, texts, target, lambda rest, first: self._blocks(yielding, rest, first=first), on_progress)
-        return await run.complete()
+
+        def open_stream(rest: Texts, first: int) -> EmbedStream[EmbedBlock]:
+            return self._blocks(yielding, rest, first=first, most_ready=MOST_READY)
+
+        return await FileRun(call, texts, target, open_stream, on_progress).complete()

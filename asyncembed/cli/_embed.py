@@ -66,6 +66,8 @@ async def embed(job: Job) -> None:
     for file in filter(None, (job.output, job.report)):
         if any(source.path and file.exists() and source.path.samefile(file) for source in job.sources):
             raise ConfigurationError(f"{file} is an input; choose another name for the output")
+    if job.report and (job.report.is_dir() or not job.report.parent.is_dir()):
+        raise ConfigurationError(f"the report {job.report} cannot be written there")
     run = _Run(job)
     try:
         stopped = await run.finish()
@@ -100,7 +102,7 @@ class _Run:
         """Say what is left of a run that was stopped."""
         rows, texts = self.now.saved, self.total.texts
         if not rows:
-            return "nothing was written"
+            return "nothing is kept"
         amount = f"{rows:,} of {plural(texts, 'text')}" if texts else plural(rows, "text")
         return f"{amount} are kept in {folder_of(self.job.output)}; go on with --resume"
 

@@ -2,7 +2,8 @@
 
 Additive increase, multiplicative decrease on losses alone. The time of a whole request cannot be used as a signal
 here, because it contains the consumer's pauses. One decrease per cool-down, or a single burst of 429s that were all
-sent under the old limit would take the limit to the floor.
+sent under the old limit would take the limit to the floor. No increase while the event loop's own thread is busy all
+the time: then more requests at once bring no result sooner, and each of them takes memory.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 START: Final = 8
 DECREASE: Final = 0.8
 COOLDOWN: Final = 1.0  # seconds
+BUSY: Final = 0.8
+"""Share of the time from which on a thread counts as busy all the time."""
+LOOK_EVERY: Final = 0.2  # seconds
 
 
 class AdaptiveConcurrency:
@@ -27,11 +31,20 @@ class AdaptiveConcurrency:
     Args:
         maximum: Most slots there will ever be.
         clock: Monotonic seconds; replaced in tests.
+        work_clock: Seconds that this thread has worked; replaced in tests.
     """
 
-    def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        maximum: int,
+        clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._maximum = maximum
         self._clock = clock
+        self._work_clock = work_clock
+        self._seen: tuple[float, float] | None = None  # both clocks, when they were looked at last
+        self._is_busy = False
         self._limit = float(min(START, maximum))
         self._limiter = anyio.CapacityLimiter(math.floor(self._limit))
         self._shrunk_at = -math.inf
@@ -55,8 +68,9 @@ class AdaptiveConcurrency:
         self._limiter.release_on_behalf_of(borrower)
 
     def succeeded(self) -> None:
-        """Note a request that went well: one more slot per round of successes, if the slots are in use."""
-        if self.in_flight * 2 >= self.limit:
+        """Note a request that went well: one more slot per round of successes, if slots are what is short."""
+        self._look()
+        if self.in_flight * 2 >= self.limit and not self._is_busy:
             self._set(min(self._maximum, self._limit + 1 / self._limit))
 
     def overloaded(self) -> None:
@@ -65,6 +79,13 @@ class AdaptiveConcurrency:
         if now - self._shrunk_at >= COOLDOWN:
             self._shrunk_at = now
             self._set(max(1.0, self._limit * DECREASE))
+
+    def _look(self) -> None:
+        now, worked = self._clock(), self._work_clock()
+        then, worked_then = self._seen or (-math.inf, 0.0)
+        if now - then >= LOOK_EVERY:
+            self._is_busy = self._seen is not None and (worked - worked_then) / (now - then) >= BUSY
+            self._seen = now, worked
 
     def _set(self, limit: float) -> None:
         self._limit = limit

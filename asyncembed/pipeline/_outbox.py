@@ -34,9 +34,10 @@ class Outbox:
     Args:
         ordered: Whether results leave by index, or as they come.
         first: The lowest index there will be.
+        most_ready: Items that may be ready before there is no room for more; None for as many as memory allows.
     """
 
-    def __init__(self, *, ordered: bool, first: int = 0) -> None:
+    def __init__(self, *, ordered: bool, first: int = 0, most_ready: int | None = None) -> None:
         self._ordered = ordered
         self._ready: deque[Entry] = deque()
         self._held: dict[int, Entry | None] = {}  # came early; None stands for an index that was left out
@@ -46,6 +47,14 @@ class Outbox:
         self.error: BaseException | None = None
         """What the queue was closed with."""
         self._waiter: asyncio.Future[None] | None = None
+        self._most_ready = most_ready
+        self._room = asyncio.Event()
+
+    async def wait_for_room(self) -> None:
+        """Wait until few enough items are ready for new ones to be asked for."""
+        while self._most_ready is not None and len(self._ready) > self._most_ready:
+            self._room.clear()
+            await self._room.wait()
 
     def put(self, items: Iterable[Item], reservation: Reservation) -> None:
         """Hand over results of one burst."""
@@ -88,6 +97,7 @@ class Outbox:
     def take_ready(self) -> deque[Entry]:
         """Take all results that are ready, without waiting; maybe none."""
         burst, self._ready = self._ready, deque()
+        self._room.set()
         return burst
 
     def clear(self) -> None:

@@ -72,6 +72,8 @@ class Run:
         first: Index of the first text.
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
+        most_ready: Items that may be ready for the consumer before nothing more is asked for; None if only memory
+            limits them.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Run:
         first: int = 0,
         as_blocks: bool = False,
         compact: bool = False,
+        most_ready: int | None = None,
     ) -> None:
         self.token = object()
         self.endpoint = endpoint = call.endpoint
@@ -95,7 +98,7 @@ class Run:
         self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.itemsize)
         self._chunker = Chunker(endpoint.provider.limits, call.chunk_size, self.cost, endpoint.budget.largest)
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
-        self.outbox = Outbox(ordered=ordered, first=first)
+        self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.new_delivery: type[Delivery] = BlockDelivery if as_blocks else Delivery
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None

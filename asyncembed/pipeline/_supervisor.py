@@ -60,6 +60,7 @@ async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: Tas
         if batch is None:
             return
         await run.endpoint.learned.pause.wait()
+        await run.outbox.wait_for_room()
         reservation = await run.reserve(batch)
         try:
             await concurrency.acquire(reservation)

@@ -43,7 +43,7 @@ _TAIL_BYTES: Final = 4_096
 
 _HEADER_BYTES: Final = 128
 
-_OURS: Final = ("run.json", "ready.json", "commits.jsonl", "vectors.npy", "finished", LOCK)
+_OURS: Final = ("run.json", "ready.json", "commits.jsonl", "vectors.npy", "finished.vectors", LOCK)
 """How the names of files in a journal's folder begin; others are left alone."""
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from asyncembed.sinks._base import Format
 
 READY: Final = "ready.json"
+FINISHED: Final = "finished.vectors"
 
 
 class Output:
@@ -58,8 +59,8 @@ class Output:
         """What there is to go on with, in words."""
         if (self._folder / READY).exists():
             return f"all rows are kept in {self._folder}; go on with --resume (resume=True)"
-        if self.journal is None or not self.journal.settled:
-            return "nothing was written"
+        if self.journal is None or not self.journal.settled or not self._folder.exists():
+            return "nothing is kept"
         rows = f"{self.journal.rows:,} rows are" if self.journal.rows != 1 else "1 row is"
         return f"{rows} kept in {self._folder}; go on with --resume (resume=True)"
 
@@ -93,7 +94,7 @@ class Output:
         )
         made = journal.vectors
         if self._kind.write:
-            made = journal.folder / f"finished{self.path.suffix}"
+            made = journal.folder / FINISHED
             yield from self._kind.write(made, NpyFile(journal.vectors), provenance)
         else:
             write_meta(made, provenance, journal.rows)

@@ -27,7 +27,7 @@ CHUNK = 96
 OPTIONS = ("--chunk-size", CHUNK, "--max-concurrency", 4, "--max-memory", 2, "--resume", "--quiet")
 
 WINDOW = 3_000
-"""Texts that may be asked for twice: those in flight, those that wait in 2 MB, and what arrives while the disk syncs."""
+"""Texts that may be asked for twice: in flight, waiting in 2 MB, and come since the last commit."""
 
 
 @pytest.fixture

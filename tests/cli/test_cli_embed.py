@@ -184,7 +184,7 @@ def test_an_error_at_the_start_leaves_nothing_behind(run, threaded_server, opena
     threaded_server.default = refused(401, "no")
     ended = run("embed", texts_file, "-o", tmp_path / "v.parquet", *openai(threaded_server))
     assert ended.code == 1
-    assert ended.err.splitlines()[-1] == "nothing was written"
+    assert ended.err.splitlines()[-1] == "nothing is kept"
     assert list(tmp_path.iterdir()) == [texts_file]
 
 

@@ -74,7 +74,7 @@ main()
 """
     ended = await asyncio.wait_for((await start("-c", code)).end(), 20)
     assert (ended.code, ended.out) == (130, "")
-    assert ended.err in {"stopped\n", "stopped: nothing was written\n"}
+    assert ended.err in {"stopped\n", "stopped: nothing is kept\n"}
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -295,8 +295,9 @@ async def test_a_folder_that_is_removed_is_an_error_and_not_a_surprise_at_the_en
         for file in sorted(folder.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
 
-    with pytest.raises(FileNotFoundError, match="removed while it was being written"):
+    with pytest.raises(FileNotFoundError, match="removed while it was being written") as caught:
         await client.embed_to_file((f"text {n}" for n in range(10**9)), folder / "v.npy", on_progress=remove)
+    assert caught.value.__notes__ == ["nothing is kept"]
 
 
 async def test_skipped_texts_are_settled_too(server, client, tmp_path):
@@ -335,7 +336,7 @@ async def test_without_a_result_there_is_no_file(server, client, tmp_path):
     server.default = refused(401, "no")
     with pytest.raises(AuthenticationError) as caught:
         await client.embed_to_file(TEXTS, tmp_path / "v.npy")
-    assert caught.value.__notes__ == ["nothing was written"]
+    assert caught.value.__notes__ == ["nothing is kept"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -144,3 +144,25 @@ async def test_a_higher_limit_wakes_who_waits():
         slots.succeeded()
     await asyncio.wait_for(task, 5)
     assert slots.in_flight == START + 1
+
+
+@pytest.mark.parametrize(("share", "grows"), [(0.5, True), (0.95, False)])
+async def test_a_thread_that_is_busy_all_the_time_gets_no_more_slots(share, grows):
+    """More requests at once would bring nothing sooner; when it is less busy again, they come."""
+    clock, worked = Clock(), Clock()
+    slots = AdaptiveConcurrency(32, clock, worked)
+
+    async def round_of_successes(share: float) -> None:
+        await fill(slots)
+        for _ in range(slots.limit):
+            clock.now += 0.1
+            worked.now += 0.1 * share
+            slots.succeeded()
+
+    for _ in range(3):
+        await round_of_successes(share)
+    assert (slots.limit >= START + 2) is grows
+    before = slots.limit
+    await round_of_successes(0.1)
+    await round_of_successes(0.1)
+    assert slots.limit > before

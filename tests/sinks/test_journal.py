@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import orjson
 import pytest
 from support.blocks import numbered_block, with_failures
 
-from asyncembed import ConfigurationError, EmbedInput, ResumeError
+from asyncembed import EmbedInput, ResumeError
 from asyncembed.sinks import Journal, Label, Provenance, open_vectors
 from asyncembed.sinks._journal import COMMITS, LABELS, RUN, VECTORS, exists
 
@@ -82,8 +82,9 @@ def test_whatever_lies_behind_the_last_commit_never_happened(folder, name):
     journal.add([numbered_block(15, 1)])
     journal.close()
     assert rows_in(folder) == list(range(16))
-    assert state(reopened := Journal.open(folder)) == (16, 16, 4)
-    reopened.close()
+    again = Journal.open(folder)
+    assert state(again) == (16, 16, 4)
+    again.close()
 
 
 def test_a_crash_at_every_byte_leaves_the_last_commit_before_it(folder, tmp_path):
@@ -190,12 +191,12 @@ def test_a_removed_folder_is_noticed_at_the_next_commit(folder):
     journal.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is not there to be a full disk")
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="/dev/full is not there to be a full disk")
 def test_a_full_disk_is_an_error_that_names_the_folder(folder, monkeypatch):
     """And what was committed before it is still there."""
     journal = Journal.open(begun(folder))
     recognise(journal, 15)
-    full = open("/dev/full", "r+b", buffering=0)  # noqa: SIM115
+    full = pathlib.Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
     monkeypatch.setattr(journal, "_labels", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
         journal.add([numbered_block(15, 1)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal, assert_type
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, assert_type
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from asyncembed import (
     PROVIDERS,
     APIStatusError,
+    ArrowStreamReader,
     AsyncEmbedError,
+    Callback,
     EmbedClient,
     EmbedFailure,
     EmbedInput,
@@ -22,15 +25,22 @@ from asyncembed import (
     EmbedStream,
     Layout,
     Limits,
+    Matrix,
+    MemoryMonitor,
+    NumpyStreamReader,
     Provider,
     ResponseError,
     RetryPolicy,
     RunSummary,
+    StreamingEmbedResponse,
     Timeouts,
     TransportError,
     Usage,
     __version__,
 )
+
+if TYPE_CHECKING:
+    import io
 
 Vector = npt.NDArray[np.float32 | np.int8 | np.uint8]
 
@@ -68,6 +78,67 @@ async def everything(client: EmbedClient, texts: list[str]) -> None:
     assert_type(len(response), int)
     assert_type([row for row in response], list[Vector])  # noqa: C416
     assert_type(response.usage + Usage(3), Usage)
+
+
+async def for_functions(client: EmbedClient, texts: list[str]) -> None:
+    """Plain and async ones, of a vector and its index or of a result."""
+
+    async def later(result: EmbedResult) -> None: ...
+
+    def now(embedding: Vector, index: int) -> None: ...
+
+    assert_type(await client.embed_with_callback(texts, later, callback_concurrency=4), RunSummary)
+    assert_type(await client.embed_with_callback(texts, now, on_error="skip", ordered=False), RunSummary)
+    callback: Callback = now
+    await client.embed_with_callback(texts, callback, dtype="int8")
+    await client.embed_with_callback(texts, now, on_error="yield")  # type: ignore[arg-type]
+    await client.embed_with_callback(texts, 3)  # type: ignore[arg-type]
+
+
+async def into_files(client: EmbedClient, texts: list[str]) -> None:
+    """Named by text or path."""
+
+    def tell(now: RunSummary) -> None:
+        assert_type((now.saved, now.resumed, now.failure), tuple[int, int, AsyncEmbedError | None])
+
+    assert_type(await client.embed_to_file(texts, "v.npy", resume=True, on_progress=tell), RunSummary)
+    await client.embed_to_file(texts, Path("v"), format="arrow", overwrite=True, keep_text=False, dimensions=8)
+    await client.embed_to_file(texts, "v.npy", format="csv")  # type: ignore[arg-type]
+
+
+async def in_blocks(client: EmbedClient, texts: list[str]) -> None:
+    """A reader for each format."""
+    async with client.embed_binary_stream(texts, ordered=True) as reader:
+        assert_type(reader, NumpyStreamReader)
+        assert_type(reader.summary, RunSummary)
+        async for block in reader:
+            assert_type(block, tuple[int, Matrix])
+        async for block in reader.rechunk(10):
+            assert_type(block, tuple[int, Matrix])
+        assert_type(await reader.read_all(), Matrix)
+    assert_type(client.embed_binary_stream(texts, format="numpy", dtype="int8"), NumpyStreamReader)
+    assert_type(client.embed_binary_stream(texts, format="arrow"), ArrowStreamReader)
+    client.embed_binary_stream(texts, format="polars")  # type: ignore[call-overload]
+
+
+async def below_a_limit(client: EmbedClient, texts: list[str]) -> None:
+    """A stream as any other."""
+    assert_type(client.embed_large_dataset(texts, max_memory_mb=500), EmbedStream[EmbedResult])
+    assert_type(
+        client.embed_large_dataset(texts, ordered=True, on_error="yield"), EmbedStream[EmbedResult | EmbedFailure]
+    )
+    monitor = MemoryMonitor(500)
+    assert_type((monitor.should_wait(), monitor.current_mb, monitor.peak_mb), tuple[bool, float, float])
+
+
+async def held_already(chunks: AsyncIterator[bytes], file: io.BytesIO) -> None:
+    """From another client, or from a file."""
+    response = StreamingEmbedResponse(chunks, "cohere", dtype="int8")
+    async for position, vector in response:
+        assert_type((position, vector), tuple[int, Vector])
+    assert_type((response.count, response.usage, response.message), tuple[int, Usage, str])
+    for pair in StreamingEmbedResponse(file, Mine()).iter_embeddings():
+        assert_type(pair, tuple[int, Vector])
 
 
 async def forms(client: EmbedClient) -> None:

@@ -1,0 +1,19 @@
+"""`python -m benchmarks COMMAND`; `--help` tells the commands."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True)
+    memory.add_command(commands)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""`--report`: one page that shows a run, as a browser shows it."""
+
+from __future__ import annotations
+
+import html.parser
+import itertools
+import re
+import shutil
+import subprocess
+
+import pytest
+from support.scripted import refused
+
+from asyncembed import RunSummary, TransportError, Usage
+from asyncembed.cli._charts import Line, chart
+from asyncembed.cli._recorder import MOST_SAMPLES, Recorder
+from asyncembed.cli._report import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Page(html.parser.HTMLParser):
+    """What a page holds: its text, tags and attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def texts_file(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"text {number}\n" for number in range(200)))
+    return path
+
+
+@pytest.fixture
+def report(run, threaded_server, openai, texts_file, tmp_path):
+    """Run with a few retries and a failed request, and return the page that was written."""
+    path = tmp_path / "run.html"
+    server = threaded_server
+    server.script.extend([server.default, refused(500), refused(400, "too <long>"), server.default])
+    options = ("--chunk-size", 10, "--max-concurrency", 1, "--on-error", "skip", "--report", path)
+    ended = run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(server))
+    assert ended.code == 0, ended.err
+    return path
+
+
+def test_it_says_what_happened(report, tmp_path):
+    page = Page(report.read_text())
+    for words in (
+        f"Embedding {tmp_path / 'v.npy'} finished",
+        "190 texts embedded",
+        "10 failed",
+        "rows safe on the disk 190",
+        "retries 1",
+        "model scripted",
+        "max memory 256 MB",
+        "too <long>",
+        "Throughput texts/s",
+        "resident reserved budget",
+        "Requests in flight",
+        "retries failed texts",
+    ):
+        assert words in page.text
+
+
+def test_it_needs_nothing_from_elsewhere(report):
+    page = Page(report.read_text())
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert not [name for name, _ in page.attributes if name in {"src", "href"}]
+    assert "url(" not in report.read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_browser_shows_it(report, tmp_path):
+    """Every chart is drawn with lines in it, nothing sticks out, and the console has no complaint."""
+    probe = """<script>
+      const box = document.body.getBoundingClientRect();
+      const lines = [...document.querySelectorAll('polyline')].map(line => line.getTotalLength());
+      const out = [...document.querySelectorAll('figure, table, .tile')].filter(
+        part => part.getBoundingClientRect().right > box.right + 1);
+      document.title = JSON.stringify({figures: document.querySelectorAll('figure').length, lines, out: out.length,
+        wide: document.documentElement.scrollWidth > document.documentElement.clientWidth});
+    </script>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text(report.read_text().replace("</html>", f"{probe}</html>"))
+    options = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--disable-quic", f"--user-data-dir={tmp_path / 'profile'}",
+    ]  # fmt: skip
+    for width in (1280, 480):
+        program = [CHROMIUM, *options, f"--window-size={width},1000", "--dump-dom", probed.as_uri()]
+        ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+        title = re.search("<title>(.*?)</title>", ended.stdout)[1]
+        assert '"figures":4' in title, title
+        assert '"out":0' in title
+        assert '"wide":false' in title
+        lengths = [float(number) for number in re.search(r'"lines":\[(.*?)\]', title)[1].split(",")]
+        assert len(lengths) == 7
+        assert min(lengths) > 100
+        assert "CONSOLE" not in ended.stderr
+
+
+def test_a_run_that_fails_is_shown_too(run, threaded_server, openai, texts_file, tmp_path):
+    path = tmp_path / "run.html"
+    threaded_server.script.extend([threaded_server.default, refused(401, "no")])
+    options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", path)
+    assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(threaded_server)).code == 1
+    page = Page(path.read_text())
+    assert "failed: AuthenticationError" in page.text
+    assert "rows safe on the disk 50" in page.text
+
+
+def test_an_input_is_never_the_report(run, threaded_server, openai, texts_file, tmp_path):
+    ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", texts_file, *openai(threaded_server))
+    assert ended.code == 2
+    assert f"{texts_file} is an input" in ended.err
+
+
+def test_a_report_that_cannot_be_written_is_found_before_anything_is_sent(
+    run, threaded_server, openai, texts_file, tmp_path
+):
+    for path in (tmp_path, tmp_path / "nowhere" / "r.html"):
+        ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", path, *openai(threaded_server))
+        assert ended.code == 2
+        assert f"the report {path} cannot be written there" in ended.err
+    assert threaded_server.requests == []
+
+
+def summary(seconds: float, **values) -> RunSummary:
+    return RunSummary(elapsed=seconds, budget_bytes=10**8, **values)
+
+
+def test_what_a_run_says_is_not_taken_for_markup(tmp_path):
+    recorder = Recorder()
+    recorder.add(summary(1.0, model="<script>alert(1)</script>", failure=TransportError("<b>")))
+    write_report(tmp_path / "r.html", recorder, {"output": "$title <i>"}, "finished", None)
+    page = Page((tmp_path / "r.html").read_text())
+    assert not {"script", "i"} & set(page.tags)
+    assert "$title <i>" in page.text
+    assert "<script>alert(1)</script>" in page.text
+
+
+def test_a_run_without_a_sample_has_a_page(tmp_path):
+    write_report(tmp_path / "r.html", Recorder(), {"output": "v.npy"}, "failed: X", None)
+    assert "ended before anything could be measured" in Page((tmp_path / "r.html").read_text()).text
+
+
+def test_a_long_run_is_kept_in_few_samples():
+    """And the newest state is always the last of them."""
+    recorder = Recorder()
+    for step in range(40_000):
+        recorder.add(summary(step * 0.25, done=step, usage=Usage(step)))
+        assert len(recorder.samples) <= MOST_SAMPLES + 1
+    assert recorder.samples[-1].run.done == 39_999
+    times = [sample.run.elapsed for sample in recorder.samples]
+    assert times == sorted(times)
+    assert times[0] == 0
+    gaps = {round(b - a, 2) for a, b in itertools.pairwise(times)}
+    assert max(gaps) <= 2 * min(gaps)
+    assert len(times) > MOST_SAMPLES // 2
+
+
+@pytest.mark.parametrize("values", [[0, 0, 0], [1, 5, 3], [1e9, 2e9, 5e8], [0.001, 0.002, 0.003]])
+def test_charts_stay_inside_their_frame(values):
+    drawn = chart("T", "u", [0.0, 1.0, 2.0], [Line("a", values)])
+    (points,) = re.findall('points="(.*?)"', drawn)
+    places = [tuple(map(float, point.split(","))) for point in points.split()]
+    assert all(0 <= x <= 640 and 0 <= y <= 220 for x, y in places)
+    assert 4 <= drawn.count("class=grid") <= 7 or max(values) < 1

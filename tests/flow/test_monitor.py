@@ -1,0 +1,110 @@
+"""The monitor of resident memory, and a budget that listens to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import psutil
+import pytest
+from anyio.lowlevel import checkpoint
+from support.watching import until
+
+from asyncembed import ConfigurationError, MemoryMonitor
+from asyncembed._options import new_guarded_budget
+from asyncembed.flow._memory import BATCHES_AT_ONCE, SMALLEST_BATCH, MemoryBudget
+
+MEGABYTE = 1_000_000
+
+
+def resident() -> float:
+    return psutil.Process().memory_info().rss / MEGABYTE
+
+
+def test_it_says_what_the_operating_system_says():
+    monitor = MemoryMonitor(10_000)
+    before = monitor.current_mb
+    assert before == pytest.approx(resident(), abs=5)
+    block = np.ones(50 * MEGABYTE, np.uint8)
+    assert monitor.current_mb - before == pytest.approx(50, abs=5)
+    del block
+    assert monitor.current_mb - before < 25
+    assert monitor.peak_mb - before == pytest.approx(50, abs=5)
+
+
+def test_nine_tenths_of_the_limit_are_the_brink():
+    now = resident()
+    assert not MemoryMonitor(now / 0.9 + 20).should_wait()
+    assert MemoryMonitor(now / 0.9 - 20).should_wait()
+    assert MemoryMonitor(2 * now).room() == pytest.approx(0.8 * now * MEGABYTE, abs=20 * MEGABYTE)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "much", None, float("nan")])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(ConfigurationError, match="must be a number above 0"):
+        MemoryMonitor(limit)
+
+
+def test_a_limit_below_what_the_process_holds_is_refused():
+    with pytest.raises(ConfigurationError, match=r"is for the whole process, which holds \d+ MB already; give it more"):
+        new_guarded_budget(resident() * 0.8)
+    assert new_guarded_budget(resident() + 1_000).total > 800 * MEGABYTE
+
+
+class Guard:
+    """Memory that a test can take and give."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def room(self) -> int:
+        return self.left
+
+
+async def test_what_is_reserved_must_fit_into_what_there_really_is():
+    guard = Guard(100)
+    budget = MemoryBudget(1_000, guard)
+    mine = {object()}
+    await budget.reserve(60, mine)
+    waiting = asyncio.create_task(budget.reserve(60, mine))
+    await checkpoint()
+    assert (budget.waiting, budget.reserved) == (1, 60)
+    guard.left = 120  # nobody says so; it is found
+    await waiting
+    assert budget.reserved == 120
+
+
+async def test_one_request_runs_however_little_there_is():
+    """Nothing that waiting could change is in our hands then."""
+    budget = MemoryBudget(1_000, Guard(-50))
+    mine = {object()}
+    await budget.reserve(60, mine)
+    waiting = asyncio.create_task(budget.reserve(60, mine))
+    await checkpoint()
+    assert budget.waiting == 1
+    budget.release(60, mine)
+    await waiting
+    assert budget.reserved == 60
+
+
+async def test_a_wait_for_the_guard_can_be_cancelled():
+    guard = Guard(0)
+    budget = MemoryBudget(1_000, guard)
+    mine = {object()}
+    await budget.reserve(60, mine)
+    waiting = asyncio.create_task(budget.reserve(60, mine))
+    await until(lambda: budget.waiting)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert (waiting.cancelled(), budget.waiting, budget.reserved) == (True, 0, 60)
+
+
+def test_batches_get_smaller_as_memory_gets_less():
+    guard = Guard(800 * MEGABYTE)
+    budget = MemoryBudget(400 * MEGABYTE, guard)
+    assert budget.largest == 800 * MEGABYTE // BATCHES_AT_ONCE
+    guard.left = 80 * MEGABYTE
+    assert budget.largest == 80 * MEGABYTE // BATCHES_AT_ONCE
+    guard.left = -5
+    assert budget.largest == SMALLEST_BATCH
+    assert MemoryBudget(400).largest == 400
