@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sized
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
 from asyncembed._errors import ResumeError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, RunSummary
+from asyncembed._input import Input
+from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
 from asyncembed._threads import in_thread
-from asyncembed.pipeline._chunker import TextLike, as_input
-from asyncembed.pipeline._source import async_lines, lines
 from asyncembed.sinks import Fingerprint, Provenance, find_format, open_output, without_secrets
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from asyncembed.pipeline._run import Call
     from asyncembed.pipeline._source import Texts
@@ -47,11 +44,7 @@ MOST_READY: Final = 8
 REPORT_EVERY: Final = 0.2
 """Seconds between two reports of how the run stands."""
 
-TEXTS_AT_ONCE: Final = 1_000
-"""Texts that are recognised before others get their turn."""
-
 Item: TypeAlias = EmbedBlock | EmbedFailure
-T = TypeVar("T")
 _NOTHING_YET: Final = object()
 _END: Final = object()
 
@@ -102,8 +95,7 @@ class FileRun:
         on_progress: Callable[[RunSummary], None] | None,
     ) -> None:
         self._call = call
-        self._total = len(texts) if isinstance(texts, Sized) else None
-        self._texts = async_lines(texts) if isinstance(texts, AsyncIterable) else lines(texts)
+        self._input = Input(texts)
         self._target = target
         self._open_stream = open_stream
         self._on_progress = on_progress
@@ -122,7 +114,7 @@ class FileRun:
             provenance,
             resume=target.resume,
             overwrite=target.overwrite,
-            total=self._total,
+            total=self._input.count,
         )
         claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
         try:
@@ -136,7 +128,7 @@ class FileRun:
             with anyio.CancelScope(shield=True):
                 for output in claimed:
                     await in_thread(output.close)
-                await _close(self._texts)
+                await self._input.aclose()
         self._report(summary)
         return summary
 
@@ -155,8 +147,7 @@ class FileRun:
     async def _check_all(self, path: Path, finished: Provenance) -> None:
         """Raise `ResumeError` unless the texts are those that a whole file was made of."""
         fingerprint = Fingerprint()
-        while found := await self._pull(TEXTS_AT_ONCE, fingerprint.texts):
-            fingerprint.add(found)
+        await self._input.pull_into(fingerprint)
         if fingerprint.hexdigest() != finished.fingerprint:
             raise ResumeError(
                 f"{path} is finished, and belongs to other texts: it was made of {finished.texts} texts, and this "
@@ -165,14 +156,10 @@ class FileRun:
 
     async def _go_on(self, journal: Journal) -> RunSummary:
         """Ask for what is not settled yet."""
-        fingerprint = journal.fingerprint
-        while left := journal.settled - fingerprint.texts:
-            if not (found := await self._pull(min(left, TEXTS_AT_ONCE), fingerprint.texts)):
-                break
-            fingerprint.add(found)
+        await self._input.pull_into(journal.fingerprint, journal.settled)
         journal.check_input()
         first = journal.settled
-        stream = self._open_stream(self._texts, first)
+        stream = self._open_stream(self._input.rest, first)
         try:
             async with stream:
                 try:
@@ -221,19 +208,6 @@ class FileRun:
         if self._on_progress:
             self._on_progress(summary)
 
-    async def _pull(self, most: int, first: int) -> list[EmbedInput]:
-        """Take the next texts, fewer than `most` only at their end."""
-        items: list[TextLike] = []
-        if isinstance(self._texts, Iterator):
-            items.extend(islice(self._texts, most))
-            await anyio.lowlevel.checkpoint()
-        else:
-            async for item in self._texts:
-                items.append(item)
-                if len(items) == most:
-                    break
-        return [as_input(item, first + place) for place, item in enumerate(items)]
-
 
 def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
     """Return what the vectors of a call are made with."""
@@ -269,10 +243,3 @@ async def _in_steps(steps: Iterator[None]) -> None:
     finally:
         if inspect.isgenerator(steps):
             await in_thread(steps.close)
-
-
-async def _close(texts: Iterator[TextLike] | AsyncIterator[TextLike]) -> None:
-    if inspect.isgenerator(texts):
-        texts.close()
-    elif inspect.isasyncgen(texts):
-        await texts.aclose()

@@ -32,6 +32,8 @@ BLOCK_BYTES: Final = 4_000_000
 """Most bytes of vectors read at once, as nearly as one row allows."""
 BLOCK_ROWS: Final = 8_192
 """Most rows read at once."""
+HEADER_BYTES: Final = 128
+"""Length of the header of a matrix of any size."""
 
 
 class NpyFile(VectorFile):

@@ -21,7 +21,7 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["first", "second"])
-async def test_an_example_runs(block, monkeypatch):
+async def test_an_example_runs(block, monkeypatch, tmp_path):
     """With texts and a place to put the vectors, which it leaves to the reader."""
     pytest.importorskip("model2vec")
     from asyncembed.local import LocalServer
@@ -30,8 +30,19 @@ async def test_an_example_runs(block, monkeypatch):
         yield "a", "one text"
         yield "b", ""
 
-    stored = {}
-    names = {"rows": rows, "texts": ["one", "two"], "store": stored.__setitem__, "EmbedClient": asyncembed.EmbedClient}
+    stored, inserted = {}, []
+
+    async def insert(embedding, index):
+        inserted.append(index)
+
+    names = {
+        "rows": rows,
+        "texts": ["one", "two"],
+        "store": stored.__setitem__,
+        "insert": insert,
+        "EmbedClient": asyncembed.EmbedClient,
+    }
+    monkeypatch.chdir(tmp_path)
     exec(f"async def example():\n{textwrap.indent(block.replace('=256', '=64'), '    ')}\n    return locals()", names)
     async with LocalServer() as server:
         monkeypatch.setenv("CO_API_URL", server.url)
@@ -39,3 +50,5 @@ async def test_an_example_runs(block, monkeypatch):
         end = await names["example"]()
     assert end["stream"].summary.done + end["stream"].summary.failed == 2
     assert len(stored) == (2 if "store" in block else 0)
+    assert sorted(inserted) == ([0, 1] if "insert" in block else [])
+    assert (tmp_path / "vectors.parquet").exists() is ("vectors.parquet" in block)

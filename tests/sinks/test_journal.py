@@ -14,7 +14,8 @@ from support.blocks import numbered_block, with_failures
 
 from asyncembed import EmbedInput, ResumeError
 from asyncembed.sinks import Journal, Label, Provenance, open_vectors
-from asyncembed.sinks._journal import COMMITS, LABELS, RUN, VECTORS, exists
+from asyncembed.sinks._journal import RUN, exists
+from asyncembed.sinks._log import COMMITS, LABELS, VECTORS
 
 PROVENANCE = Provenance(provider="p", model="m", truncate="END")
 
@@ -197,7 +198,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder(folder, monkeypatch):
     journal = Journal.open(begun(folder))
     recognise(journal, 15)
     full = pathlib.Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
-    monkeypatch.setattr(journal, "_labels", full)
+    monkeypatch.setattr(journal._log, "_labels", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
         journal.add([numbered_block(15, 1)])
     assert caught.value.filename == str(folder)
@@ -206,6 +207,21 @@ def test_a_full_disk_is_an_error_that_names_the_folder(folder, monkeypatch):
     again = Journal.open(folder)
     assert state(again) == (15, 15, 4)
     again.close()
+
+
+def test_the_list_of_commits_does_not_grow_for_ever(folder, monkeypatch):
+    monkeypatch.setattr("asyncembed.sinks._log.MAX_COMMIT_BYTES", 1_000)
+    journal = create(folder)
+    for index in range(50):
+        journal.add([numbered_block(index, 1)])
+        assert (folder / COMMITS).stat().st_size < 1_300
+    journal.close()
+    again = Journal.open(folder)
+    assert state(again) == (50, 50, 4)
+    recognise(again, 50)
+    again.add([numbered_block(50, 1)])
+    again.close()
+    assert rows_in(folder) == list(range(51))
 
 
 def test_the_header_has_room_for_any_count_of_rows(folder):
