@@ -75,6 +75,7 @@ class Format(NamedTuple):
     """How a file is written and read; each format's module calls its own `FORMAT`.
 
     Attributes:
+        name: What it is called.
         write: Makes a file of this format out of the rows of another one, block by block, in memory that does not
             grow with them. It is a generator that stops after each block, so that it can be left between two. None
             where the rows of a journal are such a file already.
@@ -82,6 +83,7 @@ class Format(NamedTuple):
         sidecars: Endings of further files that belong to the file and are named after it.
     """
 
+    name: str
     write: Callable[[Path, VectorFile, Provenance], Iterator[None]] | None
     file: type[VectorFile]
     sidecars: tuple[str, ...] = ()

@@ -95,14 +95,23 @@ class Output:
         made = journal.vectors
         if self._kind.write:
             made = journal.folder / FINISHED
-            yield from self._kind.write(made, NpyFile(journal.vectors), provenance)
+            try:
+                yield from self._kind.write(made, NpyFile(journal.vectors), provenance)
+            except BaseException:
+                made.unlink(missing_ok=True)  # the disk may be full of it
+                raise
         else:
             write_meta(made, provenance, journal.rows)
         # The vectors come last: where they are, the rest is.
         names = {ending: f"{made.name}{ending}" for ending in (*self._kind.sidecars, "")}
         for name in names.values():
             sync(journal.folder / name)
-        note = {"provenance": provenance.to_dict(), "names": names, "may_replace": journal.may_replace}
+        note = {
+            "provenance": provenance.to_dict(),
+            "format": self._kind.name,
+            "names": names,
+            "may_replace": journal.may_replace,
+        }
         write_whole(journal.folder / READY, orjson.dumps(note))
 
     def _publish(self) -> None:
@@ -161,7 +170,10 @@ def folder_of(path: Path) -> Path:
 
 def _resume(path: Path, kind: Format, folder: Path, provenance: Provenance, total: int | None) -> Output:
     if (folder / READY).exists():
-        finished = Provenance(**orjson.loads((folder / READY).read_bytes())["provenance"])
+        note = orjson.loads((folder / READY).read_bytes())
+        if note["format"] != kind.name:
+            raise ResumeError(f"{folder} holds a whole {note['format']} file, and not one of {kind.name}")
+        finished = Provenance(**note["provenance"])
         _check_same(folder, finished, provenance)
         return Output(path, kind, finished=finished)
     journal = Journal.open(folder)

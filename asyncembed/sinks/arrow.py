@@ -48,4 +48,4 @@ class ArrowFile(VectorFile):
             yield block_of(self._file.get_batch(number), self.width)
 
 
-FORMAT: Final = Format(write, ArrowFile)
+FORMAT: Final = Format("arrow", write, ArrowFile)

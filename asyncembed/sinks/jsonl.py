@@ -83,4 +83,4 @@ def _line(label: Label, vector: Vector, *, keep_text: bool) -> bytes:
     return orjson.dumps({**row, "embedding": vector}, option=_OPTIONS)
 
 
-FORMAT: Final = Format(write, JsonlFile, (META,))
+FORMAT: Final = Format("jsonl", write, JsonlFile, (META,))

@@ -97,4 +97,4 @@ def rows_in_block(row_bytes: int) -> int:
     return min(BLOCK_ROWS, max(1, BLOCK_BYTES // max(row_bytes, 1)))
 
 
-FORMAT: Final = Format(None, NpyFile, (TEXTS, META))
+FORMAT: Final = Format("npy", None, NpyFile, (TEXTS, META))

@@ -131,4 +131,4 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype
     return shape, number
 
 
-FORMAT: Final = Format(write, NpzFile)
+FORMAT: Final = Format("npz", write, NpzFile)

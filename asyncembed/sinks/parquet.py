@@ -73,4 +73,4 @@ def read_batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.Re
         yield from file.iter_batches(BLOCK_ROWS, row_groups=[group], columns=list(columns))
 
 
-FORMAT: Final = Format(write, ParquetVectors)
+FORMAT: Final = Format("parquet", write, ParquetVectors)

@@ -245,15 +245,16 @@ async def test_a_full_disk_is_an_error_that_leaves_everything_to_go_on_with(serv
     assert caught.value.filename == f"{path}.partial"
     assert "rows are kept in" in caught.value.__notes__[0]
     server.requests.clear()
-    if suffix in {".npz", ".parquet", ".jsonl", ".arrow"}:
-        longest = (
-            max(file.stat().st_size for file in (tmp_path / "w").glob("*")) if (tmp_path / "w").exists() else 2_600
-        )
-        with files_no_longer_than(longest), pytest.raises(OSError, match="File too large"):
+    if suffix != ".npy":  # for which there is nothing to make
+        # Longer than the files of the journal, and shorter than what is made of them.
+        with files_no_longer_than(2_600), pytest.raises(OSError, match="File too large") as caught:
             await client.embed_to_file(TEXTS, path, resume=True, **SMALL)
-        server.requests.clear()
+        assert caught.value.__notes__ == [f"40 rows are kept in {path}.partial; go on with --resume (resume=True)"]
         assert not path.exists()
+        assert not list(Path(f"{path}.partial").glob("finished*"))
+        server.requests.clear()
     await client.embed_to_file(TEXTS, path, resume=True, **SMALL)
+    assert (server.requests == []) is (suffix != ".npy")
     assert content(tmp_path, path.name) == whole
 
 
@@ -285,6 +286,23 @@ async def test_an_end_between_two_renames_costs_nothing(server, client, tmp_path
     if step <= renaming:
         assert server.requests == []
     assert content(tmp_path, path.name) == whole
+
+
+async def test_a_whole_file_of_another_format_is_not_given_the_name(client, tmp_path, monkeypatch):
+    """It lacks only its name, which says nothing of its format."""
+
+    def stops(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "vectors"
+    with monkeypatch.context() as patch:
+        patch.setattr("asyncembed.sinks._output.Output._publish", stops)
+        with pytest.raises(KeyboardInterrupt):
+            await client.embed_to_file(TEXTS, path, format="npz")
+    with pytest.raises(ResumeError, match="holds a whole npz file, and not one of arrow"):
+        await client.embed_to_file(TEXTS, path, format="arrow", resume=True)
+    await client.embed_to_file(TEXTS, path, format="npz", resume=True)
+    np.testing.assert_array_equal(np.load(path)["embeddings"], expected())
 
 
 async def test_a_folder_that_is_removed_is_an_error_and_not_a_surprise_at_the_end(server, client, tmp_path):
