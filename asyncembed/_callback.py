@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._models import EmbedResult, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
-    from asyncembed._models import EmbedResult, RunSummary, Vector
+    from asyncembed._models import RunSummary
     from asyncembed.pipeline._stream import EmbedStream
 
-Callback: TypeAlias = "Callable[[Vector, int], object] | Callable[[EmbedResult], object]"
+Callback: TypeAlias = Callable[[Vector, int], object] | Callable[[EmbedResult], object]
 """Gets a vector and its index, or a result; what it returns is awaited if it can be."""
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
@@ -24,7 +29,8 @@ _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 def takes_result(callback: Callback) -> bool:
     """Whether a callback wants a result, and not a vector and its index.
 
-    It does if it has one argument without a default, or one at all. What cannot be looked into gets two.
+    It does if it has one argument; arguments with defaults do not count beside one without. What cannot be looked into
+    gets two.
 
     Raises:
         ConfigurationError: if it is no function that can be called with either.
@@ -37,10 +43,12 @@ def takes_result(callback: Callback) -> bool:
         return False
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
         return False
+    if inspect.isasyncgenfunction(callback) or any(map(_must_be_named, parameters)):
+        raise ConfigurationError("callback must be a plain or async function of (embedding, index) or (result)")
     places = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
     needed = [parameter for parameter in places if parameter.default is parameter.empty]
     if not places or len(needed) > 2:  # noqa: PLR2004
-        raise ConfigurationError("callback must take (embedding, index) or (result)")
+        raise ConfigurationError("callback must be a plain or async function of (embedding, index) or (result)")
     return len(needed) == 1 or len(places) == 1
 
 
@@ -51,6 +59,7 @@ async def call_back(stream: EmbedStream[EmbedResult], callback: Callback, at_onc
         AsyncEmbedError: what ended the stream, after the calls for the results before it.
         BaseException: what the callback raised, as it is; calls that are on their way are cancelled.
     """
+    started = time.monotonic()
     call = _call_with_result if takes_result(callback) else _call_with_vector
     async with stream:
         if at_once == 1:
@@ -58,21 +67,23 @@ async def call_back(stream: EmbedStream[EmbedResult], callback: Callback, at_onc
                 await call(callback, result)
         else:
             await _side_by_side(stream, lambda result: call(callback, result), at_once)
-    return stream.summary
+    return replace(stream.summary, elapsed=time.monotonic() - started)
 
 
 async def _side_by_side(
     stream: EmbedStream[EmbedResult], call: Callable[[EmbedResult], Awaitable[None]], at_once: int
 ) -> None:
     turn = anyio.Lock()  # a stream has one consumer at a time
-    errors: list[BaseException] = []
+    # Kept and not raised, so that no exception group is made of them.
+    of_callbacks: list[BaseException] = []
+    of_stream: list[BaseException] = []
 
     async def take() -> EmbedResult | None:
         try:
             async with turn:
                 return await anext(stream, None)
-        except Exception as error:  # noqa: BLE001  # kept, so that no exception group is made of it
-            errors.append(error)
+        except Exception as error:  # noqa: BLE001
+            of_stream.append(error)
             return None
 
     async def work() -> None:
@@ -80,16 +91,18 @@ async def _side_by_side(
             try:
                 await call(result)
             except BaseException as error:
-                errors.append(error)
+                of_callbacks.append(error)
                 workers.cancel_scope.cancel()
-                if not isinstance(error, Exception):
-                    raise
+                if isinstance(error, asyncio.CancelledError):
+                    raise  # it may be the cancellation of all this
                 return
 
     async with anyio.create_task_group() as workers:
         for _ in range(at_once):
             workers.start_soon(work)
-    if errors:
+    if errors := of_callbacks + of_stream:
+        for error in errors[1:]:
+            errors[0].add_note(f"besides: {type(error).__name__}: {error}")
         raise errors[0]
 
 
@@ -104,3 +117,7 @@ async def _call_with_vector(callback: Callback, result: EmbedResult) -> None:
 async def _finish(returned: object) -> None:
     if inspect.isawaitable(returned):
         await returned
+
+
+def _must_be_named(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is parameter.empty

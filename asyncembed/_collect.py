@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from asyncembed._models import EmbedResponse
+from asyncembed.pipeline._source import length
+from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._models import EmbedBlock, EmbedInput, Matrix
+    from asyncembed._settings import Dtype
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
 
@@ -26,11 +28,13 @@ class GrowingMatrix:
     It grows in place: the allocator moves large memory by its pages, so there is no moment with two copies.
 
     Args:
-        texts: What the rows are made of; if its length is known, the matrix never has to grow.
+        dtype: Type of the rows.
+        expected: How many there will be, if that is known; then it never has to grow.
     """
 
-    def __init__(self, texts: Texts | None = None) -> None:
-        self._expected = max(len(texts), 1) if isinstance(texts, Sized) else FIRST_ROWS
+    def __init__(self, dtype: Dtype, expected: int | None = None) -> None:
+        self._dtype = dtype
+        self._expected = FIRST_ROWS if expected is None else expected
         self._matrix: Matrix | None = None
         self._rows = 0
 
@@ -44,10 +48,11 @@ class GrowingMatrix:
         self._matrix[first:end] = rows
         self._rows = max(self._rows, end)
 
-    def done(self) -> Matrix:
-        """Return the matrix, of shape (rows, width); (0, 0) if there were none."""
+    def done(self, dimension: int | None) -> Matrix:
+        """Return the matrix, of shape (rows, width); without rows, the width follows from the dimension, if known."""
         if self._matrix is None:
-            return np.empty((0, 0), np.float32)
+            width = (dimension or 0) // (8 if self._dtype in PACKED else 1)
+            return np.empty((0, width), NUMPY_TYPES[self._dtype])
         if len(self._matrix) > self._rows:
             self._resize(self._rows)
         return self._matrix
@@ -57,9 +62,9 @@ class GrowingMatrix:
         self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # nobody has seen it yet
 
 
-async def collect(texts: Texts, stream: EmbedStream[EmbedBlock]) -> EmbedResponse:
+async def collect(texts: Texts, stream: EmbedStream[EmbedBlock], dtype: Dtype) -> EmbedResponse:
     """Take every block of an unordered stream over `texts` into one response; there is no list of vectors."""
-    matrix = GrowingMatrix(texts)
+    matrix = GrowingMatrix(dtype, length(texts))
     given: dict[int, Sequence[EmbedInput]] = {}
     async with stream:
         async for block in stream:
@@ -68,7 +73,7 @@ async def collect(texts: Texts, stream: EmbedStream[EmbedBlock]) -> EmbedRespons
     inputs = [item for first in sorted(given) for item in given[first]]
     summary = stream.summary
     return EmbedResponse(
-        embeddings=matrix.done(),
+        embeddings=matrix.done(summary.dimension),
         texts=[item.text for item in inputs],
         ids=[item.id for item in inputs],
         usage=summary.usage,

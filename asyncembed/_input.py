@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Iterator, Sized
+from collections.abc import AsyncIterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
 
 from asyncembed.pipeline._chunker import TextLike, as_input
-from asyncembed.pipeline._source import async_lines, lines
+from asyncembed.pipeline._source import async_lines, length, lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class Input:
     """
 
     def __init__(self, texts: Texts) -> None:
-        self.count = len(texts) if isinstance(texts, Sized) else None
+        self.count = length(texts)
         """How many texts there are, if that is known."""
         self.rest: Iterator[TextLike] | AsyncIterator[TextLike]
         """The texts that were not pulled yet."""

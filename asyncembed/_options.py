@@ -11,7 +11,7 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_count, check_positive
 from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
-from asyncembed.flow._monitor import MEGABYTE, MemoryMonitor
+from asyncembed.flow._monitor import MemoryMonitor, bytes_of
 from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.providers import Provider
 
-MOST_MEGABYTES: Final = 1e12
 MAX_WAIT: Final = 0.5
 
 
@@ -87,9 +86,7 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
 
 def new_budget(megabytes: float) -> MemoryBudget:
     """Return a memory budget of so many millions of bytes."""
-    check_positive("max_memory_mb", megabytes)
-    check(megabytes <= MOST_MEGABYTES, f"max_memory_mb={megabytes!r} is more than any machine has")
-    return MemoryBudget(int(megabytes * MEGABYTE))
+    return MemoryBudget(bytes_of(megabytes))
 
 
 def new_guarded_budget(megabytes: float) -> MemoryBudget:
@@ -99,13 +96,12 @@ def new_guarded_budget(megabytes: float) -> MemoryBudget:
         ConfigurationError: if they leave nothing.
     """
     monitor = MemoryMonitor(megabytes)
-    room = monitor.room()
     check(
-        room >= SMALLEST_BATCH,
+        monitor.room() >= SMALLEST_BATCH,
         f"max_memory_mb={megabytes!r} is for the whole process, which holds {monitor.current_mb:.0f} MB already; "
         "give it more",
     )
-    return MemoryBudget(room, monitor)
+    return MemoryBudget(monitor.brink, monitor)
 
 
 def new_concurrency(maximum: int) -> AdaptiveConcurrency:

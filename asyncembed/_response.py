@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from asyncembed._errors import ConfigurationError, ResponseError
 from asyncembed._models import Usage
-from asyncembed._settings import Dtype, EmbedOptions, check_choice
+from asyncembed._settings import Dtype, EmbedOptions, check_choice, check_count
 from asyncembed.providers import get_provider
 from asyncembed.wire._parser import Layout, ResponseParser
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from asyncembed._models import Vector
     from asyncembed.providers import Provider
 
@@ -59,9 +57,11 @@ class StreamingEmbedResponse:
         dimension: int | None = None,
     ) -> None:
         check_choice("dtype", dtype, Dtype)
+        if dimension is not None:
+            check_count("dimension", dimension)
         self._source = source
         self._parser = ResponseParser(_layout(get_provider(provider), dtype), VectorDecoder(dtype, dimension))
-        self._vectors: AsyncIterator[tuple[int, Vector]] | None = None
+        self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
 
     @property
     def count(self) -> int:
@@ -79,16 +79,25 @@ class StreamingEmbedResponse:
         return self._parser.message
 
     def __aiter__(self) -> AsyncIterator[tuple[int, Vector]]:
-        """Return an iterator of position and vector."""
+        """Return an iterator of position and vector; a second loop goes on where the first was left."""
         if not isinstance(self._source, AsyncIterable):
             raise ConfigurationError("the source is no async iterable of bytes; use iter_embeddings()")
-        self._vectors = self._vectors or self._read(self._source)
+        if not isinstance(self._vectors, AsyncIterator):
+            self._vectors = self._stream(self._source)
         return self._vectors
 
-    async def _read(self, source: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, Vector]]:
+    def iter_embeddings(self) -> Iterator[tuple[int, Vector]]:
+        """Read a file, and give position and vector as soon as each is there; a second loop goes on."""
+        if isinstance(self._source, AsyncIterable) or not hasattr(self._source, "read"):
+            raise ConfigurationError("the source is no file opened for bytes; use `async for`")
+        if not isinstance(self._vectors, Iterator):
+            self._vectors = self._read(self._source)
+        return self._vectors
+
+    async def _stream(self, source: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, Vector]]:
         try:
             async for chunk in source:
-                for found in self._parser.feed(chunk):
+                for found in self._feed(chunk):
                     yield found
             for found in self._parser.close():
                 yield found
@@ -96,17 +105,19 @@ class StreamingEmbedResponse:
         finally:
             self._parser.discard()
 
-    def iter_embeddings(self) -> Iterator[tuple[int, Vector]]:
-        """Read a file, and give position and vector as soon as each is there."""
-        if isinstance(self._source, AsyncIterable) or not hasattr(self._source, "read"):
-            raise ConfigurationError("the source is no file opened for bytes; use `async for`")
+    def _read(self, source: ByteFile) -> Iterator[tuple[int, Vector]]:
         try:
-            while chunk := self._source.read(READ_BYTES):
-                yield from self._parser.feed(chunk)
+            while chunk := source.read(READ_BYTES):
+                yield from self._feed(chunk)
             yield from self._parser.close()
             self._check()
         finally:
             self._parser.discard()
+
+    def _feed(self, chunk: bytes) -> list[tuple[int, Vector]]:
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise ConfigurationError(f"the source gives a {type(chunk).__name__} instead of bytes")
+        return self._parser.feed(bytes(chunk))
 
     def _check(self) -> None:
         if faults := self._parser.faults:
@@ -123,4 +134,5 @@ def _layout(provider: Provider, dtype: Dtype) -> Layout:
         index=floats.index,
         tokens=floats.tokens,
         messages=floats.messages,
+        one_list=True,
     )

@@ -119,7 +119,7 @@ class Streams(AsyncClosing):
         call = self._call(options, on_error)
         stream = self._blocks(call, texts, ordered=ordered, compact=True)
         if format == "numpy":
-            return NumpyStreamReader(stream, ordered=ordered)
+            return NumpyStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
         return ArrowStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
 
     @overload

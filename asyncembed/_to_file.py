@@ -19,7 +19,7 @@ import anyio.lowlevel
 from asyncembed._errors import ResumeError
 from asyncembed._input import Input
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
-from asyncembed._threads import in_thread
+from asyncembed._threads import OneThread
 from asyncembed.sinks import Fingerprint, Provenance, find_format, open_output, without_secrets
 from asyncembed.sinks._provenance import digest_of_fields
 
@@ -99,6 +99,7 @@ class FileRun:
         self._target = target
         self._open_stream = open_stream
         self._on_progress = on_progress
+        self._thread = OneThread()
         self._group: list[Item] = []
         self._group_bytes = 0
         self._due = self._report_due = 0.0
@@ -106,42 +107,44 @@ class FileRun:
 
     async def complete(self) -> RunSummary:
         """Make the file, and say how that went."""
-        target, provenance = self._target, provenance_of(self._call, keep_text=self._target.keep_text)
-        claim = partial(
-            open_output,
+        claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
+        with self._thread:
+            try:
+                await self._thread.run(lambda: claimed.append(self._claim()))
+                summary = await self._complete(claimed[0])
+            except Exception as error:
+                for output in claimed:
+                    error.add_note(output.kept)
+                raise
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for output in claimed:
+                        await self._thread.run(output.close)
+                    await self._input.aclose()
+        self._report(summary)
+        return summary
+
+    def _claim(self) -> Output:
+        target = self._target
+        return open_output(
             target.path,
             target.kind,
-            provenance,
+            provenance_of(self._call, keep_text=target.keep_text),
             resume=target.resume,
             overwrite=target.overwrite,
             total=self._input.count,
         )
-        claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
-        try:
-            await in_thread(lambda: claimed.append(claim()))
-            summary = await self._complete(claimed[0])
-        except Exception as error:
-            for output in claimed:
-                error.add_note(output.kept)
-            raise
-        finally:
-            with anyio.CancelScope(shield=True):
-                for output in claimed:
-                    await in_thread(output.close)
-                await self._input.aclose()
-        self._report(summary)
-        return summary
 
     async def _complete(self, output: Output) -> RunSummary:
         journal, finished = output.journal, output.finished
         if journal:
             summary = await self._go_on(journal)
-            await _in_steps(output.finish())
+            await self._in_steps(output.finish())
             return summary
         assert finished
         await self._check_all(output.path, finished)
-        await _in_steps(output.finish())
-        rows = await in_thread(lambda: output.rows)
+        await self._in_steps(output.finish())
+        rows = await self._thread.run(lambda: output.rows)
         return RunSummary(resumed=finished.texts, saved=rows, model=finished.model, dimension=finished.dimension)
 
     async def _check_all(self, path: Path, finished: Provenance) -> None:
@@ -198,11 +201,20 @@ class FileRun:
         if not group or self._is_broken:
             return
         try:
-            await in_thread(partial(journal.add, group))
+            await self._thread.run(partial(journal.add, group))
         except Exception:
             self._is_broken = True  # what comes after a group that is not there must not be written either
             raise
         self._due = time.monotonic() + GROUP_SECONDS
+
+    async def _in_steps(self, steps: Iterator[None]) -> None:
+        """Run a generator in the thread, so that it can be left between two of its steps."""
+        try:
+            while await self._thread.run(lambda: next(steps, _END)) is None:
+                await anyio.lowlevel.checkpoint()
+        finally:
+            if inspect.isgenerator(steps):
+                await self._thread.run(steps.close)
 
     def _report(self, summary: RunSummary) -> None:
         if self._on_progress:
@@ -233,13 +245,3 @@ def _size(item: Item) -> int:
     if isinstance(item, EmbedFailure):
         return len(item.text)
     return item.embeddings.nbytes + sum(len(given.text) for given in item.inputs)
-
-
-async def _in_steps(steps: Iterator[None]) -> None:
-    """Run a generator in a thread, so that it can be left between two of its steps."""
-    try:
-        while await in_thread(lambda: next(steps, _END)) is None:
-            await anyio.lowlevel.checkpoint()
-    finally:
-        if inspect.isgenerator(steps):
-            await in_thread(steps.close)

@@ -35,7 +35,8 @@ class Verbs(Streams):
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
         """
-        return await collect(texts, self._blocks(self._call(options, "raise"), texts, ordered=False))
+        call = self._call(options, "raise")
+        return await collect(texts, self._blocks(call, texts, ordered=False), call.options.dtype)
 
     async def embed_with_callback(
         self,

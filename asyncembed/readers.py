@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class _BlockReader(AsyncClosing):
     """What the readers share: a stream of blocks, which they own."""
 
-    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool) -> None:
+    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
         self._stream = stream
         self._ordered = ordered
+        self._dtype: Dtype = dtype
 
     @property
     def summary(self) -> RunSummary:
@@ -56,10 +57,8 @@ class NumpyStreamReader(_BlockReader):
     Args:
         stream: Where the blocks come from.
         ordered: Whether they come by index.
+        dtype: Type of the vectors.
     """
-
-    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True) -> None:
-        super().__init__(stream, ordered=ordered)
 
     async def __anext__(self) -> tuple[int, Matrix]:
         """Return the next block.
@@ -73,15 +72,15 @@ class NumpyStreamReader(_BlockReader):
     async def read_all(self) -> Matrix:
         """Return the rows of all blocks that are left as one matrix, and close the reader.
 
-        Row i is the i-th text, if none was skipped. Without a single row the shape is (0, 0).
+        Row i is the i-th text, if none was skipped.
         """
         self._check_ordered("read_all")
-        matrix, rows = GrowingMatrix(), 0
+        matrix, rows = GrowingMatrix(self._dtype), 0
         async with self:
             async for _, block in self:
                 matrix.put(rows, block)
                 rows += len(block)
-        return matrix.done()
+        return matrix.done(self.summary.dimension)
 
     def rechunk(self, rows: int) -> RechunkedReader:
         """Return a reader of the same rows in blocks of exactly `rows`, fewer only before a gap and at the end."""
@@ -105,9 +104,11 @@ class RechunkedReader(AsyncClosing):
         self._parts: list[Matrix] = []
         self._rows = 0
         self._left: tuple[int, Matrix] | None = None  # of the reader's block that was taken last
+        self._error: Exception | None = None
 
     async def aclose(self) -> None:
         """Close the reader behind it; a second call does nothing."""
+        self._parts, self._rows, self._left = [], 0, None
         await self._reader.aclose()
 
     def __aiter__(self) -> Self:
@@ -115,16 +116,27 @@ class RechunkedReader(AsyncClosing):
         return self
 
     async def __anext__(self) -> tuple[int, Matrix]:
-        """Return the next block; an array that is a whole block of the reader is not copied."""
-        while self._rows < self._size:
-            self._left = self._left or await anext(self._reader, None)
-            if self._left is None or (self._parts and self._left[0] != self._first + self._rows):
+        """Return the next block; an array that is a whole block of the reader is not copied.
+
+        Raises:
+            AsyncEmbedError: what ended the run, after all rows that came before it.
+        """
+        while self._rows < self._size and (block := await self._next()):
+            if self._parts and block[0] != self._first + self._rows:
                 break
-            self._take(*self._left)
+            self._take(*block)
         if not self._parts:
-            raise StopAsyncIteration
+            raise self._error or StopAsyncIteration
         parts, self._parts, self._rows = self._parts, [], 0
         return self._first, parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    async def _next(self) -> tuple[int, Matrix] | None:
+        if self._left is None and self._error is None:
+            try:
+                self._left = await anext(self._reader, None)
+            except Exception as error:  # noqa: BLE001  # raised when the rows before it are gone
+                self._error = error
+        return self._left
 
     def _take(self, index: int, block: Matrix) -> None:
         if not self._parts:
@@ -151,13 +163,12 @@ class ArrowStreamReader(_BlockReader):
     """
 
     def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
-        super().__init__(stream, ordered=ordered)
+        super().__init__(stream, ordered=ordered, dtype=dtype)
         try:
             from asyncembed.sinks import _table  # noqa: PLC0415  # needs an optional package
         except ModuleNotFoundError as error:
             raise ConfigurationError(ARROW_MISSING) from error
         self._table = _table
-        self._dtype: Dtype = dtype
         self._schema: pa.Schema | None = None
 
     @property

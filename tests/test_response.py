@@ -149,3 +149,35 @@ def test_wrong_arguments_are_refused():
         aiter(StreamingEmbedResponse(io.BytesIO(), "openai"))
     with pytest.raises(ConfigurationError, match="use `async for`"):
         list(StreamingEmbedResponse(chunks(b"", 1), "openai").iter_embeddings())
+
+
+def test_a_second_encoding_of_the_same_vectors_is_left_out():
+    """Cohere sends all types that were asked for."""
+    body = {"embeddings": {"float": [[1, 2], [3, 4]], "base64": ["AACAPwAAAEA=", "AABAQAAAgEA="]}}
+    response = StreamingEmbedResponse(io.BytesIO(json.dumps(body).encode()), "cohere")
+    assert [(position, vector.tolist()) for position, vector in response.iter_embeddings()] == [
+        (0, [1, 2]),
+        (1, [3, 4]),
+    ]
+    assert response.count == 2
+
+
+async def test_a_second_loop_goes_on():
+    data = response_of("openai")
+    for response in (StreamingEmbedResponse(chunks(data, 10), "openai"),):
+        async for _ in response:
+            break
+        assert [position async for position, _ in response] == [1, 2]
+    response = StreamingEmbedResponse(io.BytesIO(data), "openai")
+    for _ in response.iter_embeddings():
+        break
+    assert [position for position, _ in response.iter_embeddings()] == [1, 2]
+
+
+async def test_text_instead_of_bytes_is_refused():
+    with pytest.raises(ConfigurationError, match="the source gives a str instead of bytes"):
+        list(StreamingEmbedResponse(io.StringIO("{}"), "openai").iter_embeddings())
+    with pytest.raises(ConfigurationError, match="the source gives a str instead of bytes"):
+        await take(StreamingEmbedResponse(chunks("{}", 1), "openai"), [])
+    with pytest.raises(ConfigurationError, match="dimension=0 must be a whole number"):
+        StreamingEmbedResponse(io.BytesIO(), "openai", dimension=0)

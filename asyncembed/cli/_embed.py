@@ -12,11 +12,11 @@ import typer
 
 from asyncembed import ConfigurationError, EmbedClient, RunSummary
 from asyncembed.cli import STOPPED
-from asyncembed.cli._console import fail, plural, say, stderr
+from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Total, progress, rate
 from asyncembed.cli._recorder import Recorder
-from asyncembed.cli._report import write_report
+from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import on_stop
 from asyncembed.sinks import folder_of
 
@@ -63,22 +63,26 @@ async def embed(job: Job) -> None:
         ConfigurationError: if it cannot be done as it was asked for; nothing was sent.
         AsyncEmbedError, InputError, OSError: if it ended early; a note says what was kept.
     """
-    for file in filter(None, (job.output, job.report)):
-        if any(source.path and file.exists() and source.path.samefile(file) for source in job.sources):
-            raise ConfigurationError(f"{file} is an input; choose another name for the output")
-    if job.report and (job.report.is_dir() or not job.report.parent.is_dir()):
-        raise ConfigurationError(f"the report {job.report} cannot be written there")
+    if any(source.path and job.output.exists() and source.path.samefile(job.output) for source in job.sources):
+        raise ConfigurationError(f"{job.output} is an input; choose another name for the output")
+    if job.report:
+        check_report(job.report, [job.output, *(source.path for source in job.sources if source.path)])
     run = _Run(job)
     try:
         stopped = await run.finish()
-    except Exception as error:
-        run.record(f"failed: {type(error).__name__}")
+    except ConfigurationError:
         raise
-    run.record("stopped" if stopped else "finished")
+    except Exception as error:
+        run.record(f"failed: {type(error).__name__}: {printable(str(error))}")
+        raise
     if stopped:
         say(f"stopped: {run.kept()}", "yellow")
+        run.record("stopped")
         raise typer.Exit(STOPPED)
-    run.report()
+    try:
+        run.report()
+    finally:
+        run.record("finished")
 
 
 @dataclass(slots=True)
@@ -129,7 +133,10 @@ class _Run:
     def record(self, outcome: str) -> None:
         """Write the page that shows the run, if it is wanted."""
         if self.job.report:
-            write_report(self.job.report, self.recorder, _settings(self.job), outcome, self.total.texts)
+            try:
+                write_report(self.job.report, self.recorder, _settings(self.job), outcome, self.total.texts)
+            except OSError as error:
+                say(f"the report could not be written: {error}", "yellow")
 
     async def _embed(self, client: EmbedClient) -> None:
         job = self.job

@@ -8,22 +8,48 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from asyncembed import ConfigurationError
 from asyncembed._version import __version__
 from asyncembed.cli._charts import Line, chart
 from asyncembed.cli._progress import duration
-from asyncembed.cli._template import PAGE
+from asyncembed.cli._template import MARK, PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from asyncembed import RunSummary
     from asyncembed.cli._recorder import Recorder, Sample
 
 MEGABYTE = 1_000_000
+
+
+def check_report(path: Path, files: Iterable[Path]) -> None:
+    """Make sure that a report may be written, before anything is paid for.
+
+    Args:
+        path: The report.
+        files: What it must not replace, be it one of them or named after one.
+
+    Raises:
+        ConfigurationError: if it would replace something that is no report, or cannot be written.
+    """
+    own = path.resolve()
+    for file in map(Path.resolve, files):
+        folder = file.with_name(f"{file.name}.partial")
+        if folder in own.parents or (own.parent == file.parent and own.name.startswith(file.name)):
+            raise ConfigurationError(f"the report {path} would be taken for {file}, or for a part of it")
+    if path.exists() and not _is_report(path):
+        raise ConfigurationError(f"{path} exists and is no report; choose another name for the report")
+    try:
+        beside = _beside(path)
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise ConfigurationError(f"the report {path} cannot be written there: {error.strerror}") from None
 
 
 def write_report(
@@ -32,7 +58,7 @@ def write_report(
     """Write the page.
 
     Args:
-        path: The file, which is replaced.
+        path: The file; a report that is there is replaced.
         recorder: What was seen of the run.
         settings: What was asked for.
         outcome: How the run ended, in a word or two.
@@ -40,6 +66,7 @@ def write_report(
     """
     samples = recorder.samples
     page = Template(PAGE).substitute(
+        mark=MARK,
         title=escape(f"Embedding {settings['output']}"),
         outcome=escape(outcome),
         outcome_class=escape(outcome.partition(":")[0]),
@@ -49,7 +76,20 @@ def write_report(
         settings=_rows(settings),
         footer=escape(f"asyncembed {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
     )
-    path.write_text(page, encoding="utf-8")
+    beside = _beside(path)
+    beside.write_text(page, encoding="utf-8", errors="backslashreplace")
+    beside.replace(path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _is_report(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(1_000)
 
 
 def _headline(samples: Sequence[Sample]) -> dict[str, str]:

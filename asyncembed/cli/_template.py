@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+MARK: Final = '<meta name="generator" content="asyncembed">'
+"""What tells a report from any other page."""
+
 PAGE: Final = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+$mark
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -23,6 +24,17 @@ COOLDOWN: Final = 1.0  # seconds
 BUSY: Final = 0.8
 """Share of the time from which on a thread counts as busy all the time."""
 LOOK_EVERY: Final = 0.2  # seconds
+SCHEDULER: Final = Path("/proc/thread-self/schedstat")
+"""Linux: nanoseconds that this thread ran, and waited to run."""
+
+
+def time_not_idle() -> float:
+    """Seconds in which this thread worked or, where the system tells, waited for a processor to work on."""
+    try:
+        worked, waited, _ = SCHEDULER.read_bytes().split()
+    except OSError:
+        return time.thread_time()
+    return (int(worked) + int(waited)) / 1e9
 
 
 class AdaptiveConcurrency:
@@ -31,14 +43,14 @@ class AdaptiveConcurrency:
     Args:
         maximum: Most slots there will ever be.
         clock: Monotonic seconds; replaced in tests.
-        work_clock: Seconds that this thread has worked; replaced in tests.
+        work_clock: Seconds in which this thread was not idle; replaced in tests.
     """
 
     def __init__(
         self,
         maximum: int,
         clock: Callable[[], float] = time.monotonic,
-        work_clock: Callable[[], float] = time.thread_time,
+        work_clock: Callable[[], float] = time_not_idle,
     ) -> None:
         self._maximum = maximum
         self._clock = clock
@@ -81,9 +93,10 @@ class AdaptiveConcurrency:
             self._set(max(1.0, self._limit * DECREASE))
 
     def _look(self) -> None:
-        now, worked = self._clock(), self._work_clock()
+        now = self._clock()
         then, worked_then = self._seen or (-math.inf, 0.0)
         if now - then >= LOOK_EVERY:
+            worked = self._work_clock()
             self._is_busy = self._seen is not None and (worked - worked_then) / (now - then) >= BUSY
             self._seen = now, worked
 

@@ -25,9 +25,9 @@ TEXT_BYTES_PER_NUMBER: Final = 26
 class CostModel:
     """What one request may need in memory, in bytes.
 
-    `2 * request + 3 * read buffer + widest row as text + n * (row + objects) + fixed`: the request exists as texts and
-    as a body, the read buffer is aiohttp's high-water mark plus one read, one array may be open, and n results may be
-    waiting for the consumer.
+    `texts + request + 3 * read buffer + widest row as text + n * (row + objects) + fixed`: the texts exist as strings,
+    which take up to four bytes a character, and in the body of the request; the read buffer is aiohttp's high-water
+    mark plus one read; one array may be open; and n results may be waiting for the consumer.
 
     Attributes:
         dimension: Numbers in one vector, as it is known or assumed now.
@@ -41,10 +41,10 @@ class CostModel:
         """Bytes needed only while the request runs."""
         return request_bytes + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * self.dimension + FIXED_COST
 
-    def waiting(self, inputs: int, request_bytes: int) -> int:
+    def waiting(self, inputs: int, text_memory: int) -> int:
         """Bytes needed until the consumer has taken the results: texts and vectors."""
-        return request_bytes + inputs * (RESULT_COST + self.dimension * self.itemsize)
+        return text_memory + inputs * (RESULT_COST + self.dimension * self.itemsize)
 
-    def total(self, inputs: int, request_bytes: int) -> int:
+    def total(self, inputs: int, request_bytes: int, text_memory: int) -> int:
         """Bytes to reserve before the request starts."""
-        return self.working(request_bytes) + self.waiting(inputs, request_bytes)
+        return self.working(request_bytes) + self.waiting(inputs, text_memory)

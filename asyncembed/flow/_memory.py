@@ -7,8 +7,9 @@ One thing goes before the queue: a stream that holds nothing never waits. It cou
 client again before it takes its next result; if it waited for memory that other results hold, it would wait for its own
 caller. So the budget may be exceeded by one batch for each stream after the first.
 
-A budget may have a guard, which says how much memory there really is. Then what is reserved must fit into that too.
-Nobody says when more of it comes free, so whoever waits looks again now and then.
+A budget may have a guard, which says how much memory there really is. Then what is reserved must fit into that too,
+together with what all other budgets of the process have reserved: it may not be in use yet, and so not be seen. Nobody
+says when more of it comes free, so whoever waits looks again now and then.
 
 Grants are made synchronously by whoever releases, so a waiter that is cancelled in the same tick as it is granted
 gives back what it got, and the head of the queue being cancelled wakes the one behind it.
@@ -17,8 +18,10 @@ gives back what it got, and the head of the queue being cancelled wakes the one 
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
+from weakref import WeakSet
 
 Owner: TypeAlias = "set[Reservation]"
 """The open reservations of one stream."""
@@ -32,6 +35,10 @@ BATCHES_AT_ONCE: Final = 8
 
 SMALLEST_BATCH: Final = 1_000_000
 """Bytes that a batch may take however little a guard leaves."""
+
+
+_budgets: WeakSet[MemoryBudget] = WeakSet()
+_registering = threading.Lock()
 
 
 class Guard(Protocol):
@@ -63,6 +70,8 @@ class MemoryBudget:
         self.reserved = 0
         self.peak = 0
         self._waiters: list[_Waiter] = []  # as many as there are streams that wait
+        with _registering:
+            _budgets.add(self)
 
     @property
     def waiting(self) -> int:
@@ -92,8 +101,9 @@ class MemoryBudget:
         self._wake()
 
     def _fits(self, cost: int) -> bool:
-        needed = self.reserved + cost
-        fits = needed <= self.total and (self._guard is None or needed <= self._guard.room())
+        fits = self.reserved + cost <= self.total
+        if fits and self._guard:
+            fits = reserved_by_all() + cost <= self._guard.room()
         return fits or self.reserved == 0
 
     def _grant(self, cost: int) -> None:
@@ -124,6 +134,12 @@ class MemoryBudget:
             elif not waiter.granted.cancelled():
                 self.release(waiter.cost, waiter.owner)
             raise
+
+
+def reserved_by_all() -> int:
+    """Bytes that all budgets of this process have reserved."""
+    with _registering:
+        return sum(budget.reserved for budget in _budgets)
 
 
 class Reservation:

@@ -9,9 +9,10 @@ from typing import Final
 
 import psutil
 
-from asyncembed._settings import check_positive
+from asyncembed._settings import check, check_positive
 
 MEGABYTE: Final = 1_000_000
+MOST_MEGABYTES: Final = 1e12
 
 BRINK: Final = 0.9
 """Share of the limit from which on nothing new should be begun; the rest is for what nobody reckoned with."""
@@ -28,8 +29,8 @@ class MemoryMonitor:
     """
 
     def __init__(self, max_memory_mb: float) -> None:
-        check_positive("max_memory_mb", max_memory_mb)
-        self._brink = max_memory_mb * MEGABYTE * BRINK
+        self.brink = int(bytes_of(max_memory_mb) * BRINK)
+        """Bytes from which on nothing new should be begun."""
         self._process = psutil.Process()
         self._peak = 0
 
@@ -39,7 +40,7 @@ class MemoryMonitor:
 
     def room(self) -> int:
         """Bytes that may still be taken before something should wait; negative beyond that."""
-        return int(self._brink) - self._resident()
+        return self.brink - self._resident()
 
     @property
     def current_mb(self) -> float:
@@ -56,3 +57,10 @@ class MemoryMonitor:
         resident: int = self._process.memory_info().rss
         self._peak = max(self._peak, resident)
         return resident
+
+
+def bytes_of(max_memory_mb: float) -> int:
+    """Return a limit in bytes; raises `ConfigurationError` if it is no number above 0, or more than machines have."""
+    check_positive("max_memory_mb", max_memory_mb)
+    check(max_memory_mb <= MOST_MEGABYTES, f"max_memory_mb={max_memory_mb!r} is more than any machine has")
+    return int(max_memory_mb * MEGABYTE)

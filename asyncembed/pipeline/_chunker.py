@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -30,11 +31,13 @@ class Batch:
         inputs: The texts, by index.
         refused: Texts that were not fit to be sent, with the reason; they keep their place, and so their memory.
         request_bytes: About how long the request body is, as if nothing were refused.
+        text_memory: Bytes that the texts take as strings.
     """
 
     inputs: dict[int, EmbedInput] = field(default_factory=dict)
     refused: list[tuple[int, EmbedInput, InvalidInputError]] = field(default_factory=list)
     request_bytes: int = 0
+    text_memory: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs) + len(self.refused)
@@ -102,18 +105,14 @@ class Chunker:
     def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
         """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
         size, tokens = text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1
-        done = [] if self._fits(size, tokens) else self.flush()
+        done = self._make_room(item.text, size, tokens)
         self._batch.inputs[index] = item
-        self._batch.request_bytes += size
-        self._tokens += tokens
         return done + self._full()
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
         """Take a text that will not be sent, and return the batches that are complete now."""
-        size = len(item.text) + JSON_OVERHEAD
-        done = [] if self._fits(size, 0) else self.flush()
+        done = self._make_room(item.text, len(item.text) + JSON_OVERHEAD, 0)
         self._batch.refused.append((index, item, error))
-        self._batch.request_bytes += size
         return done + self._full()
 
     def flush(self) -> list[Batch]:
@@ -124,13 +123,23 @@ class Chunker:
     def _full(self) -> list[Batch]:
         return self.flush() if len(self._batch) >= self._most else []
 
-    def _fits(self, size: int, tokens: int) -> bool:
+    def _make_room(self, text: str, size: int, tokens: int) -> list[Batch]:
+        """Reckon with one more text, and return the batch that it does not fit into any more, if that is so."""
+        # A string of ASCII takes its length, beside what is reckoned for every result.
+        memory = size if size == len(text) + JSON_OVERHEAD else sys.getsizeof(text)
+        done = [] if self._fits(size, tokens, memory) else self.flush()
+        self._batch.request_bytes += size
+        self._batch.text_memory += memory
+        self._tokens += tokens
+        return done
+
+    def _fits(self, size: int, tokens: int, memory: int) -> bool:
         batch, limits = self._batch, self._limits
         count, request_bytes = len(batch) + 1, batch.request_bytes + size
         return not len(batch) or (
             request_bytes <= limits.request_bytes
             and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
-            and self._cost.total(count, request_bytes) <= self.budget
+            and self._cost.total(count, request_bytes, batch.text_memory + memory) <= self.budget
         )
 
 

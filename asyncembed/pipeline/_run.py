@@ -142,7 +142,7 @@ class Run:
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the budget has what `batch` may need."""
         working = self.cost.working(batch.request_bytes)
-        waiting = self.cost.waiting(len(batch), batch.request_bytes)
+        waiting = self.cost.waiting(len(batch), batch.text_memory)
         budget, owner = self.endpoint.budget, self.reservations
         await budget.reserve(working + waiting, owner)
         self._chunker.budget = budget.largest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
@@ -33,6 +33,14 @@ def check_texts(texts: Texts) -> None:
         raise ConfigurationError("texts is a single string; put it into a list: [text]")
     if not isinstance(texts, Iterable | AsyncIterable):
         raise ConfigurationError(f"texts is a {type(texts).__name__}, which cannot be iterated")
+
+
+def length(texts: Texts) -> int | None:
+    """Return how many texts there are, if they know it themselves; a wrapper around a generator may not."""
+    try:
+        return len(texts) if isinstance(texts, Sized) else None
+    except Exception:  # noqa: BLE001  # the caller's own, and not worth a run
+        return None
 
 
 class Source:

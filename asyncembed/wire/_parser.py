@@ -43,6 +43,7 @@ class Layout:
         index: The position inside the item, where the API sends one.
         tokens: Billed tokens; the first of these that is present counts.
         messages: Error messages, in case the body is an error after all.
+        one_list: Whether only the first list of vectors counts; others would hold the same in another encoding.
     """
 
     vectors: frozenset[str]
@@ -50,6 +51,7 @@ class Layout:
     index: str | None = None
     tokens: tuple[str, ...] = ()
     messages: tuple[str, ...] = ("error.message", "error", "message", "detail")
+    one_list: bool = False
 
 
 class _Place:
@@ -176,6 +178,8 @@ class ResponseParser:
         if place and place.is_vector and not in_array:
             self._take(None, vectors)
         item = place.children.get(_ARRAY_ITEM) if place and in_array else None
+        if item and item.is_vector:
+            item = None if self._layout.one_list and self.count else item
         self._around.append((place, item))
         self._place = item
         self._opened = in_array

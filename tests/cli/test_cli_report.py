@@ -123,23 +123,82 @@ def test_a_run_that_fails_is_shown_too(run, threaded_server, openai, texts_file,
     options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", path)
     assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(threaded_server)).code == 1
     page = Page(path.read_text())
-    assert "failed: AuthenticationError" in page.text
+    assert "failed: AuthenticationError: openai answered 401" in page.text
     assert "rows safe on the disk 50" in page.text
 
 
 def test_an_input_is_never_the_report(run, threaded_server, openai, texts_file, tmp_path):
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", texts_file, *openai(threaded_server))
     assert ended.code == 2
-    assert f"{texts_file} is an input" in ended.err
+    assert f"{texts_file} exists and is no report" in ended.err or "would be taken for" in ended.err
+
+
+@pytest.mark.parametrize("name", ["v.npy", "v.npy.texts.jsonl", "v.npy.meta.json", "v.npy.partial/run.html"])
+def test_it_is_never_the_output_or_a_part_of_it(run, threaded_server, openai, texts_file, tmp_path, name):
+    path = tmp_path / name
+    ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", path, *openai(threaded_server))
+    assert ended.code == 2
+    assert f"the report {path} would be taken for {tmp_path / 'v.npy'}, or for a part of it" in ended.err
+    assert threaded_server.requests == []
+
+
+def test_it_replaces_reports_and_nothing_else(run, threaded_server, openai, texts_file, tmp_path, report):
+    """And a command that is refused leaves the report of the run before it alone."""
+    options = ("--report", report, *openai(threaded_server))
+    before = report.read_bytes()
+    assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options).code == 2
+    assert report.read_bytes() == before
+    assert run("embed", texts_file, "-o", tmp_path / "v.npy", "--overwrite", *options).code == 0
+    assert report.read_bytes() != before
+    notes = tmp_path / "notes.md"
+    notes.write_text("precious")
+    ended = run("embed", texts_file, "-o", tmp_path / "w.npy", "--report", notes, *openai(threaded_server))
+    assert f"{notes} exists and is no report" in ended.err
+    assert (ended.code, notes.read_text()) == (2, "precious")
+
+
+def test_a_report_that_fails_at_the_end_does_not_hide_how_the_run_ended(
+    run, threaded_server, openai, texts_file, tmp_path, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("asyncembed.cli._embed.write_report", fail)
+    options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", tmp_path / "r.html", *openai(threaded_server))
+    ended = run("embed", texts_file, "-o", tmp_path / "v.npy", *options)
+    assert ended.code == 0
+    assert "200 texts embedded" in ended.err
+    assert "the report could not be written: [Errno 28] No space left on device" in ended.err
+    threaded_server.script.extend([threaded_server.default, refused(401, "no")])
+    ended = run("embed", texts_file, "-o", tmp_path / "w.npy", *options)
+    assert ended.code == 1
+    assert "answered 401" in ended.err
+    assert "50 rows are kept" in ended.err
+
+
+def test_no_key_is_in_it(run, threaded_server, openai, texts_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    threaded_server.default = refused(401, "Incorrect key: sk-very-secret")
+    url = f"{threaded_server.url}/v1?token=hush-hush"
+    path = tmp_path / "r.html"
+    options = ("--provider", "openai", "--base-url", url, "--report", path)
+    assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options).code == 1
+    assert threaded_server.requests[-1].headers["authorization"] == "Bearer sk-very-secret"
+    assert "Incorrect key" in path.read_text()
+    assert not [secret for secret in ("sk-very-secret", "hush-hush") if secret in path.read_text()]
 
 
 def test_a_report_that_cannot_be_written_is_found_before_anything_is_sent(
     run, threaded_server, openai, texts_file, tmp_path
 ):
-    for path in (tmp_path, tmp_path / "nowhere" / "r.html"):
+    for path, words in (
+        (tmp_path, "is no report"),
+        (tmp_path / "nowhere" / "r.html", "cannot be written there: No such file or directory"),
+        (tmp_path / f"{'n' * 300}.html", "cannot be written there: File name too long"),
+    ):
         ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", path, *openai(threaded_server))
         assert ended.code == 2
-        assert f"the report {path} cannot be written there" in ended.err
+        assert words in ended.err
     assert threaded_server.requests == []
 
 

@@ -71,10 +71,6 @@ async def test_a_long_stream_grows_one_matrix(client):
     np.testing.assert_array_equal(matrix, np.stack(list(map(vector_of, texts))))
 
 
-async def test_nothing_is_a_matrix_without_rows(client):
-    assert (await client.embed_binary_stream([]).read_all()).shape == (0, 0)
-
-
 @pytest.mark.parametrize("rows", [1, 3, 10, 24, 25, 26, 1000])
 @pytest.mark.parametrize("chunk_size", [1, 4, 10, 25])
 async def test_blocks_of_one_size(client, rows, chunk_size):
@@ -247,3 +243,32 @@ async def test_a_refusal_of_base64_is_remembered_and_costs_one_request(server, c
     server.script.append(refused(400, "invalid embedding_types: base64"))
     np.testing.assert_array_equal(await client.embed_binary_stream(TEXTS, max_concurrency=1).read_all(), EXPECTED)
     assert [request.body["embedding_types"] for request in server.requests] == [["base64"], ["float"]]
+
+
+async def test_rows_before_an_error_are_given_before_it_whatever_the_size_of_a_block(server, client):
+    server.script.extend([server.default] * 2 + [refused(400, "no")])
+    reader = client.embed_binary_stream(TEXTS, chunk_size=10, max_concurrency=1).rechunk(15)
+    first, block = await anext(reader)
+    assert (first, len(block)) == (0, 15)
+    first, block = await anext(reader)
+    assert (first, len(block)) == (15, 5)
+    for _ in range(2):
+        with pytest.raises(InvalidInputError):
+            await anext(reader)
+
+
+async def test_closing_drops_what_was_not_taken(client):
+    reader = client.embed_binary_stream(TEXTS, chunk_size=25).rechunk(3)
+    await anext(reader)
+    await reader.aclose()
+    with pytest.raises(AsyncEmbedError, match="closed"):
+        await anext(reader)
+
+
+@pytest.mark.parametrize(("dimensions", "shape"), [(None, (0, 0)), (16, (0, 16))])
+async def test_without_rows_the_type_is_right_too(client, dimensions, shape):
+    for matrix in (
+        await client.embed_binary_stream([], dimensions=dimensions).read_all(),
+        (await client.embed([], dimensions=dimensions)).embeddings,
+    ):
+        assert (matrix.shape, matrix.dtype) == (shape, np.float32)

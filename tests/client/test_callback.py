@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.results import check_results, endless, numbered
 from support.scripted import refused, vector_of
-from support.watching import leftovers
+from support.watching import leftovers, turns, until
 
-from asyncembed import ConfigurationError, EmbedResult, InvalidInputError, RunSummary
+from asyncembed import Callback, ConfigurationError, EmbedResult, InvalidInputError, RunSummary
 
 TEXTS = numbered(20)
 
@@ -72,7 +72,16 @@ async def test_whatever_can_be_called(client, callback):
     check_pairs(store.seen)
 
 
-@pytest.mark.parametrize("callback", [None, "print", lambda: None, lambda a, b, c: None, lambda *, result: None])
+def needs_a_table(embedding, index, *, table): ...
+
+
+async def generates(result):
+    yield result
+
+
+@pytest.mark.parametrize(
+    "callback", [None, "print", lambda: None, lambda a, b, c: None, lambda *, result: None, needs_a_table, generates]
+)
 async def test_what_cannot_be_called_is_refused_before_anything_is_sent(server, client, callback):
     with pytest.raises(ConfigurationError, match="callback"):
         await client.embed_with_callback(TEXTS, callback)
@@ -231,3 +240,49 @@ async def test_texts_that_fail_are_left_out_if_that_is_wanted(server, client):
 async def test_wrong_options_are_refused(client, options, words):
     with pytest.raises(ConfigurationError, match=words):
         await client.embed_with_callback(TEXTS, print, **options)
+
+
+async def test_the_error_of_a_callback_is_not_hidden_by_one_of_the_run(server, client):
+    """The run fails while the callback of an earlier result is busy failing, too."""
+    server.script.extend([server.default, refused(400, "no")])
+    asked = asyncio.Event()
+
+    async def callback(result):
+        await asked.wait()
+        raise Broken("the database is down")
+
+    async def texts():
+        for number in range(10):
+            yield f"text {number}"
+
+    task = asyncio.create_task(
+        client.embed_with_callback(texts(), callback, callback_concurrency=6, chunk_size=5, max_concurrency=1)
+    )
+    await until(lambda: len(server.requests) == 2 and not server.active)
+    await turns()
+    asked.set()
+    with pytest.raises(Broken, match="the database is down") as caught:
+        await task
+    assert "besides: InvalidInputError" in " ".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_an_exit_is_an_exit(client, at_once):
+    async def callback(result):
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        await client.embed_with_callback(TEXTS, callback, callback_concurrency=at_once)
+    assert caught.value.code == 3
+    assert not leftovers(client)
+
+
+async def test_the_time_of_the_callbacks_counts(client):
+    async def callback(result):
+        await asyncio.sleep(0.01)
+
+    assert (await client.embed_with_callback(TEXTS, callback)).elapsed > 0.2
+
+
+def test_the_type_of_callbacks_can_be_used_at_run_time():
+    assert Callback | None

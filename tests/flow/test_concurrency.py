@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 from anyio.lowlevel import checkpoint
 
-from asyncembed.flow._concurrency import COOLDOWN, DECREASE, START, AdaptiveConcurrency
+from asyncembed.flow import _concurrency
+from asyncembed.flow._concurrency import COOLDOWN, DECREASE, START, AdaptiveConcurrency, time_not_idle
 
 
 class Clock:
@@ -166,3 +169,18 @@ async def test_a_thread_that_is_busy_all_the_time_gets_no_more_slots(share, grow
     await round_of_successes(0.1)
     await round_of_successes(0.1)
     assert slots.limit > before
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by the system", "by the clock of the thread"])
+def test_work_is_not_idle_and_sleep_is(tmp_path, monkeypatch, told):
+    if not told:
+        monkeypatch.setattr(_concurrency, "SCHEDULER", tmp_path / "none")
+    elif not _concurrency.SCHEDULER.exists():
+        pytest.skip("the system does not tell")
+    started, before = time.monotonic(), time_not_idle()
+    while time.monotonic() - started < 0.1:
+        pass
+    worked = time_not_idle() - before
+    threading.Event().wait(0.1)
+    assert worked > (0.05 if told else 0)
+    assert time_not_idle() - before - worked < 0.05

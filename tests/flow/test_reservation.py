@@ -95,6 +95,6 @@ def test_what_a_request_may_need():
     """The formula of the docstring."""
     cost = CostModel(dimension=1_000, itemsize=4)
     assert cost.working(500) == 500 + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * 1_000 + FIXED_COST
-    assert cost.waiting(96, 500) == 500 + 96 * (RESULT_COST + 1_000 * 4)
-    assert cost.total(96, 500) == cost.working(500) + cost.waiting(96, 500)
+    assert cost.waiting(96, 700) == 700 + 96 * (RESULT_COST + 1_000 * 4)
+    assert cost.total(96, 500, 700) == cost.working(500) + cost.waiting(96, 700)
     assert CostModel().dimension == 3_072

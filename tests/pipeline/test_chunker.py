@@ -54,7 +54,7 @@ def test_whatever_the_limits(texts, left_out, inputs, chunk_size, most_tokens, r
         if count > 1:
             assert batch.request_bytes <= request_bytes
             assert most_tokens is None or tokens(batch) <= most_tokens
-            assert cost.total(count, batch.request_bytes) <= budget
+            assert cost.total(count, batch.request_bytes, batch.text_memory) <= budget
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_batches_are_as_full_as_the_limits_allow(limits, chunk_size, expected):
 def test_the_memory_budget_limits_a_batch():
     """What a batch may need fits into it; one text that does not goes alone."""
     cost = CostModel(dimension=1_000)
-    budget = cost.total(3, 3 * (5 + JSON_OVERHEAD))
+    budget = cost.total(3, 3 * (5 + JSON_OVERHEAD), 3 * (5 + JSON_OVERHEAD))
     assert sizes(chunked(["12345"] * 7, Chunker(Limits(inputs=100), None, cost, budget))) == [3, 3, 1]
     assert sizes(chunked(["12345"] * 2, Chunker(Limits(inputs=100), None, cost, 1))) == [1, 1]
 
@@ -85,7 +85,7 @@ def test_the_memory_budget_limits_a_batch():
 def test_a_dimension_that_is_learned_counts_from_then_on():
     """The cost model is shared with the run."""
     cost = CostModel(dimension=1_000)
-    chunker = Chunker(Limits(inputs=100), None, cost, cost.total(2, 100))
+    chunker = Chunker(Limits(inputs=100), None, cost, cost.total(2, 100, 100))
     assert sizes(chunked(["12345"] * 4, chunker)) == [2, 2]
     cost.dimension = 10
     assert sizes(chunked(["12345"] * 4, chunker)) == [4]
@@ -97,7 +97,7 @@ def test_a_batch_is_given_with_the_text_that_completes_it():
     assert chunker.flush() == []
     assert (chunker.add(EmbedInput("a"), 0, 1), chunker.pending) == ([], 1)
     (batch,) = chunker.add(EmbedInput("b", id=7), 1, 1)
-    assert batch == Batch({0: EmbedInput("a"), 1: EmbedInput("b", id=7)}, request_bytes=8)
+    assert batch == Batch({0: EmbedInput("a"), 1: EmbedInput("b", id=7)}, request_bytes=8, text_memory=8)
     assert (chunker.pending, chunker.flush()) == (0, [])
 
 
@@ -116,7 +116,7 @@ def test_refused_texts_count_but_are_not_sent():
     assert chunker.add(EmbedInput("a"), 0, 1) == chunker.refuse(EmbedInput(""), 1, error) == []
     assert chunker.pending == 2
     (batch,) = chunker.add(EmbedInput("b"), 2, 1)
-    assert batch == Batch({0: EmbedInput("a"), 2: EmbedInput("b")}, [(1, EmbedInput(""), error)], 11)
+    assert batch == Batch({0: EmbedInput("a"), 2: EmbedInput("b")}, [(1, EmbedInput(""), error)], 11, 11)
     assert len(batch) == 3
     refused = [chunker.refuse(EmbedInput(""), index, error) for index in range(3)]
     assert [len(batches) for batches in refused] == [0, 0, 1]
