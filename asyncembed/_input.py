@@ -60,10 +60,10 @@ class Input:
         items: list[TextLike] = []
         if isinstance(self.rest, Iterator):
             items.extend(islice(self.rest, most))
-            await anyio.lowlevel.checkpoint()
         else:
             async for item in self.rest:
                 items.append(item)
                 if len(items) == most:
                     break
+        await anyio.lowlevel.checkpoint()
         return [as_input(item, first + place) for place, item in enumerate(items)]

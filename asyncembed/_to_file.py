@@ -8,35 +8,36 @@ from __future__ import annotations
 
 import inspect
 import time
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-from asyncembed._errors import ResumeError
+from asyncembed._errors import InvalidInputError, ResumeError
 from asyncembed._input import Input
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
+from asyncembed._target import provenance_of
 from asyncembed._threads import OneThread
-from asyncembed.sinks import Fingerprint, Provenance, find_format, open_output, without_secrets
-from asyncembed.sinks._provenance import digest_of_fields
+from asyncembed.sinks import Fingerprint, Provenance, open_output
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from asyncembed._target import Target
     from asyncembed.pipeline._run import Call
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
-    from asyncembed.sinks import Format, FormatName, Journal, Output
+    from asyncembed.sinks import Journal, Output
 
 GROUP_BYTES: Final = 8_000_000
 """Bytes of vectors and texts from which on a group is due at once."""
 
 GROUP_SECONDS: Final = 0.05
-"""Seconds from one group to the next; what is lost by a crash came within them, or was on its way."""
+"""Seconds from one group to the next; a crash loses what came within them, or still lacks something before it."""
 
 MOST_READY: Final = 8
 """Blocks that may wait for the disk before nothing more is asked for: a disk that stalls is not to fill the memory."""
@@ -47,32 +48,6 @@ REPORT_EVERY: Final = 0.2
 Item: TypeAlias = EmbedBlock | EmbedFailure
 _NOTHING_YET: Final = object()
 _END: Final = object()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What file is wanted, and what may be done for it; the fields are the arguments of `embed_to_file`."""
-
-    path: Path
-    kind: Format
-    resume: bool
-    overwrite: bool
-    keep_text: bool
-
-    @classmethod
-    def of(
-        cls,
-        path: str | os.PathLike[str],
-        name: FormatName | None,
-        *,
-        resume: bool,
-        overwrite: bool,
-        keep_text: bool,
-    ) -> Self:
-        """Return the target; raises `ConfigurationError` if there is no such format."""
-        found = Path(path)
-        kind = find_format(found, name)
-        return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)
 
 
 class FileRun:
@@ -100,10 +75,10 @@ class FileRun:
         self._open_stream = open_stream
         self._on_progress = on_progress
         self._thread = OneThread()
+        self._resumed = self._failed_before = 0
         self._group: list[Item] = []
         self._group_bytes = 0
         self._due = self._report_due = 0.0
-        self._is_broken = False
 
     async def complete(self) -> RunSummary:
         """Make the file, and say how that went."""
@@ -113,8 +88,8 @@ class FileRun:
                 await self._thread.run(lambda: claimed.append(self._claim()))
                 summary = await self._complete(claimed[0])
             except Exception as error:
-                for output in claimed:
-                    error.add_note(output.kept)
+                for note in filter(None, (output.kept for output in claimed)):
+                    error.add_note(note)
                 raise
             finally:
                 with anyio.CancelScope(shield=True):
@@ -159,22 +134,26 @@ class FileRun:
 
     async def _go_on(self, journal: Journal) -> RunSummary:
         """Ask for what is not settled yet."""
+        self._report(RunSummary(resumed=journal.settled, saved=journal.rows, model=self._call.options.model))
         await self._input.pull_into(journal.fingerprint, journal.settled)
         journal.check_input()
-        first = journal.settled
-        stream = self._open_stream(self._input.rest, first)
+        self._resumed, self._failed_before = journal.settled, journal.failed
+        stream = self._open_stream(self._input.rest, journal.settled)
         try:
             async with stream:
                 try:
-                    await self._record(stream, journal, first)
+                    await self._record(stream, journal)
                 finally:
                     self._group += stream.take_ready()  # what was paid for, also if the run is being left
-        finally:
+        except BaseException:
             await self._commit(journal)
-            self._report(_summary(stream, journal, first))
-        return _summary(stream, journal, first)
+            with suppress(Exception):
+                self._report(self._summary(stream, journal))
+            raise
+        await self._commit(journal, is_end=True)
+        return self._summary(stream, journal)
 
-    async def _record(self, stream: EmbedStream[Item], journal: Journal, first: int) -> None:
+    async def _record(self, stream: EmbedStream[Item], journal: Journal) -> None:
         while True:
             item: object = _NOTHING_YET
             with anyio.move_on_after(self._patience()):
@@ -189,22 +168,22 @@ class FileRun:
                 await self._commit(journal)
             if now >= self._report_due:
                 self._report_due = now + REPORT_EVERY
-                self._report(_summary(stream, journal, first))
+                self._report(self._summary(stream, journal))
 
     def _patience(self) -> float:
         """Seconds to wait for the next block before something else is to be done."""
         due = self._due if self._group else float("inf")
         return max(0.0, min(due, self._report_due if self._on_progress else due) - time.monotonic())
 
-    async def _commit(self, journal: Journal) -> None:
-        group, self._group, self._group_bytes = self._group, [], 0
-        if not group or self._is_broken:
-            return
-        try:
+    async def _commit(self, journal: Journal, *, is_end: bool = False) -> None:
+        group, later = self._group, []
+        if not is_end:
+            # Who failed because the API did may be asked for again by whoever resumes, if nothing follows.
+            last = max((place for place, item in enumerate(group, 1) if _is_final(item)), default=0)
+            group, later = group[:last], group[last:]
+        self._group, self._group_bytes = later, 0
+        if group and not journal.is_broken:
             await self._thread.run(partial(journal.add, group))
-        except Exception:
-            self._is_broken = True  # what comes after a group that is not there must not be written either
-            raise
         self._due = time.monotonic() + GROUP_SECONDS
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
@@ -216,29 +195,18 @@ class FileRun:
             if inspect.isgenerator(steps):
                 await self._thread.run(steps.close)
 
+    def _summary(self, stream: EmbedStream[Item], journal: Journal) -> RunSummary:
+        now = stream.summary
+        return replace(now, resumed=self._resumed, saved=journal.rows, failed=self._failed_before + now.failed)
+
     def _report(self, summary: RunSummary) -> None:
         if self._on_progress:
             self._on_progress(summary)
 
 
-def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
-    """Return what the vectors of a call are made with."""
-    options, address = call.options, call.endpoint.address
-    return Provenance(
-        provider=call.endpoint.provider.name,
-        model=options.model,
-        dtype=options.dtype,
-        input_type=options.input_type,
-        dimensions=options.dimensions,
-        truncate=options.truncate,
-        extra=digest_of_fields(options.extra),
-        keep_text=keep_text,
-        base_url=without_secrets(address) if address else None,
-    )
-
-
-def _summary(stream: EmbedStream[Item], journal: Journal, first: int) -> RunSummary:
-    return replace(stream.summary, resumed=first, saved=journal.rows)
+def _is_final(item: Item) -> bool:
+    """Whether asking again would change nothing."""
+    return isinstance(item, EmbedBlock) or isinstance(item.error, InvalidInputError)
 
 
 def _size(item: Item) -> int:

@@ -9,7 +9,8 @@ from asyncembed._callback import call_back
 from asyncembed._collect import collect
 from asyncembed._settings import check_count
 from asyncembed._streams import Streams, check_raise_or_skip
-from asyncembed._to_file import MOST_READY, FileRun, Target
+from asyncembed._target import Target
+from asyncembed._to_file import MOST_READY, FileRun
 from asyncembed.pipeline._source import check_texts
 
 if TYPE_CHECKING:

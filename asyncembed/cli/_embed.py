@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -18,11 +19,10 @@ from asyncembed.cli._progress import Total, progress, rate
 from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import on_stop
-from asyncembed.sinks import folder_of
+from asyncembed.sinks import find_format, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from asyncembed import EmbedOptionsArgs
     from asyncembed.cli._inputs import Source
@@ -63,8 +63,7 @@ async def embed(job: Job) -> None:
         ConfigurationError: if it cannot be done as it was asked for; nothing was sent.
         AsyncEmbedError, InputError, OSError: if it ended early; a note says what was kept.
     """
-    if any(source.path and job.output.exists() and source.path.samefile(job.output) for source in job.sources):
-        raise ConfigurationError(f"{job.output} is an input; choose another name for the output")
+    _check_inputs(job)
     if job.report:
         check_report(job.report, [job.output, *(source.path for source in job.sources if source.path)])
     run = _Run(job)
@@ -168,6 +167,15 @@ class _Run:
             yield
         finally:
             task.cancel()
+
+
+def _check_inputs(job: Job) -> None:
+    """Raise `ConfigurationError` if an input is the output, or one of the files that belong to it."""
+    made = [Path(f"{job.output}{ending}") for ending in ("", *find_format(job.output).sidecars)]
+    for source in job.sources:
+        for file in made:
+            if source.path and file.exists() and source.path.samefile(file):
+                raise ConfigurationError(f"{file} is an input; choose another name for the output")
 
 
 def _client(job: Job) -> EmbedClient:

@@ -42,9 +42,9 @@ def check_report(path: Path, files: Iterable[Path]) -> None:
         folder = file.with_name(f"{file.name}.partial")
         if folder in own.parents or (own.parent == file.parent and own.name.startswith(file.name)):
             raise ConfigurationError(f"the report {path} would be taken for {file}, or for a part of it")
-    if path.exists() and not _is_report(path):
-        raise ConfigurationError(f"{path} exists and is no report; choose another name for the report")
     try:
+        if path.exists() and not _is_report(path):
+            raise ConfigurationError(f"{path} exists and is no report; choose another name for the report")
         beside = _beside(path)
         beside.touch()
         beside.unlink()

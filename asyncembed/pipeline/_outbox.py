@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import AsyncEmbedError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
     from asyncembed.flow._memory import Reservation
+
+HELD_PER_READY: Final = 8
+"""Items that may wait for an earlier one, for each that may be ready."""
 
 Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock"
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
@@ -34,7 +37,8 @@ class Outbox:
     Args:
         ordered: Whether results leave by index, or as they come.
         first: The lowest index there will be.
-        most_ready: Items that may be ready before there is no room for more; None for as many as memory allows.
+        most_ready: Items that may be ready, and an eighth of those that may wait for an earlier one, before there is no
+            room for more; None for as many as memory allows.
     """
 
     def __init__(self, *, ordered: bool, first: int = 0, most_ready: int | None = None) -> None:
@@ -52,9 +56,13 @@ class Outbox:
 
     async def wait_for_room(self) -> None:
         """Wait until few enough items are ready for new ones to be asked for."""
-        while self._most_ready is not None and len(self._ready) > self._most_ready:
+        while not self._has_room():
             self._room.clear()
             await self._room.wait()
+
+    def _has_room(self) -> bool:
+        most = self._most_ready
+        return most is None or (len(self._ready) <= most and len(self._held) <= HELD_PER_READY * most)
 
     def put(self, items: Iterable[Item], reservation: Reservation) -> None:
         """Hand over results of one burst."""

@@ -110,7 +110,22 @@ class Source:
         self._wanted.clear()
 
     async def pump(self) -> None:
-        """Pull an async iterable while batches are wanted."""
+        """Pull an async iterable while batches are wanted.
+
+        In a plain task, which is cancelled once: anyio would cancel each `await` in the `finally` of a generator again.
+        """
+        task = asyncio.create_task(self._pull_async(), name="asyncembed-texts")
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+            error = None if task.cancelled() else task.exception()
+        if error:
+            raise error
+
+    async def _pull_async(self) -> None:
         assert isinstance(self._texts, AsyncIterable)
         await self._wanted.wait()
         iterator = async_lines(self._texts)

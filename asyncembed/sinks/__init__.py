@@ -1,9 +1,10 @@
 """Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
 
 from asyncembed.sinks._base import Block, Format, Label, VectorFile
+from asyncembed.sinks._folder import PartialFolder, folder_of
 from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, FormatName, find_format, open_vectors
 from asyncembed.sinks._journal import Journal
-from asyncembed.sinks._output import Output, folder_of, open_output
+from asyncembed.sinks._output import Output, open_output
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, Provenance, without_secrets
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Journal",
     "Label",
     "Output",
+    "PartialFolder",
     "Provenance",
     "VectorFile",
     "find_format",

@@ -1,22 +1,21 @@
 """What has arrived of a file in the making, safe from any end of the process and from power cuts.
 
-A journal is a folder beside the file, `vectors.parquet.partial/`, with a log of rows (see `_log`) and a note of what
-they are. So there is one way to survive crashes for all formats: they are made of a journal when it is complete.
+A journal is a log of rows (see `_log`) and a note of what they are, in a folder beside the file. So there is one way to
+survive crashes for all formats: they are made of a journal when it is complete.
 
 The input is not kept. Each commit holds a digest of all texts up to there, so whoever resumes must bring the same.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import orjson
-from filelock import FileLock, Timeout
 
-from asyncembed._errors import ConfigurationError, ResumeError
+from asyncembed._errors import ResumeError
 from asyncembed._models import EmbedBlock, EmbedInput
 from asyncembed.sinks._disk import sync, write_whole
+from asyncembed.sinks._folder import RUN
 from asyncembed.sinks._log import VECTORS, RowLog
 from asyncembed.sinks._provenance import Fingerprint, Provenance
 
@@ -26,12 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from asyncembed._models import EmbedFailure
-
-RUN: Final = "run.json"
-LOCK: Final = "lock"
-
-_OURS: Final = ("run.json", "ready.json", "commits.jsonl", "vectors.npy", "finished.vectors", LOCK)
-"""How the names of files in a journal's folder begin; others are left alone."""
+    from asyncembed.sinks._folder import PartialFolder
 
 
 class Journal:
@@ -45,58 +39,44 @@ class Journal:
         total: How many texts there are, if the run was told.
         may_replace: Whether the run may replace the file it makes.
         fingerprint: Of the texts that were added, or recognised by whoever resumes.
+        is_broken: Whether something could not be written; then nothing more is.
     """
 
-    def __init__(self, folder: Path, lock: FileLock) -> None:
+    def __init__(self, folder: Path) -> None:
+        run = orjson.loads((folder / RUN).read_bytes())
         self.folder = folder
-        self._lock = lock
-        try:
-            run = orjson.loads((folder / RUN).read_bytes())
-            self.provenance = Provenance(**run["provenance"])
-            self.total: int | None = run["total"]
-            self.may_replace: bool = run["may_replace"]
-            self._log = RowLog(folder, self.provenance)
-        except BaseException:
-            lock.release()
-            raise
+        self.provenance = Provenance(**run["provenance"])
+        self.total: int | None = run["total"]
+        self.may_replace: bool = run["may_replace"]
+        self._log = RowLog(folder, self.provenance)
+        self._failed = self._log.committed.failed
         self.fingerprint = Fingerprint()
+        self.is_broken = False
 
     @classmethod
-    def create(cls, folder: Path, provenance: Provenance, *, total: int | None, may_replace: bool) -> Self:
+    def create(cls, folder: PartialFolder, provenance: Provenance, *, total: int | None, may_replace: bool) -> Self:
         """Begin a journal; what another run left in the folder is lost.
 
         Raises:
-            ConfigurationError: if the folder cannot be made, or another process is writing it.
+            OSError: if it cannot be written.
         """
-        try:
-            folder.mkdir(exist_ok=True)
-            lock = _take(folder)
-        except OSError as error:
-            file = folder.with_name(folder.stem)
-            raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from None
         run = {"provenance": provenance.to_dict(), "total": total, "may_replace": may_replace}
-        try:
-            remove_files(folder, but=LOCK)
-            write_whole(folder / RUN, orjson.dumps(run, option=orjson.OPT_INDENT_2))
-            sync(folder.parent)
-        except BaseException:
-            lock.release()
-            raise
-        return cls(folder, lock)
+        folder.clear()
+        write_whole(folder.path / RUN, orjson.dumps(run, option=orjson.OPT_INDENT_2))
+        sync(folder.path.parent)
+        return cls(folder.path)
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: PartialFolder) -> Self:
         """Go on with a journal.
 
         Raises:
-            ConfigurationError: if another process is writing it.
             ResumeError: if it is damaged.
         """
-        lock = _take(folder)
         try:
-            return cls(folder, lock)
+            return cls(folder.path)
         except (ValueError, TypeError, KeyError) as error:
-            raise ResumeError(f"{folder} is damaged and cannot be resumed: {error}") from None
+            raise ResumeError(f"{folder.path} is damaged and cannot be resumed: {error}") from None
 
     @property
     def settled(self) -> int:
@@ -107,6 +87,11 @@ class Journal:
     def rows(self) -> int:
         """Rows that are safe."""
         return self._log.committed.rows
+
+    @property
+    def failed(self) -> int:
+        """Texts that were given up."""
+        return self._log.committed.failed
 
     @property
     def width(self) -> int:
@@ -132,6 +117,11 @@ class Journal:
                 "the same now"
             )
 
+    def check_total(self, total: int | None) -> None:
+        """Raise `ResumeError` if there are not as many texts as the run was begun with."""
+        if None not in {total, self.total} and total != self.total:
+            raise ResumeError(f"{self.folder} was begun with {self.total} texts, and there are {total} now")
+
     def add(self, items: Sequence[EmbedBlock | EmbedFailure]) -> None:
         """Bring results to the disk; they must follow one another, and what was settled before.
 
@@ -141,21 +131,29 @@ class Journal:
         """
         try:
             for item in items:
-                assert item.index == self.fingerprint.texts, "a result does not follow the one before it"
-                if isinstance(item, EmbedBlock):
-                    self._check_width(item)
-                    self._log.append(item.index, item.embeddings, item.inputs)
-                    self.fingerprint.add(item.inputs)
-                else:
-                    self.fingerprint.add([EmbedInput(item.text, item.id)])
-            self._log.commit(self.fingerprint.texts, self.fingerprint.hexdigest())
+                self._append(item)
+            self._log.commit(self.fingerprint.texts, self._failed, self.fingerprint.hexdigest())
         except OSError as error:
+            self.is_broken = True
             raise OSError(error.errno, error.strerror, str(self.folder)) from None
+        except BaseException:
+            self.is_broken = True
+            raise
 
     def close(self) -> None:
         """Let go of the files; a second call does nothing."""
         self._log.close()
-        self._lock.release()
+
+    def _append(self, item: EmbedBlock | EmbedFailure) -> None:
+        if self.is_broken or item.index != self.fingerprint.texts:
+            raise RuntimeError(f"the result of text {item.index} does not follow that of {self.fingerprint.texts - 1}")
+        if isinstance(item, EmbedBlock):
+            self._check_width(item)
+            self._log.append(item.index, item.embeddings, item.inputs)
+            self.fingerprint.add(item.inputs)
+        else:
+            self._failed += 1
+            self.fingerprint.add([EmbedInput(item.text, item.id)])
 
     def _check_width(self, block: EmbedBlock) -> None:
         width = block.embeddings.shape[1]
@@ -164,28 +162,3 @@ class Journal:
                 f"{self.folder} holds vectors of {self.width} numbers, but those that come now have {width}: the "
                 "model is another one"
             )
-
-
-def exists(folder: Path) -> bool:
-    """Whether there is a journal; a folder without a whole `run.json` holds nothing that counts."""
-    return (folder / RUN).is_file()
-
-
-def remove_files(folder: Path, but: str = "") -> None:
-    """Remove what makes a journal, first what makes it count, and the folder if nothing else is in it."""
-    (folder / RUN).unlink(missing_ok=True)
-    for file in folder.glob("*"):
-        if file.name != but and file.name.startswith(_OURS):
-            file.unlink()
-    if not but:
-        with suppress(OSError):  # it has gone, or somebody keeps other files there
-            folder.rmdir()
-
-
-def _take(folder: Path) -> FileLock:
-    lock = FileLock(folder / LOCK, thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ConfigurationError(f"{folder} is being written by another process") from None
-    return lock

@@ -57,8 +57,13 @@ def row_numbers(start: int) -> Callable[[int], Label]:
 def json_id(value: str | int | None) -> str | int | None:
     """Return an id as JSON can carry it everywhere.
 
-    Whole numbers beyond 64 bits become strings, and half a surrogate pair is written out.
+    Whole numbers beyond 64 bits become strings, enormous ones in hexadecimal, and half a surrogate pair is written out.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value  # noqa: PLR2004
+    if value is None or value.bit_length() <= 63:  # noqa: PLR2004
+        return value
+    try:
+        return str(value)
+    except ValueError:
+        return hex(value)

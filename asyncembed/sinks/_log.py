@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from asyncembed.sinks._disk import write_all, write_whole
+from asyncembed.sinks._disk import sync, write_all, write_whole
 from asyncembed.sinks._labels import label_line
 from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, write_header
 
@@ -32,8 +32,8 @@ COMMITS: Final = "commits.jsonl"
 MAX_COMMIT_BYTES: Final = 1_000_000
 """Bytes of `commits.jsonl` at which it is begun anew."""
 
-_TAIL_BYTES: Final = 4_096
-"""Bytes from its end that hold its last whole line."""
+_TAIL_BYTES: Final = 65_536
+"""Bytes from its end in which its last good line is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Commit:
 
     Attributes:
         settled: Texts that need not be asked for again.
+        failed: How many of them were given up.
         rows: Rows in the file of vectors.
         label_bytes: Length of the file of labels.
         width: Numbers in each row; 0 before there is one.
@@ -49,6 +50,7 @@ class Commit:
     """
 
     settled: int = 0
+    failed: int = 0
     rows: int = 0
     label_bytes: int = 0
     width: int = 0
@@ -80,6 +82,9 @@ class RowLog:
             raise
         self.width = self.committed.width
         self._rows, self._label_bytes = self.committed.rows, self.committed.label_bytes
+        if self._rows:
+            self._write_header()  # it may speak of rows that never counted
+        sync(folder)
 
     def append(self, first: int, vectors: Matrix, inputs: Sequence[EmbedInput]) -> None:
         """Write rows and labels, which count from the next commit on."""
@@ -93,15 +98,15 @@ class RowLog:
         self._rows += len(inputs)
         self._label_bytes += len(lines)
 
-    def commit(self, settled: int, digest: str) -> None:
-        """Bring what was appended to the disk, and then say that it counts."""
+    def commit(self, settled: int, failed: int, digest: str) -> None:
+        """Bring what was appended to the disk, and then say that it counts, and for how many texts."""
         if os.fstat(self._commits.fileno()).st_nlink == 0:
             raise FileNotFoundError(2, "the folder was removed while it was being written")
         if self._rows:
             self._write_header()
             os.fsync(self._vectors.fileno())
             os.fsync(self._labels.fileno())
-        commit = Commit(settled, self._rows, self._label_bytes, self.width, digest)
+        commit = Commit(settled, failed, self._rows, self._label_bytes, self.width, digest)
         self._write_commit(orjson.dumps(asdict(commit), option=orjson.OPT_APPEND_NEWLINE))
         self.committed = commit
 
@@ -121,12 +126,10 @@ class RowLog:
         size = self._commits.seek(0, os.SEEK_END)
         start = self._commits.seek(max(0, size - _TAIL_BYTES))
         tail = self._commits.read()
-        whole = tail[: tail.rfind(b"\n") + 1]
-        last = whole.splitlines()[-1:]
-        commit = Commit(**orjson.loads(last[0])) if last else Commit()
+        whole, commit = _last_commit(tail[: tail.rfind(b"\n") + 1])
         row_bytes = commit.width * self._provenance.number.itemsize
         vector_bytes = HEADER_BYTES + commit.rows * row_bytes if commit.rows else 0
-        _cut(self._commits, start + len(whole))
+        _cut(self._commits, start + whole)
         _cut(self._labels, commit.label_bytes)
         _cut(self._vectors, vector_bytes)
         return commit
@@ -146,6 +149,20 @@ class RowLog:
         self._vectors.seek(0)
         write_header(self._vectors, self._provenance.number, (self._rows, self.width))
         self._vectors.seek(0, os.SEEK_END)
+
+
+def _last_commit(lines: bytes) -> tuple[int, Commit]:
+    """Return the last commit that can be read, and where its line ends."""
+    error: Exception | None = None
+    while lines:
+        start = lines.rfind(b"\n", 0, -1) + 1
+        try:
+            return len(lines), Commit(**orjson.loads(lines[start:]))
+        except (ValueError, TypeError) as found:
+            error, lines = found, lines[:start]
+    if error:
+        raise ValueError(f"none of its commits can be read: {error}")
+    return 0, Commit()
 
 
 def _cut(file: io.FileIO, length: int) -> None:

@@ -1,32 +1,26 @@
-"""A file in the making, and how it gets its name.
-
-Results go into a journal. When all are there, the file is made of it inside the journal's folder, brought to the disk,
-and a note `ready.json` says so. Only then is anything renamed, and every step after that can be taken twice: whoever
-finds the note goes on with the renaming.
-"""
+"""A file in the making: claimed before anything is paid for, made of its journal when all results are there."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from asyncembed._errors import ConfigurationError, ResumeError
-from asyncembed.sinks import _journal
-from asyncembed.sinks._disk import sync, write_whole
-from asyncembed.sinks._journal import Journal, remove_files
+from asyncembed.sinks._folder import PartialFolder, folder_of
+from asyncembed.sinks._journal import Journal
 from asyncembed.sinks._provenance import PACKED, Provenance
+from asyncembed.sinks._publish import READY, make_ready, publish, read_ready
 from asyncembed.sinks._sidecar import write_meta
 from asyncembed.sinks.npy import NpyFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from asyncembed.sinks._base import Format
 
-READY: Final = "ready.json"
 FINISHED: Final = "finished.vectors"
 
 
@@ -36,18 +30,25 @@ class Output:
     Args:
         path: The file to make.
         kind: Its format.
-        journal: The rows it is made of; None if the file lacks nothing, or nothing but its name.
-        finished: What the file was made of, if that is so.
+        folder: Where it is made, held by this; None if the file is finished and nothing is left to be done.
+        journal: The rows it is made of; None if it lacks nothing, or nothing but its name.
+        finished: What it was made of, if that is so.
     """
 
     def __init__(
-        self, path: Path, kind: Format, journal: Journal | None = None, finished: Provenance | None = None
+        self,
+        path: Path,
+        kind: Format,
+        folder: PartialFolder | None = None,
+        *,
+        journal: Journal | None = None,
+        finished: Provenance | None = None,
     ) -> None:
         self.path = path
         self.journal = journal
         self.finished = finished
         self._kind = kind
-        self._folder = folder_of(path)
+        self._folder = folder
 
     @property
     def rows(self) -> int:
@@ -56,34 +57,45 @@ class Output:
 
     @property
     def kept(self) -> str:
-        """What there is to go on with, in words."""
-        if (self._folder / READY).exists():
-            return f"all rows are kept in {self._folder}; go on with --resume (resume=True)"
-        if self.journal is None or not self.journal.settled or not self._folder.exists():
-            return "nothing is kept"
-        rows = f"{self.journal.rows:,} rows are" if self.journal.rows != 1 else "1 row is"
-        return f"{rows} kept in {self._folder}; go on with --resume (resume=True)"
+        """What there is to go on with, in words; empty if that is not the question."""
+        with suppress(OSError):
+            if self._folder and self._folder.counts:
+                if (self._folder.path / READY).exists():
+                    return f"all rows are kept in {self._folder.path}; go on with --resume (resume=True)"
+                if self.journal and self.journal.settled:
+                    rows = f"{self.journal.rows:,} rows are" if self.journal.rows != 1 else "1 row is"
+                    return f"{rows} kept in {self._folder.path}; go on with --resume (resume=True)"
+            return "" if self.finished else "nothing is kept"
+        return ""
 
     def finish(self) -> Iterator[None]:
         """Make the file of the journal and give it its name, stopping now and then; no rows make no file.
 
         Raises:
             ConfigurationError: if the file was made by somebody else meanwhile.
+            ResumeError: if there were other texts than the run was begun with.
             OSError: if it cannot be written.
         """
-        if self.journal and self.journal.rows:
-            yield from self._make(self.journal)
-        self.close()
-        if (self._folder / READY).exists():
-            self._publish()
-        remove_files(self._folder)
+        if self._folder is None:
+            return
+        if self.journal:
+            self.journal.check_total(self.journal.settled)
+            if self.journal.rows:
+                yield from self._make(self.journal)
+            self.journal.close()
+        ready = read_ready(self._folder.path) if self._folder.counts else None
+        if ready:
+            publish(self._folder.path, self.path, ready)
+        self._folder.clear()
 
     def close(self) -> None:
-        """Let go of the journal, and remove it if it holds nothing."""
+        """Let go of everything, and remove the folder if it holds nothing."""
         if self.journal:
             self.journal.close()
-            if not self.journal.settled:
-                remove_files(self._folder)
+            if self._folder and not self.journal.settled:
+                self._folder.clear()
+        if self._folder:
+            self._folder.release()
 
     def _make(self, journal: Journal) -> Iterator[None]:
         provenance = replace(
@@ -104,28 +116,7 @@ class Output:
             write_meta(made, provenance, journal.rows)
         # The vectors come last: where they are, the rest is.
         names = {ending: f"{made.name}{ending}" for ending in (*self._kind.sidecars, "")}
-        for name in names.values():
-            sync(journal.folder / name)
-        note = {
-            "provenance": provenance.to_dict(),
-            "format": self._kind.name,
-            "names": names,
-            "may_replace": journal.may_replace,
-        }
-        write_whole(journal.folder / READY, orjson.dumps(note))
-
-    def _publish(self) -> None:
-        note = orjson.loads((self._folder / READY).read_bytes())
-        names: Mapping[str, str] = note["names"]
-        is_made = (self._folder / names[""]).exists()
-        if is_made and self.path.exists() and not note["may_replace"]:
-            raise ConfigurationError(
-                f"{self.path} was made by somebody else meanwhile; move it away, and go on with --resume (resume=True)"
-            )
-        for ending, name in names.items():
-            if (made := self._folder / name).exists():
-                made.replace(f"{self.path}{ending}")
-        sync(self.path.parent)
+        make_ready(journal.folder, provenance, kind=self._kind.name, names=names, may_replace=journal.may_replace)
 
 
 def open_output(
@@ -147,50 +138,62 @@ def open_output(
     """
     if resume and overwrite:
         raise ConfigurationError("resume and overwrite contradict each other; give one of them")
-    folder = folder_of(path)
-    left = _journal.exists(folder)
-    if resume and left:
-        return _resume(path, kind, folder, provenance, total)
-    if resume and path.is_file():
-        return Output(path, kind, finished=_check_finished(path, kind, provenance))
-    if path.exists() and not (overwrite and path.is_file()):
-        raise ConfigurationError(f"{path} exists; replace it with --overwrite (overwrite=True), or choose another name")
-    if left and not overwrite:
-        raise ConfigurationError(
-            f"{folder} exists: a run that was stopped left it, or another one is writing it; go on with it by "
-            "--resume (resume=True), or replace it with --overwrite (overwrite=True)"
-        )
-    return Output(path, kind, Journal.create(folder, provenance, total=total, may_replace=overwrite))
+    try:
+        if not resume:
+            _check_free(path, kind, overwrite=overwrite)
+        elif path.is_file() and not folder_of(path).exists():
+            return Output(path, kind, finished=_check_finished(path, kind, provenance))
+        folder = PartialFolder.take(path)
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        if resume and (folder.counts or path.is_file()):
+            return _go_on(path, kind, folder, provenance, total)
+        _check_free(path, kind, overwrite=overwrite)
+        if folder.counts and not overwrite:
+            raise ConfigurationError(  # noqa: TRY301
+                f"{folder.path} exists: a run that was stopped left it; go on with it by --resume (resume=True), or "
+                "replace it with --overwrite (overwrite=True)"
+            )
+        journal = Journal.create(folder, provenance, total=total, may_replace=overwrite)
+        return Output(path, kind, folder, journal=journal)
+    except BaseException:
+        folder.release()
+        raise
 
 
-def folder_of(path: Path) -> Path:
-    """Where the journal of a file lies."""
-    return path.with_name(f"{path.name}.partial")
-
-
-def _resume(path: Path, kind: Format, folder: Path, provenance: Provenance, total: int | None) -> Output:
-    if (folder / READY).exists():
-        note = orjson.loads((folder / READY).read_bytes())
-        if note["format"] != kind.name:
-            raise ResumeError(f"{folder} holds a whole {note['format']} file, and not one of {kind.name}")
-        finished = Provenance(**note["provenance"])
-        _check_same(folder, finished, provenance)
-        return Output(path, kind, finished=finished)
+def _go_on(path: Path, kind: Format, folder: PartialFolder, provenance: Provenance, total: int | None) -> Output:
+    if not folder.counts:
+        return Output(path, kind, folder, finished=_check_finished(path, kind, provenance))
+    if ready := read_ready(folder.path):
+        if ready.format != kind.name:
+            raise ResumeError(f"{folder.path} holds a whole {ready.format} file, and not one of {kind.name}")
+        _check_same(folder.path, ready.provenance, provenance)
+        return Output(path, kind, folder, finished=ready.provenance)
     journal = Journal.open(folder)
     try:
-        _check_same(folder, journal.provenance, provenance)
-        _check_fits(path, journal, total)
+        _check_same(folder.path, journal.provenance, provenance)
+        journal.check_total(total)
+        _check_free(path, kind, overwrite=journal.may_replace)
     except BaseException:
         journal.close()
         raise
-    return Output(path, kind, journal)
+    return Output(path, kind, folder, journal=journal)
 
 
-def _check_fits(path: Path, journal: Journal, total: int | None) -> None:
-    if None not in {total, journal.total} and total != journal.total:
-        raise ResumeError(f"{journal.folder} was begun with {journal.total} texts, and there are {total} now")
-    if path.exists() and not journal.may_replace:
-        raise ConfigurationError(f"{path} exists, and {journal.folder} may not replace it; move one of them away")
+def _check_free(path: Path, kind: Format, *, overwrite: bool) -> None:
+    """Raise `ConfigurationError` if a file that is to be made exists, and may not be replaced."""
+    for file in (f"{path}{ending}" for ending in ("", *kind.sidecars)):
+        try:
+            os.lstat(file)
+        except FileNotFoundError:
+            continue
+        if not overwrite or os.path.isdir(file):  # noqa: PTH112
+            raise ConfigurationError(
+                f"{file} exists; replace it with --overwrite (overwrite=True), or choose another name"
+            )
 
 
 def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provenance:

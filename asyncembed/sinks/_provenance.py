@@ -146,8 +146,9 @@ def digest_of_fields(extra: Mapping[str, object]) -> str | None:
 
 
 def _parts(item: EmbedInput) -> tuple[bytes, bytes]:
-    # `repr` tells the id 1 from "1"; a text that no API takes may hold half a surrogate pair.
-    return repr(item.id).encode("utf-8", "surrogatepass"), item.text.encode("utf-8", "surrogatepass")
+    # The id 1 is not "1"; a text that no API takes may hold half a surrogate pair.
+    id_ = f"i{item.id:x}" if isinstance(item.id, int) else "" if item.id is None else f"s{item.id}"
+    return id_.encode("utf-8", "surrogatepass"), item.text.encode("utf-8", "surrogatepass")
 
 
 def without_secrets(url: str) -> str:

@@ -1,8 +1,9 @@
 """NumPy's `.npz`: one uncompressed zip file with everything.
 
 `numpy.load` gives `embeddings` (rows, width), `index` int64 and, if there were ids, `ids`: int64 if all are whole
-numbers, else strings, "" where there was none. Two members are no arrays: `texts.jsonl`, with index, id and text of
-each row, and `meta.json`, with the provenance. Texts are no array because NumPy pads strings to the longest of them.
+numbers, else strings, "" where there was none; no array if one of them has over 256 characters. Two members are no
+arrays: `texts.jsonl`, with index, id and text of each row, and `meta.json`, with the provenance. Texts are no array
+because NumPy pads strings to the longest of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 EMBEDDINGS: Final = "embeddings.npy"
 TEXTS: Final = "texts.jsonl"
 META: Final = "meta.json"
+MAX_ID_CHARACTERS: Final = 256
+"""Characters of an id from which on there is no array of them: NumPy pads each to the longest."""
+
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every member, so that the same vectors make the same file."""
 
@@ -104,7 +108,7 @@ def _write_index(archive: zipfile.ZipFile, rows: VectorFile) -> Iterator[None]:
             only_numbers &= all(isinstance(value, int) for value in ids)
             widest = max(widest, *(len(_as_text(value)) for value in ids))
             yield
-    if found:
+    if found and widest <= MAX_ID_CHARACTERS:
         yield from _write_ids(archive, rows, np.dtype(np.int64) if only_numbers else np.dtype(f"<U{widest}"))
 
 

@@ -145,6 +145,17 @@ def test_an_input_is_never_the_output(run, threaded_server, openai, rows_file):
     assert rows_file.read_bytes() == before
 
 
+def test_an_input_is_never_a_file_that_belongs_to_the_output(run, threaded_server, openai, texts_file, tmp_path):
+    """As the texts beside a matrix are, which one may want to embed again."""
+    out, texts = tmp_path / "v.npy", tmp_path / "v.npy.texts.jsonl"
+    assert run("embed", texts_file, "-o", out, *openai(threaded_server)).code == 0
+    before = texts.read_bytes()
+    ended = run("embed", texts, "-o", out, "--overwrite", "--no-keep-text", *openai(threaded_server))
+    assert ended.code == 2
+    assert f"{texts} is an input; choose another name for the output" in ended.err
+    assert texts.read_bytes() == before
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     run, threaded_server, openai, texts_file, tmp_path, suffix

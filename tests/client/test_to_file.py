@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import resource
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.blocks import read
+from support.blocks import claim, read
 from support.results import numbered
 from support.scripted import KEY, refused, vector_of
-from support.watching import until
+from support.watching import turns, until
 
-from asyncembed import AuthenticationError, ConfigurationError, EmbedInput, InvalidInputError, ResumeError, RunSummary
-from asyncembed.sinks import FORMATS, Label, open_vectors
+from asyncembed import (
+    AuthenticationError,
+    ConfigurationError,
+    EmbedInput,
+    InvalidInputError,
+    ResumeError,
+    RunSummary,
+    ServerError,
+)
+from asyncembed.sinks import FORMATS, Label, Provenance, _output, open_vectors
+from asyncembed.sinks._log import RowLog
 
 TEXTS = numbered(40)
 SMALL = {"chunk_size": 4, "max_concurrency": 1}
@@ -296,7 +307,7 @@ async def test_a_whole_file_of_another_format_is_not_given_the_name(client, tmp_
 
     path = tmp_path / "vectors"
     with monkeypatch.context() as patch:
-        patch.setattr("asyncembed.sinks._output.Output._publish", stops)
+        patch.setattr("asyncembed.sinks._output.publish", stops)
         with pytest.raises(KeyboardInterrupt):
             await client.embed_to_file(TEXTS, path, format="npz")
     with pytest.raises(ResumeError, match="holds a whole npz file, and not one of arrow"):
@@ -512,3 +523,205 @@ async def test_an_id_that_json_cannot_carry_is_refused_before_it_is_paid_for(ser
     assert server.requests == []
     await client.embed_to_file([EmbedInput("a", "half \ud83d pair")], tmp_path / "v.npz")
     assert np.load(tmp_path / "v.npz")["ids"].tolist() == ["half \\ud83d pair"]
+
+
+async def test_the_folder_is_held_until_the_last_file_has_its_name(server, client, tmp_path, monkeypatch):
+    """Whoever comes meanwhile is refused, whatever they want, and harms nothing."""
+    path = tmp_path / "v.npy"
+    publish = _output.publish
+    refused_with = []
+
+    def publish_watched(*arguments):
+        for mode in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(ConfigurationError, match="is being written by another process") as caught:
+                claim(path, Provenance(provider="openai", model="text-embedding-3-small"), **mode)
+            refused_with.append(caught.value)
+        publish(*arguments)
+
+    monkeypatch.setattr(_output, "publish", publish_watched)
+    await client.embed_to_file(TEXTS, path)
+    assert len(refused_with) == 3
+    np.testing.assert_array_equal(np.load(path), expected())
+    assert [file.name for file in tmp_path.glob("*partial*")] == []
+
+
+WORKERS = """
+import asyncio, sys
+from asyncembed import EmbedClient, ConfigurationError
+async def main(url, path):
+    async with EmbedClient("openai", base_url=url, api_key="k") as client:
+        try:
+            await client.embed_to_file([f"text {n}" for n in range(40)], path, resume=True, chunk_size=4)
+        except ConfigurationError as error:
+            assert "being written by another process" in str(error), error
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_workers_that_all_resume_make_one_good_file(server, client, tmp_path):
+    """Those who come too early are refused, those who come late find it whole."""
+    path = tmp_path / "v.npy"
+    for _ in range(4):
+        await broken_off(server, client, path, overwrite=True)
+        program = [sys.executable, "-c", WORKERS, f"{server.url}/v1", str(path)]
+        workers = [await asyncio.create_subprocess_exec(*program) for _ in range(3)]
+        assert [await worker.wait() for worker in workers] == [0, 0, 0]
+        np.testing.assert_array_equal(np.load(path), expected())
+        assert open_vectors(path).provenance.texts == 40
+        assert not list(tmp_path.glob("*partial*"))
+        path.unlink()
+        server.requests.clear()
+
+
+@pytest.mark.parametrize("ending", [".texts.jsonl", ".meta.json"])
+async def test_what_lies_beside_the_file_is_not_replaced_either(server, client, tmp_path, ending):
+    other = tmp_path / f"v.npy{ending}"
+    other.write_text("precious")
+    with pytest.raises(ConfigurationError, match=f"v.npy{ending} exists"):
+        await client.embed_to_file(TEXTS, tmp_path / "v.npy")
+    assert (other.read_text(), server.requests) == ("precious", [])
+    await client.embed_to_file(TEXTS, tmp_path / "v.npy", overwrite=True)
+    assert other.read_text() != "precious"
+
+
+async def test_a_link_is_something_that_exists(server, client, tmp_path):
+    (tmp_path / "v.npy").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match="exists"):
+        await client.embed_to_file(TEXTS, tmp_path / "v.npy")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is not there to be a full disk")
+@pytest.mark.parametrize("which", ["_vectors", "_labels", "_commits"])
+async def test_a_cancellation_that_meets_a_full_disk_leaves_what_was_safe(server, client, tmp_path, which, monkeypatch):
+    path = tmp_path / "v.npy"
+    await broken_off(server, client, path)
+    append = RowLog.append
+    tasks = []
+
+    def fails(self, *arguments):
+        tasks[0].get_loop().call_soon_threadsafe(tasks[0].cancel)
+        self._files.append(Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+        setattr(self, which, self._files[-1])
+        return append(self, *arguments)
+
+    monkeypatch.setattr(RowLog, "append", fails)
+    tasks.append(asyncio.create_task(client.embed_to_file(TEXTS, path, resume=True, **SMALL)))
+    await asyncio.wait(tasks)
+    assert tasks[0].cancelled() or isinstance(tasks[0].exception(), OSError)
+    monkeypatch.undo()
+    server.requests.clear()
+    await client.embed_to_file(TEXTS, path, resume=True, **SMALL)
+    assert asked(server) == TEXTS[12:]
+    np.testing.assert_array_equal(np.load(path), expected())
+
+
+async def test_little_is_paid_for_while_the_first_request_is_slow(server, client, tmp_path):
+    """What cannot be written yet, because it must come after something else, is not safe."""
+    gate = asyncio.Event()
+
+    async def late(exchange):
+        await gate.wait()
+        await server.default(exchange)
+
+    server.script.append(late)
+    texts = numbered(4_000)
+    task = asyncio.create_task(client.embed_to_file(texts, tmp_path / "v.npy", chunk_size=4))
+    await until(lambda: len(server.requests) > 64 and not server.active - 1)
+    await turns()
+    assert len(server.requests) < 64 + 40
+    gate.set()
+    assert (await task).saved == 4_000
+
+
+async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_path):
+    """But not those that were refused, nor those that a later result has left behind."""
+    path = tmp_path / "v.npy"
+    outage = [refused(503, "down")] * 8
+    server.script.extend([server.default, refused(503, "down"), server.default, refused(400, "too long"), *outage])
+    with pytest.raises(ServerError):
+        await once.embed_to_file(TEXTS * 3, path, on_error="skip", **SMALL)
+    server.script.clear()
+    server.requests.clear()
+    summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, **SMALL)
+    assert [text for request in server.requests for text in request.texts] == (TEXTS * 3)[16:]
+    assert (summary.saved, summary.failed, summary.resumed) == (112, 8, 16)
+
+
+async def test_a_run_that_was_begun_with_more_texts_is_not_finished_with_fewer(server, client, tmp_path):
+    await broken_off(server, client, tmp_path / "v.npy")
+    with pytest.raises(ResumeError, match="was begun with 40 texts, and there are 20 now"):
+        await client.embed_to_file(iter(TEXTS[:20]), tmp_path / "v.npy", resume=True)
+    assert not (tmp_path / "v.npy").exists()
+    await client.embed_to_file(iter(TEXTS), tmp_path / "v.npy", resume=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), expected())
+
+
+async def test_a_new_matrix_never_has_the_texts_of_an_old_one(server, client, tmp_path, monkeypatch):
+    """Not for a moment: the old one is put aside before the first of the new files comes."""
+    path = tmp_path / "v.npy"
+    await client.embed_to_file(["old"], path)
+    replace = Path.replace
+
+    def watched(self, target):
+        replaced = replace(self, target)
+        if Path(target).parent == tmp_path and path.exists():
+            labels, matrix = read(path)
+            np.testing.assert_array_equal(matrix, expected([label.text for label in labels]))
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", watched)
+    await client.embed_to_file(["new"], path, overwrite=True)
+    assert [label.text for label in read(path)[0]] == ["new"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+async def test_the_path_is_the_one_of_the_call(server, client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    await client.embed_to_file(TEXTS, "v.npy", on_progress=lambda _: os.chdir(elsewhere))
+    assert (tmp_path / "v.npy").exists()
+
+
+async def test_others_get_their_turn_while_texts_are_recognised(server, client, tmp_path):
+    texts = numbered(30_000)
+
+    async def produced():
+        for text in texts:
+            yield text
+
+    await client.embed_to_file(texts, tmp_path / "v.npy")
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    await client.embed_to_file(produced(), tmp_path / "v.npy", resume=True)
+    ticking.cancel()
+    assert ticks > 25
+
+
+async def test_ids_from_numpy_are_the_ids_they_look_like(server, client, tmp_path):
+    path = tmp_path / "v.npy"
+    await broken_off(server, client, path, [(np.str_(f"id-{n}"), text) for n, text in enumerate(TEXTS)])
+    await client.embed_to_file([(f"id-{n}", text) for n, text in enumerate(TEXTS)], path, resume=True)
+    assert [label.id for label in read(path)[0]] == [f"id-{n}" for n in range(40)]
+
+
+async def test_one_long_id_does_not_make_a_huge_file(client, tmp_path):
+    await client.embed_to_file([("x" * 10_000, "text 0"), *TEXTS[1:]], tmp_path / "v.npz")
+    assert (tmp_path / "v.npz").stat().st_size < 50_000
+    assert "ids" not in np.load(tmp_path / "v.npz").files
+    assert read(tmp_path / "v.npz")[0][0].id == "x" * 10_000
+
+
+@pytest.mark.parametrize("path", ["", ".", "nul\0.npy", "n" * 250 + ".npy", "n" * 240 + ".npy"])
+async def test_names_that_cannot_be_are_found_before_anything_is_sent(server, client, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"cannot be written|exists"):
+        await client.embed_to_file(TEXTS, path, format="npy")
+    assert (server.requests, list(tmp_path.iterdir())) == ([], [])

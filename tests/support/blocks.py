@@ -53,10 +53,13 @@ def claim(path: Path, provenance: Provenance, *, resume: bool = False, overwrite
 def write(path: Path, groups: Sequence[Sequence[EmbedBlock]], provenance: Provenance, *, overwrite=False) -> None:
     """Make a file, with a commit after each group."""
     output = claim(path, provenance, overwrite=overwrite)
-    for group in groups:
-        output.journal.add(with_failures(group, output.journal.settled))
-    for _ in output.finish():
-        pass
+    try:
+        for group in groups:
+            output.journal.add(with_failures(group, output.journal.settled))
+        for _ in output.finish():
+            pass
+    finally:
+        output.close()
 
 
 def read(path: Path) -> tuple[list[Label], np.ndarray]:

@@ -1,0 +1,58 @@
+"""What file a run is to make, and what is said in it of where its vectors come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from asyncembed.sinks import Provenance, find_format, without_secrets
+from asyncembed.sinks._provenance import digest_of_fields
+
+if TYPE_CHECKING:
+    import os
+
+    from asyncembed.pipeline._run import Call
+    from asyncembed.sinks import Format, FormatName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What file is wanted, and what may be done for it; the fields are the arguments of `embed_to_file`."""
+
+    path: Path
+    kind: Format
+    resume: bool
+    overwrite: bool
+    keep_text: bool
+
+    @classmethod
+    def of(
+        cls,
+        path: str | os.PathLike[str],
+        name: FormatName | None,
+        *,
+        resume: bool,
+        overwrite: bool,
+        keep_text: bool,
+    ) -> Self:
+        """Return the target; raises `ConfigurationError` if there is no such format."""
+        found = Path(path).absolute()
+        kind = find_format(found, name)
+        return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)
+
+
+def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
+    """Return what the vectors of a call are made with."""
+    options, address = call.options, call.endpoint.address
+    return Provenance(
+        provider=call.endpoint.provider.name,
+        model=options.model,
+        dtype=options.dtype,
+        input_type=options.input_type,
+        dimensions=options.dimensions,
+        truncate=options.truncate,
+        extra=digest_of_fields(options.extra),
+        keep_text=keep_text,
+        base_url=without_secrets(address) if address else None,
+    )

@@ -1,0 +1,126 @@
+"""The folder beside a file in the making, `vectors.npy.partial/`, held by one process at a time.
+
+Everything that is decided about the file is decided while the folder is held, from the claim to the last clean-up. The
+lock is a file in the folder that goes with it, so whoever locks it looks whether it is still the one that lies there;
+libraries for locks leave their file behind instead. A process that ends in any way lets go of it.
+
+`run.json` is what makes the folder count: it comes first and goes first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from asyncembed._errors import ConfigurationError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN: Final = "run.json"
+LOCK: Final = "lock"
+
+_OURS: Final = (RUN, "ready.json", "commits.jsonl", "vectors.npy", "finished.vectors", "replaced")
+"""How the names of our files begin; others are left alone."""
+
+_TRIES: Final = 100
+"""Times that the folder may be removed by another process while this one is about to take it."""
+
+
+class PartialFolder:
+    """The folder of one file; use `take` to get it, and `release` it.
+
+    Args:
+        path: The folder.
+        handle: Of its lock.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path = path
+        self._handle: int | None = handle
+
+    @classmethod
+    def take(cls, file: Path) -> Self:
+        """Take the folder of a file, and make it if it is not there.
+
+        Raises:
+            ConfigurationError: if another process holds it.
+            OSError: if it cannot be made.
+        """
+        path = folder_of(file)
+        for _ in range(_TRIES):
+            path.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):
+                if handle := _lock(path / LOCK):
+                    return cls(path, handle)
+        raise ConfigurationError(f"{path} is being written by other processes")
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is something to go on with."""
+        return (self.path / RUN).is_file()
+
+    def clear(self) -> None:
+        """Remove what is in it, first what makes it count."""
+        (self.path / RUN).unlink(missing_ok=True)
+        for file in self.path.glob("*"):
+            if file.name.startswith(_OURS):
+                file.unlink()
+
+    def release(self) -> None:
+        """Let go of the folder, and remove it if it holds nothing that counts; a second call does nothing."""
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        if self.counts or not _lies_at(handle, self.path / LOCK):
+            os.close(handle)
+            return
+        with suppress(OSError):  # it may have gone, or somebody keeps other files there
+            self.clear()
+            if sys.platform == "win32":
+                os.close(handle)
+                handle = None
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
+        if handle is not None:
+            os.close(handle)
+
+
+def folder_of(file: Path) -> Path:
+    """Where a file lies while it is made."""
+    return file.with_name(f"{file.name}.partial")
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file, and return its handle; None if it was removed meanwhile, by whoever held it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _lies_at(handle, path):
+            return handle
+    except (BlockingIOError, PermissionError):
+        os.close(handle)
+        raise ConfigurationError(f"{path.parent} is being written by another process") from None
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+def _lies_at(handle: int, path: Path) -> bool:
+    """Whether a file that is open is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
