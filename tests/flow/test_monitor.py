@@ -108,3 +108,26 @@ def test_batches_get_smaller_as_memory_gets_less():
     guard.left = -5
     assert budget.largest == SMALLEST_BATCH
     assert MemoryBudget(400).largest == 400
+
+
+async def test_what_others_have_reserved_counts_too():
+    """It may not be in use yet, and so not be seen."""
+    guard = Guard(100)
+    first, second = MemoryBudget(1_000, guard), MemoryBudget(1_000, guard)
+    other, mine = {object()}, {object()}
+    await first.reserve(60, other)
+    await second.reserve(10, mine)
+    waiting = asyncio.create_task(second.reserve(60, mine))
+    await checkpoint()
+    assert (second.waiting, second.reserved) == (1, 10)
+    first.release(60, other)
+    await waiting
+    assert second.reserved == 70
+
+
+def test_a_budget_is_as_large_as_the_limit_whatever_there_is_when_it_is_made():
+    """The guard knows how much of it there is at any moment."""
+    limit = resident() + 500
+    assert new_guarded_budget(limit).total == pytest.approx(0.9 * limit * MEGABYTE, abs=1)
+    with pytest.raises(ConfigurationError, match="more than any machine has"):
+        MemoryMonitor(1e305)

@@ -186,3 +186,13 @@ def test_half_a_surrogate_pair_is_refused_with_index_place_and_fix(text):
         check_text(text, 41)
     assert caught.value.indices == (41,)
     assert check_text(text.encode("utf-8", "replace").decode(), 41) >= 3
+
+
+@pytest.mark.parametrize(("text", "width"), [("a", 1), ("é", 1), ("и", 2), ("🙂", 4)])
+def test_texts_are_reckoned_with_what_they_take_as_strings(text, width):
+    """One character beyond ASCII makes all of them wider, and a string of them larger than its UTF-8."""
+    text += "a" * 9_999
+    chunker = Chunker(Limits(inputs=1), None, CostModel(), UNLIMITED)
+    (batch,) = chunker.add(EmbedInput(text), 0, len(text.encode()))
+    assert 0 <= batch.text_memory - 10_000 * width < 100
+    assert batch.request_bytes == len(text.encode()) + JSON_OVERHEAD
