@@ -15,7 +15,7 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._models import EmbedResult, Vector
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from asyncembed._models import RunSummary
     from asyncembed.pipeline._stream import EmbedStream
@@ -100,9 +100,13 @@ async def _side_by_side(
     async with anyio.create_task_group() as workers:
         for _ in range(at_once):
             workers.start_soon(work)
-    if errors := of_callbacks + of_stream:
-        for error in errors[1:]:
-            errors[0].add_note(f"besides: {type(error).__name__}: {error}")
+    _raise_first(of_callbacks + of_stream)
+
+
+def _raise_first(errors: Sequence[BaseException]) -> None:
+    for error in errors[1:]:
+        errors[0].add_note(f"besides: {type(error).__name__}: {error}")
+    if errors:
         raise errors[0]
 
 

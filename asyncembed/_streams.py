@@ -10,7 +10,6 @@ from asyncembed._closing import AsyncClosing
 from asyncembed._options import EmbedOptionsArgs, RequestOptions, new_guarded_budget
 from asyncembed._settings import check_choice
 from asyncembed.pipeline._run import Run
-from asyncembed.pipeline._source import check_texts
 from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
 
@@ -66,7 +65,7 @@ class Streams(AsyncClosing):
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
         """
-        return self._results(self._call(options, on_error), texts, ordered=ordered)
+        return EmbedStream(Run(self._call(options, on_error), texts, ordered=ordered), self._adopt)
 
     @overload
     def embed_binary_stream(
@@ -117,7 +116,8 @@ class Streams(AsyncClosing):
         check_raise_or_skip(on_error)
         check_choice("format", format, Literal["numpy", "arrow"])
         call = self._call(options, on_error)
-        stream = self._blocks(call, texts, ordered=ordered, compact=True)
+        run = Run(call, texts, ordered=ordered, as_blocks=True, compact=True)
+        stream: EmbedStream[EmbedBlock] = EmbedStream(run, self._adopt)
         if format == "numpy":
             return NumpyStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
         return ArrowStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
@@ -170,25 +170,7 @@ class Streams(AsyncClosing):
         """
         call = self._call(cast("EmbedOptionsArgs", options), on_error)
         guarded = replace(call.endpoint, budget=new_guarded_budget(max_memory_mb))
-        return self._results(replace(call, endpoint=guarded), texts, ordered=ordered)
-
-    def _results(self, call: Call, texts: Texts, *, ordered: bool) -> EmbedStream[EmbedResult]:
-        check_texts(texts)
-        return EmbedStream(Run(call, texts, ordered=ordered), self._adopt)
-
-    def _blocks(
-        self,
-        call: Call,
-        texts: Texts,
-        *,
-        ordered: bool = True,
-        first: int = 0,
-        compact: bool = False,
-        most_ready: int | None = None,
-    ) -> EmbedStream[EmbedBlock]:
-        check_texts(texts)
-        run = Run(call, texts, ordered=ordered, first=first, as_blocks=True, compact=compact, most_ready=most_ready)
-        return EmbedStream(run, self._adopt)
+        return EmbedStream(Run(replace(call, endpoint=guarded), texts, ordered=ordered), self._adopt)
 
 
 def check_raise_or_skip(on_error: str) -> None:

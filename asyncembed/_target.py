@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from asyncembed.sinks import Provenance, find_format, without_secrets
+from asyncembed.sinks import Provenance, find_format, open_output, without_secrets
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
     import os
 
     from asyncembed.pipeline._run import Call
-    from asyncembed.sinks import Format, FormatName
+    from asyncembed.sinks import Format, FormatName, Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,10 @@ class Target:
         found = Path(path).absolute()
         kind = find_format(found, name)
         return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)
+
+    def claim(self, provenance: Provenance, total: int | None) -> Output:
+        """Claim the file for vectors that are made so, of so many texts; see `open_output`."""
+        return open_output(self.path, self.kind, provenance, resume=self.resume, overwrite=self.overwrite, total=total)
 
 
 def provenance_of(call: Call, *, keep_text: bool) -> Provenance:

@@ -21,7 +21,7 @@ from asyncembed._input import Input
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
 from asyncembed._target import provenance_of
 from asyncembed._threads import OneThread
-from asyncembed.sinks import Fingerprint, Provenance, open_output
+from asyncembed.sinks import Fingerprint, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,10 +82,11 @@ class FileRun:
 
     async def complete(self) -> RunSummary:
         """Make the file, and say how that went."""
+        provenance = provenance_of(self._call, keep_text=self._target.keep_text)
         claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
         with self._thread:
             try:
-                await self._thread.run(lambda: claimed.append(self._claim()))
+                await self._thread.run(lambda: claimed.append(self._target.claim(provenance, self._input.count)))
                 summary = await self._complete(claimed[0])
             except Exception as error:
                 for note in filter(None, (output.kept for output in claimed)):
@@ -98,17 +99,6 @@ class FileRun:
                     await self._input.aclose()
         self._report(summary)
         return summary
-
-    def _claim(self) -> Output:
-        target = self._target
-        return open_output(
-            target.path,
-            target.kind,
-            provenance_of(self._call, keep_text=target.keep_text),
-            resume=target.resume,
-            overwrite=target.overwrite,
-            total=self._input.count,
-        )
 
     async def _complete(self, output: Output) -> RunSummary:
         journal, finished = output.journal, output.finished

@@ -11,7 +11,9 @@ from asyncembed._settings import check_count
 from asyncembed._streams import Streams, check_raise_or_skip
 from asyncembed._target import Target
 from asyncembed._to_file import MOST_READY, FileRun
+from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._source import check_texts
+from asyncembed.pipeline._stream import EmbedStream
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedBlock, EmbedResponse, RunSummary
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed.pipeline._source import Texts
-    from asyncembed.pipeline._stream import EmbedStream
     from asyncembed.sinks import FormatName
 
 
@@ -37,7 +38,8 @@ class Verbs(Streams):
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
         """
         call = self._call(options, "raise")
-        return await collect(texts, self._blocks(call, texts, ordered=False), call.options.dtype)
+        run = Run(call, texts, ordered=False, as_blocks=True)
+        return await collect(texts, EmbedStream(run, self._adopt), call.options.dtype)
 
     async def embed_with_callback(
         self,
@@ -70,8 +72,8 @@ class Verbs(Streams):
         """
         check_count("callback_concurrency", callback_concurrency)
         check_raise_or_skip(on_error)
-        stream = self._results(self._call(options, on_error), texts, ordered=ordered)
-        return await call_back(stream, callback, callback_concurrency)
+        run = Run(self._call(options, on_error), texts, ordered=ordered)
+        return await call_back(EmbedStream(run, self._adopt), callback, callback_concurrency)
 
     async def embed_to_file(
         self,
@@ -121,6 +123,6 @@ class Verbs(Streams):
         yielding = replace(call, on_error="yield" if on_error == "skip" else "raise")
 
         def open_stream(rest: Texts, first: int) -> EmbedStream[EmbedBlock]:
-            return self._blocks(yielding, rest, first=first, most_ready=MOST_READY)
+            return EmbedStream(Run(yielding, rest, first=first, as_blocks=True, most_ready=MOST_READY), self._adopt)
 
         return await FileRun(call, texts, target, open_stream, on_progress).complete()

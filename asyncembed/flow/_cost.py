@@ -21,6 +21,13 @@ TEXT_BYTES_PER_NUMBER: Final = 26
 """Longest common JSON form of one number, its comma and white space included."""
 
 
+ROW_TEXT_BYTES: Final = 48
+"""Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
+
+ECHO_BYTES: Final = 6
+r"""Most bytes one byte of a text takes when it is echoed: as \u0041."""
+
+
 @dataclass(slots=True)
 class CostModel:
     """What one request may need in memory, in bytes.
@@ -48,3 +55,11 @@ class CostModel:
     def total(self, inputs: int, request_bytes: int, text_memory: int) -> int:
         """Bytes to reserve before the request starts."""
         return self.working(request_bytes) + self.waiting(inputs, text_memory)
+
+    def largest_value(self, request_bytes: int) -> int:
+        """Most bytes that one vector, or one echoed text, can have in a response."""
+        return ROW_TEXT_BYTES * max(self.dimension, ASSUMED_DIMENSION) + ECHO_BYTES * request_bytes
+
+    def largest_response(self, inputs: int, request_bytes: int) -> int:
+        """Most bytes that a right response to such a request can have."""
+        return inputs * self.largest_value(0) + ECHO_BYTES * request_bytes + FIXED_COST

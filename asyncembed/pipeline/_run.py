@@ -19,7 +19,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import Delivery
 from asyncembed.pipeline._outbox import Outbox
-from asyncembed.pipeline._source import Source
+from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 
 MAX_LOST_IN_A_ROW: Final = 8
 """Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
-
-ROW_TEXT_BYTES: Final = 48
-"""Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
-
-ECHO_BYTES: Final = 6
-r"""Most bytes one byte of a text takes when it is echoed: as \u0041."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +55,12 @@ class Call:
     max_wait: float
     on_error: OnError
 
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the vectors, if it is asked for or known; a model's name says it only at its own address."""
+        provider, options = self.endpoint.provider, self.options
+        return provider.dimension(options) if self.endpoint.is_official else options.dimensions
+
 
 class Run:
     """One stream's books.
@@ -72,8 +72,7 @@ class Run:
         first: Index of the first text.
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
-        most_ready: Items that may be ready for the consumer before nothing more is asked for; None if only memory
-            limits them.
+        most_ready: Items that may be ready before nothing more is asked for; None if only memory limits them.
     """
 
     def __init__(
@@ -87,11 +86,12 @@ class Run:
         compact: bool = False,
         most_ready: int | None = None,
     ) -> None:
+        check_texts(texts)
         self.token = object()
         self.endpoint = endpoint = call.endpoint
         self.options = options = call.options
         self.on_error = call.on_error
-        known = endpoint.provider.dimension(options) if endpoint.is_official else options.dimensions
+        known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None)
@@ -104,8 +104,7 @@ class Run:
         self.error: BaseException | None = None
         self.first_failure: AsyncEmbedError | None = None
         self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
-        self.in_flight = 0
-        self._lost_in_a_row = 0
+        self.in_flight = self._lost_in_a_row = 0
         self.is_stopping = False
         self._waits: set[anyio.CancelScope] = set()  # of workers that are not asking for anything now
         self.usage = Usage()
@@ -117,9 +116,9 @@ class Run:
         self._started = time.monotonic()
 
     def finish(self, task: asyncio.Task[None]) -> None:
-        """Note that the task that did the work is done, tell the consumer, and close what the texts came from.
+        """Tell the consumer that the work is done, and close the texts; the callback of the task that did it.
 
-        A callback of the task and not its last step, because a task that is cancelled early never takes a step.
+        Not the last step of that task, because one that is cancelled early never takes a step.
         """
         self._ended = time.monotonic()
         if task.cancelled():
@@ -194,18 +193,9 @@ class Run:
             self.outbox.leave_out(index)
             reservation.take()
 
-    def max_value_bytes(self, request_bytes: int) -> int:
-        """Most bytes one vector, or one echoed text, can have in a response."""
-        return ROW_TEXT_BYTES * max(self.cost.dimension, ASSUMED_DIMENSION) + ECHO_BYTES * request_bytes
-
-    def max_response_bytes(self, texts: int, request_bytes: int) -> int:
-        """Most bytes a right response to such a request can have."""
-        return texts * self.max_value_bytes(0) + ECHO_BYTES * request_bytes + 65_536
-
     def summary(self) -> RunSummary:
         """How the run stands."""
-        now = self._ended or time.monotonic()
-        budget = self.endpoint.budget
+        now, budget = self._ended or time.monotonic(), self.endpoint.budget
         return RunSummary(
             done=self.done,
             failed=self.failed,

@@ -85,13 +85,13 @@ class Worker:
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
         run, endpoint = self._run, self._endpoint
-        max_value_bytes = run.max_value_bytes(self._request_bytes)
+        max_value_bytes = run.cost.largest_value(self._request_bytes)
         parser = ResponseParser(endpoint.provider.layout(run.options, encoding), run.decoder, max_value_bytes)
         run.requests += 1
         response = await self._transport.post(
             endpoint.body(texts, run.options, encoding),
             compact=encoding == "base64",
-            max_bytes=run.max_response_bytes(len(texts), self._request_bytes),
+            max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
         )
         try:
             await self._stream(response, parser)
