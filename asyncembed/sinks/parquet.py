@@ -38,6 +38,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
     ) as writer:
         for block in rows.blocks():
             writer.write_table(pa.Table.from_batches([record_batch(schema, block.vectors, block.labels)]))
+            pa.default_memory_pool().release_unused()
             yield
 
 
