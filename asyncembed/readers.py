@@ -11,7 +11,6 @@ from asyncembed._collect import GrowingMatrix
 from asyncembed._errors import AsyncEmbedError, ConfigurationError
 from asyncembed._settings import check_count
 from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
-from asyncembed.sinks._base import Label
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -193,8 +192,8 @@ class ArrowStreamReader(_BlockReader):
             AsyncEmbedError: what ended the run, after all batches that came before it.
         """
         block = await anext(self._stream)
-        labels = [Label(block.index + row, item.id) for row, item in enumerate(block.inputs)]
-        return self._table.record_batch(self.schema, block.embeddings, labels)
+        index = np.arange(block.index, block.index + block.span)
+        return self._table.record_batch(self.schema, block.embeddings, index, [item.id for item in block.inputs])
 
     async def read_all(self) -> pa.Table:
         """Return all batches that are left as one table, and close the reader; vectors are not copied.

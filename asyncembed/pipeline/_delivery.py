@@ -41,6 +41,11 @@ class Delivery:
         """Input indices that have not arrived and were not given up, ascending."""
         return tuple(self._missing)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self._missing
+
     def ask(self) -> list[str]:
         """Begin an attempt and return the texts to ask for: those that are missing."""
         self._asked = list(self._missing)

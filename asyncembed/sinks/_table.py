@@ -45,15 +45,28 @@ def schema_of(provenance: Provenance) -> pa.Schema:
     return new_schema(provenance.number, provenance.width, with_text=provenance.keep_text, note=note)
 
 
-def record_batch(schema: pa.Schema, vectors: Matrix, labels: Sequence[Label]) -> pa.RecordBatch:
-    """Return rows as a record batch; the vectors are not copied."""
+def labelled_batch(schema: pa.Schema, vectors: Matrix, labels: Sequence[Label]) -> pa.RecordBatch:
+    """Return rows of a file as a record batch; the vectors are not copied."""
+    index = np.array([label.index for label in labels], np.int64)
+    ids = [label.id for label in labels]
+    return record_batch(schema, vectors, index, ids, [label.text for label in labels])
+
+
+def record_batch(
+    schema: pa.Schema,
+    vectors: Matrix,
+    index: npt.NDArray[np.int64],
+    ids: Sequence[str | int | None],
+    texts: Sequence[str] = (),
+) -> pa.RecordBatch:
+    """Return rows as a record batch; the vectors are not copied. Texts are needed only if the schema has them."""
     columns: dict[str, pa.Array[Any]] = {
-        "index": _numbers(np.array([label.index for label in labels], np.int64)),
-        "id": _strings([None if label.id is None else str(label.id) for label in labels]),
+        "index": _numbers(index),
+        "id": _ids(ids),
         "embedding": vector_column(schema, vectors),
     }
     if "text" in schema.names:
-        columns["text"] = _strings([label.text for label in labels])
+        columns["text"] = _strings(texts)
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -66,6 +79,12 @@ def vector_column(schema: pa.Schema, vectors: Matrix) -> pa.Array[Any]:
     """Return a matrix as a column that shares its memory."""
     kind = schema.field("embedding").type
     return pa.FixedSizeListArray.from_arrays(_numbers(vectors.reshape(-1)), type=kind)
+
+
+def _ids(ids: Sequence[str | int | None]) -> pa.Array[Any]:
+    if ids.count(None) == len(ids):
+        return pa.nulls(len(ids), pa.string())
+    return _strings([None if value is None else str(value) for value in ids])
 
 
 def _numbers(numbers: npt.NDArray[np.generic]) -> pa.Array[Any]:

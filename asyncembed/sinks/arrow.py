@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
-from asyncembed.sinks._table import block_of, read_schema, record_batch, schema_of
+from asyncembed.sinks._table import block_of, labelled_batch, read_schema, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
     schema = schema_of(provenance)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for block in rows.blocks():
-            writer.write_batch(record_batch(schema, block.vectors, block.labels))
+            writer.write_batch(labelled_batch(schema, block.vectors, block.labels))
             yield
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
-from asyncembed.sinks._table import LABELS, block_of, read_schema, record_batch, schema_of
+from asyncembed.sinks._table import LABELS, block_of, labelled_batch, read_schema, schema_of
 
 if TYPE_CHECKING:
     import io
@@ -37,7 +37,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
         path, schema, compression=compression, use_dictionary=False, write_statistics=["index"]
     ) as writer:
         for block in rows.blocks():
-            writer.write_table(pa.Table.from_batches([record_batch(schema, block.vectors, block.labels)]))
+            writer.write_table(pa.Table.from_batches([labelled_batch(schema, block.vectors, block.labels)]))
             pa.default_memory_pool().release_unused()
             yield
 
