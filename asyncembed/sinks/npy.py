@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asyncembed._models import Matrix
 
 TEXTS: Final = ".texts.jsonl"
-BLOCK_BYTES: Final = 4_000_000
+BLOCK_BYTES: Final = 8_000_000
 """Most bytes of vectors read at once, as nearly as one row allows."""
 BLOCK_ROWS: Final = 8_192
 """Most rows read at once."""
