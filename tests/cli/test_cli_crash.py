@@ -74,7 +74,7 @@ async def reached(server, process, share: float, left: int) -> None:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.timeout(30 + 10 * KILLS)
+@pytest.mark.timeout(120 + 20 * KILLS)
 async def test_killed_at_any_instant_it_goes_on_and_gives_the_same_file(
     start, server, openai, texts_file, tmp_path, suffix
 ):
