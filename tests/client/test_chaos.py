@@ -148,7 +148,7 @@ async def test_until_it_is_left(chaos, setting):
     enough = chaos.random.randrange(len(texts))
     consumer = asyncio.create_task(chaos.take(client, stream, results))
     async with asyncio.timeout(20):
-        await until(lambda: len(results) >= enough)
+        await until(lambda: len(results) >= enough, 15)
         await chaos.dawdle()
         await chaos.leave(client, stream, consumer)
     with contextlib.suppress(asyncio.CancelledError):

@@ -14,7 +14,7 @@ from support.results import check_results, numbered
 
 from asyncembed import ConfigurationError, EmbedFailure
 
-COUNT = 20_000
+COUNT = 12_000
 TEXTS = numbered(30)
 
 
