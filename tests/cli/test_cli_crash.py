@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COUNT = 20_000
-KILLS = int(os.environ.get("ASYNCEMBED_KILLS", "2"))
+KILLS = int(os.environ.get("ASYNCEMBED_KILLS", "1"))
 SEED = int(os.environ.get("ASYNCEMBED_SEED", "7"))
 CHUNK = 96
 OPTIONS = ("--chunk-size", CHUNK, "--max-concurrency", 4, "--max-memory", 2, "--resume", "--quiet")

@@ -66,7 +66,7 @@ async def test_a_parquet_file_is_unpacked_in_a_thread_and_bounded_memory(tmp_pat
         nonlocal turns
         while True:
             turns += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
     tracemalloc.start()
     task = asyncio.create_task(turn())
@@ -77,7 +77,7 @@ async def test_a_parquet_file_is_unpacked_in_a_thread_and_bounded_memory(tmp_pat
     finally:
         task.cancel()
         tracemalloc.stop()
-    assert turns > 64
+    assert turns > 10
 
 
 @pytest.mark.parametrize("cut", [slice(-9), slice(2, None)])

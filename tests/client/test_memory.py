@@ -49,7 +49,7 @@ class Texts:
             yield f"text {number}"
 
 
-@pytest.mark.parametrize(("count", "ordered"), [(100_000, True), (30_000, False)])
+@pytest.mark.parametrize(("count", "ordered"), [(60_000, True), (30_000, False)])
 async def test_many_texts_in_eight_megabytes(bulk_url, count, ordered):
     """The consumer is fast first, then slow, then fast again."""
     resident = psutil.Process(os.getpid()).memory_info
