@@ -29,7 +29,7 @@ from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.providers import PROVIDERS, Limits, Provider
 from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
 from asyncembed.sinks import FormatName
-from asyncembed.wire._parser import Layout
+from asyncembed.wire._layout import Layout
 
 __all__ = [  # noqa: RUF022  # grouped as people look for them
     # The client and its streams

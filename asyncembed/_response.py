@@ -9,7 +9,8 @@ from asyncembed._errors import ConfigurationError, ResponseError
 from asyncembed._models import Usage
 from asyncembed._settings import Dtype, EmbedOptions, check_choice, check_count
 from asyncembed.providers import get_provider
-from asyncembed.wire._parser import Layout, ResponseParser
+from asyncembed.wire._layout import Layout
+from asyncembed.wire._parser import ResponseParser
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class StreamingEmbedResponse:
         if dimension is not None:
             check_count("dimension", dimension)
         self._source = source
-        self._parser = ResponseParser(_layout(get_provider(provider), dtype), VectorDecoder(dtype, dimension))
+        self._parser = ResponseParser(_layout(get_provider(provider), dtype), VectorDecoder(dtype, dimension).decode)
         self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
 
     @property

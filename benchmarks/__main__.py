@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import memory
+from benchmarks import memory, throughput
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True)
-    memory.add_command(commands)
+    for command in (throughput, memory):
+        command.add_command(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

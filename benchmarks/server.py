@@ -1,94 +1,176 @@
 """A canned embedding server in a process of its own, faster than its clients: `python -m benchmarks.server DIMENSION`.
 
-It prints its port and serves Cohere's `/v2/embed` (floats) and OpenAI's `/v1/embeddings` (base64, or floats) with
-vectors that were made beforehand: the text that ends in the number n gets `vectors(dimension)[n % CANNED]`.
+It speaks just enough HTTP, prints its port, and serves what the services send, made beforehand: the text that ends in
+the number n gets `vectors(dimension)[n % CANNED]`, in the type and encoding asked for, of
+
+- Cohere's `/v1/embed` and `/v2/embed`: float, int8, base64;
+- OpenAI's `/v1/embeddings`: float, base64 (Voyage and others ask for the same).
+
+`/drip/SECONDS/...` sends a response in as many equal pieces as it has vectors, spread over that time, and `/gzip/...`
+sends it compressed. Whole responses are kept, so that a request costs the server little but the sending.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import contextlib
+import functools
+import gzip
+import os
+import ssl
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
-from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CANNED = 64
-MAX_BODY = 64_000_000
+END_OF_HEAD = b"\r\n\r\n"
+HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n"
 
 
-def vectors(dimension: int) -> np.ndarray:
-    """Unit vectors: float32 of shape (CANNED, dimension)."""
+@functools.cache
+def vectors(dimension: int, kind: str = "float") -> np.ndarray:
+    """Unit vectors: float32 of shape (CANNED, dimension), or the same as int8."""
     matrix = np.random.default_rng(1).standard_normal((CANNED, dimension))
-    return (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    if kind == "int8":
+        return np.round(matrix / np.abs(matrix).max() * 127).astype(np.int8)
+    return matrix.astype(np.float32)
 
 
 class Canned:
-    """The responses, in pieces that only have to be joined."""
+    """Whole responses, by what was asked for."""
 
     def __init__(self, dimension: int) -> None:
-        matrix = vectors(dimension)
-        # As the services write them: the shortest decimals of a float64.
-        self.floats = [orjson.dumps(row.astype(np.float64).tolist()) for row in matrix]
-        self.base64 = [b'"' + base64.b64encode(row.tobytes()) + b'"' for row in matrix]
+        matrix, integers = vectors(dimension), vectors(dimension, "int8")
+        self.rows = {
+            # As the services write them: the shortest decimals of a float32, about 12 bytes.
+            "float": [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in matrix],
+            "int8": [orjson.dumps(row.tolist()) for row in integers],
+            "base64": [b'"' + base64.b64encode(row.tobytes()) + b'"' for row in matrix],
+        }
 
-    async def cohere(self, request: web.Request) -> web.Response:
-        body = orjson.loads(await request.read())
-        rows = b",".join([self.floats[number % CANNED] for number in numbers(body["texts"])])
-        tokens = len(body["texts"])
-        head = b'{"id":"bench","embeddings":{"float":['
-        tail = b']},"texts":[],"meta":{"api_version":{"version":"2"},"billed_units":{"input_tokens":%d}}}' % tokens
-        return web.Response(body=head + rows + tail, content_type="application/json")
+    def body(self, path: str, request: bytes) -> bytes:
+        """Return the body of the response."""
+        asked = orjson.loads(request)
+        if path.endswith("/embeddings"):
+            texts = asked["input"]
+            texts = [texts] if isinstance(texts, str) else texts
+            return self._openai(asked.get("encoding_format") or "float", numbers(texts))
+        kind = (asked.get("embedding_types") or [""])[0]
+        return self._cohere(kind, numbers(asked["texts"]))
 
-    async def openai(self, request: web.Request) -> web.Response:
-        body = orjson.loads(await request.read())
-        values = self.base64 if body.get("encoding_format") == "base64" else self.floats
+    @functools.lru_cache(maxsize=256)  # noqa: B019  # as long as the server runs
+    def _cohere(self, kind: str, picked: tuple[int, ...]) -> bytes:
+        rows = b",".join([self.rows[kind or "float"][number] for number in picked])
+        opened, closed = (b'{"%b":[' % kind.encode(), b"]}") if kind else (b"[", b"]")
+        tail = b',"texts":[],"meta":{"api_version":{"version":"2"},"billed_units":{"input_tokens":%d}}}' % len(picked)
+        response_type = b"embeddings_by_type" if kind else b"embeddings_floats"
+        head = b'{"id":"bench","response_type":"%b","embeddings":' % response_type
+        return head + opened + rows + closed + tail
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019
+    def _openai(self, kind: str, picked: tuple[int, ...]) -> bytes:
         items = [
-            b'{"object":"embedding","index":%d,"embedding":%b}' % (index, values[number % CANNED])
-            for index, number in enumerate(numbers(body["input"]))
+            b'{"object":"embedding","index":%d,"embedding":%b}' % (index, self.rows[kind][number])
+            for index, number in enumerate(picked)
         ]
         tail = b'],"model":"bench","usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (len(items), len(items))
-        return web.Response(
-            body=b'{"object":"list","data":[' + b",".join(items) + tail, content_type="application/json"
-        )
+        return b'{"object":"list","data":[' + b",".join(items) + tail
 
 
-def numbers(texts: list[str]) -> list[int]:
-    return [int(text.rpartition(" ")[2]) for text in texts]
+def numbers(texts: list[str]) -> tuple[int, ...]:
+    return tuple([int(text.rpartition(" ")[2]) % CANNED for text in texts])
 
 
-async def serve(dimension: int) -> None:
+class Connection(asyncio.Protocol):
+    """One connection; requests come one after the other."""
+
+    def __init__(self, canned: Canned) -> None:
+        self._canned = canned
+        self._received = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(END_OF_HEAD)
+        if end < 0:
+            return
+        start = end + len(END_OF_HEAD)
+        line, _, fields = bytes(self._received[:end]).decode("latin-1").partition("\r\n")
+        lengths = [field for field in fields.lower().split("\r\n") if field.startswith("content-length:")]
+        size = int(lengths[0].partition(":")[2])
+        if len(self._received) < start + size:
+            return
+        request = bytes(self._received[start : start + size])
+        del self._received[: start + size]
+        self._answer(line.split()[1], request)
+
+    def _answer(self, path: str, request: bytes) -> None:
+        body = self._canned.body(path, request)
+        extra = ""
+        if path.startswith("/gzip/"):
+            body, extra = _zipped(body), "Content-Encoding: gzip\r\n"
+        head = HEAD.format(len(body), extra).encode()
+        if not path.startswith("/drip/"):
+            self._transport.write(head)
+            self._transport.write(body)
+            return
+        pieces = len(numbers(orjson.loads(request).get("texts") or orjson.loads(request)["input"]))
+        size, pause = -(-len(body) // pieces), float(path.split("/")[2]) / pieces
+        loop = asyncio.get_running_loop()
+        self._transport.write(head)
+        for piece in range(pieces):
+            loop.call_later(piece * pause, self._transport.write, body[piece * size : (piece + 1) * size])
+
+
+@functools.lru_cache(maxsize=256)
+def _zipped(body: bytes) -> bytes:
+    return gzip.compress(body, 6)
+
+
+async def serve(dimension: int, certificate: str | None) -> None:
     canned = Canned(dimension)
-    app = web.Application(client_max_size=MAX_BODY)
-    app.router.add_post("/v2/embed", canned.cohere)
-    app.router.add_post("/v1/embeddings", canned.openai)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(runner.addresses[0][1], flush=True)
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(canned), "127.0.0.1", 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
 
 @contextlib.asynccontextmanager
-async def running(dimension: int) -> AsyncIterator[str]:
-    """Run the server, and give its address."""
+async def running(dimension: int, certificate: Path | None = None, core: int | None = None) -> AsyncIterator[str]:
+    """Run the server, on a processor core of its own if one is named, and give its address."""
     program = [sys.executable, "-m", "benchmarks.server", str(dimension)]
+    if certificate:
+        program += ["--certificate", str(certificate)]
     process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
     assert process.stdout
+    if core is not None:
+        os.sched_setaffinity(process.pid, {core})
     port = int(await process.stdout.readline())
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{port}"
     finally:
         process.terminate()
         await process.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dimension", type=int)
+    parser.add_argument("--certificate")
+    given = parser.parse_args()
+    asyncio.run(serve(given.dimension, given.certificate))

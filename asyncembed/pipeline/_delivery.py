@@ -7,34 +7,46 @@ vector belongs to which text. Asking again would not help the texts that were se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from asyncembed._errors import ResponseError
 from asyncembed._models import EmbedResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from asyncembed._models import EmbedBlock, EmbedInput, Vector
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.wire._parser import ResponseParser
+    from asyncembed.wire._vectors import Value, VectorDecoder
 
 
 SURPLUS: Final = 16
 """Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
 
-
-Arrived: TypeAlias = "list[tuple[int, EmbedInput, Vector]]"
+RowT = TypeVar("RowT")
+Arrived: TypeAlias = list[tuple[int, "EmbedInput", RowT]]
 """Index, text and vector of what has arrived."""
 
 
-class Delivery:
-    """Keeps the books of one batch over all its attempts, and makes a result of each vector."""
+class Delivery(ABC, Generic[RowT]):
+    """Keeps the books of one batch over all its attempts, and makes results of its vectors."""
 
     def __init__(self, batch: Batch) -> None:
         self._missing = dict(batch.inputs)
         self._asked: list[int] = []
         self._fault: ResponseError | None = None
+        self._refused: list[str] = []  # why vectors that came are still missing
+
+    @property
+    @abstractmethod
+    def decode(self) -> Callable[[Value], RowT]:
+        """What decodes a vector of a response; it raises `ResponseError` if that is none."""
+
+    @abstractmethod
+    def _pack(self, arrived: Arrived[RowT]) -> Sequence[EmbedResult | EmbedBlock]:
+        """Make results of what has arrived."""
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -51,12 +63,12 @@ class Delivery:
         self._asked = list(self._missing)
         return [item.text for item in self._missing.values()]
 
-    def accept(self, vectors: Iterable[tuple[int, Vector]]) -> Sequence[EmbedResult | EmbedBlock]:
+    def accept(self, vectors: Iterable[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
         """Turn vectors, with their positions in the current attempt, into results.
 
         Stops at a position that is out of range or came before; `check` raises it, once the results are safe.
         """
-        arrived: Arrived = []
+        arrived: Arrived[RowT] = []
         for position, vector in vectors:
             index = self._asked[position] if 0 <= position < len(self._asked) else -1
             item = self._missing.pop(index, None)
@@ -78,7 +90,7 @@ class Delivery:
         if claimed > 2 * len(self._asked) + SURPLUS:
             raise self._misaligned(f"it holds over {claimed} vectors for {len(self._asked)} texts")
 
-    def finish(self, parser: ResponseParser, message: str) -> None:
+    def finish(self, parser: ResponseParser[RowT], message: str) -> None:
         """End an attempt whose response was read to its end.
 
         Args:
@@ -92,7 +104,7 @@ class Delivery:
         if parser.by_order and 0 < parser.count != asked:
             raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
         if self._missing:
-            reasons = [*parser.faults[:1], *filter(None, [message])]
+            reasons = [*(parser.faults + self._refused)[:1], *filter(None, [message])]
             reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
             raise ResponseError(
                 f"{len(self._missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}", missing=self.missing
@@ -104,8 +116,10 @@ class Delivery:
         self._missing.clear()
         return missing
 
-    def _pack(self, arrived: Arrived) -> Sequence[EmbedResult | EmbedBlock]:
-        return [EmbedResult(index, vector, item.text, item.id) for index, item, vector in arrived]
+    def _put_back(self, indices: Iterable[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
+        """Say that what arrived for these indices is no good."""
+        self._missing = dict(sorted({**self._missing, **{index: inputs[index] for index in indices}}.items()))
+        self._refused.append(why)
 
     def _misaligned(self, what: str) -> ResponseError:
         return ResponseError(
@@ -114,3 +128,18 @@ class Delivery:
             missing=self.missing,
             retryable=False,
         )
+
+
+class ResultDelivery(Delivery["Vector"]):
+    """Makes a result of each vector."""
+
+    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
+        super().__init__(batch)
+        self._decoder = decoder
+
+    @property
+    def decode(self) -> Callable[[Value], Vector]:
+        return self._decoder.decode
+
+    def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult]:
+        return [EmbedResult(index, vector, item.text, item.id) for index, item, vector in arrived]

@@ -17,7 +17,7 @@ from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
-from asyncembed.pipeline._delivery import Delivery
+from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.wire._vectors import VectorDecoder
@@ -95,11 +95,11 @@ class Run:
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None)
-        self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.itemsize)
+        self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunker = Chunker(endpoint.provider.limits, call.chunk_size, self.cost, endpoint.budget.largest)
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
-        self.new_delivery: type[Delivery] = BlockDelivery if as_blocks else Delivery
+        self._delivery = BlockDelivery if as_blocks else ResultDelivery
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.first_failure: AsyncEmbedError | None = None
@@ -137,6 +137,10 @@ class Run:
         self.outbox.clear()
         for reservation in tuple(self.reservations):
             reservation.release()
+
+    def new_delivery(self, batch: Batch) -> ResultDelivery | BlockDelivery:
+        """Open the books of a batch."""
+        return self._delivery(batch, self.decoder)
 
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the budget has what `batch` may need."""

@@ -86,7 +86,8 @@ class Worker:
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
         run, endpoint = self._run, self._endpoint
         max_value_bytes = run.cost.largest_value(self._request_bytes)
-        parser = ResponseParser(endpoint.provider.layout(run.options, encoding), run.decoder, max_value_bytes)
+        layout = endpoint.provider.layout(run.options, encoding)
+        parser = ResponseParser(layout, self._delivery.decode, max_value_bytes)
         run.requests += 1
         response = await self._transport.post(
             endpoint.body(texts, run.options, encoding),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from asyncembed._settings import Dtype, EmbedOptions
-    from asyncembed.wire._parser import Layout
+    from asyncembed.wire._layout import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

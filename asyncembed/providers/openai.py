@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed.providers._base import Limits, Provider
-from asyncembed.wire._parser import Layout
+from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

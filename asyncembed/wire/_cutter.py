@@ -1,57 +1,74 @@
-"""The array cutter: takes the arrays of numbers out of a JSON stream before ijson sees it.
+"""The cutter: takes arrays of numbers and long strings out of a JSON stream before ijson sees it.
 
-Numbers are 99 % of an embedding response, and a general JSON parser spends its time making a Python float of each.
-The cutter finds the arrays with a few searches for single bytes, hands each over as one slice for a decoder that
-knows only numbers, and leaves an empty array in its place. What is left, a hundredth of the size, goes to ijson.
+They are 99 % of an embedding response, and a general JSON parser spends its time making a Python object of each number
+and a copy of each string. The cutter finds them with a few searches for single bytes, hands each over as one slice for
+a decoder that knows only numbers or only base64, and leaves an empty array or an empty string in its place. What is
+left, a hundredth of the size, goes to ijson.
 
 The contract between the two:
 
-- An array is cut when its first item is a number (or it is empty) and it holds no string, array or object. It may
-  still hold `null`, `true` or garbage: then it is no vector, and whoever decodes the slice says so.
-- Empty arrays are cut too. So every empty array in the structure that comes out stands for exactly one slice, in
-  order, and nothing a server sends can be mistaken for one.
-- Strings are passed through whole, so brackets inside an echoed text are never looked at.
+- An array is cut when its first item is a number (or it is empty) and it holds no string and no array. It may still
+  hold `null`, `true`, `{}` or garbage: then it is no vector, and whoever decodes the slice says so.
+- A string is cut when it has more than `LONGEST_INLINE` bytes (or it is empty), whether it is a value or a key. Others
+  pass through. Brackets inside of a string are never looked at.
+- Empty ones are cut too. So every empty array and every empty string in the structure that comes out stands for
+  exactly one slice, in order, and nothing a server sends can be mistaken for one.
 
 Nothing is validated here: what is not JSON reaches ijson as it came. Only the length of one array, string or stretch
-without either is limited, because a parser must hold it until it ends, and no server may fill the memory.
+without either is limited, because somebody must hold it until it ends, and no server may fill the memory.
+
+Slices are views of the chunk they arrived in; only a value that lies in several chunks is copied together.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from typing import Final, TypeAlias
+
+import orjson
 
 from asyncembed._errors import ResponseError
 
-_STRING_OR_ARRAY = re.compile(rb'["\[]')
+JSONText: TypeAlias = memoryview | bytearray
+"""An array from bracket to bracket, or a string from quote to quote, as it came."""
+
+LONGEST_INLINE: Final = 62
+"""Bytes between the quotes of the longest string that is left in the structure: names and short words."""
+
+# Up to the next array that may be one of numbers, or the next string that is long, empty or holds an escape.
+_STRUCTURE = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{]))*+' % LONGEST_INLINE)
 # Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
 # cut would be taken for one that was.
 _FIRST_ITEM = re.compile(rb"[^!-~]*([!-~])")
+_BEGINS_NUMBERS: Final = frozenset(b"-0123456789]")
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_OPEN: Final = 0
+_NOT_CUT: Final = -1
 
 
-class ArrayCutter:
-    """Incremental, without I/O: `feed(chunk)` gives the structure and the arrays that closed in this chunk.
+class ValueCutter:
+    """Incremental, without I/O: `feed(chunk)` gives the structure and the values that closed in this chunk.
 
     Args:
         max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
     """
 
-    __slots__ = ("_array", "_error", "_escaped", "_in_string", "_max_value_bytes", "_unbroken")
+    __slots__ = ("_error", "_escaped", "_is_decided", "_max_value_bytes", "_open", "_unbroken")
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
-        self._array = bytearray()  # an array that is open at the end of a chunk, from its bracket on
-        self._in_string = False
-        self._escaped = False  # the last byte of the chunk was a backslash that escapes the next one
+        self._open = bytearray()  # a value that is open at the end of a chunk, from its bracket or quote on
+        self._escaped = False  # it is a string, and the first byte of the next chunk is escaped
+        self._is_decided = False  # it is an array, and its first item a number
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
         self._error: ResponseError | None = None
 
-    def feed(self, data: bytes) -> tuple[bytes, list[bytes]]:
+    def feed(self, data: bytes) -> tuple[bytes, list[JSONText]]:
         """Take the next bytes of the response.
 
         Returns:
-            The structure to parse, with an empty array for each array taken out, and those arrays as JSON text.
+            The structure to parse, with an empty value for each one taken out, and those values as JSON text.
 
         Raises:
             ResponseError: if a value is longer than in any embedding response; by the call after the one that met it,
@@ -59,113 +76,131 @@ class ArrayCutter:
         """
         if self._error:
             raise self._error
-        structure: list[bytes] = []
-        arrays: list[bytes] = []
+        structure: list[bytes | JSONText] = []
+        values: list[JSONText] = []
         try:
-            self._split(data, structure, arrays)
+            self._split(data, structure, values)
         except ResponseError as error:
             self._error = error
-        return b"".join(structure), arrays
+        return b"".join(structure), values
 
     def close(self) -> bytes:
-        """Give back an array that was still open at the end, for the parser to report the response as cut off."""
-        rest = bytes(self._array)
-        self._array.clear()
+        """Give back a value that was still open at the end, for the parser to report the response as cut off."""
+        rest = bytes(self._open)
+        self._open.clear()
         return rest
 
-    def _split(self, data: bytes, structure: list[bytes], arrays: list[bytes]) -> None:
+    def _split(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> None:
         pos = 0
-        if self._array:
-            data, pos = self._continue_array(data, structure, arrays)
-        while pos < len(data):
-            if self._in_string:
-                pos = self._pass_string(data, pos, structure)
-            else:
-                pos = self._pass_structure(data, pos, structure, arrays)
-
-    def _pass_structure(self, data: bytes, start: int, structure: list[bytes], arrays: list[bytes]) -> int:
-        """Copy up to the next string, or past the next array of numbers; return where to go on."""
-        pos = start
-        while match := _STRING_OR_ARRAY.search(data, pos):
-            pos = match.end()
+        if self._open and data:
+            data, pos = self._continue(data, structure, values)
+        view, size = memoryview(data), len(data)
+        while pos < size:
+            start = _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
+            structure.append(data[pos:start])
+            if start == size:
+                self._lengthen(data[pos:])
+                break
             self._unbroken = 0
-            if data[pos - 1] == _QUOTE:
-                self._in_string = True
-                structure.append(data[start:pos])
-                return pos
-            if end := _end_of_numbers(data, pos):
-                structure.append(data[start : pos - 1])
-                if end > len(data):
-                    self._array += data[pos - 1 :]
-                else:
-                    structure.append(b"[]")
-                    arrays.append(data[pos - 1 : end])
-                return end
-        structure.append(data[start:])
-        self._lengthen(len(data) - pos)
-        return len(data)
+            is_string = data[start] == _QUOTE
+            end = _end_of_string(data, start + 1) if is_string else _end_of_numbers(data, start + 1)
+            if end > 0:
+                self._place(view[start:end], structure, values)
+            elif end == _NOT_CUT:
+                end = start + 1
+                structure.append(b"[")
+            else:
+                end = size
+                self._open += view[start:]
+                self._note_end(data, start + 1, is_string=is_string)
+            pos = end
 
-    def _pass_string(self, data: bytes, start: int, structure: list[bytes]) -> int:
-        """Copy to the end of the string the stream is in, or of the data; return where to go on."""
-        pos = start + self._escaped
-        while True:
-            quote = data.find(b'"', pos)
-            end = quote if quote >= 0 else len(data)
-            self._escaped = _ends_escaped(data, pos, end)
-            if quote < 0:
-                structure.append(data[start:])
-                self._lengthen(len(data) - start)
-                return len(data)
-            pos = quote + 1
-            if not self._escaped:
-                self._in_string = False
-                self._unbroken = 0
-                structure.append(data[start:pos])
-                return pos
-
-    def _lengthen(self, size: int) -> None:
-        self._unbroken += size
-        self._limit(self._unbroken)
-
-    def _limit(self, size: int) -> None:
-        if size > self._max_value_bytes:
-            raise ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
-
-    def _continue_array(self, data: bytes, structure: list[bytes], arrays: list[bytes]) -> tuple[bytes, int]:
-        """Go on with the open array; return the data to go on with and the position in it."""
-        self._limit(len(self._array))
-        close = data.find(b"]")
-        end = close + 1 or len(data)
-        if not _FIRST_ITEM.match(self._array, 1) or _holds_more_than_numbers(data, 0, end):
-            # Not decided yet what it is, or decided that it is no array of numbers: look at it again as a whole.
-            data = bytes(self._array) + data
-            self._array.clear()
-            return data, 0
-        self._array += data[:end]
-        if close >= 0:
+    def _place(self, value: JSONText, structure: list[bytes | JSONText], values: list[JSONText]) -> None:
+        """Put a value that has ended where it belongs."""
+        if value[0] != _QUOTE:
             structure.append(b"[]")
-            arrays.append(bytes(self._array))
-            self._array.clear()
+            values.append(value)
+        elif 2 < len(value) <= LONGEST_INLINE + 2:
+            structure.append(value)
+        else:
+            structure.append(b'""')
+            values.append(value)
+
+    def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
+        """Go on with the open value; return the data to go on with and the position in it."""
+        value = self._open
+        if len(value) > self._max_value_bytes:
+            raise self._too_long()
+        is_string = value[0] == _QUOTE
+        if is_string:
+            end = _end_of_string(data, int(self._escaped))
+        else:
+            end = _end_of_numbers(data, 0, is_decided=self._is_decided)
+        if end == _NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
+            self._open, self._is_decided = bytearray(), False
+            return bytes(value) + data, 0
+        if end == _OPEN:
+            self._note_end(data, int(self._escaped), is_string=is_string)
+            value += data
+            return data, len(data)
+        self._open, self._escaped, self._is_decided = bytearray(), False, False
+        value += memoryview(data)[:end]
+        self._place(value, structure, values)
         return data, end
 
+    def _note_end(self, data: bytes, start: int, *, is_string: bool) -> None:
+        """Remember what has to be known of the open value, whose part in this chunk begins at `start`."""
+        self._escaped = is_string and _ends_escaped(data, start)
+        self._is_decided = self._is_decided or (not is_string and _FIRST_ITEM.match(data, start) is not None)
 
-def _end_of_numbers(data: bytes, first: int) -> int:
-    """Where the array whose bracket lies before `first` ends: past `data` if it stays open, 0 if it is not cut."""
-    item = _FIRST_ITEM.match(data, first)
-    if item and item[1] not in b"-0123456789]":
-        return 0
+    def _lengthen(self, structure: bytes) -> None:
+        """Count what came at the end of a chunk without any string or array."""
+        last = max(structure.rfind(b'"'), structure.rfind(b"["))
+        self._unbroken = len(structure) - last - 1 + (self._unbroken if last < 0 else 0)
+        if self._unbroken > self._max_value_bytes:
+            raise self._too_long()
+
+    def _too_long(self) -> ResponseError:
+        return ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
+
+
+def _end_of_numbers(data: bytes, first: int, *, is_decided: bool = False) -> int:
+    """Where the array with the items from `first` on ends; `_OPEN` if that is not in `data`.
+
+    `_NOT_CUT` if it is no array of numbers. Where `is_decided`, its first item is known to be a number.
+    """
+    if not is_decided:
+        item = _FIRST_ITEM.match(data, first)
+        if item and item[1][0] not in _BEGINS_NUMBERS:
+            return _NOT_CUT
     close = data.find(b"]", first)
-    end = close + 1 or len(data) + 1
-    return 0 if _holds_more_than_numbers(data, first, end) else end
+    end = close if close >= 0 else len(data)
+    if data.find(b'"', first, end) >= 0 or data.find(b"[", first, end) >= 0:
+        return _NOT_CUT
+    return close + 1
 
 
-def _holds_more_than_numbers(data: bytes, start: int, end: int) -> bool:
-    return any(data.find(byte, start, end) >= 0 for byte in (b'"', b"[", b"{"))
+def _end_of_string(data: bytes, pos: int) -> int:
+    """Where the string that goes on at `pos` ends; `_OPEN` if that is not in `data`."""
+    first = pos
+    while (quote := data.find(b'"', pos)) >= 0:
+        if data[quote - 1] != _BACKSLASH or not _ends_escaped(data, first, quote):
+            return quote + 1
+        pos = quote + 1
+    return _OPEN
 
 
-def _ends_escaped(data: bytes, start: int, end: int) -> bool:
+def _ends_escaped(data: bytes, start: int, end: int | None = None) -> bool:
     """Whether an odd number of backslashes ends `data[start:end]`."""
-    first = end
+    last = first = len(data) if end is None else end
     while first > start and data[first - 1] == _BACKSLASH:
         first -= 1
-    return (end - first) % 2 == 1
+    return (last - first) % 2 == 1
+
+
+def text_of(string: JSONText) -> str:
+    """The text of a string that was cut out."""
+    try:
+        return str(orjson.loads(string))
+    except ValueError:  # a control character, a lone surrogate
+        return bytes(string[1:-1]).decode("utf-8", "replace")

@@ -1,27 +1,26 @@
-"""One response, from bytes to (position, vector): cutter, then ijson, then the number decoder.
-
-A `Layout` says where things lie, as ijson prefixes. Two shapes cover all providers: vectors in a bare list
-(position is their place in it), and vectors inside items that may carry an `index` before or after them.
-"""
+"""One response, from bytes to (position, vector): cutter, then ijson, then a decoder of vectors."""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._cutter import ArrayCutter
+from asyncembed.wire._cutter import ValueCutter, text_of
 from asyncembed.wire._events import EventReader
+from asyncembed.wire._layout import ARRAY_ITEM, places
+from asyncembed.wire._vectors import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from asyncembed._models import Vector
+    from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
-    from asyncembed.wire._vectors import VectorDecoder
+    from asyncembed.wire._layout import Layout, Place
+    from asyncembed.wire._vectors import Value
+
+DecodedT = TypeVar("DecodedT")
 
 MAX_DEPTH: Final = 64
 """Deepest nesting that is followed; responses of known APIs need 4 to 6."""
@@ -29,77 +28,31 @@ MAX_DEPTH: Final = 64
 MAX_FAULTS: Final = 8
 """Bad vectors of one response that are described; there may be any number."""
 
-_ARRAY_ITEM: Final = "item"
-"""ijson's word for any item of an array in a path."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where things lie in a response, as ijson prefixes.
-
-    Attributes:
-        vectors: Where one vector lies; several where one API answers in several shapes.
-        item: The object around one vector, None where vectors stand in a bare list.
-        index: The position inside the item, where the API sends one.
-        tokens: Billed tokens; the first of these that is present counts.
-        messages: Error messages, in case the body is an error after all.
-        one_list: Whether only the first list of vectors counts; others would hold the same in another encoding.
-    """
-
-    vectors: frozenset[str]
-    item: str | None = None
-    index: str | None = None
-    tokens: tuple[str, ...] = ()
-    messages: tuple[str, ...] = ("error.message", "error", "message", "detail")
-    one_list: bool = False
-
-
-class _Place:
-    """A place that a layout names, or that leads to one: a node of the tree of its paths."""
-
-    __slots__ = ("children", "is_index", "is_item", "is_vector", "prefix")
-
-    def __init__(self, prefix: str, layout: Layout) -> None:
-        self.prefix = prefix
-        self.children: dict[str, _Place] = {}
-        self.is_vector = prefix in layout.vectors
-        self.is_item = prefix == layout.item
-        self.is_index = prefix == layout.index
-
-
-@cache
-def _places(layout: Layout) -> _Place:
-    root = _Place("", layout)
-    for path in (*layout.vectors, layout.item, layout.index, *layout.tokens, *layout.messages):
-        place = root
-        for name in path.split(".") if path else ():
-            prefix = f"{place.prefix}.{name}" if place.prefix else name
-            place = place.children.setdefault(name, _Place(prefix, layout))
-    return root
-
-
-class ResponseParser:
+class ResponseParser(Generic[DecodedT]):
     """Incremental and without I/O: `feed(chunk)` gives the vectors whose arrays closed in this chunk.
 
     A vector that cannot be decoded is left out and noted in `faults`; the ones around it are not harmed.
 
     Args:
         layout: Where things lie in this provider's responses.
-        decoder: Decodes the vectors, and holds them to one dimension.
+        decode: Makes a vector of what stands in the place of one, at once; raises `ResponseError` if it is none.
         max_value_bytes: Most bytes one vector or text may have in the response.
     """
 
-    def __init__(self, layout: Layout, decoder: VectorDecoder, max_value_bytes: int = sys.maxsize) -> None:
+    def __init__(
+        self, layout: Layout, decode: Callable[[Value], DecodedT], max_value_bytes: int = sys.maxsize
+    ) -> None:
         self._layout = layout
-        self._decoder = decoder
-        self._cutter = ArrayCutter(max_value_bytes)
+        self._decode = decode
+        self._cutter = ValueCutter(max_value_bytes)
         self._reader = EventReader()
-        self._arrays: deque[bytes] = deque()
+        self._values: deque[JSONText] = deque()
         # Where the next value lies, and the same for each container around it; None is a place of no interest.
-        self._place: _Place | None = _places(layout)
-        self._around: list[tuple[_Place | None, _Place | None]] = []
-        self._opened = False  # the last event opened an array
-        self._value: bytes | str | None = None  # the vector of the item being read
+        self._place: Place | None = places(layout)
+        self._around: list[tuple[Place | None, Place | None]] = []
+        self._last = ""  # the last event
+        self._value: Value = None  # the vector of the item being read
         self._index: object = None  # its index
         self._found: dict[str, object] = {}
         self._error: ResponseError | None = None
@@ -124,7 +77,7 @@ class ResponseParser:
         values = (self._found.get(prefix) for prefix in self._layout.messages)
         return next((value for value in values if isinstance(value, str)), "")
 
-    def feed(self, data: bytes) -> list[tuple[int, Vector]]:
+    def feed(self, data: bytes) -> list[tuple[int, DecodedT]]:
         """Take the next bytes of the response and give the vectors they complete, with their positions.
 
         Raises:
@@ -133,11 +86,15 @@ class ResponseParser:
         """
         if self._error:
             raise self._error
-        structure, arrays = self._cutter.feed(data)
-        self._arrays.extend(arrays)
-        return self._read(self._reader.feed(structure))
+        structure, values = self._cutter.feed(data)
+        self._values += values
+        with quiet():
+            vectors = self._read(self._reader.feed(structure))
+        if isinstance(self._value, memoryview):
+            self._value = bytearray(self._value)  # its item is still open, and need not hold the whole chunk
+        return vectors
 
-    def close(self) -> list[tuple[int, Vector]]:
+    def close(self) -> list[tuple[int, DecodedT]]:
         """End the response.
 
         Raises:
@@ -153,63 +110,73 @@ class ResponseParser:
         """End a response that will not be read further; a parser left in the middle of one complains when it goes."""
         self._reader.discard()
 
-    def _read(self, events: Iterable[Event]) -> list[tuple[int, Vector]]:
-        vectors: list[tuple[int, Vector]] = []
+    def _read(self, events: Iterable[Event]) -> list[tuple[int, DecodedT]]:
+        vectors: list[tuple[int, DecodedT]] = []
         try:
             for event, value in events:
-                opened, self._opened = self._opened, False
                 if event == "map_key":
-                    around, _ = self._around[-1]
-                    self._place = around.children.get(str(value)) if around else None
-                elif event in {"start_array", "start_map"}:
-                    self._enter(vectors, in_array=event == "start_array")
-                elif event in {"end_array", "end_map"}:
-                    self._leave(vectors, is_array=event == "end_array", opened=opened)
+                    self._enter_field(value)
+                elif event == "start_array" or event == "start_map":  # noqa: PLR1714  # a set costs twice as much
+                    self._enter(event, vectors)
+                elif event == "end_array" or event == "end_map":  # noqa: PLR1714
+                    self._leave(event, vectors)
+                elif value == "":  # it stands for the next string that the cutter took out
+                    self._scalar(self._values.popleft(), vectors)
                 elif self._place:
-                    self._scalar(self._place, value, vectors)
+                    self._scalar(value, vectors)
+                self._last = event
         except ResponseError as error:
             self._error = error
         return vectors
 
-    def _enter(self, vectors: list[tuple[int, Vector]], *, in_array: bool) -> None:
-        place = self._place
+    def _enter_field(self, name: object) -> None:
+        if name == "":
+            self._values.popleft()  # a long name, or none: no layout has such a field
+        around = self._around[-1][0]
+        self._place = around.children.get(name) if around else None  # type: ignore[call-overload]
+
+    def _enter(self, event: str, vectors: list[tuple[int, DecodedT]]) -> None:
+        place, in_array = self._place, event == "start_array"
         if len(self._around) >= MAX_DEPTH:
             raise ResponseError(f"the response is nested more than {MAX_DEPTH} levels deep")
         if place and place.is_vector and not in_array:
             self._take(None, vectors)
-        item = place.children.get(_ARRAY_ITEM) if place and in_array else None
+        item = place.children.get(ARRAY_ITEM) if place and in_array else None
         if item and item.is_vector:
             item = None if self._layout.one_list and self.count else item
         self._around.append((place, item))
         self._place = item
-        self._opened = in_array
 
-    def _leave(self, vectors: list[tuple[int, Vector]], *, is_array: bool, opened: bool) -> None:
+    def _leave(self, event: str, vectors: list[tuple[int, DecodedT]]) -> None:
         place, _ = self._around.pop()
         self._place = self._around[-1][1] if self._around else None
         # An empty array stands for the next one that the cutter took out; others hold no plain vector.
-        array = self._arrays.popleft() if opened else None
-        if place and place.is_vector and is_array:
+        array = self._values.popleft() if self._last == "start_array" else None
+        if place and place.is_vector and event == "end_array":
             self._take(array, vectors)
         elif place and place.is_item:
             self._close_item(vectors)
 
-    def _scalar(self, place: _Place, value: object, vectors: list[tuple[int, Vector]]) -> None:
+    def _scalar(self, value: object, vectors: list[tuple[int, DecodedT]]) -> None:
+        place = self._place
+        if not place:
+            return
+        is_cut = isinstance(value, memoryview | bytearray)
         if place.is_vector:
-            self._take(value if isinstance(value, str) else None, vectors)
+            self._take(value if is_cut or isinstance(value, str) else None, vectors)  # type: ignore[arg-type]
         elif place.is_item:
             self._close_item(vectors)
         elif place.is_index:
-            self._index = value
+            self._index = text_of(value) if is_cut else value  # type: ignore[arg-type]
         else:
-            self._found[place.prefix] = value
+            self._found[place.prefix] = text_of(value) if is_cut else value  # type: ignore[arg-type]
 
-    def _take(self, value: bytes | str | None, vectors: list[tuple[int, Vector]]) -> None:
+    def _take(self, value: Value, vectors: list[tuple[int, DecodedT]]) -> None:
         self._value = value
         if self._layout.item is None:
             self._close_item(vectors)
 
-    def _close_item(self, vectors: list[tuple[int, Vector]]) -> None:
+    def _close_item(self, vectors: list[tuple[int, DecodedT]]) -> None:
         value, index = self._value, self._index
         self._value = self._index = None
         self.by_order |= index is None
@@ -218,7 +185,7 @@ class ResponseParser:
         try:
             if type(position) is not int:
                 raise ResponseError(f"an index is a {type(position).__name__} instead of a whole number")  # noqa: TRY301
-            vectors.append((position, self._decoder.decode(value)))
+            vectors.append((position, self._decode(value)))
         except ResponseError as error:
             if not error.retryable:
                 raise

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from asyncembed import EmbedInput, ResponseError
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Batch
+from asyncembed.wire._vectors import VectorDecoder
 
 FIRST = 100
 
@@ -22,6 +23,10 @@ def batch_of(*indices: int, refused: tuple[int, ...] = ()) -> Batch:
         {index: EmbedInput(f"text {index}", index) for index in indices},
         refused=[(index, EmbedInput(""), None) for index in refused],
     )
+
+
+def new_delivery(batch: Batch) -> BlockDelivery:
+    return BlockDelivery(batch, VectorDecoder("float32", 3))
 
 
 def vector(index: int) -> np.ndarray:
@@ -38,7 +43,7 @@ def flat(blocks) -> list[tuple[int, str, float]]:
 
 
 def test_a_batch_comes_as_one_matrix_when_it_is_complete():
-    delivery = BlockDelivery(batch_of(*range(FIRST, FIRST + 4)))
+    delivery = new_delivery(batch_of(*range(FIRST, FIRST + 4)))
     delivery.ask()
     assert list(delivery.accept([(2, vector(102)), (0, vector(100))])) == []
     (block,) = delivery.accept([(3, vector(103)), (1, vector(101))])
@@ -52,7 +57,7 @@ def test_a_batch_comes_as_one_matrix_when_it_is_complete():
 @pytest.mark.parametrize("refused", [(), (101,), (100, 103)])
 def test_what_is_missing_for_good_cuts_the_matrix(refused):
     sent = [index for index in range(100, 104) if index not in refused]
-    delivery = BlockDelivery(batch_of(*sent, refused=refused))
+    delivery = new_delivery(batch_of(*sent, refused=refused))
     delivery.ask()
     blocks = delivery.accept([(place, vector(index)) for place, index in enumerate(sent)])
     assert flat(blocks) == [(i, f"text {i}", i) for i in sent]
@@ -60,7 +65,7 @@ def test_what_is_missing_for_good_cuts_the_matrix(refused):
 
 
 def test_what_arrived_of_a_batch_that_ends_early_is_given():
-    delivery = BlockDelivery(batch_of(*range(100, 105)))
+    delivery = new_delivery(batch_of(*range(100, 105)))
     delivery.ask()
     delivery.accept([(0, vector(100)), (1, vector(101)), (3, vector(103))])
     assert [index for index, _ in delivery.give_up()] == [102, 104]
@@ -68,13 +73,13 @@ def test_what_arrived_of_a_batch_that_ends_early_is_given():
 
 
 def test_without_a_vector_there_is_no_block():
-    delivery = BlockDelivery(batch_of(refused=(100, 101)))
+    delivery = new_delivery(batch_of(refused=(100, 101)))
     assert list(delivery.rest()) == []
     assert delivery.missing == ()
 
 
 def test_a_position_that_comes_twice_is_refused_here_too():
-    delivery = BlockDelivery(batch_of(100, 101))
+    delivery = new_delivery(batch_of(100, 101))
     delivery.ask()
     delivery.accept([(0, vector(100)), (0, vector(100))])
     with pytest.raises(ResponseError, match="two vectors for position 0"):
@@ -86,7 +91,7 @@ def test_any_order_over_any_attempts_gives_every_row_once(count, seed, lost):
     draw = random.Random(seed)
     indices = sorted(draw.sample(range(FIRST, FIRST + 2 * count), count))
     refused = tuple(sorted(set(range(indices[0], indices[-1])) - set(indices)))
-    delivery = BlockDelivery(batch_of(*indices, refused=refused))
+    delivery = new_delivery(batch_of(*indices, refused=refused))
     blocks = []
     while delivery.missing:
         delivery.ask()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, ResponseError
 from asyncembed.pipeline._chunker import Batch
-from asyncembed.pipeline._delivery import Delivery
+from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.providers import CohereV1, OpenAI
 from asyncembed.wire._parser import ResponseParser
 from asyncembed.wire._vectors import VectorDecoder
@@ -21,8 +21,9 @@ BY_ORDER = CohereV1().layout(EmbedOptions(model="m"), "float")
 BY_INDEX = OpenAI().layout(EmbedOptions(model="m"), "float")
 
 
-def new_delivery(count: int = 3) -> Delivery:
-    return Delivery(Batch({FIRST + number: EmbedInput(str(number), id=-number) for number in range(count)}))
+def new_delivery(count: int = 3) -> ResultDelivery:
+    batch = Batch({FIRST + number: EmbedInput(str(number), id=-number) for number in range(count)})
+    return ResultDelivery(batch, VectorDecoder("float32"))
 
 
 def vector(number: float) -> np.ndarray:
@@ -30,7 +31,7 @@ def vector(number: float) -> np.ndarray:
 
 
 def response(layout, text: str) -> tuple[ResponseParser, list]:
-    parser = ResponseParser(layout, VectorDecoder("float32"))
+    parser = ResponseParser(layout, VectorDecoder("float32").decode)
     return parser, parser.feed(text.encode()) + parser.close()
 
 
@@ -174,7 +175,8 @@ def test_a_surplus_item_that_is_no_vector_harms_nobody_who_has_an_index():
 
 def test_texts_that_were_refused_leave_gaps():
     """Positions count what was asked for."""
-    delivery = Delivery(Batch({3: EmbedInput("a"), 7: EmbedInput("b")}, refused=[(5, EmbedInput(""), None)]))
+    batch = Batch({3: EmbedInput("a"), 7: EmbedInput("b")}, refused=[(5, EmbedInput(""), None)])
+    delivery = ResultDelivery(batch, VectorDecoder("float32"))
     assert (delivery.missing, delivery.ask()) == ((3, 7), ["a", "b"])
     assert [(result.index, result.text) for result in delivery.accept([(1, vector(1)), (0, vector(0))])] == [
         (7, "b"),

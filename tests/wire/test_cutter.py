@@ -1,4 +1,4 @@
-"""The array cutter: what it takes out is exactly what is missing from the structure, however the bytes are split."""
+"""The cutter: what it takes out is exactly what is missing from the structure, however the bytes are split."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
-from asyncembed.wire._cutter import ArrayCutter
+from asyncembed.wire._cutter import LONGEST_INLINE, ValueCutter, text_of
 
 quick = settings(max_examples=150, deadline=None)
 
 NASTY = '[]{}",:\\ 1-\n\té\u2028日\U0001f600'
-texts = st.text(alphabet=NASTY, max_size=12) | st.text(max_size=8)
+texts = st.text(alphabet=NASTY, max_size=12) | st.text(max_size=8) | st.text(alphabet=NASTY, min_size=50, max_size=80)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 documents = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=4), max_leaves=25
@@ -39,27 +39,39 @@ def chunks(data: bytes, size: int) -> list[bytes]:
 
 
 def cut(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
-    cutter = ArrayCutter()
-    structure, arrays = b"", []
+    cutter = ValueCutter()
+    structure, values = b"", []
     for piece in pieces:
-        more_structure, more_arrays = cutter.feed(piece)
+        more_structure, more_values = cutter.feed(piece)
         structure += more_structure
-        arrays += more_arrays
-    return structure + cutter.close(), arrays
+        values += map(bytes, more_values)
+    return structure + cutter.close(), values
 
 
-def put_back(structure: bytes, arrays: list[bytes]) -> object:
-    """The document, with each empty array of the structure replaced by the next array that was cut."""
-    slices = iter(arrays)
+def put_back(structure: bytes, values: list[bytes]) -> object:
+    """The document, with each empty array or string of the structure replaced by the next value that was cut."""
+    slices = iter(values)
+
+    def fill_list(items: list) -> list:
+        return [fill(item) for item in items] if items else json.loads(next(slices))
 
     def fill(value: object) -> object:
         if isinstance(value, list):
-            return [fill(item) for item in value] if value else json.loads(next(slices))
-        return {key: fill(item) for key, item in value.items()} if isinstance(value, dict) else value
+            return fill_list(value)
+        if isinstance(value, Pairs):
+            return {fill(key): fill(item) for key, item in value.pairs}
+        return json.loads(next(slices)) if value == "" else value
 
-    document = fill(json.loads(structure))
-    assert next(slices, None) is None, "more arrays were cut than places were left"
+    document = fill(json.loads(structure, object_pairs_hook=Pairs))
+    assert next(slices, None) is None, "more values were cut than places were left"
     return document
+
+
+class Pairs:
+    """An object whose keys may all be empty."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        self.pairs = pairs
 
 
 @quick
@@ -67,10 +79,11 @@ def put_back(structure: bytes, arrays: list[bytes]) -> object:
 def test_nothing_is_lost_or_moved_in_any_document(document, rendering, cuts):
     """Structure and cut arrays together are the document, for every split."""
     data = render(document, rendering)
-    structure, arrays = cut(split(data, cuts))
-    assert put_back(structure, arrays) == json.loads(data)
-    for array in arrays:
-        assert not any(isinstance(item, str | list | dict) for item in json.loads(array))
+    structure, values = cut(split(data, cuts))
+    assert put_back(structure, values) == json.loads(data)
+    for value in map(json.loads, values):
+        if isinstance(value, list):
+            assert not any(isinstance(item, str | list) for item in value)
 
 
 @quick
@@ -92,6 +105,8 @@ def test_every_split_of_any_bytes_gives_the_same(data):
         b"[1,null,true,-0.0,1E-5,17]",
         b'{"a":[null,1],"b":[true],"c":[ false ],"d":["x",1],"e":[ null ]}',
         b'{"data":[{"embedding":[1,2],"index":0},{"index":1,"embedding":[3,4]}]}',
+        b'{"data":[{"embedding":"%b","":""},{"%b":[1,{}]}]}' % (b"A" * 63, b"k" * 63),
+        rb'{"t":["%b","%b"],"u":"\\"}' % (rb"\"" * 40, rb"\\" * 40),
     ],
 )
 def test_every_chunk_size_gives_the_same(data):
@@ -110,8 +125,39 @@ def test_arrays_of_numbers_are_cut(data):
 
 @pytest.mark.parametrize("data", [b"[null,1]", b'["1"]', b"[{}]", b"[true]", b'[1,"]"]', b"[x]"])
 def test_other_arrays_are_left_alone(data):
-    """Their first item is no number, or they hold a string or an object."""
+    """Their first item is no number, or they hold a string."""
     assert cut([data]) == (data, [])
+
+
+@pytest.mark.parametrize("size", [0, LONGEST_INLINE + 1, 5_000])
+@pytest.mark.parametrize("filling", [b"A", b"[", b"]"])
+def test_long_strings_are_cut(size, filling):
+    """As values and as keys; and empty ones, so that every empty string in the structure stands for a cut one."""
+    string = b'"' + filling * size + b'"'
+    for data, left in ((string, b'""'), (b"[%b]" % string, b'[""]'), (b"{%b:1}" % string, b'{"":1}')):
+        for chunk in (1, 7, 10_000):
+            assert cut(chunks(data, chunk)) == (left, [string])
+
+
+@pytest.mark.parametrize("string", [b'"a"', rb'"\""', rb'"\\"', b'"' + b"x" * LONGEST_INLINE + b'"', rb'"\u0041"'])
+def test_short_strings_are_left_in_the_structure(string):
+    for chunk in (1, 2, 10_000):
+        assert cut(chunks(b"[%b]" % string, chunk)) == (b"[%b]" % string, [])
+
+
+def test_values_of_one_chunk_are_not_copied():
+    data = b'{"a":[1,2],"b":"%b"}' % (b"x" * 100)
+    values = ValueCutter().feed(data)[1]
+    assert [(type(value), value.obj is data) for value in values] == [(memoryview, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("string", "text"),
+    [(b'"a\\u00e9\\/"', "a\u00e9/"), ('"日"'.encode(), "日"), (b'"\x01"', "\x01"), (b'"\xff"', "\ufffd")],
+)
+def test_the_text_of_a_string(string, text):
+    """Also of one that is no good JSON: it is only shown."""
+    assert text_of(memoryview(string)) == text
 
 
 @pytest.mark.parametrize("data", [b"[1, 2", b"[1, [2], [3", b"[ ", b'[1, "a'])
@@ -124,10 +170,15 @@ def test_an_open_array_comes_back_at_the_end(data):
     assert b"".join(arrays) in data
 
 
+@pytest.mark.parametrize("data", [b'{"a":"' + b"x" * 99, b'["' + b"\\" * 99, b'{"a'])
+def test_an_open_string_comes_back_at_the_end(data):
+    assert cut([data]) == (data, [])
+
+
 @pytest.mark.parametrize("start", [b'{"text":"', b'{"embeddings":[[1', b'{"embeddings":[[1,', b'{"text":"\\"'])
 def test_a_value_over_several_chunks_is_limited(start):
     """A text or vector that never ends is refused, and little more than the limit is held until then."""
-    cutter = ArrayCutter(max_value_bytes=100_000)
+    cutter = ValueCutter(max_value_bytes=100_000)
     cutter.feed(start)
     tracemalloc.start()
     try:
@@ -141,15 +192,16 @@ def test_a_value_over_several_chunks_is_limited(start):
 
 def test_the_limit_is_for_each_value_alone():
     """Many values below the limit pass, and a value is counted from its own start."""
-    cutter = ArrayCutter(max_value_bytes=50)
-    data = b"[" + b",".join([b'"' + b"x" * 40 + b'"', b"[" + b"1," * 20 + b"1]"] * 20) + b"]"
-    arrays = [array for piece in chunks(data, 7) for array in cutter.feed(piece)[1]]
-    assert arrays == [b"[" + b"1," * 20 + b"1]"] * 20
+    cutter = ValueCutter(max_value_bytes=50)
+    pair = [b'"' + b"x" * 40 + b'"', b"[" + b"1," * 20 + b"1]"]
+    data = b"[" + b",".join(pair * 20) + b"]"
+    values = [bytes(value) for piece in chunks(data, 7) for value in cutter.feed(piece)[1]]
+    assert values == pair[1:] * 20
 
 
 def test_white_space_cannot_fill_the_memory():
     """An open array whose first item never comes is limited like any other."""
-    cutter = ArrayCutter(max_value_bytes=1_000)
+    cutter = ValueCutter(max_value_bytes=1_000)
     cutter.feed(b"[")
     tracemalloc.start()
     try:
@@ -166,7 +218,7 @@ def test_white_space_cannot_fill_the_memory():
 def test_an_empty_chunk_changes_nothing():
     """In a string, in an array, and between."""
     for data in (b'{"a":"b', b"[1,", b"[", b"{"):
-        cutter = ArrayCutter()
+        cutter = ValueCutter()
         before = cutter.feed(data)
         assert cutter.feed(b"") == (b"", [])
         assert cut([data]) == (before[0] + cutter.close(), before[1])

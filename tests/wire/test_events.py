@@ -1,4 +1,4 @@
-"""ijson driven by hand: the same events as from the whole document, errors as ours, nothing lost before an error."""
+"""ijson without I/O: the same events as from the whole document, errors as ours, nothing lost before an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOT_JSON = [b"", b"{", b'{"a":1} x', b'{"a":1}{"b":2}', b"{'a':1}", b'{"a":tru}'
 def backend(request, monkeypatch):
     """Each parser that ijson may find at the user's."""
     module = ijson.get_backend(request.param)
-    stand_in = types.SimpleNamespace(basic_parse_async=module.basic_parse_async, JSONError=ijson.JSONError)
+    stand_in = types.SimpleNamespace(basic_parse_coro=module.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError)
     monkeypatch.setattr(_events, "ijson", stand_in)
     return request.param
 
@@ -115,7 +115,7 @@ def test_only_our_errors_come_out(document, at, noise, data):
 def test_a_string_that_is_no_text_is_our_error(name, data, monkeypatch):
     """A surrogate encoded as UTF-8, an unknown escape, a control character; what came before is kept."""
     module = ijson.get_backend(name)
-    stand_in = types.SimpleNamespace(basic_parse_async=module.basic_parse_async, JSONError=ijson.JSONError)
+    stand_in = types.SimpleNamespace(basic_parse_coro=module.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError)
     monkeypatch.setattr(_events, "ijson", stand_in)
     reader = EventReader()
     assert ("number", 1) in reader.feed(data[:8]) + reader.feed(data[8:])

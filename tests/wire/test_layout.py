@@ -37,7 +37,7 @@ def test_layouts_of_other_apis(vectors, item, index, document):
     layout = Layout(vectors=frozenset({vectors}), item=item, index=index)
     data = document.format("[1,2]", "[3,4]").encode()
     for size in range(1, len(data) + 1):
-        parser = ResponseParser(layout, VectorDecoder("float32"))
+        parser = ResponseParser(layout, VectorDecoder("float32").decode)
         chunks = [data[start : start + size] for start in range(0, len(data), size)]
         got = [vector for chunk in chunks for vector in parser.feed(chunk)] + parser.close()
         assert [(i, v.tolist()) for i, v in got] == [(0, [1, 2]), (1, [3, 4])]
@@ -47,7 +47,7 @@ def test_layouts_of_other_apis(vectors, item, index, document):
 def test_a_key_that_looks_like_a_path_is_none():
     """Dots in a key do not lead anywhere."""
     document = {"embeddings.float.item": [9, 9], "embeddings.float": [[9, 9]], "embeddings": {"float": [[1, 2]]}}
-    parser = ResponseParser(Layout(vectors=frozenset({"embeddings.float.item"})), VectorDecoder("float32"))
+    parser = ResponseParser(Layout(vectors=frozenset({"embeddings.float.item"})), VectorDecoder("float32").decode)
     got = parser.feed(json.dumps(document).encode()) + parser.close()
     assert [(i, v.tolist()) for i, v in got] == [(0, [1, 2])]
     assert parser.count == 1

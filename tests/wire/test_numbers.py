@@ -15,13 +15,21 @@ from hypothesis import strategies as st
 
 import asyncembed
 from asyncembed import ResponseError
-from asyncembed.wire import _vectors
-from asyncembed.wire._vectors import VectorDecoder, number_reader, read_numbers_json, read_numbers_orjson
+from asyncembed.wire import _numbers
+from asyncembed.wire._numbers import number_reader, read_numbers_json, read_numbers_orjson
+from asyncembed.wire._vectors import VectorDecoder, quiet
 
 simdjson = pytest.importorskip("simdjson") and pytest.param(number_reader(), id="simdjson")
 READERS = [simdjson, pytest.param(read_numbers_orjson, id="orjson"), pytest.param(read_numbers_json, id="json")]
 
 each_reader = pytest.mark.parametrize("read", READERS)
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    """As around every use of a decoder."""
+    with quiet():
+        yield
 
 
 def same_bits(read, text: str) -> None:
@@ -100,7 +108,7 @@ def test_a_reader_gives_arrays_of_their_own(read):
 def test_the_fastest_reader_is_chosen(monkeypatch):
     """simdjson where it is installed, else orjson."""
     assert number_reader() is not read_numbers_orjson
-    monkeypatch.setattr(_vectors, "simdjson", None)
+    monkeypatch.setattr(_numbers, "simdjson", None)
     assert number_reader() is read_numbers_orjson
 
 
@@ -108,7 +116,8 @@ def test_simdjson_may_be_missing():
     """As it is where there is no wheel of it."""
     code = (
         "import sys; sys.modules['simdjson'] = None\n"
-        "from asyncembed.wire._vectors import VectorDecoder, number_reader, read_numbers_orjson\n"
+        "from asyncembed.wire._numbers import number_reader, read_numbers_orjson\n"
+        "from asyncembed.wire._vectors import VectorDecoder\n"
         "assert number_reader() is read_numbers_orjson\n"
         "assert VectorDecoder('float32').decode(b'[1,-2.5]').tolist() == [1, -2.5]"
     )

@@ -31,7 +31,7 @@ RESPONSES = {
 
 
 def new_parser(layout, limit: int = 10_000) -> ResponseParser:
-    return ResponseParser(layout, VectorDecoder("float32"), limit)
+    return ResponseParser(layout, VectorDecoder("float32").decode, limit)
 
 
 def values(vectors) -> list[tuple[int, list[float]]]:

@@ -106,7 +106,7 @@ def plain(value: object, dtype: str) -> np.ndarray:
 def parse(
     layout, chunks: list[bytes], dtype: str = "float32", dimension: int | None = None
 ) -> tuple[ResponseParser, list]:
-    parser = ResponseParser(layout, VectorDecoder(dtype, dimension), 10_000)
+    parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, 10_000)
     return parser, [vector for chunk in chunks for vector in parser.feed(chunk)] + parser.close()
 
 
@@ -123,7 +123,7 @@ def by_size(data: bytes, size: int) -> list[bytes]:
 def python_backend(monkeypatch):
     """ijson without its C extension."""
     module = ijson.get_backend("python")
-    stand_in = types.SimpleNamespace(basic_parse_async=module.basic_parse_async, JSONError=ijson.JSONError)
+    stand_in = types.SimpleNamespace(basic_parse_coro=module.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError)
     monkeypatch.setattr(_events, "ijson", stand_in)
 
 
@@ -176,7 +176,7 @@ def test_the_index_may_come_before_or_after_the_vector(order):
 
 def test_vectors_come_as_soon_as_they_are_closed():
     """Not at the end of the response, and each in the chunk that closes it."""
-    parser = ResponseParser(V1, VectorDecoder("float32"))
+    parser = ResponseParser(V1, VectorDecoder("float32").decode)
     chunks = [b'{"embeddings":[[1,2', b"],[3,4],[5", b",6", b"]", b"]}"]
     assert [[(i, v.tolist()) for i, v in parser.feed(chunk)] for chunk in chunks] == [
         [],

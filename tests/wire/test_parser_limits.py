@@ -16,7 +16,7 @@ V1 = CohereV1().layout(EmbedOptions(model="m"), "float")
 
 def fed(chunks, limit: int) -> tuple[int, str]:
     """Peak memory of a parser fed with `chunks`, and the error that ended it."""
-    parser = ResponseParser(V1, VectorDecoder("float32"), limit)
+    parser = ResponseParser(V1, VectorDecoder("float32").decode, limit)
     tracemalloc.start()
     try:
         for chunk in chunks:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
-from asyncembed.wire._vectors import VectorDecoder
+from asyncembed.wire._vectors import VectorDecoder, quiet
 
 GOLDEN = [1, -2.5, 0, 0.25, -0.125, 3, -1, 0.5]
 GOLDEN_BASE64 = {
@@ -27,6 +27,13 @@ INTEGERS = [
     ("binary", "zQ==", [-51]),
 ]
 STORED = {"float32": np.float32, "int8": np.int8, "uint8": np.uint8, "binary": np.int8, "ubinary": np.uint8}
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    """As around every use of a decoder."""
+    with quiet():
+        yield
 
 
 def encoded(array: np.ndarray) -> str:
@@ -59,7 +66,7 @@ def test_base64_floats_of_known_dimension(form):
 def test_base64_float32_of_unknown_dimension():
     """The first vector sets the dimension; a second one of another size is refused."""
     decoder = VectorDecoder("float32")
-    assert (decoder.dimension, decoder.itemsize) == (None, 4)
+    assert (decoder.dimension, decoder.stored) == (None, np.float32)
     check(decoder.decode(GOLDEN_BASE64["f4"]), "float32", GOLDEN)
     assert decoder.dimension == 8
     check(decoder.decode(GOLDEN_BASE64["f8"]), "float32", GOLDEN)
@@ -144,7 +151,7 @@ def test_integers_from_json_and_base64(dtype, text, numbers, known):
     for value in (text, json.dumps(numbers).encode(), json.dumps([float(n) for n in numbers]).encode()):
         decoder = VectorDecoder(dtype, dimension if known else None)
         check(decoder.decode(value), dtype, numbers)
-        assert (decoder.dimension, decoder.itemsize) == (dimension, 1)
+        assert (decoder.dimension, decoder.stored.itemsize) == (dimension, 1)
 
 
 @pytest.mark.parametrize(

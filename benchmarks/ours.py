@@ -1,0 +1,93 @@
+"""asyncembed, as its README shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Literal
+
+import aiohttp
+
+from asyncembed import EmbedClient
+from benchmarks.job import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncembed import Dtype
+    from benchmarks.job import Check, Job
+
+Provider = Literal["cohere", "cohere-v1", "openai"]
+
+
+@contextlib.asynccontextmanager
+async def client(job: Job, provider: Provider) -> AsyncIterator[EmbedClient]:
+    """A client for the server of the job; over TLS it gets a session that knows the server's certificate."""
+    async with contextlib.AsyncExitStack() as stack:
+        session = None
+        if job.certificate:
+            context = ssl.create_default_context(cafile=job.certificate)
+            connector = aiohttp.TCPConnector(limit=0, ssl=context)
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        address = job.url + ("/v1" if provider == "openai" else "")
+        yield await stack.enter_async_context(
+            EmbedClient(
+                provider,
+                base_url=address,
+                api_key="k",
+                model=MODEL,
+                max_concurrency=job.concurrency,
+                session=session,
+            )
+        )
+
+
+async def _stream(job: Job, check: Check, provider: Provider) -> None:
+    async with client(job, provider) as ours, ours.embed_stream(job.texts(), chunk_size=job.batch) as stream:
+        async for result in stream:
+            check(result.index, result.embedding)
+
+
+async def stream_floats(job: Job, check: Check) -> None:
+    await _stream(job, check, "cohere-v1")
+
+
+async def stream_base64(job: Job, check: Check) -> None:
+    await _stream(job, check, "openai")
+
+
+async def _blocks(job: Job, check: Check, provider: Provider, dtype: Dtype = "float32") -> None:
+    async with (
+        client(job, provider) as ours,
+        ours.embed_binary_stream(job.texts(), format="numpy", chunk_size=job.batch, dtype=dtype) as reader,
+    ):
+        async for first, matrix in reader:
+            check.rows(first, matrix)
+
+
+async def blocks_floats(job: Job, check: Check) -> None:
+    await _blocks(job, check, "cohere-v1")
+
+
+async def blocks_base64(job: Job, check: Check) -> None:
+    await _blocks(job, check, "openai")
+
+
+async def blocks_int8(job: Job, check: Check) -> None:
+    await _blocks(job, check, "cohere", "int8")
+
+
+async def embed(job: Job, check: Check) -> None:
+    async with client(job, "openai") as ours:
+        response = await ours.embed(job.texts(), chunk_size=job.batch)
+        check.rows(0, response.embeddings)
+
+
+WAYS = {
+    "stream-floats": stream_floats,
+    "stream-base64": stream_base64,
+    "blocks-floats": blocks_floats,
+    "blocks-base64": blocks_base64,
+    "blocks-int8": blocks_int8,
+    "embed-base64": embed,
+}
