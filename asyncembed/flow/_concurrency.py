@@ -73,7 +73,10 @@ class AdaptiveConcurrency:
 
     async def acquire(self, borrower: object) -> None:
         """Wait for a slot and take it in the name of `borrower`."""
-        await self._limiter.acquire_on_behalf_of(borrower)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(borrower)
+        except anyio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(borrower)
 
     def release(self, borrower: object) -> None:
         """Give back the slot of `borrower`."""

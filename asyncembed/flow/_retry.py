@@ -92,6 +92,11 @@ class SharedPause:
         """Pause for at least so many seconds from now."""
         self._until = max(self._until, self._clock() + seconds)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a pause now."""
+        return self._until > self._clock()
+
     async def wait(self) -> None:
         """Return when the pause is over, however often it is extended meanwhile."""
         while (left := self._until - self._clock()) > 0:  # noqa: ASYNC110  # time is what is waited for

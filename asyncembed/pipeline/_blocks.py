@@ -1,13 +1,12 @@
 """A batch as matrices instead of single results: no object, and no way through the outbox, for each row.
 
-Vectors are decoded into the rows of one matrix as they arrive, and it is handed over when the batch is complete. Where
-inputs are missing for good, it is cut into views of the rows between them. That numbers are finite is seen once for all
-rows of a chunk.
+The rows of a chunk go into one matrix in one step, and it is handed over when the batch is complete. Where inputs are
+missing for good, it is cut into views of the rows between them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from asyncembed._models import Matrix
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._delivery import Arrived
-    from asyncembed.wire._vectors import RawRow, Value, VectorDecoder
+    from asyncembed.wire._vectors import Numbers, RawRow, Value, VectorDecoder
 
 
 class BlockDelivery(Delivery["RawRow"]):
@@ -30,11 +29,10 @@ class BlockDelivery(Delivery["RawRow"]):
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
         super().__init__(batch)
         self._decoder = decoder
-        self._inputs = dict(batch.inputs)
+        self._inputs = batch.inputs
         self._first = min(batch.inputs, default=0)
         self._rows = max(batch.inputs, default=0) - self._first + 1
         self._matrix: Matrix | None = None
-        self._bytes = memoryview(b"")  # the same memory
         self._arrived = bytearray(self._rows)
 
     @property
@@ -46,38 +44,42 @@ class BlockDelivery(Delivery["RawRow"]):
         matrix, self._matrix = self._matrix, None
         if matrix is None:
             return ()
+        if all(self._arrived):
+            return [self._block(matrix, 0, self._rows)]
         rows = np.flatnonzero(np.frombuffer(self._arrived, np.uint8))
-        stretches = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-        return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches if len(stretch)]
+        stretches = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else ()
+        return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
 
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
         if arrived:
             if self._matrix is None:
                 self._matrix = np.empty((self._rows, self._decoder.width), self._decoder.stored)
-                self._bytes = memoryview(self._matrix).cast("B")
-            with quiet():
-                self._copy(self._matrix, arrived)
+            self._copy(self._matrix, [index - self._first for index, _, _ in arrived], [row for _, _, row in arrived])
         return self.rest() if self.is_complete else ()
 
-    def _copy(self, matrix: Matrix, arrived: Arrived[RawRow]) -> None:
-        stride = matrix.strides[0]
-        rows = [index - self._first for index, _, _ in arrived]
-        for row, (_, _, numbers) in zip(rows, arrived, strict=True):
-            if isinstance(numbers, bytearray):
-                self._bytes[row * stride : (row + 1) * stride] = numbers
+    def _copy(self, matrix: Matrix, places: list[int], rows: list[RawRow]) -> None:
+        start, stop = places[0], places[0] + len(places)
+        if places != list(range(start, stop)):
+            for place, row in zip(places, rows, strict=True):
+                self._copy(matrix, [place], [row])
+            return
+        target = matrix[start:stop].reshape(-1)
+        with quiet():
+            if set(map(type, rows)) == {bytearray}:
+                memoryview(target).cast("B")[:] = b"".join(cast("list[bytearray]", rows))
             else:
-                matrix[row] = numbers
-            self._arrived[row] = 1
-        start, stop = rows[0], rows[0] + len(rows)
-        touched = matrix[start:stop] if rows == list(range(start, stop)) else matrix[rows]
-        if bad := [rows[place] for place in not_finite(touched)]:
-            self._refuse(bad)
-
-    def _refuse(self, rows: list[int]) -> None:
-        for row in rows:
-            self._arrived[row] = 0
-        self._put_back([self._first + row for row in rows], self._inputs, NOT_FINITE)
+                np.concatenate([_numbers(row) for row in rows], out=target, casting="same_kind")
+            bad = not_finite(matrix[start:stop])
+        self._arrived[start:stop] = b"\1" * len(rows)
+        for place in bad:
+            self._arrived[start + place] = 0
+        if bad.size:
+            self._put_back([self._first + start + int(place) for place in bad], self._inputs, NOT_FINITE)
 
     def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
         first = self._first
         return EmbedBlock(first + start, matrix[start:stop], [self._inputs[first + row] for row in range(start, stop)])
+
+
+def _numbers(row: RawRow) -> Numbers:
+    return np.frombuffer(row, np.float32) if isinstance(row, bytearray) else row

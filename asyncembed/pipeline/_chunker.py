@@ -94,53 +94,60 @@ class Chunker:
         self._most = min(chunk_size or limits.inputs, limits.inputs)
         self._cost = cost
         self.budget = budget
-        self._tokens = 0
         self._batch = Batch()
+        self._count = 0
+        # What the batch leaves of each limit, as costs grow with every text by what it is reckoned at alone.
+        self._tokens = self._bytes = self._memory = self._each = 0
 
     @property
     def pending(self) -> int:
         """Texts in the batch that is not complete yet."""
-        return len(self._batch)
+        return self._count
 
     def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
         """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
-        size, tokens = text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1
-        done = self._make_room(item.text, size, tokens)
+        done = self._make_room(item.text, text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1)
         self._batch.inputs[index] = item
-        return done + self._full()
+        return done if self._count < self._most else done + self.flush()
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
         """Take a text that will not be sent, and return the batches that are complete now."""
         done = self._make_room(item.text, len(item.text) + JSON_OVERHEAD, 0)
         self._batch.refused.append((index, item, error))
-        return done + self._full()
+        return done if self._count < self._most else done + self.flush()
 
     def flush(self) -> list[Batch]:
         """Return the batch that is not complete yet, if it holds anything."""
-        batch, self._batch, self._tokens = self._batch, Batch(), 0
-        return [batch] if len(batch) else []
+        if not self._count:
+            return []
+        batch, self._batch, self._count = self._batch, Batch(), 0
+        return [batch]
 
-    def _full(self) -> list[Batch]:
-        return self.flush() if len(self._batch) >= self._most else []
+    def _begin(self) -> None:
+        """Give a batch all the room there is now."""
+        self._tokens = sys.maxsize if self._limits.tokens is None else self._limits.tokens
+        self._bytes = self._limits.request_bytes
+        self._memory = self.budget - self._cost.working(0)
+        self._each = self._cost.waiting(1, 0)
 
     def _make_room(self, text: str, size: int, tokens: int) -> list[Batch]:
         """Reckon with one more text, and return the batch that it does not fit into any more, if that is so."""
         # A string of ASCII takes its length, beside what is reckoned for every result.
         memory = size if size == len(text) + JSON_OVERHEAD else sys.getsizeof(text)
-        done = [] if self._fits(size, tokens, memory) else self.flush()
-        self._batch.request_bytes += size
-        self._batch.text_memory += memory
-        self._tokens += tokens
+        need = size + memory + self._each
+        done: list[Batch] = []
+        if size > self._bytes or tokens > self._tokens or need > self._memory or not self._count:
+            done = self.flush()  # if it is the first, it goes alone
+            self._begin()
+            need = size + memory + self._each
+        self._bytes -= size
+        self._tokens -= tokens
+        self._memory -= need
+        self._count += 1
+        batch = self._batch
+        batch.request_bytes += size
+        batch.text_memory += memory
         return done
-
-    def _fits(self, size: int, tokens: int, memory: int) -> bool:
-        batch, limits = self._batch, self._limits
-        count, request_bytes = len(batch) + 1, batch.request_bytes + size
-        return not len(batch) or (
-            request_bytes <= limits.request_bytes
-            and (limits.tokens is None or self._tokens + tokens <= limits.tokens)
-            and self._cost.total(count, request_bytes, batch.text_memory + memory) <= self.budget
-        )
 
 
 def _describe(item: object) -> str:

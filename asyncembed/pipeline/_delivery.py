@@ -54,6 +54,11 @@ class Delivery(ABC, Generic[RowT]):
         return tuple(self._missing)
 
     @property
+    def count_missing(self) -> int:
+        """How many that are."""
+        return len(self._missing)
+
+    @property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
         return not self._missing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._source import Texts
+    from asyncembed.wire._layout import Layout
 
 MAX_LOST_IN_A_ROW: Final = 8
 """Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
@@ -100,6 +101,7 @@ class Run:
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self._delivery = BlockDelivery if as_blocks else ResultDelivery
+        self._layouts: dict[str, Layout] = {}
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.first_failure: AsyncEmbedError | None = None
@@ -141,6 +143,12 @@ class Run:
     def new_delivery(self, batch: Batch) -> ResultDelivery | BlockDelivery:
         """Open the books of a batch."""
         return self._delivery(batch, self.decoder)
+
+    def layout(self, encoding: Literal["base64", "float"]) -> Layout:
+        """Where things lie in the responses."""
+        if encoding not in self._layouts:
+            self._layouts[encoding] = self.endpoint.provider.layout(self.options, encoding)
+        return self._layouts[encoding]
 
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the budget has what `batch` may need."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
+from asyncembed._models import EmbedInput
 from asyncembed.pipeline._chunker import TextLike, as_input, check_text
 
 if TYPE_CHECKING:
@@ -158,16 +159,18 @@ class Source:
 
     def _add(self, item: TextLike) -> None:
         index = self._index
-        given = as_input(item, index)
+        given = EmbedInput(item) if type(item) is str else as_input(item, index)
         self._index += 1
+        text = given.text
         try:
-            size = check_text(given.text, index)
+            size = len(text) if text and text.isascii() else check_text(text, index)
         except InvalidInputError as error:
             if self._strict:
                 raise
             self._batches.extend(self._chunker.refuse(given, index, error))
         else:
-            self._batches.extend(self._chunker.add(given, index, size))
+            if done := self._chunker.add(given, index, size):
+                self._batches.extend(done)
 
     def _end(self) -> None:
         self._batches.extend(self._chunker.flush())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._models import RunSummary
+    from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._outbox import Entry, Item
     from asyncembed.pipeline._run import Run
 
@@ -47,6 +48,8 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         self._run = run
         self._adopt = adopt
         self._burst: deque[Entry] = deque()
+        self._taken_of: Reservation | None = None  # where results were taken from last
+        self._taken = 0  # how many, since memory was given back
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -74,6 +77,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         """Return the results that are there already, without waiting for more."""
         self._burst += self._run.outbox.take_ready()
         taken = [self._take() for _ in range(len(self._burst))]
+        self._give_back()
         return cast("list[ItemT_co]", taken)
 
     async def aclose(self) -> None:
@@ -108,11 +112,21 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
 
     def _take(self) -> Item:
         item, reservation = self._burst.popleft()
-        reservation.take(item.span)
+        if reservation is not self._taken_of:
+            self._give_back()
+            self._taken_of = reservation
+        self._taken += item.span
         return item
+
+    def _give_back(self) -> None:
+        """Give back the memory of what was taken: for many results at once, as that costs more than to take them."""
+        if self._taken_of:
+            self._taken_of.take(self._taken)
+        self._taken_of, self._taken = None, 0
 
     async def _refill(self) -> None:
         """Wait for the next burst; raise at the end."""
+        self._give_back()
         if self._task is None and not self._ended:
             self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
             self._task.add_done_callback(self._run.finish)

@@ -54,17 +54,18 @@ class Worker:
 
     async def _attempts(self) -> None:
         backoff = Backoff(self._endpoint.retry)
-        while self._delivery.missing:
-            await self._run.wait(self._endpoint.learned.pause.wait)
+        while not self._delivery.is_complete:
+            if self._endpoint.learned.pause.is_on:
+                await self._run.wait(self._endpoint.learned.pause.wait)
             if self._run.is_stopping:
                 return
-            before = len(self._delivery.missing)
+            before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
             try:
                 await self._attempt(self._delivery.ask(), encoding)
                 self._endpoint.concurrency.succeeded()
             except AsyncEmbedError as error:
-                arrived = before - len(self._delivery.missing)
+                arrived = before - self._delivery.count_missing
                 self._run.salvaged += arrived
                 if arrived:
                     backoff.progressed()
@@ -86,8 +87,7 @@ class Worker:
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
         run, endpoint = self._run, self._endpoint
         max_value_bytes = run.cost.largest_value(self._request_bytes)
-        layout = endpoint.provider.layout(run.options, encoding)
-        parser = ResponseParser(layout, self._delivery.decode, max_value_bytes)
+        parser = ResponseParser(run.layout(encoding), self._delivery.decode, max_value_bytes)
         run.requests += 1
         response = await self._transport.post(
             endpoint.body(texts, run.options, encoding),
@@ -111,7 +111,7 @@ class Worker:
             self._run.deliver(delivery.accept(parser.close()), self._reservation)
             delivery.check()
         except (TransportError, ResponseError) as error:
-            if error.retryable and not delivery.missing:
+            if error.retryable and delivery.is_complete:
                 return  # it broke after the last vector: nothing was lost
             raise
         delivery.finish(parser, self._transport.secrets.blot(parser.message))

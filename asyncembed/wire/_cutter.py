@@ -29,6 +29,7 @@ from typing import Final, TypeAlias
 import orjson
 
 from asyncembed._errors import ResponseError
+from asyncembed.wire._gap import Gap
 
 JSONText: TypeAlias = memoryview | bytearray
 """An array from bracket to bracket, or a string from quote to quote, as it came."""
@@ -54,7 +55,7 @@ class ValueCutter:
         max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
     """
 
-    __slots__ = ("_error", "_escaped", "_is_decided", "_max_value_bytes", "_open", "_unbroken")
+    __slots__ = ("_error", "_escaped", "_gap", "_is_decided", "_max_value_bytes", "_open", "_unbroken")
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
@@ -62,6 +63,7 @@ class ValueCutter:
         self._escaped = False  # it is a string, and the first byte of the next chunk is escaped
         self._is_decided = False  # it is an array, and its first item a number
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
+        self._gap = Gap()  # between two values that were cut
         self._error: ResponseError | None = None
 
     def feed(self, data: bytes) -> tuple[bytes, list[JSONText]]:
@@ -96,24 +98,31 @@ class ValueCutter:
             data, pos = self._continue(data, structure, values)
         view, size = memoryview(data), len(data)
         while pos < size:
-            start = _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
+            start = self._gap.end(data, pos)
+            is_known = start > 0
+            if not is_known:
+                start = _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
             structure.append(data[pos:start])
             if start == size:
                 self._lengthen(data[pos:])
                 break
             self._unbroken = 0
             is_string = data[start] == _QUOTE
-            end = _end_of_string(data, start + 1) if is_string else _end_of_numbers(data, start + 1)
-            if end > 0:
-                self._place(view[start:end], structure, values)
-            elif end == _NOT_CUT:
-                end = start + 1
+            pos = _end_of_string(data, start + 1) if is_string else _end_of_numbers(data, start + 1)
+            if pos > start + LONGEST_INLINE + 2 or (pos > start and not is_string):
+                structure.append(b'""' if is_string else b"[]")
+                values.append(view[start:pos])
+                if not is_known:
+                    self._gap.learn(structure[-2] + data[start : start + 1])
+            elif pos > start:
+                self._place(view[start:pos], structure, values)
+            elif pos == _NOT_CUT:
+                pos = start + 1
                 structure.append(b"[")
             else:
-                end = size
+                pos = size
                 self._open += view[start:]
                 self._note_end(data, start + 1, is_string=is_string)
-            pos = end
 
     def _place(self, value: JSONText, structure: list[bytes | JSONText], values: list[JSONText]) -> None:
         """Put a value that has ended where it belongs."""

@@ -1,4 +1,4 @@
-"""A time limit whose clock stands still while the event loop does."""
+"""Time limits whose clocks stand still while the event loop does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 LATE: Final = 0.05
@@ -52,3 +53,57 @@ class FairTimeout:
             self._set(late)
         else:
             self._timeout.reschedule(self._due)
+
+
+class SilenceLimit:
+    """A time limit for each of many waits, as fair as `FairTimeout`, with hardly more than one timer for all of them.
+
+    To set a timer for each chunk of a response costs more than to read the chunk. Here the timer stays, and is set
+    again only when it goes off and finds that there was news meanwhile.
+
+    Args:
+        delay: Seconds that one wait may take.
+        expire: Called when a wait takes longer; it ends the wait.
+    """
+
+    __slots__ = ("_delay", "_expire", "_extended", "_loop", "_since", "_timer")
+
+    def __init__(self, delay: float, expire: Callable[[], None]) -> None:
+        self._delay = delay
+        self._expire = expire
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None  # when the wait began
+        self._timer: asyncio.TimerHandle | None = None
+        self._extended = False
+
+    def begin(self) -> None:
+        """Begin to wait."""
+        self._since = self._loop.time()
+        self._extended = False
+        if self._timer is None:
+            self._set(self._since + self._delay)
+
+    def end(self) -> None:
+        """Note that the wait is over."""
+        self._since = None
+
+    def close(self) -> None:
+        """Wait for nothing more."""
+        if self._timer:
+            self._timer.cancel()
+
+    def _set(self, due: float) -> None:
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._since is None:
+            return
+        now, due = self._loop.time(), self._since + self._delay
+        if now < due:
+            self._set(due)
+        elif now - due > LATE and not self._extended:
+            self._extended = True
+            self._set(now + now - due)
+        else:
+            self._expire()

@@ -13,6 +13,7 @@ import asyncio
 import io
 import ipaddress
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -21,7 +22,7 @@ import yarl
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._version import __version__
 from asyncembed.wire._status import status_error
-from asyncembed.wire._timeout import FairTimeout
+from asyncembed.wire._timeout import FairTimeout, SilenceLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from asyncembed.wire._secrets import Secrets
 
 _ERROR_BODY_BYTES: Final = 65_536
+_ONE_PIECE: Final = 262_144
 _ALLOWED: Final = range(200, 300)
 
 
@@ -57,7 +59,7 @@ class Transport:
         headers: Headers of every request, the key among them.
         secrets: Keys, to be blotted out of messages.
         timeouts: Time limits.
-        read_size: Most bytes taken from a response at once.
+        read_size: Bytes of a response at which its connection is not read further for now; twice as many may be held.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Transport:
         """
         headers = {**self._headers, "Accept-Encoding": "identity"} if compact or self._near else self._headers
         response = await self._send(body, headers)
-        opened = Response(response, self.secrets, self._timeouts.read, self._read_size, max_bytes)
+        opened = Response(response, self.secrets, self._timeouts.read, max_bytes)
         if response.status in _ALLOWED:
             return opened
         raise await self._status_error(opened)
@@ -110,7 +112,8 @@ class Transport:
             async with FairTimeout(limits.first_byte):
                 return await self._session.post(
                     self._url,
-                    data=io.BytesIO(body),  # aiohttp warns of large bytes, as it would send them in one piece
+                    # aiohttp warns of large bytes, as it would send them in one piece.
+                    data=io.BytesIO(body) if len(body) > _ONE_PIECE else body,
                     headers=headers,
                     allow_redirects=False,
                     raise_for_status=False,
@@ -136,14 +139,13 @@ class Transport:
 class Response:
     """The open body of a response; `close` must be called, and may be at any time."""
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, secrets: Secrets, timeout: float, read_size: int, max_bytes: int
-    ) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, secrets: Secrets, timeout: float, max_bytes: int) -> None:
         self._response = response
+        self._content = response.content
         self._secrets = secrets
-        self._timeout = timeout
-        self._read_size = read_size
         self._max_bytes = max_bytes
+        silent = TransportError(f"the server was silent for {timeout:g} s inside a response")
+        self._limit = SilenceLimit(timeout, partial(self._content.set_exception, silent))
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.bytes_received = 0
@@ -162,13 +164,14 @@ class Response:
         return chunk
 
     async def _read(self) -> bytes:
+        self._limit.begin()
         try:
-            async with FairTimeout(self._timeout):
-                return await self._response.content.read(self._read_size)
-        except TimeoutError as error:
-            failure = _timeout_error(error, f"the server was silent for {self._timeout:g} s inside a response")
+            # All that is there: a bound would cost a copy, and what is there is bounded by the read buffer.
+            return await self._content.readany()
         except _FAILURES as error:
             failure = _transport_error(error, self._secrets)
+        finally:
+            self._limit.end()
         raise failure
 
     async def read_some(self, limit: int) -> bytes:
@@ -180,7 +183,8 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, and close it otherwise."""
-        self._response.close() if not self._response.content.at_eof() else self._response.release()
+        self._limit.close()
+        self._response.close() if not self._content.at_eof() else self._response.release()
 
 
 _FAILURES: Final = (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.IncompleteReadError)

@@ -43,6 +43,7 @@ NOT_FINITE: Final = "a vector holds NaN or infinity"
 _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
 _FLOAT32: Final = np.dtype("<f4")
 _BRACKET: Final = ord("[")
+_decode_base64 = pybase64.b64decode_as_bytearray
 
 
 class VectorDecoder:
@@ -93,7 +94,8 @@ class VectorDecoder:
         if value is None:
             raise ResponseError("a vector is null, nested or an object instead of a list of numbers")
         vector = self._from_json(value) if _is_array(value) else self._from_base64(_base64_bytes(value))
-        self._check_dimension(len(vector))
+        if len(vector) != self.dimension:
+            self._check_dimension(len(vector))
         return vector
 
     def decode_row(self, value: Value) -> RawRow:
@@ -105,15 +107,17 @@ class VectorDecoder:
         if value is None or self._dtype != "float32" or self.dimension is None:
             return self.decode(value)
         if _is_array(value):
-            numbers = self._read_numbers(value)
-            self._check_dimension(len(numbers))
-            return numbers
-        data = _base64_bytes(value)
-        if len(data) == 4 * self.dimension and sys.byteorder == "little":
-            return data
-        vector = self._from_base64(data)
-        self._check_dimension(len(vector))
-        return vector
+            row: RawRow = self._read_numbers(value)
+            size = len(row)
+        else:
+            row = _base64_bytes(value)
+            size, rest = divmod(len(row), 4)
+            if rest or size != self.dimension or sys.byteorder != "little":
+                row = self._from_base64(row)
+                size = len(row)
+        if size != self.dimension:
+            self._check_dimension(size)
+        return row
 
     def _check_dimension(self, size: int) -> None:
         dimension = size * 8 if self._is_packed else size
@@ -166,9 +170,8 @@ def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:
 
 
 def _base64_bytes(value: JSONText | str) -> bytearray:
-    text = value if isinstance(value, str) else memoryview(value)[1:-1]
     try:
-        return pybase64.b64decode_as_bytearray(text, validate=True)
+        return _decode_base64(value if isinstance(value, str) else value[1:-1], validate=True)
     except (binascii.Error, ValueError) as error:
         if not isinstance(value, str):
             return _base64_bytes(text_of(value))  # JSON may write a slash as \\/
