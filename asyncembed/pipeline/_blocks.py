@@ -6,7 +6,7 @@ missing for good, it is cut into views of the rows between them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -66,7 +66,9 @@ class BlockDelivery(Delivery["RawRow"]):
         target = matrix[start:stop].reshape(-1)
         with quiet():
             if set(map(type, rows)) == {bytearray}:
-                memoryview(target).cast("B")[:] = b"".join(cast("list[bytearray]", rows))
+                view, stride = memoryview(target).cast("B"), matrix.strides[0]
+                for at, row in enumerate(rows):
+                    view[at * stride : (at + 1) * stride] = row  # type: ignore[assignment]
             else:
                 np.concatenate([_numbers(row) for row in rows], out=target, casting="same_kind")
             bad = not_finite(matrix[start:stop])

@@ -90,10 +90,15 @@ class Source:
 
     def _pull(self) -> None:
         assert self._iterator is not None
+        add, batches = self._chunker.add, self._batches
         try:
             for item in self._iterator:
-                self._add(item)
-                if self._batches:
+                if type(item) is str and item.isascii() and item:  # most of them
+                    batches += add(EmbedInput(item), self._index, len(item))
+                    self._index += 1
+                else:
+                    self._add(item)
+                if batches:
                     return
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
@@ -159,18 +164,16 @@ class Source:
 
     def _add(self, item: TextLike) -> None:
         index = self._index
-        given = EmbedInput(item) if type(item) is str else as_input(item, index)
+        given = as_input(item, index)
         self._index += 1
-        text = given.text
         try:
-            size = len(text) if text and text.isascii() else check_text(text, index)
+            size = check_text(given.text, index)
         except InvalidInputError as error:
             if self._strict:
                 raise
             self._batches.extend(self._chunker.refuse(given, index, error))
         else:
-            if done := self._chunker.add(given, index, size):
-                self._batches.extend(done)
+            self._batches.extend(self._chunker.add(given, index, size))
 
     def _end(self) -> None:
         self._batches.extend(self._chunker.flush())

@@ -117,9 +117,16 @@ class ItemReader:
         if place and place.is_vector and event == "end_array":
             self._take(array)
         elif place and place.is_item:
-            if self._started >= 0 and self._index_at >= 0 and not isinstance(self._value, str | None):
-                self._shape = self._shape or _Shape.of(place, events[self._started : at + 1], self._index_at - self._started)
+            if self._shape is None and self.count and self._started >= 0 and self._index_at >= 0:
+                self._learn(place, events[self._started : at + 1])
             self._close_item()
+
+    def _learn(self, place: Place, item: list[Event]) -> None:
+        """Expect more items like this one, if its vector and nothing else was cut out of it."""
+        arrays = sum(a[0] == "start_array" and b[0] == "end_array" for a, b in pairwise(item))
+        count_cut = arrays + sum(value == "" for _, value in item)
+        if count_cut == 1 and not isinstance(self._value, str | None):
+            self._shape = _Shape(place, item, self._index_at - self._started)
 
     def _scalar(self, event: str, value: object, at: int) -> None:
         if value == "":  # it stands for the next string that the cutter took out
@@ -167,13 +174,6 @@ class _Shape:
         self.place = place
         self.size = len(events)
         self._head, self._tail = events[:index_at], events[index_at + 1 :]
-
-    @classmethod
-    def of(cls, place: Place, events: list[Event], index_at: int) -> _Shape | None:
-        """The shape of an item whose vector was cut out; None if other values were, too."""
-        arrays = sum(a[0] == "start_array" and b[0] == "end_array" for a, b in pairwise(events))
-        is_simple = arrays + sum(value == "" for _, value in events) == 1
-        return cls(place, events, index_at) if is_simple else None
 
     def fits(self, events: list[Event], at: int) -> bool:
         """Whether an item begins at `at` that differs in nothing but its index and its vector."""
