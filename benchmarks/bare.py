@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -140,6 +141,22 @@ async def whole_base64(job: Job, check: Check) -> None:
     await run(job, *OPENAI_BASE64, take)
 
 
+async def single(job: Job, check: Check) -> None:
+    """One call after the other, as `await client.embed([text])` does it."""
+    import pybase64
+
+    path, fields, field = OPENAI_BASE64
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        for index, text in enumerate(job.texts()):
+            started = time.perf_counter()
+            body = orjson.dumps({"model": MODEL, field: [text], **fields})
+            async with session.post(job.url + path, data=body, headers=HEADERS) as response:
+                item = orjson.loads(await response.read())["data"][0]
+            vector = np.frombuffer(pybase64.b64decode(item["embedding"], validate=True), np.float32)
+            check.latencies.append(time.perf_counter() - started)
+            check(index, vector)
+
+
 async def ijson_numbers(job: Job, check: Check) -> None:
     import ijson
 
@@ -177,4 +194,5 @@ WAYS = {
     "bare-orjson-base64": whole_base64,
     "bare-ijson": ijson_numbers,
     "httpx-json": httpx_json,
+    "bare-single": single,
 }

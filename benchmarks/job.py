@@ -44,6 +44,8 @@ class Check:
             kind: [row.tobytes() for row in vectors(dimension, kind)] for kind in ("float", "int8")
         }
         self.count = 0
+        self.first: float | None = None  # when the first vector was there, by the performance counter
+        self.latencies: list[float] = []  # seconds of single calls
         self._spent_on_lists = 0.0
         self._array: np.ndarray | None = None
 
@@ -51,6 +53,8 @@ class Check:
         rows = self._rows["int8" if vector.itemsize == 1 else "float"]
         if vector.tobytes() != rows[index % CANNED]:
             raise SystemExit(f"vector {index} is not the one that was sent")
+        if not self.count:
+            self.first = time.perf_counter()
         self.count += 1
         self._array = vector
 

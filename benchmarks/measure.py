@@ -112,6 +112,16 @@ def describe(on: Row) -> str:
     return f"{on['processor']}, {on['cores']} cores, {on['system']}, Python {on['python']}. {versions}."
 
 
+def draw(plot: str, rows: list[Row], path: Path, on: Row) -> None:
+    """Draw a picture of the figures, if matplotlib is there."""
+    try:
+        from benchmarks import plots
+    except ModuleNotFoundError as error:
+        print(f"no picture: {error.name} is not installed")
+    else:
+        getattr(plots, plot)(rows, path, on)
+
+
 def write(folder: Path, name: str, content: Row, table: str) -> None:
     """Write the figures as JSON and as a table, and show the table."""
     folder.mkdir(exist_ok=True, parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import time
 from typing import TYPE_CHECKING, Literal
 
 import aiohttp
@@ -83,6 +84,15 @@ async def embed(job: Job, check: Check) -> None:
         check.rows(0, response.embeddings)
 
 
+async def single(job: Job, check: Check) -> None:
+    async with client(job, "openai") as ours:
+        for index, text in enumerate(job.texts()):
+            started = time.perf_counter()
+            response = await ours.embed([text])
+            check.latencies.append(time.perf_counter() - started)
+            check(index, response.embeddings[0])
+
+
 WAYS = {
     "stream-floats": stream_floats,
     "stream-base64": stream_base64,
@@ -90,4 +100,5 @@ WAYS = {
     "blocks-base64": blocks_base64,
     "blocks-int8": blocks_int8,
     "embed-base64": embed,
+    "embed-single": single,
 }

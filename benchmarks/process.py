@@ -53,13 +53,17 @@ async def main(way: str, job: Job, *, ticks: bool) -> dict[str, float]:
     gc.collect()
     check, late = Check(job.dimension), [0.0]
     ticker = asyncio.create_task(lateness(late)) if ticks else None
-    wall, cpu = time.perf_counter(), time.process_time()
+    started, cpu = time.perf_counter(), time.process_time()
     await run(job, check)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     if ticker:
         ticker.cancel()
     assert check.count == job.count, f"{check.count} vectors instead of {job.count}"
+    waits = sorted(check.latencies) or [0.0]
     return {
+        "first_ms": ((check.first or started) - started) * 1e3,
+        "p50_us": waits[len(waits) // 2] * 1e6,
+        "p99_us": waits[int(len(waits) * 0.99)] * 1e6,
         "cpu_us": (cpu - check.spent) / job.count * 1e6,
         "wall_us": wall / job.count * 1e6,
         "peak_mb": peak_mb(),

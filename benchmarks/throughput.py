@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.certificate import make_certificate
 from benchmarks.job import Job
-from benchmarks.measure import RESULTS, cores, describe, in_turn, machine, write
+from benchmarks.measure import RESULTS, cores, describe, draw, in_turn, machine, write
 from benchmarks.server import running
 
 if TYPE_CHECKING:
@@ -105,12 +105,7 @@ async def measure(given: argparse.Namespace) -> None:
         rows = await in_turn(plan, given.repetitions, uvloop=given.uvloop)
     on = machine()
     write(given.output, "throughput", {"machine": on, "rows": rows}, markdown(rows, on))
-    try:
-        from benchmarks.plots import plot_throughput
-    except ModuleNotFoundError as error:
-        print(f"no picture: {error.name} is not installed")
-    else:
-        plot_throughput(rows, given.output / "throughput.svg", on)
+    draw("plot_throughput", rows, given.output / "throughput.svg", on)
 
 
 def markdown(rows: list[Row], on: Row) -> str:

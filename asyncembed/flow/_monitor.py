@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import psutil
-
 from asyncembed._settings import check, check_positive
 
 MEGABYTE: Final = 1_000_000
@@ -31,6 +29,8 @@ class MemoryMonitor:
     def __init__(self, max_memory_mb: float) -> None:
         self.brink = int(bytes_of(max_memory_mb) * BRINK)
         """Bytes from which on nothing new should be begun."""
+        import psutil  # noqa: PLC0415  # most runs need no monitor, and it takes a tenth of the time to import us
+
         self._process = psutil.Process()
         self._peak = 0
 

@@ -1,0 +1,85 @@
+"""`python -m benchmarks overhead`: what everything around the vectors costs.
+
+One text in a request, eight requests at once, against bare aiohttp and the SDKs; and what it takes to import us, against
+the libraries we stand on. Writes `overhead.json` and `overhead.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import throughput
+from benchmarks.job import Job
+from benchmarks.measure import RESULTS, cores, describe, in_turn, machine, write
+from benchmarks.server import running
+
+if TYPE_CHECKING:
+    import argparse
+
+    from benchmarks.measure import Row
+
+WAYS = ("stream-base64", "bare-orjson-base64", "openai", "voyageai", "cohere-embed")
+COUNT = 2_000
+MOST = 1.5
+IMPORTS = ("aiohttp, ijson, numpy, anyio", "asyncembed", "cohere", "openai")
+MOST_IMPORT = 1.2
+IMPORTING = """
+import json, time
+started = time.perf_counter(), time.process_time()
+import {names}
+wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
+from benchmarks.memory_run import peak_mb
+print(json.dumps({{"wall_ms": wall * 1e3, "cpu_ms": cpu * 1e3, "peak_mb": peak_mb()}}))
+"""
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("overhead", help="requests of one text, and the import")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.set_defaults(run=lambda given: asyncio.run(measure(given)))
+
+
+async def measure(given: argparse.Namespace) -> None:
+    """Run everything, and write the results."""
+    async with running(Job.dimension, core=cores()[1]) as url:
+        rows = await in_turn([(way, Job(url, COUNT, batch=1)) for way in WAYS], given.repetitions)
+    imports = await _imports(2 * given.repetitions + 1)
+    on = machine()
+    write(given.output, "overhead", {"machine": on, "rows": rows, "imports": imports}, markdown(rows, imports, on))
+
+
+async def _imports(repetitions: int) -> list[Row]:
+    runs: dict[str, list[Row]] = {names: [] for names in IMPORTS}
+    for _ in range(repetitions):
+        for names, found in runs.items():
+            program = [sys.executable, "-c", IMPORTING.format(names=names)]
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(*program, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
+            out, _ = await process.communicate()
+            if process.returncode == 0:
+                found.append(json.loads(out))
+    return [
+        {"names": names, **{figure: round(statistics.median(run[figure] for run in found), 2) for figure in found[0]}}
+        for names, found in runs.items()
+        if found
+    ]
+
+
+def markdown(rows: list[Row], imports: list[Row], on: Row) -> str:
+    """Return both tables."""
+    bare = next(row["cpu_us"] for row in rows if row["way"] == "bare-orjson-base64")
+    lines = ["| one text in a request, 8 at once | CPU µs | against bare | requests/s |", "|---|---:|---:|---:|"]
+    for row in rows:
+        name, ratio = throughput.NAMES[row["way"]], row["cpu_us"] / bare
+        lines.append(f"| {name} | {row['cpu_us']:,.0f} | {ratio:.2f} × | {1e6 / row['wall_us']:,.0f} |")
+    lines += ["", f"Target for `embed_stream`: at most {MOST} × bare aiohttp.", ""]
+    lines += ["| import | ms | CPU ms | peak MB |", "|---|---:|---:|---:|"]
+    lines += [f"| {row['names']} | {row['wall_ms']:.0f} | {row['cpu_ms']:.0f} | {row['peak_mb']:.0f} |" for row in imports]
+    lines += ["", f"Target for asyncembed: at most {MOST_IMPORT} × the first line.", "", describe(on), ""]
+    return "\n".join(lines)
