@@ -1,6 +1,10 @@
 """Stream text embeddings out of HTTP APIs from asyncio: fixed memory, nothing lost, the speed of the wire."""
 
-from asyncembed._callback import Callback
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from asyncembed._client import EmbedClient
 from asyncembed._errors import (
     APIStatusError,
@@ -19,7 +23,6 @@ from asyncembed._errors import (
 )
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, Matrix, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs, RequestOptions
-from asyncembed._response import StreamingEmbedResponse
 from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
 from asyncembed._version import __version__
 from asyncembed.flow._monitor import MemoryMonitor
@@ -27,9 +30,13 @@ from asyncembed.pipeline._chunker import TextLike
 from asyncembed.pipeline._source import Texts
 from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.providers import PROVIDERS, Limits, Provider
-from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
-from asyncembed.sinks import FormatName
 from asyncembed.wire._layout import Layout
+
+if TYPE_CHECKING:
+    from asyncembed._callback import Callback
+    from asyncembed._response import StreamingEmbedResponse
+    from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
+    from asyncembed.sinks import FormatName
 
 __all__ = [  # noqa: RUF022  # grouped as people look for them
     # The client and its streams
@@ -84,3 +91,25 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "TransportError",
     "__version__",
 ]
+
+_LATER = {
+    "ArrowStreamReader": "readers",
+    "Callback": "_callback",
+    "FormatName": "sinks",
+    "NumpyStreamReader": "readers",
+    "RechunkedReader": "readers",
+    "StreamingEmbedResponse": "_response",
+}
+"""Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'asyncembed' has no attribute {name!r}")
+    value = getattr(import_module(f"asyncembed.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,6 @@ from asyncembed._options import EmbedOptionsArgs, RequestOptions, new_guarded_bu
 from asyncembed._settings import check_choice
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._stream import EmbedStream
-from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from asyncembed._settings import OnError
     from asyncembed.pipeline._run import Call
     from asyncembed.pipeline._source import Texts
+    from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
 
 
 class Streams(AsyncClosing):
@@ -118,6 +118,9 @@ class Streams(AsyncClosing):
         call = self._call(options, on_error)
         run = Run(call, texts, ordered=ordered, as_blocks=True, compact=True)
         stream: EmbedStream[EmbedBlock] = EmbedStream(run, self._adopt)
+
+        from asyncembed.readers import ArrowStreamReader, NumpyStreamReader  # noqa: PLC0415  # few programs need it
+
         if format == "numpy":
             return NumpyStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
         return ArrowStreamReader(stream, ordered=ordered, dtype=call.options.dtype)

@@ -1,16 +1,15 @@
-"""The verbs that are awaited: everything at once, for a function, and into a file."""
+"""The verbs that are awaited: everything at once, for a function, and into a file.
+
+What only one of them needs is imported when it is called, as most programs call only one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from asyncembed._callback import call_back
-from asyncembed._collect import collect
 from asyncembed._settings import check_count
 from asyncembed._streams import Streams, check_raise_or_skip
-from asyncembed._target import Target
-from asyncembed._to_file import MOST_READY, FileRun
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._source import check_texts
 from asyncembed.pipeline._stream import EmbedStream
@@ -37,6 +36,8 @@ class Verbs(Streams):
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
         """
+        from asyncembed._collect import collect  # noqa: PLC0415
+
         call = self._call(options, "raise")
         run = Run(call, texts, ordered=False, as_blocks=True)
         return await collect(texts, EmbedStream(run, self._adopt), call.options.dtype)
@@ -70,6 +71,8 @@ class Verbs(Streams):
             Exception: what the callback raised, as it is; it stops the run.
             AsyncEmbedError: if a text cannot be embedded, after the calls for the texts before it.
         """
+        from asyncembed._callback import call_back  # noqa: PLC0415
+
         check_count("callback_concurrency", callback_concurrency)
         check_raise_or_skip(on_error)
         run = Run(self._call(options, on_error), texts, ordered=ordered)
@@ -115,6 +118,9 @@ class Verbs(Streams):
             OSError: if the disk is full, or the folder has gone; what was safe before stays so.
             AsyncEmbedError: if a text cannot be embedded; what was done before stays safe.
         """
+        from asyncembed._target import Target  # noqa: PLC0415
+        from asyncembed._to_file import MOST_READY, FileRun  # noqa: PLC0415
+
         check_raise_or_skip(on_error)
         call = self._call(options, on_error)
         check_texts(texts)

@@ -16,6 +16,8 @@ def make_certificate(folder: Path) -> Path:
     leaf = authority.issue_cert("127.0.0.1")
     path = folder / "server.pem"
     path.write_bytes(
-        leaf.private_key_pem.bytes() + b"".join(blob.bytes() for blob in leaf.cert_chain_pems) + authority.cert_pem.bytes()
+        leaf.private_key_pem.bytes()
+        + b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
+        + authority.cert_pem.bytes()
     )
     return path

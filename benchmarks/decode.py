@@ -93,7 +93,9 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     body = canned.body(path, orjson.dumps(asked if kind != "int8" else {**asked, "embedding_types": ["int8"]}))
     chunks = [body[start : start + chunk] for start in range(0, len(body), chunk)]
     dtype: Dtype = "int8" if kind == "int8" else "float32"
-    layout = get_provider(provider).layout(EmbedOptions(model="m", dtype=dtype), "base64" if kind == "base64" else "float")
+    layout = get_provider(provider).layout(
+        EmbedOptions(model="m", dtype=dtype), "base64" if kind == "base64" else "float"
+    )
     cutter, reader = ValueCutter(), EventReader()
     cut = [cutter.feed(data) for data in chunks]
     events: list[list[Event]] = [reader.feed(structure) for structure, _ in cut]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
-    "asyncembed", "aiohttp", "ijson", "numpy", "orjson", "pysimdjson", "pybase64", "uvloop", "httpx", "cohere", "openai",
-    "baseten-performance-client", "voyageai", "litellm", "langchain-openai", "pyarrow",
+    "asyncembed", "aiohttp", "ijson", "numpy", "orjson", "pysimdjson", "pybase64", "uvloop", "httpx", "cohere",
+    "openai", "baseten-performance-client", "voyageai", "litellm", "langchain-openai", "pyarrow",
 )  # fmt: skip
 MISSING = 3  # exit code of a way whose package is not installed
 Row = dict[str, Any]
@@ -62,7 +62,9 @@ async def in_turn(plan: Iterable[tuple[str, Job]], repetitions: int, **options: 
                 continue
             if found := await run(way, job, **options):
                 runs[way, job].append(found)
-                print(f"{repetition + 1}/{repetitions}  {way:24} {found['cpu_us']:9.1f} us", file=sys.stderr, flush=True)
+                print(
+                    f"{repetition + 1}/{repetitions}  {way:24} {found['cpu_us']:9.1f} us", file=sys.stderr, flush=True
+                )
             else:
                 missing.add(way)
                 print(f"{way} is left out: its package is not installed", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ A package that is not installed raises `ModuleNotFoundError` and is left out by 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,6 +101,7 @@ async def voyage(job: Job, check: Check) -> None:
 
 
 async def litellm_sdk(job: Job, check: Check) -> None:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the internet when it is imported
     import litellm
 
     async def ask(first: int, texts: list[str]) -> None:

@@ -44,8 +44,7 @@ async def measure(given: argparse.Namespace) -> None:
     rows: list[Row] = []
     for size in given.sizes:
         values = [value for value in SIZES[size] if size != "count" or value <= given.most_texts]
-        for row in await _vary(size, values, given.repetitions):
-            rows.append({"size": size, **row})
+        rows += [{"size": size, **row} for row in await _vary(size, values, given.repetitions)]
     on = machine()
     write(given.output, "scaling", {"machine": on, "rows": rows}, markdown(rows, on))
     draw("plot_scaling", rows, given.output / "scaling.svg", on)
@@ -53,10 +52,8 @@ async def measure(given: argparse.Namespace) -> None:
 
 async def _vary(size: str, values: list[int], repetitions: int) -> list[Row]:
     if size == "dimension":
-        rows = []
-        for dimension in values:
-            rows += await _plan([{"dimension": dimension}], repetitions)
-        return rows
+        plans = [await _plan([{"dimension": dimension}], repetitions) for dimension in values]
+        return [row for rows in plans for row in rows]
     return await _plan([{size: value, "count": _count(size, value)} for value in values], repetitions)
 
 
@@ -84,5 +81,8 @@ def markdown(rows: list[Row], on: Row) -> str:
             peak = max(row["peak_mb"] for row in these.values())
             lines.append(f"| {value:,} | " + " | ".join(cells) + f" | {peak:.0f} |")
         lines.append("")
-    usual = f"Otherwise {COUNT:,} texts, {Job.dimension} dimensions, {Job.batch} texts in a request, {Job.concurrency} at once."
+    usual = (
+        f"Otherwise {COUNT:,} texts, {Job.dimension} dimensions, {Job.batch} texts in a request, "
+        f"{Job.concurrency} requests at once."
+    )
     return "\n".join([*lines, f"Processor time of the client for each embedding. {usual}", describe(on), ""])

@@ -21,7 +21,6 @@ import gzip
 import os
 import ssl
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +28,7 @@ import orjson
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 CANNED = 64
 END_OF_HEAD = b"\r\n\r\n"

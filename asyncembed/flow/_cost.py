@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-READ_BUFSIZE: Final = 131_072
+READ_BUFSIZE: Final = 98_304
 """Bytes at which a socket stops being read; aiohttp holds up to twice this, and one read is in our hands."""
 
 FIXED_COST: Final = 65_536

@@ -6,7 +6,7 @@ missing for good, it is cut into views of the rows between them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from asyncembed.wire._vectors import NOT_FINITE, not_finite, quiet
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy.typing as npt
+
     from asyncembed._models import Matrix
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._delivery import Arrived
-    from asyncembed.wire._vectors import Numbers, RawRow, Value, VectorDecoder
+    from asyncembed.wire._vectors import RawRow, Value, VectorDecoder
 
 
 class BlockDelivery(Delivery["RawRow"]):
@@ -63,14 +65,8 @@ class BlockDelivery(Delivery["RawRow"]):
             for place, row in zip(places, rows, strict=True):
                 self._copy(matrix, [place], [row])
             return
-        target = matrix[start:stop].reshape(-1)
         with quiet():
-            if set(map(type, rows)) == {bytearray}:
-                view, stride = memoryview(target).cast("B"), matrix.strides[0]
-                for at, row in enumerate(rows):
-                    view[at * stride : (at + 1) * stride] = row  # type: ignore[assignment]
-            else:
-                np.concatenate([_numbers(row) for row in rows], out=target, casting="same_kind")
+            _fill(matrix[start:stop], rows)
             bad = not_finite(matrix[start:stop])
         self._arrived[start:stop] = b"\1" * len(rows)
         for place in bad:
@@ -83,5 +79,15 @@ class BlockDelivery(Delivery["RawRow"]):
         return EmbedBlock(first + start, matrix[start:stop], [self._inputs[first + row] for row in range(start, stop)])
 
 
-def _numbers(row: RawRow) -> Numbers:
+def _fill(matrix: Matrix, rows: list[RawRow]) -> None:
+    """Copy rows into a matrix of as many."""
+    if set(map(type, rows)) != {bytearray}:
+        np.concatenate([_numbers(row) for row in rows], out=matrix.reshape(-1), casting="same_kind")
+        return
+    view, stride = memoryview(matrix.data).cast("B"), matrix.strides[0]
+    for at, row in enumerate(cast("list[bytearray]", rows)):
+        view[at * stride : (at + 1) * stride] = row
+
+
+def _numbers(row: RawRow) -> npt.NDArray[np.generic]:
     return np.frombuffer(row, np.float32) if isinstance(row, bytearray) else row

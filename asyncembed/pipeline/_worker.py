@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -102,7 +102,7 @@ class Worker:
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)
 
-    async def _stream(self, response: Response, parser: ResponseParser) -> None:
+    async def _stream(self, response: Response, parser: ResponseParser[Any]) -> None:
         delivery = self._delivery
         try:
             while chunk := await response.read():

@@ -44,6 +44,7 @@ _STRUCTURE = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{]))*+' % LONGES
 _FIRST_ITEM = re.compile(rb"[^!-~]*([!-~])")
 _BEGINS_NUMBERS: Final = frozenset(b"-0123456789]")
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_EMPTY: Final = b'""'
 _OPEN: Final = 0
 _NOT_CUT: Final = -1
 
@@ -98,7 +99,7 @@ class ValueCutter:
             data, pos = self._continue(data, structure, values)
         view, size = memoryview(data), len(data)
         while pos < size:
-            start = self._gap.end(data, pos)
+            began, start = pos, self._gap.end(data, pos)
             is_known = start > 0
             if not is_known:
                 start = _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
@@ -113,7 +114,7 @@ class ValueCutter:
                 structure.append(b'""' if is_string else b"[]")
                 values.append(view[start:pos])
                 if not is_known:
-                    self._gap.learn(structure[-2] + data[start : start + 1])
+                    self._gap.learn(data[began : start + 1])
             elif pos > start:
                 self._place(view[start:pos], structure, values)
             elif pos == _NOT_CUT:
@@ -129,10 +130,10 @@ class ValueCutter:
         if value[0] != _QUOTE:
             structure.append(b"[]")
             values.append(value)
-        elif 2 < len(value) <= LONGEST_INLINE + 2:
+        elif len(_EMPTY) < len(value) <= LONGEST_INLINE + len(_EMPTY):
             structure.append(value)
         else:
-            structure.append(b'""')
+            structure.append(_EMPTY)
             values.append(value)
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:

@@ -6,7 +6,7 @@ than to look at each string of an item again.
 
 from __future__ import annotations
 
-import os.path
+from itertools import takewhile
 from typing import Final
 
 MOST_DIGITS: Final = 20
@@ -49,8 +49,13 @@ class Gap:
         if gap == last:
             self._head, self._tail = gap, b""
             return
-        head = os.path.commonprefix((last, gap)).rstrip(_DIGITS)
-        tail = os.path.commonprefix((last[::-1], gap[::-1]))[::-1].lstrip(_DIGITS)
+        head = _common_start(last, gap).rstrip(_DIGITS)
+        tail = _common_start(last[::-1], gap[::-1])[::-1].lstrip(_DIGITS)
         numbers = [text[len(head) : len(text) - len(tail)] for text in (last, gap)]
         if all(number.isdigit() for number in numbers):
             self._head, self._tail = head, tail
+
+
+def _common_start(one: bytes, other: bytes) -> bytes:
+    pairs = zip(one, other, strict=False)
+    return one[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))]

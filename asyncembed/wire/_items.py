@@ -84,7 +84,7 @@ class ItemReader:
             elif event == "map_key":
                 if value == "":
                     self._values.popleft()  # a long name, or none: no layout has such a field
-                self._place = self._parent.children.get(value) if self._parent else None  # type: ignore[call-overload]
+                self._place = self._parent.children.get(str(value)) if self._parent else None
             elif value is not None or event == "null":
                 self._scalar(event, value, at)
             elif event == "start_map" or event == "start_array":  # noqa: PLR1714  # a set costs twice as much

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ def read_numbers_orjson(text: JSONText | bytes) -> Numbers:
 
 def read_numbers_json(text: JSONText | bytes) -> Numbers:
     """Read a JSON array of numbers with the standard library."""
-    return _read_numbers(bytes(text), json.loads)
+    return _read_numbers(text, lambda text: json.loads(bytes(text)))
 
 
 def _read_numbers(text: JSONText | bytes, loads: Callable[[JSONText | bytes], object]) -> Numbers:
@@ -63,7 +63,7 @@ def _simdjson_reader(kind: Literal["d", "i"]) -> Callable[[JSONText | bytes], Nu
     def read(text: JSONText | bytes) -> Numbers:
         try:
             # The array must be gone before the parser is used again, so it never gets a name.
-            return np.frombuffer(parser.parse(text).as_buffer(of_type=kind), dtype)
+            return np.frombuffer(cast("simdjson.Array", parser.parse(text)).as_buffer(of_type=kind), dtype)
         except (ValueError, TypeError, RuntimeError):
             return read_numbers_json(text)  # other numbers than expected, or the error in our words
 

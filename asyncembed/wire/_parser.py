@@ -36,9 +36,7 @@ class ResponseParser(Generic[DecodedT]):
         max_value_bytes: Most bytes one vector or text may have in the response.
     """
 
-    def __init__(
-        self, layout: Layout, decode: Callable[[Value], DecodedT], max_value_bytes: int = sys.maxsize
-    ) -> None:
+    def __init__(self, layout: Layout, decode: Callable[[Value], DecodedT], max_value_bytes: int = sys.maxsize) -> None:
         self._layout = layout
         self._decode = decode
         self._cutter = ValueCutter(max_value_bytes)
@@ -108,7 +106,7 @@ class ResponseParser(Generic[DecodedT]):
             for position, value in self._items.read(events, values):
                 try:
                     if type(position) is not int:
-                        raise _no_position(position)  # noqa: TRY301
+                        raise _no_position(position)
                     vectors.append((position, self._decode(value)))
                 except ResponseError as error:
                     if not error.retryable:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from asyncembed.wire._cutter import JSONText
 
 Value: TypeAlias = "JSONText | str | None"
-"""What stands in the place of a vector: an array or a string as JSON text, a short string, or None for anything else."""
+"""What stands for a vector: an array or a string as JSON text, a short string, or None for anything else."""
 
 RawRow: TypeAlias = "Vector | Numbers | bytearray"
 """One row for a matrix, decoded but not checked: numbers, or the bytes of float32."""

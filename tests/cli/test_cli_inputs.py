@@ -85,7 +85,11 @@ def test_files_are_read_as_they_are_wanted_and_closed_when_they_are_left(tmp_pat
         ("x.jsonl", '{"text": null}\n', "x.jsonl:1: field 'text' is not a string but null"),
         ("x.jsonl", '{"text": "a"}\n{"text": ""}\n', "x.jsonl:2: field 'text' is empty; remove the row, or use --on-"),
         ("x.txt", b"fine\nna\xefve\n", "x.txt:2: byte 3 of the line is not UTF-8; convert it first"),
-        ("x.txt", gzip.compress(b"one", mtime=0), "x.txt:1: byte 2 of the line is not UTF-8; it is compressed: name it .gz"),
+        (
+            "x.txt",
+            gzip.compress(b"one", mtime=0),
+            "x.txt:1: byte 2 of the line is not UTF-8; it is compressed: name it .gz",
+        ),
         ("x.txt.gz", b"one\n", "x.txt.gz cannot be read: Not a gzipped file"),
         ("x.txt.gz", gzip.compress(b"one\n" * 99, mtime=0)[:-9], "x.txt.gz cannot be read: Compressed file ended"),
         ("x.csv", "body,n\na,1\n", "x.csv:1: there is no field 'text'; the fields are 'body', 'n'"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import types
 
 import ijson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.backends import ijson_with
 
 from asyncembed import ResponseError
 from asyncembed.wire import _events
@@ -28,9 +28,7 @@ NOT_JSON = [b"", b"{", b'{"a":1} x', b'{"a":1}{"b":2}', b"{'a':1}", b'{"a":tru}'
 @pytest.fixture(params=["yajl2_c", "python"])
 def backend(request, monkeypatch):
     """Each parser that ijson may find at the user's."""
-    module = ijson.get_backend(request.param)
-    stand_in = types.SimpleNamespace(basic_parse_coro=module.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError)
-    monkeypatch.setattr(_events, "ijson", stand_in)
+    monkeypatch.setattr(_events, "ijson", ijson_with(request.param))
     return request.param
 
 
@@ -114,9 +112,7 @@ def test_only_our_errors_come_out(document, at, noise, data):
 )
 def test_a_string_that_is_no_text_is_our_error(name, data, monkeypatch):
     """A surrogate encoded as UTF-8, an unknown escape, a control character; what came before is kept."""
-    module = ijson.get_backend(name)
-    stand_in = types.SimpleNamespace(basic_parse_coro=module.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError)
-    monkeypatch.setattr(_events, "ijson", stand_in)
+    monkeypatch.setattr(_events, "ijson", ijson_with(name))
     reader = EventReader()
     assert ("number", 1) in reader.feed(data[:8]) + reader.feed(data[8:])
     with pytest.raises(ResponseError):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import types
 from itertools import permutations
 
-import ijson
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.backends import ijson_with
 
 from asyncembed import EmbedOptions
 from asyncembed.providers import Cohere, CohereV1, OpenAI
@@ -122,9 +121,7 @@ def by_size(data: bytes, size: int) -> list[bytes]:
 @pytest.fixture
 def python_backend(monkeypatch):
     """ijson without its C extension."""
-    module = ijson.get_backend("python")
-    stand_in = types.SimpleNamespace(basic_parse_coro=module.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError)
-    monkeypatch.setattr(_events, "ijson", stand_in)
+    monkeypatch.setattr(_events, "ijson", ijson_with("python"))
 
 
 @pytest.mark.parametrize("style", STYLES)
