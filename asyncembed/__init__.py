@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from asyncembed._client import EmbedClient
@@ -106,7 +106,7 @@ _LATER = {
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module 'asyncembed' has no attribute {name!r}")
-    value = getattr(import_module(f"asyncembed.{_LATER[name]}"), name)
+    value = getattr(_import_module(f"asyncembed.{_LATER[name]}"), name)
     globals()[name] = value
     return value
 

@@ -7,23 +7,23 @@ against the vectors that were sent, and removed. Writes `memory.json`, `memory.m
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.measure import RESULTS, describe, draw, installed, machine, write
 from benchmarks.server import CANNED, running, vectors
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-RESULTS = Path(__file__).parent / "results"
+    from benchmarks.measure import Row
+
 WAYS = ("callback", "npy", "parquet")
 PEER_COUNT = 10_000
 CHECKED_ROWS = 1_000
@@ -36,7 +36,6 @@ NAMES = {
     "imports-pyarrow": "imports alone, with pyarrow",
     "cohere-imports": "cohere SDK, imports alone",
 }
-Row = dict[str, Any]
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,24 +55,14 @@ async def measure(given: argparse.Namespace) -> None:
             row = await _run(way, count, url, given.dimension)
             print(f"{NAMES[way]:32} {count:>10,} texts  {row['peak_mb']:7.1f} MB  {row['seconds']:7.1f} s", flush=True)
             rows.append(row)
-    given.output.mkdir(exist_ok=True)
-    machine = _machine(given.dimension)
-    note = json.dumps({"machine": machine, "rows": rows}, indent=2)
-    (given.output / "memory.json").write_text(note + "\n")
-    table = markdown(rows, given.counts, machine)
-    (given.output / "memory.md").write_text(table)
-    print(f"\n{table}")
-    try:
-        from benchmarks.plots import plot_memory
-    except ModuleNotFoundError as error:
-        print(f"no picture: {error.name} is not installed")
-    else:
-        plot_memory(rows, given.output / "memory.svg", machine)
+    on = {"dimension": given.dimension, **machine()}
+    write(given.output, "memory", {"machine": on, "rows": rows}, markdown(rows, given.counts, on))
+    draw("plot_memory", rows, given.output / "memory.svg", on)
 
 
 def _plan(ways: Iterable[str], counts: Iterable[int]) -> Iterable[tuple[str, int]]:
     yield from (("imports", 0), ("imports-pyarrow", 0))
-    if _version("cohere"):
+    if installed("cohere"):
         yield from (("cohere-imports", 0), ("cohere", PEER_COUNT))
     else:
         print("cohere is not installed, and left out")
@@ -113,7 +102,7 @@ def _check(file: Path, count: int, dimension: int) -> None:
     assert np.array_equal(found, expected[picked % CANNED]), f"{file} has other vectors than were sent"
 
 
-def markdown(rows: list[Row], counts: list[int], machine: Row) -> str:
+def markdown(rows: list[Row], counts: list[int], on: Row) -> str:
     """Return the table: a way in each line, peak memory and what it is above the imports."""
     peaks = {(row["way"], row["count"]): row["peak_mb"] for row in rows}
     base = peaks["imports", 0]
@@ -131,30 +120,5 @@ def markdown(rows: list[Row], counts: list[int], machine: Row) -> str:
         if any(cells):
             lines.append(f"| {NAMES[way]} | " + " | ".join(cells) + " |")
     alone = [f"{NAMES[way]}: {peaks[way, 0]:.0f} MB" for way in NAMES if (way, 0) in peaks]
-    return "\n".join([*lines, "", "; ".join(alone) + ".", "", _describe(machine), ""])
-
-
-def _describe(machine: Row) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (
-        f"{machine['dimension']} dimensions, Cohere's JSON floats over loopback, {machine['system']}, "
-        f"Python {machine['python']}, {versions}."
-    )
-
-
-def _machine(dimension: int) -> Row:
-    names = ("asyncembed", "aiohttp", "ijson", "numpy", "pyarrow", "cohere")
-    versions = {name: version for name in names if (version := _version(name))}
-    return {
-        "dimension": dimension,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    conditions = f"{on['dimension']} dimensions, Cohere's JSON floats over loopback."
+    return "\n".join([*lines, "", "; ".join(alone) + ".", "", conditions, describe(on), ""])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -10,21 +10,114 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from pathlib import Path
 
-TICKS = (50, 100, 200, 500, 1_000, 2_000)
+    from matplotlib.axes import Axes
+
+    from benchmarks.measure import Row
+
+MEMORY_TICKS = (50, 100, 200, 500, 1_000, 2_000)
 INK, FAINT, GRID = "#1c2330", "#667085", "#e3e7ee"
-COLOURS = {"callback": "#1b62c4", "npy": "#12704a", "parquet": "#c2570c", "cohere": "#8a3ab9"}
+OURS, BARE, PEER = "#1b62c4", "#98a2b3", "#c2570c"
+COLOURS = {"callback": OURS, "npy": "#12704a", "parquet": PEER, "cohere": "#8a3ab9"}
 NUDGES = {"callback": -2, "npy": 4}  # points: their lines are close to each other
 LABELS = {
     "callback": "callback",
     "npy": ".npy file",
     "parquet": ".parquet file (pyarrow)",
     "cohere": "cohere SDK: embed",
+    "stream-floats": "asyncembed: embed_stream",
+    "blocks-floats": "asyncembed: embed_binary_stream",
+    "bare-slice-simdjson": "bare aiohttp + slice + simdjson",
+    "bare-simdjson": "bare aiohttp + simdjson",
+    "baseten": "Baseten client (Rust)",
+    "bare-orjson": "bare aiohttp + orjson",
+    "bare-ijson": "bare aiohttp + ijson",
+    "httpx-json": "httpx + json",
+    "cohere-embed": "cohere SDK: embed",
+    "cohere-stream": "cohere SDK: embed_stream",
+    "stream-base64": "asyncembed: embed_stream",
+    "blocks-base64": "asyncembed: embed_binary_stream",
+    "embed-base64": "asyncembed: embed",
+    "bare-slice-base64": "bare aiohttp + slice + pybase64",
+    "bare-orjson-base64": "bare aiohttp + orjson + pybase64",
+    "baseten-base64": "Baseten client (Rust)",
+    "voyageai": "voyageai SDK",
+    "openai": "openai SDK",
+    "litellm": "litellm",
+    "langchain-openai": "langchain-openai",
+}
+FLOATS = (
+    "stream-floats", "blocks-floats", "bare-slice-simdjson", "bare-simdjson", "baseten", "bare-orjson", "bare-ijson",
+    "httpx-json", "cohere-embed", "cohere-stream",
+)  # fmt: skip
+BASE64 = (
+    "stream-base64", "blocks-base64", "embed-base64", "bare-slice-base64", "bare-orjson-base64", "baseten-base64",
+    "voyageai", "openai", "langchain-openai", "litellm",
+)  # fmt: skip
+SIZES = {"count": "texts", "dimension": "dimensions", "batch": "texts in a request", "concurrency": "requests at once"}
+LINES = {"stream-floats": PEER, "stream-base64": OURS, "blocks-base64": "#12704a"}
+LINE_LABELS = {
+    "stream-floats": "embed_stream, floats",
+    "stream-base64": "embed_stream, base64",
+    "blocks-base64": "embed_binary_stream, base64",
 }
 
 
-def plot_memory(rows: list[dict[str, Any]], path: Path, machine: dict[str, Any]) -> None:
+def plot_throughput(rows: list[Row], path: Path, on: Row) -> None:
+    """Draw a bar for each client: processor time of an embedding, for floats and for base64."""
+    cost = {row["way"]: row["cpu_us"] for row in rows if not row["tls"]}
+    panels = [
+        ("JSON floats, µs of processor time for an embedding", [way for way in FLOATS if way in cost]),
+        ("base64, µs of processor time for an embedding", [way for way in BASE64 if way in cost]),
+    ]
+    _style()
+    figure = Figure(figsize=(9, 0.32 * sum(len(ways) for _, ways in panels) + 1.6), layout="constrained")
+    every = figure.subplots(2, 1, height_ratios=[max(len(ways), 1) for _, ways in panels])
+    for axes, (title, ways) in zip(every, panels, strict=True):
+        _bars(axes, ways, [cost[way] for way in ways])
+        axes.set_title(f"{title}, {rows[0]['dimension']:,} dimensions (logarithmic)", loc="left", fontsize=10)
+    figure.text(
+        0.01, -0.03, f"{on['processor']}, Python {on['python']}; versions in throughput.md", color=FAINT, fontsize=8
+    )
+    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+
+
+def _bars(axes: Axes, ways: list[str], costs: list[float]) -> None:
+    ours = ("stream", "blocks", "embed")
+    colours = [OURS if way.startswith(ours) else BARE if way.startswith(("bare", "httpx")) else PEER for way in ways]
+    axes.barh(range(len(ways)), costs, color=colours)
+    axes.set_yticks(range(len(ways)), [LABELS[way] for way in ways], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    for place, value in enumerate(costs):
+        axes.annotate(
+            f"{value:,.0f}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+        )
+    axes.set_xlim(min(costs) / 2, max(costs) * 2.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color=GRID)
+    axes.set_axisbelow(True)
+
+
+def plot_scaling(rows: list[Row], path: Path, on: Row) -> None:
+    """Draw the cost of an embedding against each size of a run."""
+    _style()
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    figure = Figure(figsize=(9, 2.6 * -(-len(sizes) // 2)), layout="constrained")
+    every = figure.subplots(-(-len(sizes) // 2), 2, squeeze=False).flat
+    for axes, size in zip(every, sizes, strict=False):
+        for way, colour in LINES.items():
+            points = [(row[size], row["cpu_us"]) for row in rows if row["size"] == size and row["way"] == way]
+            axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=LINE_LABELS[way])
+        axes.set(xscale="log", yscale="log", xlabel=SIZES[size], ylabel="CPU µs")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=GRID)
+    every[0].legend(fontsize=8, frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def plot_memory(rows: list[Row], path: Path, on: Row) -> None:
     """Draw peak memory against the number of texts, one line a way."""
-    mpl.rcParams.update({"svg.hashsalt": "asyncembed", "font.family": "sans-serif", "text.color": INK})
+    _style()
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     base = next(row["peak_mb"] for row in rows if row["way"] == "imports")
@@ -46,7 +139,7 @@ def plot_memory(rows: list[dict[str, Any]], path: Path, machine: dict[str, Any])
     axes.annotate(f"imports alone, {base:.0f} MB", (0.01, base), xycoords=("axes fraction", "data"), xytext=(0, -12),
                   textcoords="offset points", color=FAINT, fontsize=9)  # fmt: skip
     axes.set(xscale="log", xlabel="texts", yscale="log", ylabel="peak resident memory, MB", ylim=(40, 2_000))
-    axes.set_yticks(TICKS, [f"{tick:,}" for tick in TICKS])
+    axes.set_yticks(MEMORY_TICKS, [f"{tick:,}" for tick in MEMORY_TICKS])
     axes.set_xlim(8_000, 12_000_000)
     counts = sorted({row["count"] for row in rows if row["count"]})
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -54,6 +147,10 @@ def plot_memory(rows: list[dict[str, Any]], path: Path, machine: dict[str, Any])
     axes.grid(axis="y", color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(
-        f"Memory does not grow with the work: {machine['dimension']} dimensions, JSON floats", loc="left", fontsize=11
+        f"Memory does not grow with the work: {on['dimension']} dimensions, JSON floats", loc="left", fontsize=11
     )
     figure.savefig(path, metadata={"Date": None})
+
+
+def _style() -> None:
+    mpl.rcParams.update({"svg.hashsalt": "asyncembed", "font.family": "sans-serif", "text.color": INK})

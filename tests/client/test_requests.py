@@ -66,7 +66,7 @@ async def test_a_request(network, provider):
         response = await client.embed(["a", "b"], **options)
     assert response.embeddings.tolist() == [[1.0, 2.0], [3.0, 4.0]]
     ((call,),) = network.requests.values()
-    assert json.load(call.kwargs["data"]) == body
+    assert json.loads(call.kwargs["data"]) == body
     headers = call.kwargs["headers"]
     assert headers["Authorization"] == "Bearer a-key"
     assert headers["X-Team"] == "search"

@@ -138,7 +138,7 @@ async def waiting_for_memory(server: ScriptedServer, connect: Connect) -> Scene:
     """The second batch does not fit beside the first."""
     gate = Gate()
     server.default = stalled(gate, count=2)
-    client = connect(max_memory_mb=0.4)
+    client = connect(max_memory_mb=0.6)
     stream = client.embed_stream(TEXTS, chunk_size=3)
     return Scene(client, stream, lambda: client._endpoint.budget.waiting == 1 and gate.reached.is_set(), 2)
 
