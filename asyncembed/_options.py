@@ -122,6 +122,8 @@ def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
 
 
 def _check_extra(provider: Provider, options: EmbedOptions) -> None:
+    if not options.extra:
+        return
     own = provider.body([], options, "float").keys() | provider.body([], options, "base64").keys()
     if taken := sorted(own & options.extra.keys()):
         raise ConfigurationError(f"extra= may not hold {', '.join(taken)}, which the client sets from its options")

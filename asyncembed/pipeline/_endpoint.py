@@ -31,10 +31,12 @@ class Learned:
     Attributes:
         pause: Stops every request while the API wants to be left alone.
         refuses_base64: It does not know base64, and is asked for floats.
+        dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
     """
 
     pause: SharedPause = field(default_factory=SharedPause)
     refuses_base64: bool = False
+    dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, repr=False)

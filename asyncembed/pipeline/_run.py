@@ -95,8 +95,10 @@ class Run:
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
-        self.decoder = VectorDecoder(options.dtype, known if is_demanded else None)
-        self.cost = CostModel(dimension=known or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
+        self._kind = options.model, options.dimensions
+        usual = endpoint.learned.dimensions.get(self._kind)
+        self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
+        self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunker = Chunker(endpoint.provider.limits, call.chunk_size, self.cost, endpoint.budget.largest)
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
@@ -165,6 +167,7 @@ class Run:
             self.done += sum(result.span for result in results)
             self._lost_in_a_row = 0
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
+            self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
             self.outbox.put(results, reservation)
 
     def fail(self, error: BaseException) -> None:

@@ -52,18 +52,24 @@ class VectorDecoder:
     Args:
         dtype: Type of the numbers asked for.
         dimension: Dimension of the vectors, if it was asked for or is known; else the first vector sets it.
+        usual: Dimension that earlier vectors of the same kind had; base64 of that many float32 is taken for what it is.
         read_numbers: How a JSON array becomes numbers; the fastest reader installed by default.
     """
 
-    __slots__ = ("_dtype", "_is_demanded", "_is_packed", "_read_numbers", "dimension")
+    __slots__ = ("_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_usual", "dimension")
 
     def __init__(
-        self, dtype: Dtype, dimension: int | None = None, read_numbers: Callable[[JSONText], Numbers] | None = None
+        self,
+        dtype: Dtype,
+        dimension: int | None = None,
+        read_numbers: Callable[[JSONText], Numbers] | None = None,
+        usual: int | None = None,
     ) -> None:
         self._dtype = dtype
         self._is_packed = dtype in {"binary", "ubinary"}
         self._read_numbers = read_numbers or number_reader(whole=dtype != "float32")
         self._is_demanded = dimension is not None  # a server that ignores it will do so again, and be paid for it
+        self._usual = usual or 0
         self.dimension = dimension
 
     @property
@@ -140,7 +146,7 @@ class VectorDecoder:
     def _from_base64(self, data: bytearray) -> Vector:
         if self._dtype != "float32":
             return np.frombuffer(data, self.stored)
-        if len(data) == 4 * (self.dimension or 0):
+        if len(data) == 4 * (self.dimension or self._usual) and data:
             return _checked(np.frombuffer(data, _FLOAT32), NOT_FINITE)
         return guess_floats(data, self.dimension or 0)
 
