@@ -26,6 +26,7 @@ class Job:
     batch: int = 96
     concurrency: int = 8
     certificate: str | None = None
+    read_bufsize: int | None = None
 
     def texts(self) -> list[str]:
         return [f"text number {number}" for number in range(self.count)]

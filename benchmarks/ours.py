@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import aiohttp
 
-from asyncembed import EmbedClient
+from asyncembed import EmbedClient, _connection
 from benchmarks.job import MODEL
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ Provider = Literal["cohere", "cohere-v1", "openai"]
 @contextlib.asynccontextmanager
 async def client(job: Job, provider: Provider) -> AsyncIterator[EmbedClient]:
     """A client for the server of the job; over TLS it gets a session that knows the server's certificate."""
+    if job.read_bufsize:
+        _connection.READ_BUFSIZE = job.read_bufsize
     async with contextlib.AsyncExitStack() as stack:
         session = None
         if job.certificate:
