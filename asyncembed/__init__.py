@@ -104,6 +104,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> object:
+    if name in _LATER.values() and not name.startswith("_"):
+        return _import_module(f"asyncembed.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'asyncembed' has no attribute {name!r}")
     value = getattr(_import_module(f"asyncembed.{_LATER[name]}"), name)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from asyncembed.providers import Provider
 
 READ_BYTES: Final = 65_536
+MOST_VALUE_BYTES: Final = 16_000_000
+"""Bytes of the longest text or vector that is waited for."""
 
 
 class ByteFile(Protocol):
@@ -61,7 +63,8 @@ class StreamingEmbedResponse:
         if dimension is not None:
             check_count("dimension", dimension)
         self._source = source
-        self._parser = ResponseParser(_layout(get_provider(provider), dtype), VectorDecoder(dtype, dimension).decode)
+        layout = _layout(get_provider(provider), dtype)
+        self._parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, MOST_VALUE_BYTES)
         self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
 
     @property

@@ -78,7 +78,17 @@ def _median(way: str, job: Job, found: list[Row]) -> Row:
         values = [run[figure] for run in found]
         row[figure] = round(statistics.median(values), 3)
         row[f"{figure}_range"] = [min(values), max(values)]
+    row["cpu_us_runs"] = [run["cpu_us"] for run in found]
     return row
+
+
+def ratio(ours: Row, other: Row) -> float:
+    """What an embedding costs us, against what it costs another: the median over the rounds, each with its own ratio.
+
+    A machine may be twice as fast in one minute as in the next, so only runs of the same round are compared.
+    """
+    pairs = zip(ours["cpu_us_runs"], other["cpu_us_runs"], strict=False)
+    return statistics.median(one / two for one, two in pairs)
 
 
 def machine() -> Row:

@@ -56,23 +56,26 @@ class BlockDelivery(Delivery["RawRow"]):
         if arrived:
             if self._matrix is None:
                 self._matrix = np.empty((self._rows, self._decoder.width), self._decoder.stored)
-            self._copy(self._matrix, [index - self._first for index, _, _ in arrived], [row for _, _, row in arrived])
+            bad = self._copy(
+                self._matrix, [index - self._first for index, _, _ in arrived], [row for *_, row in arrived]
+            )
+            if bad:
+                self._put_back([self._first + place for place in bad], self._inputs, NOT_FINITE)
         return self.rest() if self.is_complete else ()
 
-    def _copy(self, matrix: Matrix, places: list[int], rows: list[RawRow]) -> None:
+    def _copy(self, matrix: Matrix, places: list[int], rows: list[RawRow]) -> list[int]:
+        """Copy rows to their places, and return the places of those that are no good."""
         start, stop = places[0], places[0] + len(places)
         if places != list(range(start, stop)):
-            for place, row in zip(places, rows, strict=True):
-                self._copy(matrix, [place], [row])
-            return
+            pairs = zip(places, rows, strict=True)
+            return [bad for place, row in pairs for bad in self._copy(matrix, [place], [row])]
         with quiet():
             _fill(matrix[start:stop], rows)
-            bad = not_finite(matrix[start:stop])
+            bad = [start + int(place) for place in not_finite(matrix[start:stop])]
         self._arrived[start:stop] = b"\1" * len(rows)
         for place in bad:
-            self._arrived[start + place] = 0
-        if bad.size:
-            self._put_back([self._first + start + int(place) for place in bad], self._inputs, NOT_FINITE)
+            self._arrived[place] = 0
+        return bad
 
     def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
         first = self._first

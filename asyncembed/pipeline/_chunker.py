@@ -112,7 +112,8 @@ class Chunker:
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
         """Take a text that will not be sent, and return the batches that are complete now."""
-        done = self._make_room(item.text, len(item.text) + JSON_OVERHEAD, 0)
+        size = len(item.text.encode("utf-8", "surrogatepass"))
+        done = self._make_room(item.text, size + JSON_OVERHEAD, 0)
         self._batch.refused.append((index, item, error))
         return done if self._count < self._most else done + self.flush()
 

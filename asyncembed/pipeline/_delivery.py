@@ -37,7 +37,7 @@ class Delivery(ABC, Generic[RowT]):
         self._missing = dict(batch.inputs)
         self._asked: list[int] = []
         self._fault: ResponseError | None = None
-        self._refused: list[str] = []  # why vectors that came are still missing
+        self._refused: list[str] = []  # why vectors that came in this attempt are still missing
 
     @property
     @abstractmethod
@@ -66,6 +66,7 @@ class Delivery(ABC, Generic[RowT]):
     def ask(self) -> list[str]:
         """Begin an attempt and return the texts to ask for: those that are missing."""
         self._asked = list(self._missing)
+        self._refused.clear()
         return [item.text for item in self._missing.values()]
 
     def accept(self, vectors: Iterable[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
@@ -124,7 +125,7 @@ class Delivery(ABC, Generic[RowT]):
     def _put_back(self, indices: Iterable[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
         """Say that what arrived for these indices is no good."""
         self._missing = dict(sorted({**self._missing, **{index: inputs[index] for index in indices}}.items()))
-        self._refused.append(why)
+        self._refused = [why]
 
     def _misaligned(self, what: str) -> ResponseError:
         return ResponseError(

@@ -96,7 +96,7 @@ class Run:
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
         self._kind = options.model, options.dimensions
-        usual = endpoint.learned.dimensions.get(self._kind)
+        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind)
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunker = Chunker(endpoint.provider.limits, call.chunk_size, self.cost, endpoint.budget.largest)
@@ -167,7 +167,8 @@ class Run:
             self.done += sum(result.span for result in results)
             self._lost_in_a_row = 0
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
-            self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
+            if not self.options.extra:  # which may ask for anything
+                self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
             self.outbox.put(results, reservation)
 
     def fail(self, error: BaseException) -> None:

@@ -77,7 +77,6 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         """Return the results that are there already, without waiting for more."""
         self._burst += self._run.outbox.take_ready()
         taken = [self._take() for _ in range(len(self._burst))]
-        self._give_back()
         return cast("list[ItemT_co]", taken)
 
     async def aclose(self) -> None:
@@ -116,6 +115,8 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._give_back()
             self._taken_of = reservation
         self._taken += item.span
+        if not self._burst:
+            self._give_back()
         return item
 
     def _give_back(self) -> None:
@@ -126,7 +127,6 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
 
     async def _refill(self) -> None:
         """Wait for the next burst; raise at the end."""
-        self._give_back()
         if self._task is None and not self._ended:
             self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
             self._task.add_done_callback(self._run.finish)

@@ -10,6 +10,7 @@ meanwhile, as the consumer may need one first. Slots come free by themselves.
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: Tas
             raise
         worker = Worker(run, transport, batch, reservation)
         workers.start_soon(_work, worker, run, reservation, workers.cancel_scope, feeding.cancel_scope)
+        await asyncio.sleep(0)  # its request goes out before more texts are pulled
 
 
 async def _work(

@@ -37,8 +37,10 @@ JSONText: TypeAlias = memoryview | bytearray
 LONGEST_INLINE: Final = 62
 """Bytes between the quotes of the longest string that is left in the structure: names and short words."""
 
-# Up to the next array that may be one of numbers, or the next string that is long, empty or holds an escape.
-_STRUCTURE = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{]))*+' % LONGEST_INLINE)
+# Up to the next array that may be one of numbers, or the next string that is long, empty or holds an escape. The last
+# alternative never matches: before Python 3.11.5, a possessive repeat ends where its last failed attempt got to, and
+# this one gets nowhere.
+_STRUCTURE = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{])|(?!))*+' % LONGEST_INLINE)
 # Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
 # cut would be taken for one that was.
 _FIRST_ITEM = re.compile(rb"[^!-~]*([!-~])")
@@ -88,8 +90,8 @@ class ValueCutter:
         return b"".join(structure), values
 
     def close(self) -> bytes:
-        """Give back a value that was still open at the end, for the parser to report the response as cut off."""
-        rest = bytes(self._open)
+        """Give back the beginning of a value that is still open, for the parser to report the response as cut off."""
+        rest = bytes(self._open[:1])
         self._open.clear()
         return rest
 
@@ -183,9 +185,10 @@ def _end_of_numbers(data: bytes, first: int, *, is_decided: bool = False) -> int
         item = _FIRST_ITEM.match(data, first)
         if item and item[1][0] not in _BEGINS_NUMBERS:
             return _NOT_CUT
-    close = data.find(b"]", first)
-    end = close if close >= 0 else len(data)
-    if data.find(b'"', first, end) >= 0 or data.find(b"[", first, end) >= 0:
+    # Each search ends where the one before did, so that many brackets in a row cost no more than as many bytes.
+    opened = data.find(b"[", first)
+    close = data.find(b"]", first, opened if opened >= 0 else len(data))
+    if opened >= 0 > close or data.find(b'"', first, close if close >= 0 else len(data)) >= 0:
         return _NOT_CUT
     return close + 1
 

@@ -12,6 +12,9 @@ from typing import Final
 MOST_DIGITS: Final = 20
 """Digits of the number that may differ."""
 
+LONGEST: Final = 1_024
+"""Bytes of the longest gap that is looked at."""
+
 MOST_TRIES: Final = 8
 """Gaps that are compared before a response counts as one whose items are not alike."""
 
@@ -42,6 +45,8 @@ class Gap:
 
     def learn(self, gap: bytes) -> None:
         """Look at a gap, together with the first byte of the value behind it."""
+        if len(gap) > LONGEST:
+            return
         last, self._last = self._last, gap
         self._tries += 1
         if not last or self._tries > MOST_TRIES:

@@ -26,6 +26,10 @@ MAX_DEPTH: Final = 64
 """Deepest nesting that is followed; responses of known APIs need 4 to 6."""
 
 
+MOST_EVENTS: Final = 64
+"""Events of the longest item that is remembered."""
+
+
 class ItemReader:
     """Follows the events of one response, and finds in it what its layout names.
 
@@ -76,7 +80,7 @@ class ItemReader:
         at = 0
         while at < len(events):
             shape, (event, value) = self._shape, events[at]
-            if shape and self._place is shape.place and shape.fits(events, at):
+            if shape and event == "start_map" and self._place is shape.place and shape.fits(events, at):
                 self._index, self._value = shape.index(events, at), self._values.popleft()
                 self._close_item()
                 at += shape.size - 1
@@ -125,7 +129,7 @@ class ItemReader:
         """Expect more items like this one, if its vector and nothing else was cut out of it."""
         arrays = sum(a[0] == "start_array" and b[0] == "end_array" for a, b in pairwise(item))
         count_cut = arrays + sum(value == "" for _, value in item)
-        if count_cut == 1 and not isinstance(self._value, str | None):
+        if count_cut == 1 and len(item) <= MOST_EVENTS and not isinstance(self._value, str | None):
             self._shape = _Shape(place, item, self._index_at - self._started)
 
     def _scalar(self, event: str, value: object, at: int) -> None:

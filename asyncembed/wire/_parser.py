@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DecodedT = TypeVar("DecodedT")
 
+STEP: Final = 16_384
+"""Most bytes of the structure that become events at once."""
+
 MAX_FAULTS: Final = 8
 """Bad vectors of one response that are described; there may be any number."""
 
@@ -80,7 +83,10 @@ class ResponseParser(Generic[DecodedT]):
         if self._error:
             raise self._error
         structure, values = self._cutter.feed(data)
-        return self._read(self._events.feed(structure), values)
+        vectors = self._read(self._events.feed(structure[:STEP]), values)
+        for start in range(STEP, len(structure), STEP):  # not in one piece: an event takes 50 times its bytes
+            vectors += self._read(self._events.feed(structure[start : start + STEP]))
+        return vectors
 
     def close(self) -> list[tuple[int, DecodedT]]:
         """End the response.

@@ -80,8 +80,9 @@ class SilenceLimit:
         """Begin to wait."""
         self._since = self._loop.time()
         self._extended = False
-        if self._timer is None:
-            self._set(self._since + self._delay)
+        due = self._since + self._delay
+        if self._timer is None or self._timer.when() > due:
+            self._set(due)
 
     def end(self) -> None:
         """Note that the wait is over."""
@@ -93,17 +94,19 @@ class SilenceLimit:
             self._timer.cancel()
 
     def _set(self, due: float) -> None:
-        self._timer = self._loop.call_at(due, self._look)
+        self.close()
+        self._timer = self._loop.call_at(due, self._look, due)
 
-    def _look(self) -> None:
+    def _look(self, set_for: float) -> None:
         self._timer = None
         if self._since is None:
             return
         now, due = self._loop.time(), self._since + self._delay
+        late = now - max(due, set_for)
         if now < due:
             self._set(due)
-        elif now - due > LATE and not self._extended:
+        elif late > LATE and not self._extended:
             self._extended = True
-            self._set(now + now - due)
+            self._set(now + late)
         else:
             self._expire()

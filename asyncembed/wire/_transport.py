@@ -13,7 +13,6 @@ import asyncio
 import io
 import ipaddress
 import ssl
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -144,8 +143,9 @@ class Response:
         self._content = response.content
         self._secrets = secrets
         self._max_bytes = max_bytes
-        silent = TransportError(f"the server was silent for {timeout:g} s inside a response")
-        self._limit = SilenceLimit(timeout, partial(self._content.set_exception, silent))
+        self._limit = SilenceLimit(timeout, self._end_silence)
+        self._silent = TransportError(f"the server was silent for {timeout:g} s inside a response")
+        self._heard = 0  # bytes that had come when the last wait began
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.bytes_received = 0
@@ -163,7 +163,12 @@ class Response:
             raise ResponseError(f"the response is larger than its vectors can be: over {self._max_bytes} bytes")
         return chunk
 
+    def _end_silence(self) -> None:
+        if self._content.total_bytes == self._heard and not self._content.is_eof():
+            self._content.set_exception(self._silent)
+
     async def _read(self) -> bytes:
+        self._heard = self._content.total_bytes
         self._limit.begin()
         try:
             # All that is there: a bound would cost a copy, and what is there is bounded by the read buffer.

@@ -100,7 +100,7 @@ class VectorDecoder:
         if value is None:
             raise ResponseError("a vector is null, nested or an object instead of a list of numbers")
         vector = self._from_json(value) if _is_array(value) else self._from_base64(_base64_bytes(value))
-        if len(vector) != self.dimension:
+        if len(vector) != self.dimension or self._is_packed:
             self._check_dimension(len(vector))
         return vector
 
@@ -146,8 +146,10 @@ class VectorDecoder:
     def _from_base64(self, data: bytearray) -> Vector:
         if self._dtype != "float32":
             return np.frombuffer(data, self.stored)
-        if len(data) == 4 * (self.dimension or self._usual) and data:
+        if len(data) == 4 * (self.dimension or 0):
             return _checked(np.frombuffer(data, _FLOAT32), NOT_FINITE)
+        if len(data) == 4 * self._usual > 0 and np.isfinite(vector := np.frombuffer(data, _FLOAT32)).all():
+            return vector
         return guess_floats(data, self.dimension or 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 
 import pytest
@@ -61,3 +62,19 @@ def test_bad_vectors_do_not_pile_up():
     """Hundreds of thousands of empty vectors need no 100 bytes each to say so."""
     peak, _ = fed([b'{"embeddings":[', *[b"[]," * 1_000] * 30], limit=200_000)
     assert peak < 1_500_000
+
+
+@pytest.mark.parametrize("end", [b',"no array of numbers"]}', b""])
+def test_numbers_that_are_left_in_the_structure_do_not_pile_up(end):
+    """ijson makes an event of each, which takes many times its bytes."""
+    chunks = [b'{"x":[1', *[b",1" * 30_000] * 20, end]
+    parser = ResponseParser(V1, VectorDecoder("float32").decode, 2_000_000)
+    tracemalloc.start()
+    try:
+        for chunk in chunks:
+            parser.feed(chunk)
+        with contextlib.suppress(ResponseError):
+            parser.close()
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()

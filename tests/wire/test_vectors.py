@@ -177,13 +177,13 @@ def test_refused_as_any_type(dtype, value):
 
 
 @pytest.mark.parametrize("dtype", STORED)
-@pytest.mark.parametrize("size", [1, 7, 9, 16])
+@pytest.mark.parametrize("size", [1, 7, 9, 16, 64])
 def test_another_dimension_is_refused(dtype, size):
     """Short or long, from JSON or base64."""
     decoder = VectorDecoder(dtype, 64 if "binary" in dtype else 8)
     array = np.ones(size, STORED[dtype])
     for value in (json.dumps(array.tolist()).encode(), encoded(array)):
-        if (dtype, size, type(value)) == ("float32", 16, str):
+        if dtype == "float32" and size == 16 and isinstance(value, str):
             continue  # as long as 8 float64, which is what they are then read as
         with pytest.raises(ResponseError, match=r"^a vector"):
             decoder.decode(value)
