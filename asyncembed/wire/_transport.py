@@ -84,7 +84,7 @@ class Transport:
         self.secrets = secrets
         self._timeouts = timeouts
         self._read_size = read_size
-        self._near = _is_loopback(self._url)
+        self._near = _is_loopback(self._url) or _is_private(self._url)
 
     async def post(self, body: bytes, *, compact: bool, max_bytes: int) -> Response:
         """Send a request and return its response when the headers have come.
@@ -220,9 +220,19 @@ def _transport_error(error: Exception, secrets: Secrets) -> TransportError:
 
 
 def _is_loopback(url: yarl.URL) -> bool:
-    """Whether the other end is this machine, where compressing costs more than sending."""
-    host = url.host or ""
+    """Whether the other end is this machine."""
+    address = _address(url)
+    return address.is_loopback if address else url.host == "localhost"
+
+
+def _is_private(url: yarl.URL) -> bool:
+    """Whether the other end is in a local network, where to compress and to unpack costs more than to send."""
+    address = _address(url)
+    return address is not None and address.is_private
+
+
+def _address(url: yarl.URL) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(url.host or "")
     except ValueError:
-        return host == "localhost"
+        return None

@@ -75,6 +75,27 @@ async def test_a_request(network, provider):
     assert call.kwargs["allow_redirects"] is False
 
 
+@pytest.mark.parametrize(
+    ("base_url", "encoding", "compressed"),
+    [
+        ("https://api.example.com/v1", "float", True),
+        ("https://api.example.com/v1", "base64", False),
+        ("http://10.1.2.3/v1", "float", False),
+        ("http://192.168.0.9:8080/v1", "float", False),
+        ("http://[fd00::1]/v1", "float", False),
+        ("http://8.8.8.8/v1", "float", True),
+    ],
+)
+async def test_compression_is_asked_for_where_it_saves_something(network, base_url, encoding, compressed):
+    """Floats over long ways: base64 hardly shrinks, and a local network is faster than unpacking."""
+    answer = {"data": [{"index": 0, "embedding": "AACAPwAAAEA=" if encoding == "base64" else [1.0, 2.0]}]}
+    network.post(f"{base_url}/embeddings", payload=answer, response_class=Response)
+    async with EmbedClient("openai", model="m", api_key="k", base_url=base_url, encoding=encoding) as client:
+        await client.embed(["a"], dimensions=2)
+    ((call,),) = network.requests.values()
+    assert call.kwargs["headers"].get("Accept-Encoding", "any") == ("any" if compressed else "identity")
+
+
 async def test_a_request_is_repeated(network):
     url = "https://api.openai.com/v1/embeddings"
     network.post(url, status=429, payload={"error": {"message": "slow down"}}, response_class=Response)
