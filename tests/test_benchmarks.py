@@ -1,0 +1,50 @@
+"""The benchmarks work, and what they compare gives the same vectors; how fast they are is not asked here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import bare, ours, throughput
+from benchmarks.job import Check, Job
+from benchmarks.measure import ratio
+from benchmarks.server import running
+
+DIMENSION, COUNT = 48, 50
+
+
+@pytest.mark.parametrize("way", [*ours.WAYS, *bare.WAYS])
+async def test_a_way_gives_the_vectors_that_were_sent(way):
+    pytest.importorskip("httpx" if way.startswith("httpx") else "numpy")
+    pytest.importorskip("simdjson" if "simdjson" in way else "numpy")
+    check = Check(DIMENSION)
+    async with running(DIMENSION) as url:
+        await {**ours.WAYS, **bare.WAYS}[way](Job(url, COUNT, dimension=DIMENSION, batch=7, concurrency=3), check)
+    assert check.count == COUNT
+
+
+async def test_another_vector_is_noticed():
+    check = Check(DIMENSION)
+    async with running(DIMENSION) as url:
+        with pytest.raises(SystemExit, match="vector 1 is not the one that was sent"):
+            check(1, (await _vectors(url))[0])
+
+
+async def _vectors(url):
+    async with ours.client(Job(url, 2, dimension=DIMENSION), "openai") as client:
+        return (await client.embed(Job(url, 2).texts())).embeddings
+
+
+def test_a_ratio_is_that_of_runs_of_the_same_round():
+    """A machine that is three times slower in one round changes nothing."""
+    assert ratio({"cpu_us_runs": [10, 30, 11]}, {"cpu_us_runs": [20, 60, 22]}) == 0.5
+
+
+def test_every_target_is_about_ways_that_are_run():
+    for target in throughput.TARGETS:
+        assert {target.ours, target.other} <= set(throughput.NAMES)
+        assert not target.tls or {target.ours, target.other} <= set(throughput.OVER_TLS)
