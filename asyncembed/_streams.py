@@ -15,7 +15,7 @@ from asyncembed.pipeline._stream import EmbedStream
 if TYPE_CHECKING:
     import asyncio
 
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
+    from asyncembed._models import EmbedFailure, EmbedResult
     from asyncembed._settings import OnError
     from asyncembed.pipeline._run import Call
     from asyncembed.pipeline._source import Texts
@@ -113,17 +113,14 @@ class Streams(AsyncClosing):
         Raises:
             ConfigurationError: if an option is wrong, or pyarrow is needed and not installed.
         """
+        from asyncembed.readers import ArrowStreamReader, NumpyStreamReader  # noqa: PLC0415  # few programs need it
+
         check_raise_or_skip(on_error)
         check_choice("format", format, Literal["numpy", "arrow"])
         call = self._call(options, on_error)
         run = Run(call, texts, ordered=ordered, as_blocks=True, compact=True)
-        stream: EmbedStream[EmbedBlock] = EmbedStream(run, self._adopt)
-
-        from asyncembed.readers import ArrowStreamReader, NumpyStreamReader  # noqa: PLC0415  # few programs need it
-
-        if format == "numpy":
-            return NumpyStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
-        return ArrowStreamReader(stream, ordered=ordered, dtype=call.options.dtype)
+        reader = NumpyStreamReader if format == "numpy" else ArrowStreamReader
+        return reader(EmbedStream(run, self._adopt), ordered=ordered, dtype=call.options.dtype)
 
     @overload
     def embed_large_dataset(

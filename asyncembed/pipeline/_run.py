@@ -9,8 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-import anyio
-
 from asyncembed._errors import InvalidInputError, StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
@@ -20,11 +18,12 @@ from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
+from asyncembed.pipeline._stopping import Stopping
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
@@ -109,8 +108,7 @@ class Run:
         self.first_failure: AsyncEmbedError | None = None
         self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = self._lost_in_a_row = 0
-        self.is_stopping = False
-        self._waits: set[anyio.CancelScope] = set()  # of workers that are not asking for anything now
+        self.stopping = Stopping()
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None
@@ -177,21 +175,6 @@ class Run:
             self.error = error
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
-
-    def stop(self) -> None:
-        """Ask for nothing more: what is on its way may arrive, but nobody begins another attempt."""
-        self.is_stopping = True
-        for scope in self._waits:
-            scope.cancel()
-
-    async def wait(self, pause: Callable[[], Awaitable[None]]) -> None:
-        """Wait for `pause`, but not when the run is stopping."""
-        with anyio.CancelScope() as scope:
-            self._waits.add(scope)
-            try:
-                await pause()
-            finally:
-                self._waits.discard(scope)
 
     def may_lose_a_batch(self, error: AsyncEmbedError) -> bool:
         """Whether the run goes on without a batch; not when one after the other ends without a single result."""

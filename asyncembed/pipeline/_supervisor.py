@@ -80,7 +80,7 @@ async def _work(
         await worker.complete()
     except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
         run.fail(error)
-        run.stop()
+        run.stopping.stop()
         feeding.cancel()
         if ends_every_batch(error):
             workers.cancel()  # else what is on its way has been paid for and may still arrive

@@ -56,8 +56,8 @@ class Worker:
         backoff = Backoff(self._endpoint.retry)
         while not self._delivery.is_complete:
             if self._endpoint.learned.pause.is_on:
-                await self._run.wait(self._endpoint.learned.pause.wait)
-            if self._run.is_stopping:
+                await self._run.stopping.wait(self._endpoint.learned.pause.wait)
+            if self._run.stopping.is_on:
                 return
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
@@ -82,7 +82,7 @@ class Worker:
             raise error
         if getattr(error, "retry_after", None) is not None:
             self._endpoint.learned.pause.extend(wait)
-        await self._run.wait(partial(anyio.sleep, wait))
+        await self._run.stopping.wait(partial(anyio.sleep, wait))
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
         run, endpoint = self._run, self._endpoint
