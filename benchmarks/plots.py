@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +110,11 @@ def plot_scaling(rows: list[Row], path: Path, on: Row) -> None:
             points = [(row[size], row["cpu_us"]) for row in rows if row["size"] == size and row["way"] == way]
             axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=LINE_LABELS[way])
         axes.set(xscale="log", yscale="log", xlabel=SIZES[size], ylabel="CPU µs")
+        values = sorted({row[size] for row in rows if row["size"] == size})
+        axes.set_xticks(values, [f"{value:,}" for value in values], fontsize=8)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color=GRID)
     every[0].legend(fontsize=8, frameon=False)

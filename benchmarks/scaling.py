@@ -72,14 +72,13 @@ def markdown(rows: list[Row], on: Row) -> str:
     """Return a table for each size."""
     lines: list[str] = []
     for size in dict.fromkeys(row["size"] for row in rows):
-        lines += [f"| {NAMES[size]} | " + " | ".join(f"`{way}` µs" for way in WAYS) + " | peak MB |"]
-        lines += ["|---:|" + "---:|" * (len(WAYS) + 1)]
+        lines += [f"| {NAMES[size]} | " + " | ".join(f"`{way}` µs" for way in WAYS) + " |"]
+        lines += ["|---:|" + "---:|" * len(WAYS)]
         some = [row for row in rows if row["size"] == size]
         for value in dict.fromkeys(row[size] for row in some):
             these = {row["way"]: row for row in some if row[size] == value}
             cells = [f"{these[way]['cpu_us']:.1f}" for way in WAYS]
-            peak = max(row["peak_mb"] for row in these.values())
-            lines.append(f"| {value:,} | " + " | ".join(cells) + f" | {peak:.0f} |")
+            lines.append(f"| {value:,} | {' | '.join(cells)} |")
         lines.append("")
     usual = (
         f"Otherwise {COUNT:,} texts, {Job.dimension} dimensions, {Job.batch} texts in a request, "
