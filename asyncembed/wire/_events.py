@@ -33,6 +33,11 @@ class EventReader:
         self._error: ResponseError | None = None
         self._ended = False
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether something that is not JSON was met; the next call raises it."""
+        return self._error is not None
+
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes and give the events they complete.
 

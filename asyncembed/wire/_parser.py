@@ -85,6 +85,8 @@ class ResponseParser(Generic[DecodedT]):
         structure, values = self._cutter.feed(data)
         vectors = self._read(self._events.feed(structure[:STEP]), values)
         for start in range(STEP, len(structure), STEP):  # not in one piece: an event takes 50 times its bytes
+            if self._error or self._events.has_failed:
+                break  # for the next call to raise, so that what came before it is given
             vectors += self._read(self._events.feed(structure[start : start + STEP]))
         return vectors
 

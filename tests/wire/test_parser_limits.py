@@ -78,3 +78,15 @@ def test_numbers_that_are_left_in_the_structure_do_not_pile_up(end):
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("dimension", "fault", "words"), [(None, b"garbage", "not JSON"), (2, b"[1,2,3]", "3 dimensions instead of 2")]
+)
+def test_vectors_before_a_fault_are_given_however_much_comes_after_it(dimension, fault, words):
+    """The rest of the chunk is long and no vector, and the fault is raised by the next call."""
+    parser = ResponseParser(V1, VectorDecoder("float32", dimension).decode)
+    data = b'{"embeddings":[[1,2],%b],"meta":{%b"z":0}}' % (fault, b'"a":1,' * 10_000)
+    assert [position for position, _ in parser.feed(data)] == [0]
+    with pytest.raises(ResponseError, match=words):
+        parser.close()
