@@ -10,6 +10,7 @@ import orjson
 
 from asyncembed._errors import InvalidInputError
 from asyncembed.flow._retry import SharedPause
+from asyncembed.flow._turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -53,6 +54,7 @@ class Endpoint:
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
         learned: The same object for every stream, also for those with a budget or slots of their own.
+        turns: Shares of the event loop's time.
     """
 
     provider: Provider
@@ -64,6 +66,7 @@ class Endpoint:
     address: str | None = None
     is_official: bool = True
     learned: Learned = field(default_factory=Learned)
+    turns: Turns = field(default_factory=Turns)
 
     def wire_encoding(self, *, compact: bool = False) -> Literal["base64", "float"]:
         """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""

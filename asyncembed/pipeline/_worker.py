@@ -106,7 +106,10 @@ class Worker:
         delivery = self._delivery
         try:
             while chunk := await response.read():
-                self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
+                try:
+                    await self._endpoint.turns.wait()
+                finally:  # even if the run ends here, as it has arrived and is paid for
+                    self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
                 delivery.check(parser.count)
             self._run.deliver(delivery.accept(parser.close()), self._reservation)
             delivery.check()

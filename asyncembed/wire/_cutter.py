@@ -18,6 +18,9 @@ Nothing is validated here: what is not JSON reaches ijson as it came. Only the l
 without either is limited, because somebody must hold it until it ends, and no server may fill the memory.
 
 Slices are views of the chunk they arrived in; only a value that lies in several chunks is copied together.
+
+Where values follow each other with the same bytes between them, whoever knows that this means the same each time can
+have them by `repeat`, which leaves nothing in the structure.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ class ValueCutter:
         max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
     """
 
-    __slots__ = ("_error", "_escaped", "_gap", "_is_decided", "_max_value_bytes", "_open", "_unbroken")
+    __slots__ = ("_error", "_escaped", "_gap", "_is_decided", "_max_value_bytes", "_open", "_unbroken", "position")
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
@@ -68,9 +71,21 @@ class ValueCutter:
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
         self._gap = Gap()  # between two values that were cut
         self._error: ResponseError | None = None
+        self.position = 0
+        """How far the present chunk has been read."""
 
-    def feed(self, data: bytes) -> tuple[bytes, list[JSONText]]:
+    @property
+    def number(self) -> int | None:
+        """The number between the last two values, if they could be the first of many by `repeat`."""
+        return self._gap.number
+
+    def feed(self, data: bytes, start: int = 0, *, to_repeat: bool = False) -> tuple[bytes, list[JSONText]]:
         """Take the next bytes of the response.
+
+        Args:
+            data: A chunk.
+            start: Where to go on in it, after an earlier call or `repeat` that did not read it to its end.
+            to_repeat: Whether to stop as soon as `repeat` could go on; `position` says where.
 
         Returns:
             The structure to parse, with an empty value for each one taken out, and those values as JSON text.
@@ -83,11 +98,23 @@ class ValueCutter:
             raise self._error
         structure: list[bytes | JSONText] = []
         values: list[JSONText] = []
+        self.position = len(data)
         try:
-            self._split(data, structure, values)
+            self._split(data, start, structure, values, to_repeat=to_repeat)
         except ResponseError as error:
             self._error = error
         return b"".join(structure), values
+
+    def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText]]:
+        """Take values out of the rest of this chunk for as long as the bytes between them repeat.
+
+        Returns:
+            For each value the number in the gap before it, None if the gaps have none; and the values.
+        """
+        end_of = _end_of_long_string if self._gap.is_before_string else _end_of_numbers
+        numbers, places, self.position = self._gap.repeat(data, self.position, end_of)
+        view = memoryview(data)
+        return numbers, [view[start:end] for start, end in places]
 
     def close(self) -> bytes:
         """Give back the beginning of a value that is still open, for the parser to report the response as cut off."""
@@ -95,37 +122,40 @@ class ValueCutter:
         self._open.clear()
         return rest
 
-    def _split(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> None:
-        pos = 0
+    def _split(
+        self, data: bytes, pos: int, structure: list[bytes | JSONText], values: list[JSONText], *, to_repeat: bool
+    ) -> None:
+        """Split `data` from `pos` on, and note how far that went."""
         if self._open and data:
-            data, pos = self._continue(data, structure, values)
-        view, size = memoryview(data), len(data)
-        while pos < size:
-            began, start = pos, self._gap.end(data, pos)
-            is_known = start > 0
-            if not is_known:
-                start = _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
+            whole, pos = self._continue(data, structure, values)
+            data, to_repeat = whole, to_repeat and whole is data  # else no position in it would be one in the chunk
+        view, size, gap = memoryview(data), len(data), self._gap
+        while pos < size and not (to_repeat and values and gap.may_begin(data, pos)):
+            began, start = pos, gap.end(data, pos)
+            gap.in_a_row = gap.in_a_row + 1 if start else 0
+            start = start or _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
             structure.append(data[pos:start])
             if start == size:
                 self._lengthen(data[pos:])
+                gap.interrupt()
                 break
             self._unbroken = 0
             is_string = data[start] == _QUOTE
             pos = _end_of_string(data, start + 1) if is_string else _end_of_numbers(data, start + 1)
-            if pos > start + LONGEST_INLINE + 2 or (pos > start and not is_string):
-                structure.append(b'""' if is_string else b"[]")
-                values.append(view[start:pos])
-                if not is_known:
-                    self._gap.learn(data[began : start + 1])
-            elif pos > start:
+            if pos > start:
+                if not gap.in_a_row:
+                    gap.learn(data[began : start + 1])
                 self._place(view[start:pos], structure, values)
             elif pos == _NOT_CUT:
                 pos = start + 1
                 structure.append(b"[")
+                gap.interrupt()
             else:
-                pos = size
                 self._open += view[start:]
                 self._note_end(data, start + 1, is_string=is_string)
+                break
+        else:
+            self.position = pos if to_repeat else self.position
 
     def _place(self, value: JSONText, structure: list[bytes | JSONText], values: list[JSONText]) -> None:
         """Put a value that has ended where it belongs."""
@@ -134,6 +164,7 @@ class ValueCutter:
             values.append(value)
         elif len(_EMPTY) < len(value) <= LONGEST_INLINE + len(_EMPTY):
             structure.append(value)
+            self._gap.interrupt()
         else:
             structure.append(_EMPTY)
             values.append(value)
@@ -150,6 +181,7 @@ class ValueCutter:
             end = _end_of_numbers(data, 0, is_decided=self._is_decided)
         if end == _NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
             self._open, self._is_decided = bytearray(), False
+            self._gap.interrupt()
             return bytes(value) + data, 0
         if end == _OPEN:
             self._note_end(data, int(self._escaped), is_string=is_string)
@@ -201,6 +233,12 @@ def _end_of_string(data: bytes, pos: int) -> int:
             return quote + 1
         pos = quote + 1
     return _OPEN
+
+
+def _end_of_long_string(data: bytes, pos: int) -> int:
+    """Where the string that goes on at `pos` ends; no such place if it is short, or if that takes a second look."""
+    quote = data.find(b'"', pos)
+    return quote + 1 if quote > pos + LONGEST_INLINE and data[quote - 1] != _BACKSLASH else _OPEN
 
 
 def _ends_escaped(data: bytes, start: int, end: int | None = None) -> bool:

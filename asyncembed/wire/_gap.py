@@ -1,13 +1,16 @@
 """What lies between two values that were cut out of a response, recognised where it lies between the next two.
 
-The items of a response repeat each other byte for byte, but for one number. To compare bytes is several times faster
-than to look at each string of an item again.
+The items of a response repeat each other byte for byte, but for one number. To compare bytes is many times faster than
+to look at each string of an item again, let alone to parse it.
 """
 
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_DIGITS: Final = 20
 """Digits of the number that may differ."""
@@ -15,10 +18,14 @@ MOST_DIGITS: Final = 20
 LONGEST: Final = 1_024
 """Bytes of the longest gap that is looked at."""
 
+ENOUGH: Final = 2
+"""Gaps in a row that must have been recognised before more of them are expected."""
+
 MOST_TRIES: Final = 8
 """Gaps that are compared before a response counts as one whose items are not alike."""
 
 _DIGITS: Final = b"0123456789"
+_ZERO: Final = ord("0")
 
 
 class Gap:
@@ -27,21 +34,65 @@ class Gap:
     A gap that is recognised holds the same bytes as one that was looked at in full, and so no value that must be cut.
     """
 
-    __slots__ = ("_head", "_last", "_tail", "_tries")
+    __slots__ = ("_head", "_last", "_reach", "_tail", "_tries", "in_a_row", "number")
 
     def __init__(self) -> None:
         self._head = self._tail = self._last = b""
-        self._tries = 0
+        self._tries = self._reach = 0
+        self.in_a_row = 0
+        """How many of the last gaps were recognised without a break; counted by whoever asks for them."""
+        self.number: int | None = None
+        """The number in the gap that was recognised last; None if gaps are equal altogether."""
+
+    @property
+    def is_before_string(self) -> bool:
+        """Whether a string begins where a gap ends, and not an array."""
+        return (self._tail or self._head).endswith(b'"')
+
+    def interrupt(self) -> None:
+        """Note that the next gap does not begin at the end of a value that was cut, so it cannot count as one."""
+        self.in_a_row = -1
+
+    def may_begin(self, data: bytes, start: int) -> bool:
+        """Whether a gap like the ones before it seems to be at `start`, after some that were."""
+        return self.in_a_row >= ENOUGH and data.startswith(self._head, start)
 
     def end(self, data: bytes, start: int) -> int:
-        """Where the gap at `start` ends, if it is like the ones before it; else 0."""
+        """Where the gap at `start` ends and a value begins, if it is like the ones before it; else 0."""
         if not self._head or not data.startswith(self._head, start):
             return 0
         middle = start + len(self._head)
         if not self._tail:
             return middle - 1
-        end = data.find(self._tail, middle, middle + MOST_DIGITS + len(self._tail))
-        return end + len(self._tail) - 1 if end > middle and data[middle:end].isdigit() else 0
+        end = data.find(self._tail, middle, middle + self._reach)
+        digits = data[middle:end]
+        if end < 0 or not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):  # JSON has no 007
+            return 0
+        self.number = int(digits)
+        return end + len(self._tail) - 1
+
+    def repeat(
+        self, data: bytes, pos: int, end_of: Callable[[bytes, int], int]
+    ) -> tuple[list[int | None], list[tuple[int, int]], int]:
+        """Find gaps like the ones before, and the values between them, from `pos` on.
+
+        Args:
+            data: A chunk.
+            pos: Where the first gap begins.
+            end_of: Where the value ends whose second byte is at a place; not behind that if it must be looked at.
+
+        Returns:
+            The number in each gap, None if they have none; where the value behind it begins and ends; and where that of
+            the last one does.
+        """
+        numbers: list[int | None] = []
+        places: list[tuple[int, int]] = []
+        find_start = self.end
+        while (start := find_start(data, pos)) and (end := end_of(data, start + 1)) > start:
+            numbers.append(self.number)
+            places.append((start, end))
+            pos = end
+        return numbers, places, pos
 
     def learn(self, gap: bytes) -> None:
         """Look at a gap, together with the first byte of the value behind it."""
@@ -51,6 +102,7 @@ class Gap:
         self._tries += 1
         if not last or self._tries > MOST_TRIES:
             return
+        self.number = None
         if gap == last:
             self._head, self._tail = gap, b""
             return
@@ -58,7 +110,7 @@ class Gap:
         tail = _common_start(last[::-1], gap[::-1])[::-1].lstrip(_DIGITS)
         numbers = [text[len(head) : len(text) - len(tail)] for text in (last, gap)]
         if all(number.isdigit() for number in numbers):
-            self._head, self._tail = head, tail
+            self._head, self._tail, self._reach = head, tail, MOST_DIGITS + len(tail)
 
 
 def _common_start(one: bytes, other: bytes) -> bytes:

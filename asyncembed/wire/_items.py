@@ -1,21 +1,21 @@
 """The structure of a response, from ijson's events to (position, what stands in the place of a vector).
 
-Items are much alike: but for the index and the vector, one gives the same events as the other. So the first one is
-followed event by event, and those that repeat it are recognised as a whole, by comparing two lists.
+Items are much alike, so it also watches the steps from one vector to the next. After some that were taken in the same
+way, items whose bytes repeat need not be followed: they do again what the last ones did.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError
 from asyncembed.wire._cutter import text_of
 from asyncembed.wire._layout import ARRAY_ITEM, places
+from asyncembed.wire._steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 64
 """Deepest nesting that is followed; responses of known APIs need 4 to 6."""
-
-
-MOST_EVENTS: Final = 64
-"""Events of the longest item that is remembered."""
 
 
 class ItemReader:
@@ -48,8 +44,9 @@ class ItemReader:
         self._last = ""  # the last event
         self._value: Value = None  # the vector of the item being read
         self._index: object = None  # its index
-        self._started = self._index_at = -1  # which of the present events began it, and which is its index
-        self._shape: _Shape | None = None
+        self._steps = Steps()
+        self._given = 0  # values that came with the events so far
+        self._is_at_vector = False  # the last event was a vector that had been cut out
         self._items: list[tuple[object, Value]] = []
         self.error: ResponseError | None = None
         """What ended the reading."""
@@ -65,40 +62,59 @@ class ItemReader:
 
         A position is a whole number, or something else that the server sent in its place.
         """
+        before = len(self._values)
         self._values.extend(values)
-        self._started = self._index_at = -1
+        self._given += len(self._values) - before
         try:
             self._follow(events)
         except ResponseError as error:
             self.error = error
-        if isinstance(self._value, memoryview):
-            self._value = bytearray(self._value)  # its item is still open, and need not hold the whole chunk
         items, self._items = self._items, []
         return items
 
+    def can_repeat(self, number: int | None) -> bool:
+        """Whether values whose bytes repeat, with `number` before the last one, can be given to `repeat`."""
+        return self._is_at_vector and not self._values and self._steps.are_alike(number)
+
+    def repeat(self, numbers: list[int | None], values: list[JSONText]) -> list[tuple[object, Value]]:
+        """Take vectors, each with the number that lies before it, and return position and value as `read` does."""
+        if not values:
+            return []
+        first, self.count = self.count, self.count + len(values)
+        self._given += len(values)
+        self._steps.skip(len(self._around), self._given, self.count, numbers[-1])
+        if self._layout.item is None:
+            return list(enumerate(values, first))
+        whole = [self._value, *values]  # of the last one, the item is still open
+        self._value = whole.pop()
+        if self._index is not None:
+            positions: Sequence[object] = [self._index, *numbers[:-1]]
+            self._index = numbers[-1]
+        else:
+            positions = range(first, self.count) if numbers[0] is None else numbers
+        return list(zip(positions, whole, strict=True))
+
+    def let_go(self) -> None:
+        """Copy what is kept of the chunk that was read, because its item is still open."""
+        if isinstance(self._value, memoryview):
+            self._value = bytearray(self._value)
+
     def _follow(self, events: list[Event]) -> None:
-        at = 0
-        while at < len(events):
-            shape, (event, value) = self._shape, events[at]
-            if shape and event == "start_map" and self._place is shape.place and shape.fits(events, at):
-                self._index, self._value = shape.index(events, at), self._values.popleft()
-                self._close_item()
-                at += shape.size - 1
-                event = "end_map"
-            elif event == "map_key":
+        for event, value in events:
+            self._is_at_vector = False
+            if event == "map_key":
                 if value == "":
                     self._values.popleft()  # a long name, or none: no layout has such a field
                 self._place = self._parent.children.get(str(value)) if self._parent else None
             elif value is not None or event == "null":
-                self._scalar(event, value, at)
+                self._scalar(event, value)
             elif event == "start_map" or event == "start_array":  # noqa: PLR1714  # a set costs twice as much
-                self._enter(event, at)
+                self._enter(event)
             else:
-                self._leave(event, events, at)
+                self._leave(event)
             self._last = event
-            at += 1
 
-    def _enter(self, event: str, at: int) -> None:
+    def _enter(self, event: str) -> None:
         if len(self._around) >= MAX_DEPTH:
             raise ResponseError(f"the response is nested more than {MAX_DEPTH} levels deep")
         place, item = self._place, None
@@ -108,51 +124,47 @@ class ItemReader:
                 item = None
         elif place and place.is_vector:
             self._take(None)
-        elif place and place.is_item:
-            self._started, self._index_at = at, -1
         self._around.append((place, item))
         self._parent, self._place = place, item
 
-    def _leave(self, event: str, events: list[Event], at: int) -> None:
+    def _leave(self, event: str) -> None:
         place, _ = self._around.pop()
         self._parent, self._place = self._around[-1] if self._around else (None, None)
+        self._steps.left(len(self._around))
         # An empty array stands for the next one that the cutter took out; others hold no plain vector.
         array = self._values.popleft() if self._last == "start_array" else None
         if place and place.is_vector and event == "end_array":
-            self._take(array)
+            self._take(array, place)
         elif place and place.is_item:
-            if self._shape is None and self.count and self._started >= 0 and self._index_at >= 0:
-                self._learn(place, events[self._started : at + 1])
             self._close_item()
 
-    def _learn(self, place: Place, item: list[Event]) -> None:
-        """Expect more items like this one, if its vector and nothing else was cut out of it."""
-        arrays = sum(a[0] == "start_array" and b[0] == "end_array" for a, b in pairwise(item))
-        count_cut = arrays + sum(value == "" for _, value in item)
-        if count_cut == 1 and len(item) <= MOST_EVENTS and not isinstance(self._value, str | None):
-            self._shape = _Shape(place, item, self._index_at - self._started)
-
-    def _scalar(self, event: str, value: object, at: int) -> None:
+    def _scalar(self, event: str, value: object) -> None:
         if value == "":  # it stands for the next string that the cutter took out
             value = self._values.popleft()
         place = self._place
         if not place:
             return
         if place.is_vector:
-            self._take(value if event == "string" else None)  # type: ignore[arg-type]
+            self._take(value if event == "string" else None, place)  # type: ignore[arg-type]
         elif place.is_item:
             self._close_item()
         else:
             value = text_of(value) if isinstance(value, memoryview | bytearray) else value
             if place.is_index:
-                self._index, self._index_at = value, at
+                self._index = value
+                self._steps.met(value)
             else:
                 self.found[place.prefix] = value
 
-    def _take(self, value: Value) -> None:
+    def _take(self, value: Value, place: Place | None = None) -> None:
         self._value = value
+        is_indexed = self._index is not None
         if self._layout.item is None:
             self._close_item()
+        if value is not None and not isinstance(value, str):
+            self._is_at_vector = True
+            taken = self._given - len(self._values)
+            self._steps.end(place, len(self._around), taken, self.count, is_indexed=is_indexed)
 
     def _close_item(self) -> None:
         position = self._index
@@ -161,34 +173,3 @@ class ItemReader:
         self._items.append((position, self._value))
         self._value = self._index = None
         self.count += 1
-
-
-class _Shape:
-    """What the events of an item are, but for its index.
-
-    Args:
-        place: Where the item lies.
-        events: Its events, with just one value cut out of them, which is the vector.
-        index_at: Which of them is the index.
-    """
-
-    __slots__ = ("_head", "_tail", "place", "size")
-
-    def __init__(self, place: Place, events: list[Event], index_at: int) -> None:
-        self.place = place
-        self.size = len(events)
-        self._head, self._tail = events[:index_at], events[index_at + 1 :]
-
-    def fits(self, events: list[Event], at: int) -> bool:
-        """Whether an item begins at `at` that differs in nothing but its index and its vector."""
-        middle, end = at + len(self._head), at + self.size
-        return (
-            end <= len(events)
-            and events[middle][0] == "number"
-            and events[at:middle] == self._head
-            and events[middle + 1 : end] == self._tail
-        )
-
-    def index(self, events: list[Event], at: int) -> object:
-        """The index of that item."""
-        return events[at + len(self._head)][1]

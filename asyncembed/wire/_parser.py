@@ -82,13 +82,13 @@ class ResponseParser(Generic[DecodedT]):
         """
         if self._error:
             raise self._error
-        structure, values = self._cutter.feed(data)
-        vectors = self._read(self._events.feed(structure[:STEP]), values)
-        for start in range(STEP, len(structure), STEP):  # not in one piece: an event takes 50 times its bytes
-            if self._error or self._events.has_failed:
-                break  # for the next call to raise, so that what came before it is given
-            vectors += self._read(self._events.feed(structure[start : start + STEP]))
-        return vectors
+        items = self._feed(data, 0, to_repeat=True)
+        while self._cutter.position < len(data) and not self._has_failed:
+            can_repeat = self._items.can_repeat(self._cutter.number)
+            if can_repeat:
+                items += self._items.repeat(*self._cutter.repeat(data))
+            items += self._feed(data, self._cutter.position, to_repeat=can_repeat)
+        return self._decoded(items)
 
     def close(self) -> list[tuple[int, DecodedT]]:
         """End the response.
@@ -96,8 +96,9 @@ class ResponseParser(Generic[DecodedT]):
         Raises:
             ResponseError: if it was cut off or is not JSON.
         """
-        vectors = self.feed(b"") + self._read(self._events.feed(self._cutter.close()))
-        vectors += self._read(self._events.close())
+        vectors = self.feed(b"")
+        vectors += self._decoded(self._read(self._events.feed(self._cutter.close())))
+        vectors += self._decoded(self._read(self._events.close()))
         if self._error:
             raise self._error
         return vectors
@@ -106,12 +107,32 @@ class ResponseParser(Generic[DecodedT]):
         """End a response that will not be read further; a parser left in the middle of one complains when it goes."""
         self._events.discard()
 
-    def _read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[int, DecodedT]]:
+    @property
+    def _has_failed(self) -> bool:
+        """Whether the next call is to raise something, so that what came before it is given now."""
+        return self._error is not None or self._events.has_failed
+
+    def _feed(self, data: bytes, start: int, *, to_repeat: bool) -> list[tuple[object, Value]]:
+        structure, values = self._cutter.feed(data, start, to_repeat=to_repeat)
+        items = self._read(self._events.feed(structure[:STEP]), values)
+        for at in range(STEP, len(structure), STEP):  # not in one piece: an event takes 50 times its bytes
+            if self._has_failed:
+                break
+            items += self._read(self._events.feed(structure[at : at + STEP]))
+        return items
+
+    def _read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[object, Value]]:
+        items = self._items.read(events, values) if events else []
+        self._error = self._items.error
+        return items
+
+    def _decoded(self, items: list[tuple[object, Value]]) -> list[tuple[int, DecodedT]]:
         vectors: list[tuple[int, DecodedT]] = []
-        if not events:
+        self._items.let_go()
+        if not items:
             return vectors
         with quiet():
-            for position, value in self._items.read(events, values):
+            for position, value in items:
                 try:
                     if type(position) is not int:
                         raise _no_position(position)
@@ -119,10 +140,9 @@ class ResponseParser(Generic[DecodedT]):
                 except ResponseError as error:
                     if not error.retryable:
                         self._error = error
-                        return vectors
+                        break
                     if len(self.faults) < MAX_FAULTS:
                         self.faults.append(str(error))
-        self._error = self._items.error
         return vectors
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _ERROR_BODY_BYTES: Final = 65_536
 _ONE_PIECE: Final = 262_144
+MOST_AT_ONCE: Final = 262_144
+"""Bytes of a body that are given at once: what asyncio reads of a socket, so that nothing has to be copied."""
 _ALLOWED: Final = range(200, 300)
 
 
@@ -171,8 +173,7 @@ class Response:
         self._heard = self._content.total_bytes
         self._limit.begin()
         try:
-            # All that is there: a bound would cost a copy, and what is there is bounded by the read buffer.
-            return await self._content.readany()
+            return await self._content.read(MOST_AT_ONCE)
         except _FAILURES as error:
             failure = _transport_error(error, self._secrets)
         finally:

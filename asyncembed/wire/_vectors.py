@@ -56,7 +56,7 @@ class VectorDecoder:
         read_numbers: How a JSON array becomes numbers; the fastest reader installed by default.
     """
 
-    __slots__ = ("_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_usual", "dimension")
+    __slots__ = ("_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_row_bytes", "_usual", "dimension")
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class VectorDecoder:
         self._read_numbers = read_numbers or number_reader(whole=dtype != "float32")
         self._is_demanded = dimension is not None  # a server that ignores it will do so again, and be paid for it
         self._usual = usual or 0
-        self.dimension = dimension
+        self._set_dimension(dimension)
 
     @property
     def stored(self) -> np.dtype[np.float32 | np.int8 | np.uint8]:
@@ -99,7 +99,13 @@ class VectorDecoder:
         """
         if value is None:
             raise ResponseError("a vector is null, nested or an object instead of a list of numbers")
-        vector = self._from_json(value) if _is_array(value) else self._from_base64(_base64_bytes(value))
+        if _is_array(value):
+            vector = self._from_json(value)
+        else:
+            data = _base64_bytes(value)
+            if len(data) == self._row_bytes and _is_finite(row := np.frombuffer(data, _FLOAT32)):
+                return row  # nearly always
+            vector = self._from_base64(data)
         if len(vector) != self.dimension or self._is_packed:
             self._check_dimension(len(vector))
         return vector
@@ -117,18 +123,23 @@ class VectorDecoder:
             size = len(row)
         else:
             row = _base64_bytes(value)
-            size, rest = divmod(len(row), 4)
-            if rest or size != self.dimension or sys.byteorder != "little":
-                row = self._from_base64(row)
-                size = len(row)
+            if len(row) == self._row_bytes and sys.byteorder == "little":
+                return row
+            row = self._from_base64(row)
+            size = len(row)
         if size != self.dimension:
             self._check_dimension(size)
         return row
 
+    def _set_dimension(self, dimension: int | None) -> None:
+        self.dimension = dimension
+        # As base64 of float32; no length at all where that is not asked for, or not known.
+        self._row_bytes = 4 * dimension if dimension and self._dtype == "float32" else -1
+
     def _check_dimension(self, size: int) -> None:
         dimension = size * 8 if self._is_packed else size
         if self.dimension is None and dimension:
-            self.dimension = dimension
+            self._set_dimension(dimension)
         if dimension != self.dimension or not dimension:
             words = f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}"
             raise ResponseError(words, retryable=not self._is_demanded)
@@ -146,7 +157,7 @@ class VectorDecoder:
     def _from_base64(self, data: bytearray) -> Vector:
         if self._dtype != "float32":
             return np.frombuffer(data, self.stored)
-        if len(data) == 4 * (self.dimension or 0):
+        if len(data) == self._row_bytes:
             return _checked(np.frombuffer(data, _FLOAT32), NOT_FINITE)
         if len(data) == 4 * self._usual > 0 and np.isfinite(vector := np.frombuffer(data, _FLOAT32)).all():
             return vector
@@ -168,9 +179,14 @@ def not_finite(matrix: Matrix) -> npt.NDArray[np.intp]:
 
 
 def _checked(vector: npt.NDArray[np.float32], words: str) -> npt.NDArray[np.float32]:
-    if not math.isfinite(vector.dot(vector)) and not np.isfinite(vector).all():
+    if not _is_finite(vector):
         raise ResponseError(words)
     return vector
+
+
+def _is_finite(vector: npt.NDArray[np.float32]) -> bool:
+    # A dot product is the fastest look at all numbers; that of large ones overflows.
+    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
 def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:
