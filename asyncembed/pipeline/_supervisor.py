@@ -11,6 +11,7 @@ meanwhile, as the consumer may need one first. Slots come free by themselves.
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
 
@@ -44,14 +46,14 @@ async def supervise(run: Run) -> None:
         async with anyio.create_task_group() as workers, anyio.create_task_group() as feeding:
             if run.source.needs_pump:
                 feeding.start_soon(run.source.pump)
-            await _feed(run, transport, workers, feeding)
+            with closing(Crew(run, transport, workers, feeding.cancel_scope)) as crew:
+                await _feed(run, crew)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # the consumer gets it, whatever it is
         run.fail(_innermost(error))
 
 
-async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: TaskGroup) -> None:
-    """Start a worker for each batch as soon as memory and a slot are free; only then pull the next texts."""
-    concurrency = run.endpoint.concurrency
+async def _feed(run: Run, crew: Crew) -> None:
+    """Hand each batch to a worker as soon as memory and a slot are free; only then pull the next texts."""
     while True:
         try:
             batch = await run.source.next_batch()
@@ -64,29 +66,76 @@ async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: Tas
         await run.outbox.wait_for_room()
         reservation = await run.reserve(batch)
         try:
-            await concurrency.acquire(reservation)
+            await run.endpoint.concurrency.acquire(reservation)
         except BaseException:
             reservation.release()
             raise
-        worker = Worker(run, transport, batch, reservation)
-        workers.start_soon(_work, worker, run, reservation, workers.cancel_scope, feeding.cancel_scope)
+        crew.take(batch, reservation)
         await asyncio.sleep(0)  # its request goes out before more texts are pulled
 
 
-async def _work(
-    worker: Worker, run: Run, reservation: Reservation, workers: anyio.CancelScope, feeding: anyio.CancelScope
-) -> None:
-    try:
-        await worker.complete()
-    except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
-        run.fail(error)
-        run.stopping.stop()
-        feeding.cancel()
+class Crew:
+    """The workers of a run: tasks that take one batch after the other, as a small request costs less than a task.
+
+    Args:
+        run: The run.
+        transport: The way to the API.
+        tasks: Where the workers live.
+        feeding: What stops when nothing more is to be asked for.
+    """
+
+    def __init__(self, run: Run, transport: Transport, tasks: TaskGroup, feeding: anyio.CancelScope) -> None:
+        self._run = run
+        self._transport = transport
+        self._tasks = tasks
+        self._feeding = feeding
+        self._jobs: asyncio.Queue[tuple[Batch, Reservation] | None] = asyncio.Queue()
+        self._count = self._idle = 0
+
+    def take(self, batch: Batch, reservation: Reservation) -> None:
+        """Have the batch completed, and then its slot and its memory given back."""
+        self._jobs.put_nowait((batch, reservation))
+        if self._jobs.qsize() > self._idle:
+            self._count += 1
+            self._tasks.start_soon(self._work)
+
+    def close(self) -> None:
+        """Let the workers go when they have nothing more to do."""
+        for _ in range(self._count):
+            self._jobs.put_nowait(None)
+
+    async def _work(self) -> None:
+        while job := await self._next():
+            batch, reservation = job
+            try:
+                await Worker(self._run, self._transport, batch, reservation).complete()
+            except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
+                self._stop(error)
+            finally:
+                self._give_back(reservation)
+
+    async def _next(self) -> tuple[Batch, Reservation] | None:
+        self._idle += 1
+        try:
+            return await self._jobs.get()
+        except asyncio.CancelledError:  # it concerns all workers; what none of them has begun, nobody will
+            while not self._jobs.empty():
+                if job := self._jobs.get_nowait():
+                    self._give_back(job[1])
+            raise
+        finally:
+            self._idle -= 1
+
+    def _stop(self, error: Exception) -> None:
+        self._run.fail(error)
+        self._run.stopping.stop()
+        self._feeding.cancel()
         if ends_every_batch(error):
-            workers.cancel()  # else what is on its way has been paid for and may still arrive
-    finally:
+            self._tasks.cancel_scope.cancel()  # else what is on its way has been paid for and may still arrive
+
+    def _give_back(self, reservation: Reservation) -> None:
         reservation.end_work()
-        run.endpoint.concurrency.release(reservation)
+        self._run.endpoint.concurrency.release(reservation)
 
 
 def _innermost(error: BaseException) -> BaseException:
