@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asyncembed import ResponseError
 from asyncembed.providers import OpenAI
 from asyncembed.wire import _cutter
 from asyncembed.wire._cutter import ValueCutter
 from asyncembed.wire._gap import Gap
 from asyncembed.wire._items import ItemReader
+from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
 
 LAYOUT = OpenAI().layout(None, "base64")  # type: ignore[arg-type]  # it does not ask for the options
@@ -68,18 +70,131 @@ def plain(value: object) -> object:
     return value if value is None or isinstance(value, str) else json.loads(bytes(value))
 
 
+def read(pieces: list[bytes], layout: Layout = LAYOUT) -> list[tuple[int, object]]:
+    parser = ResponseParser(layout, plain)
+    found = [vector for piece in pieces for vector in parser.feed(piece)]
+    return found + parser.close()
+
+
+def whole(positions: list[tuple[object, object]]) -> list[tuple[object, object]]:
+    return [(position, value) for position, value in positions if type(position) is int]
+
+
 @settings(max_examples=400, deadline=None)
 @given(responses(), st.lists(st.integers(0, 5_000), max_size=6), st.sampled_from([(",", ":"), (", ", ": ")]))
 def test_any_items_in_any_split(items, cuts, separators):
     """Whatever differs from one to the next, and wherever a chunk ends."""
     data = json.dumps({"data": items, "usage": {"prompt_tokens": 3}}, separators=separators).encode()
-    cutter, parser, found = ValueCutter(), ResponseParser(LAYOUT, plain), []
-    reader = ItemReader(LAYOUT)
+    parser, found = ResponseParser(LAYOUT, plain), []
     for piece in split(data, cuts):
-        structure, cut = cutter.feed(piece)
-        found += [(position, plain(value)) for position, value in reader.read(parser._events.feed(structure), cut)]
-    assert found == expected(items)
-    assert reader.found == {"usage.prompt_tokens": 3}
+        found += parser.feed(piece)
+    found += parser.close()
+    assert found == whole(expected(items))
+    assert (parser.count, parser.tokens) == (len(items), 3)
+
+
+HEADS = (
+    '{"index":%d,"embedding":',
+    '{"n":%d,"index":0,"embedding":',
+    '{"index":-%d,"embedding":',
+    '{"index":1%d,"embedding":',
+    '{"index":%d.0,"embedding":',
+    '{"index":"%d","embedding":',
+    '{"x":[%d],"embedding":',
+    '{"index":%d,"t":"a\\"b","embedding":',
+    '{"embedding":',
+    '"embedding":',
+    "[",
+    '"a\\"b",',
+    "",
+)
+TAILS = ("}", ',"index":%d}', ',"n":%d}', ',"index":null}', ',"t":"%d"}', "]", "", ',"a\\"b"')
+BEGINNINGS = ('{"data":[', '{"data":[{', '{"data":{"item":[', '{"more":[', "[", '{"data":[],"more":[', '{"data":[[')
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> bytes:
+    """Vectors with the same bytes between them, or nearly, in places that the layout names and in others."""
+    head, tail = draw(st.sampled_from(HEADS)), draw(st.sampled_from(TAILS))
+    value = draw(st.sampled_from([f'"{LONG}"', "[1]"]))
+    parts, number = [], draw(st.integers(0, 12))
+    for _ in range(draw(st.integers(1, 12))):
+        number += draw(st.sampled_from([1, 1, 1, 1, 1, 0, -1]))
+        if draw(st.integers(0, 9)) == 0:
+            head, tail = draw(st.sampled_from(HEADS)), draw(st.sampled_from(TAILS))
+        parts.append("".join(part % number if "%d" in part else part for part in (head, value, tail)))
+    begin = draw(st.sampled_from(BEGINNINGS))
+    end = draw(st.sampled_from(["]}", "}]}", '],"data":[' + ",".join(parts) + "]}", "]", "]]}", ""]))
+    return (begin + ",".join(parts) + end).encode()
+
+
+def outcome(pieces: list[bytes], layout: Layout) -> object:
+    """What a parser gives, up to the fault if there is one."""
+    parser, found = ResponseParser(layout, plain), []
+    try:
+        for piece in pieces:
+            found += parser.feed(piece)
+        found += parser.close()
+    except ResponseError:
+        return found, "not JSON", parser.count
+    return found, parser.count, parser.by_order, parser.tokens
+
+
+BARE = Layout(vectors=frozenset({"data.item"}))
+DEEP = Layout(vectors=frozenset({"data.item.item", "more.item"}), one_list=True)
+
+
+@settings(max_examples=600, deadline=None)
+@given(alike(), st.lists(st.integers(0, 2_000), max_size=4), st.sampled_from([LAYOUT, BARE, DEEP]))
+def test_vectors_that_are_skipped_to_come_out_as_if_they_had_been_parsed(data, cuts, layout):
+    pieces = split(data, cuts)
+    fast = outcome(pieces, layout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ItemReader, "can_repeat", lambda self, number: False)
+        slow = outcome(pieces, layout)
+    assert fast == slow
+
+
+@pytest.mark.parametrize("order", ["index first", "vector first", "no index", "bare list"])
+def test_items_that_repeat_are_not_parsed(order, monkeypatch):
+    """Of many items in one chunk, only the first few go through ijson."""
+    item = {
+        "index first": '{"index":%d,"embedding":"' + LONG + '"}',
+        "vector first": '{"embedding":"' + LONG + '","index":%d}',
+        "no index": '{"embedding":"' + LONG + '"}',
+        "bare list": '"' + LONG + '"',
+    }[order]
+    items = [item % number if "%" in item else item for number in range(100)]
+    repeated: list[int] = []
+    repeat = ItemReader.repeat
+    monkeypatch.setattr(
+        ItemReader,
+        "repeat",
+        lambda self, numbers, values: repeated.append(len(values)) or repeat(self, numbers, values),
+    )
+    data = ('{"data":[' + ",".join(items) + "]}").encode()
+    assert read([data], BARE if order == "bare list" else LAYOUT) == [(number, LONG) for number in range(100)]
+    assert sum(repeated) > 90
+
+
+def test_many_vectors_of_one_item_are_one_vector():
+    vectors = ",".join(f'"embedding":"{LONG}"' for _ in range(8))
+    assert read([f'{{"data":[{{"index":3,{vectors}}}]}}'.encode()]) == [(3, LONG)]
+
+
+@pytest.mark.parametrize(
+    ("item", "positions"),
+    [
+        ('{"n":%d,"index":0,"embedding":"V"}', [0] * 8),
+        ('{"index":-%d,"embedding":"V"}', [-number for number in range(8)]),
+        ('{"index":1%d,"embedding":"V"}', [10 + number for number in range(8)]),
+        ('{"index":0,"embedding":"V","n":%d}', [0] * 8),
+        ('{"n":%d,"embedding":"V"}', list(range(8))),
+    ],
+)
+def test_another_number_is_not_taken_for_the_index(item, positions):
+    text = ",".join(item.replace("V", LONG) % number for number in range(8))
+    assert [position for position, _ in read([f'{{"data":[{text}]}}'.encode()])] == positions
 
 
 @settings(max_examples=200, deadline=None)
@@ -121,6 +236,14 @@ def test_gaps_that_differ_in_more_than_a_number_are_not_learned():
     for text in (b"one", b"two", b"2", b"", b"3 "):
         gap.learn(b'},{"t":"%b","e":"' % text)
         assert gap.end(b'},{"t":"%b","e":"' % text, 0) == 0
+
+
+def test_a_number_that_json_does_not_have_is_not_recognised():
+    gap = Gap()
+    for number in (b"8", b"9"):
+        gap.learn(b',"i":%b,"e":"' % number)
+    assert gap.end(b',"i":0,"e":"', 0)
+    assert not gap.end(b',"i":07,"e":"', 0)
 
 
 def test_a_text_is_not_taken_for_the_vector():
