@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import IncompleteReadError
+from asyncio import IncompleteReadError, LimitOverrunError
 from http.client import responses
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -17,11 +17,15 @@ Framing: TypeAlias = Literal["length", "chunked", "close"]
 
 
 async def read_request(reader: StreamReader) -> Request | None:
-    """Read the next request of a connection; None if the client has left between two requests."""
+    """Read the next request of a connection; None if the client has left, or what comes is no HTTP."""
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except IncompleteReadError:
+        return await _read(reader)
+    except (IncompleteReadError, LimitOverrunError, ValueError):
         return None
+
+
+async def _read(reader: StreamReader) -> Request:
+    head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     method, path, *_ = [*first.split(), ""]

@@ -35,8 +35,8 @@ class FakeServer:
 
     It speaks Cohere's v1 and v2 API and OpenAI's, by the path that is asked for: give `server.url` to a client of
     Cohere, and `server.url + "/v1"` to one of OpenAI. Vectors are those of `vector_of`. Everything may be changed
-    while it runs, and counts from the next request on. `async with` runs it in the loop of the test,
-    `with server.run_in_thread()` in one of its own.
+    while it runs, and counts from the next request on. `async with` runs it in the loop of the test, and
+    `with server.run_in_thread()` in one of its own. Either raises at its end what a reply of one's own has raised.
 
     Attributes:
         dimension: Length of the vectors, where the request does not say.
@@ -87,6 +87,7 @@ class FakeServer:
     port: int = 0
     _listener: asyncio.Server | None = field(default=None, init=False, repr=False)
     _connections: set[asyncio.Task[None]] = field(default_factory=set, init=False, repr=False)
+    _mistakes: list[Exception] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_count("dimension", self.dimension)
@@ -130,6 +131,8 @@ class FakeServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
+        if self._mistakes and error is None:
+            raise self._mistakes[0]
 
     @contextmanager
     def run_in_thread(self) -> Iterator[Self]:
@@ -145,5 +148,9 @@ class FakeServer:
         self.accepted += 1
         try:
             await serve(self, reader, writer)
+        except asyncio.CancelledError:
+            pass  # by `stop`; streams would log a task that ends so as a fault
+        except Exception as error:  # noqa: BLE001  # a reply's mistake, raised where the test sees it
+            self._mistakes.append(error)
         finally:
             self._connections.discard(task)

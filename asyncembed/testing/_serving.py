@@ -13,6 +13,7 @@ from asyncembed.testing._http import read_request
 from asyncembed.testing.faults import Refuse, Refused, TooManyRequests
 
 if TYPE_CHECKING:
+    import ssl
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Iterator
 
@@ -34,14 +35,13 @@ class Rule(Protocol):
 
 async def serve(server: FakeServer, reader: StreamReader, writer: StreamWriter) -> None:
     """Answer the requests of one connection until either side has enough."""
-    writer.transport.set_write_buffer_limits(0)  # what `drain` has waited for has left the process
     try:
         if server.tls is not None:
-            await asyncio.sleep(server.tls_delay)
-            await writer.start_tls(server.tls)
+            await _start_tls(writer, server.tls, server.tls_delay)
+        writer.transport.set_write_buffer_limits(0)  # what `drain` has waited for has left the process
         await _answer_all(server, reader, writer)
-    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-        writer.transport.abort()  # the client has gone in the middle of something, or speaks no HTTP
+    except OSError:
+        writer.transport.abort()  # the client has gone in the middle of something
     except BaseException:
         writer.transport.abort()  # whoever does not read would keep a polite end from coming
         raise
@@ -49,6 +49,13 @@ async def serve(server: FakeServer, reader: StreamReader, writer: StreamWriter) 
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def _start_tls(writer: StreamWriter, context: ssl.SSLContext, delay: float) -> None:
+    if isinstance(writer.transport, asyncio.Transport):
+        writer.transport.pause_reading()  # the client's first words are for the TLS side
+    await asyncio.sleep(delay)
+    await writer.start_tls(context)
 
 
 async def _answer_all(server: FakeServer, reader: StreamReader, writer: StreamWriter) -> None:
