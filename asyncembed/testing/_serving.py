@@ -35,10 +35,10 @@ class Rule(Protocol):
 
 async def serve(server: FakeServer, reader: StreamReader, writer: StreamWriter) -> None:
     """Answer the requests of one connection until either side has enough."""
+    writer.transport.set_write_buffer_limits(0)  # what `drain` has waited for has left the process
     try:
         if server.tls is not None:
             await _start_tls(writer, server.tls, server.tls_delay)
-        writer.transport.set_write_buffer_limits(0)  # what `drain` has waited for has left the process
         await _answer_all(server, reader, writer)
     except OSError:
         writer.transport.abort()  # the client has gone in the middle of something
