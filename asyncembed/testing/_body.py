@@ -38,7 +38,12 @@ Piece: TypeAlias = tuple[bytes, Mark | None]
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The bytes of an answer, with marks in ascending order."""
+    """The bytes of an answer, and what they tell.
+
+    Attributes:
+        data: The bytes.
+        marks: What is told where, in ascending order.
+    """
 
     data: bytes
     marks: tuple[Mark, ...] = ()
@@ -64,6 +69,11 @@ class Body:
     def spoiled(self, offset: int, rest: bytes) -> Body:
         """Return what comes before the offset, and something else after it."""
         return Body(self.data[:offset] + rest, tuple(mark for mark in self.marks if mark.end <= offset))
+
+    def between(self, start: int, stop: int) -> Body:
+        """Return a part, with the marks in it."""
+        marks = (_moved(mark, mark.end - start) for mark in self.marks if start < mark.end <= stop)
+        return Body(self.data[start:stop], tuple(marks))
 
     def gzipped(self) -> Body:
         """Return it compressed, flushed at every mark so that marks stay true."""

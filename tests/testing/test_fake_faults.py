@@ -400,7 +400,7 @@ async def test_a_huge_body(meet, server):
     heard = await meet(faults.HugeBody(3_000_000))
     assert len(heard.body) == len(right.body) + 3_000_000 == int(heard.headers["content-length"])
     assert heard.document == right.document
-    assert server.ledger.entries[1].sent == TEXTS
+    assert (server.ledger.entries[1].sent, server.ledger.entries[1].told_tokens) == (TEXTS, 3)
 
 
 async def test_a_huge_body_is_made_only_as_it_is_taken(server):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asyncembed.testing._http import head_bytes
@@ -150,11 +150,6 @@ class Drip:
         exchange.chunk_size = self.size
         await exchange.start(len(body.data))
         for stop in range(self.size, len(body.data) + self.size, self.size):
-            await exchange.send(_between(body, stop - self.size, stop))
+            await exchange.send(body.between(stop - self.size, stop))
             await asyncio.sleep(self.seconds)
         await exchange.finish()
-
-
-def _between(body: Body, start: int, stop: int) -> Body:
-    marks = (replace(mark, end=mark.end - start) for mark in body.marks if start < mark.end <= stop)
-    return replace(body, data=body.data[start:stop], marks=tuple(marks))

@@ -31,8 +31,8 @@ class HugeBody:
         end = max(mark.end for mark in body.marks if mark.is_cut)
         await exchange.send(body, end)
         for left in range(self.size, 0, -_STEP):
-            await exchange.send(body.spoiled(0, b" " * min(left, _STEP)))
-        await exchange.send(body.spoiled(0, body.data[end:]))
+            await exchange.send_bytes(b" " * min(left, _STEP))
+        await exchange.send(body.between(end, len(body.data)))
         await exchange.finish()
 
 
