@@ -11,25 +11,25 @@ from support.watching import until
 from asyncembed.testing import Limit, faults
 
 STEPS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 6), st.integers(1, 60)), max_size=60)
-"""Tenths of a second since the request before, inputs, tokens."""
+"""Tenths of a second since the request before, inputs, tokens; whole numbers, so that no rounding is in the way."""
 
 
 @given(steps=STEPS, rolling=st.booleans(), caps=st.tuples(st.integers(1, 4), st.integers(6, 12), st.integers(60, 90)))
 def test_no_window_holds_more(steps, rolling, caps):
     """And whoever waits as long as he is told gets in."""
     requests, inputs, tokens = caps
-    limit = Limit(requests=requests, inputs=inputs, tokens=tokens, window=10, rolling=rolling)
-    now, taken = 0.0, []
+    limit = Limit(requests=requests, inputs=inputs, tokens=tokens, window=100, rolling=rolling)
+    now, taken = 0, []
     for pause, *cost in steps:
-        now += pause / 10
+        now += pause
         wait = limit.take(*cost, now)
-        inside = [one for when, one in taken if (when > now - 10 if rolling else when // 10 == now // 10)]
+        inside = [one for when, one in taken if (when > now - 100 if rolling else when // 100 == now // 100)]
         used = map(sum, zip(*[(1, *each) for each in [*inside, cost]], strict=True))
         fits = all(sum_ <= cap for sum_, cap in zip(used, caps, strict=True))
         assert (wait is None) == fits
         if wait is not None:
-            assert 0 < wait <= 10
-            now += wait + 1e-9
+            assert 0 < wait <= 100
+            now += wait
             assert limit.take(*cost, now) is None
         taken.append((now, cost))
 
