@@ -38,6 +38,7 @@ from asyncembed import (
     Usage,
     __version__,
 )
+from asyncembed.testing import Chaos, FakeServer, Limit, Reply, faults, right, vector_of
 
 if TYPE_CHECKING:
     import io
@@ -213,3 +214,16 @@ class Mine(Provider):
 assert_type(__version__, str)
 assert_type(PROVIDERS, Mapping[str, type[Provider]])
 assert_type(EmbedClient(Mine()).provider.dimension(EmbedOptions(model="m")), int | None)
+
+
+async def fake_server(own: Reply) -> None:
+    """The server for tests."""
+    async with FakeServer(limit=Limit(inputs=5), rules=[faults.Poisoned("a")], default=Chaos(1)) as server:
+        server.script += [faults.Reset(after=3), right, own]
+        server.latency = lambda random: random.expovariate(20)
+        assert_type(server.ledger.sent["a"], int)
+        assert_type(server.ledger.entries[0].status, int | None)
+    with server.run_in_thread() as running:
+        assert_type(running, FakeServer)
+    assert_type(vector_of("a", 5), Vector)
+    FakeServer(framing="morse")  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""The right answer in each wire format, as items that a fault may spoil before they are written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from asyncembed.testing._body import Body, Mark, Piece, Writer
+from asyncembed.testing._vectors import value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from asyncembed.testing._request import LayoutName, Request
+    from asyncembed.testing._vectors import Kind
+
+T = TypeVar("T")
+Order: TypeAlias = Literal["usual", "reversed", "shuffled"]
+Fields: TypeAlias = list[tuple[str, list[Piece]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How a document is written; whatever is chosen, it says the same.
+
+    Attributes:
+        pretty: Whether it is indented, one number a line.
+        key_order: Order of the keys of every object.
+        item_order: Order of the vectors, where they bear an index.
+    """
+
+    pretty: bool = False
+    key_order: Order = "usual"
+    item_order: Order = "usual"
+
+
+@dataclass(slots=True)
+class Item:
+    """One vector of an answer.
+
+    Attributes:
+        text: The text it belongs to.
+        index: Its position in the request, as the answer tells it.
+        values: What stands for it in the document, for each type asked for.
+        is_right: Whether the client can use it; a fault that spoils it says no.
+    """
+
+    text: str
+    index: object
+    values: dict[Kind, object]
+    is_right: bool = True
+
+
+@dataclass(slots=True)
+class Answer:
+    """A document with vectors.
+
+    Attributes:
+        layout: Whose wire format it has.
+        items: Its vectors, in the order of the request.
+        kinds: Types of the vectors.
+        is_typed: Whether Cohere's vectors lie below the name of their type.
+        model: The model it says it used.
+        tokens: Tokens it says were used.
+        dimension: Length of its vectors.
+    """
+
+    layout: LayoutName
+    items: list[Item]
+    kinds: tuple[Kind, ...]
+    is_typed: bool
+    model: str
+    tokens: int
+    dimension: int
+
+    @classmethod
+    def right(cls, request: Request, dimension: int, tokens: int) -> Answer:
+        """Return what the real service would answer."""
+        items = [
+            Item(text, index, {kind: value_of(text, dimension, kind) for kind in request.kinds})
+            for index, text in enumerate(request.texts)
+        ]
+        layout = request.layout or "openai"
+        return cls(layout, items, request.kinds, request.is_typed, request.model, tokens, dimension)
+
+    def written(self, style: Style, random: Random) -> Body:
+        """Return its bytes; `random` decides where the style leaves it open."""
+        make = _openai if self.layout == "openai" else _cohere
+        return Body.joined(make(self, style, random))
+
+
+def error_body(layout: LayoutName | None, message: str, *, code: str | None = None, kind: str | None = None) -> bytes:
+    """Return an error in the shape of this API."""
+    if layout in {"cohere", "cohere-v1"}:
+        return json.dumps({"id": "fake", "message": message}).encode()
+    fields = {"message": message, "type": kind or "invalid_request_error", "param": None, "code": code}
+    return json.dumps({"error": fields}, indent=4).encode() + b"\n"
+
+
+def _openai(answer: Answer, style: Style, random: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+
+    def item(item: Item) -> list[Piece]:
+        fields = [
+            ("object", writer.value("embedding", 3)),
+            ("index", writer.value(item.index, 3)),
+            ("embedding", writer.value(item.values[answer.kinds[0]], 3)),
+        ]
+        kept = [(name, value) for name, value in fields if name != "index" or item.index is not None]
+        return writer.record(ordered(kept, style.key_order, random), 2, _mark(item))
+
+    items = map(item, ordered(answer.items, style.item_order, random))
+    usage = {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens}
+    fields: Fields = [
+        ("object", writer.value("list", 1)),
+        ("data", writer.array(items, 1, Mark(is_cut=True))),
+        ("model", writer.value(answer.model, 1)),
+        ("usage", writer.value(usage, 1, Mark(tokens=answer.tokens))),
+    ]
+    return writer.record(ordered(fields, style.key_order, random), 0)
+
+
+def _cohere(answer: Answer, style: Style, random: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+    kinds = ordered(answer.kinds, style.key_order, random)
+
+    def vectors(kind: Kind, depth: int) -> list[Piece]:
+        # A text has arrived when the last of its vectors has.
+        marks = [_mark(item) if kind == kinds[-1] else Mark(is_cut=True) for item in answer.items]
+        values = [
+            writer.value(item.values[kind], depth + 1, mark) for item, mark in zip(answer.items, marks, strict=True)
+        ]
+        return writer.array(values, depth, Mark(is_cut=kind == kinds[0]))
+
+    typed: Fields = [(kind, vectors(kind, 2)) for kind in kinds]
+    meta = {
+        "api_version": {"version": "2" if answer.layout == "cohere" else "1"},
+        "billed_units": {"input_tokens": answer.tokens},
+    }
+    fields: Fields = [
+        ("id", writer.value("fake", 1)),
+        ("texts", writer.value([item.text for item in answer.items], 1)),
+        ("embeddings", writer.record(typed, 1) if answer.is_typed else vectors(kinds[0], 1)),
+        ("meta", writer.value(meta, 1, Mark(tokens=answer.tokens))),
+        ("response_type", writer.value(f"embeddings_{'by_type' if answer.is_typed else 'floats'}", 1)),
+    ]
+    return writer.record(ordered(fields, style.key_order, random), 0)
+
+
+def _mark(item: Item) -> Mark:
+    return Mark(text=item.text if item.is_right else None, is_cut=True)
+
+
+def ordered(things: Sequence[T], order: Order, random: Random) -> list[T]:
+    """Return the things in this order."""
+    if order == "shuffled":
+        return random.sample(things, len(things))
+    return list(things) if order == "usual" else list(reversed(things))

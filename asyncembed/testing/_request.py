@@ -1,0 +1,107 @@
+"""One request as it came, and what it asks for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from asyncembed.testing._vectors import KINDS, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LayoutName: TypeAlias = Literal["cohere", "cohere-v1", "openai"]
+
+_PATHS: Final[Mapping[str, LayoutName]] = {
+    "/v2/embed": "cohere",
+    "/v1/embed": "cohere-v1",
+    "/embeddings": "openai",
+}
+_NOT_JSON: Final = "the body is not a JSON object"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came.
+
+    Attributes:
+        method: HTTP method.
+        path: Path, with the query.
+        headers: Headers by lower-case name.
+        body: The body's bytes.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @cached_property
+    def fields(self) -> dict[str, object]:
+        """The JSON object of the body; a field that is null counts as left out. Empty if the body is none."""
+        try:
+            values = json.loads(self.body)
+        except ValueError:  # also what is no UTF-8
+            return {}
+        return {name: value for name, value in values.items() if value is not None} if isinstance(values, dict) else {}
+
+    @property
+    def layout(self) -> LayoutName | None:
+        """Whose wire format the path belongs to."""
+        path = self.path.partition("?")[0]
+        return next((layout for end, layout in _PATHS.items() if path.endswith(end)), None)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The texts; empty where the request holds none that can be read."""
+        value = self.fields.get("input" if self.layout == "openai" else "texts")
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            return ()
+        return tuple(texts)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What the vectors are to be made of, in the order asked for."""
+        asked = self.fields.get("embedding_types", self.fields.get("encoding_format", "float"))
+        names = asked if isinstance(asked, list) else [asked]
+        return tuple(kind for name in names for kind in KINDS if kind == name)
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether Cohere's answer has one list for each type, and not one of plain floats."""
+        return self.layout == "cohere" or "embedding_types" in self.fields
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of the vectors, if one is asked for."""
+        value = self.fields.get("dimensions", self.fields.get("output_dimension"))
+        return value if isinstance(value, int) else None
+
+    @property
+    def model(self) -> str:
+        """The model asked for; any name is taken."""
+        return str(self.fields.get("model", ""))
+
+    @property
+    def key(self) -> str | None:
+        """The key it bears, if any."""
+        scheme, _, key = self.headers.get("authorization", "").partition(" ")
+        return key if scheme.lower() == "bearer" else self.headers.get("api-key")
+
+    @property
+    def problem(self) -> tuple[int, str] | None:
+        """Status and message, where the request cannot be answered."""
+        if self.layout is None:
+            return 404, f"nothing is served at {self.path}; ask for {', '.join(_PATHS)}"
+        if self.method != "POST":
+            return 405, f"{self.method} is not allowed; use POST"
+        if not self.fields:
+            return 400, _NOT_JSON
+        if not self.texts or not all(self.texts):
+            return 400, "the texts must be a list of non-empty strings"
+        if not self.kinds:
+            return 400, f"known types are {', '.join(KINDS)}"
+        return None

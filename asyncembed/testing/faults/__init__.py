@@ -1,0 +1,88 @@
+"""What can go wrong with a request: each fault is a small frozen value, and a reply of a `FakeServer`.
+
+    server.script += [faults.Reset(after=3), faults.TooManyRequests("seconds", wait=0.1)]   # the next two requests
+    server.rules.append(faults.Poisoned("a bad text"))                                      # every request it is about
+    server.default = Chaos(seed=7, share=0.2)                                               # some, drawn at random
+
+A fault of one's own is any coroutine function that takes an `Exchange`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asyncembed.testing.faults._breaks import (
+    CutOff,
+    Drip,
+    Garbage,
+    NoAnswer,
+    Refuse,
+    Reset,
+    ResetInHead,
+    Stall,
+    Truncated,
+)
+from asyncembed.testing.faults._contents import (
+    ErrorInside,
+    OtherDimension,
+    Shuffled,
+    WrongBase64,
+    WrongCount,
+    WrongIndex,
+    WrongVector,
+)
+from asyncembed.testing.faults._floods import GzipBomb, HugeBody, HugeHeader
+from asyncembed.testing.faults._refusals import Html, Poisoned, Redirect, Refused, TooLarge
+from asyncembed.testing.faults._waits import BOGUS_SECONDS, QuotaUsedUp, TooManyRequests
+
+if TYPE_CHECKING:
+    from asyncembed.testing._exchange import Reply
+
+TRANSIENT: Final[tuple[Reply, ...]] = (
+    Refuse(),
+    Refuse(reset=False),
+    ResetInHead(),
+    Reset(),
+    CutOff(),
+    Truncated(),
+    Garbage(),
+    Html(),
+    ErrorInside(),
+    Refused(500),
+    Refused(503),
+    TooManyRequests(),
+    TooManyRequests("seconds", wait=0.001),
+    TooManyRequests("milliseconds", wait=0.001),
+)
+"""Faults that are quick, and that a client which tries again gets over."""
+
+__all__ = [
+    "BOGUS_SECONDS",
+    "TRANSIENT",
+    "CutOff",
+    "Drip",
+    "ErrorInside",
+    "Garbage",
+    "GzipBomb",
+    "Html",
+    "HugeBody",
+    "HugeHeader",
+    "NoAnswer",
+    "OtherDimension",
+    "Poisoned",
+    "QuotaUsedUp",
+    "Redirect",
+    "Refuse",
+    "Refused",
+    "Reset",
+    "ResetInHead",
+    "Shuffled",
+    "Stall",
+    "TooLarge",
+    "TooManyRequests",
+    "Truncated",
+    "WrongBase64",
+    "WrongCount",
+    "WrongIndex",
+    "WrongVector",
+]

@@ -1,0 +1,191 @@
+"""Requests that are refused: by status, for their size, or for one of their texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from asyncembed._settings import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from asyncembed.testing._exchange import Exchange
+
+Words: TypeAlias = Literal["openai", "cohere", "voyage", "mistral", "tei", "gemini", "llama.cpp", "proxy"]
+_Said: TypeAlias = tuple[int, object]
+"""Status and document; a string is sent as HTML."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Answers with an error status, in the shape of the API that was asked.
+
+    Attributes:
+        status: HTTP status, as 401, 402, 403, 404 for a run that cannot go on, or 500, 502, 503.
+        message: What it says.
+        code: The API's own code, where its errors have one.
+    """
+
+    status: int = 500
+    message: str = "refused by the test"
+    code: str | None = None
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Refuse the request."""
+        await exchange.refuse(self.status, self.message, code=self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Html:
+    """Answers as a proxy whose server is away: HTML with an error status.
+
+    Attributes:
+        status: HTTP status.
+    """
+
+    status: int = 502
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer with a page."""
+        page = f"<html><body><h1>{self.status} Bad Gateway</h1></body></html>\n".encode()
+        await exchange.say(page, self.status, {"Content-Type": "text/html"})
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Sends the client to another address.
+
+    Attributes:
+        location: The address.
+        status: HTTP status.
+    """
+
+    location: str
+    status: int = 307
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer with the address."""
+        await exchange.say(b"", self.status, {"Location": self.location})
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """Refuses every request that holds a certain text, whatever else it holds; answers others rightly.
+
+    Attributes:
+        text: The text.
+        status: HTTP status.
+        names_it: Whether the message names the position, as some APIs do.
+    """
+
+    text: str
+    status: int = 400
+    names_it: bool = False
+
+    def applies(self, exchange: Exchange) -> bool:
+        """Whether the request holds the text."""
+        return self.text in exchange.request.texts
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Refuse the request, or answer it."""
+        if not self.applies(exchange):
+            await exchange.deliver()
+            return
+        place = f"[{exchange.request.texts.index(self.text)}]" if self.names_it else ""
+        await exchange.refuse(self.status, f"Invalid 'input{place}': the text cannot be embedded.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLarge:
+    """Refuses requests over a size, in a provider's words; answers others rightly.
+
+    Attributes:
+        items: Most texts.
+        tokens: Most tokens of all texts.
+        bytes: Most bytes of the request's body.
+        words: Whose words; those of the API that was asked if left out. "proxy" is a bare 413, and "llama.cpp" says
+            500, which trying again does not cure.
+    """
+
+    items: int | None = None
+    tokens: int | None = None
+    bytes: int | None = None
+    words: Words | None = None
+
+    def __post_init__(self) -> None:
+        given = (self.items, self.tokens, self.bytes)
+        check(any(size is not None for size in given), "TooLarge() refuses nothing; set items=, tokens= or bytes=")
+
+    def applies(self, exchange: Exchange) -> bool:
+        """Whether the request is too large."""
+        return self._excess(exchange) is not None
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Refuse the request, or answer it."""
+        excess = self._excess(exchange)
+        if excess is None:
+            await exchange.deliver()
+            return
+        words = self.words or ("openai" if exchange.request.layout == "openai" else "cohere")
+        status, document = _WORDS[words](*excess)
+        body = document if isinstance(document, str) else json.dumps(document)
+        kind = "text/html" if isinstance(document, str) else "application/json"
+        await exchange.say(body.encode(), status, {"Content-Type": kind})
+
+    def _excess(self, exchange: Exchange) -> tuple[str, int, int] | None:
+        sizes = {
+            "inputs": (len(exchange.request.texts), self.items),
+            "tokens": (exchange.answer.tokens, self.tokens),
+            "bytes": (len(exchange.request.body), self.bytes),
+        }
+        over = ((what, size, most) for what, (size, most) in sizes.items() if most is not None and size > most)
+        return next(over, None)
+
+
+def _openai(what: str, size: int, most: int) -> _Said:
+    if what == "tokens":
+        code, message = "max_tokens_per_request", f"Requested {size} tokens, max {most} tokens per request"
+        return 400, {"error": {"message": message, "type": code, "param": None, "code": code}}
+    message = f"Invalid 'input': too long. At most {most} {what} are taken, but {size} were sent."
+    fields = {"message": message, "type": "invalid_request_error", "param": "input", "code": "array_above_max_length"}
+    return 400, {"error": fields}
+
+
+def _voyage(what: str, size: int, most: int) -> _Said:
+    if what == "tokens":
+        return 400, {"detail": f"The max allowed tokens per submitted batch is {most}. Your batch has {size} tokens."}
+    return 400, {"detail": f"The batch size limit is {most} {what}. Your batch size is {size}."}
+
+
+def _mistral(what: str, size: int, most: int) -> _Said:
+    if what == "tokens":
+        message = f"Too many tokens in batch. Max is {most} got {size}"
+        return 400, _flat(message, "invalid_request_error", None)
+    return 400, _flat(f"Too many {what} in request, split into more batches.", "invalid_request_prompt", "3210")
+
+
+def _flat(message: str, kind: str, code: str | None) -> dict[str, object]:
+    return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
+
+
+_WORDS: Final[Mapping[Words, Callable[[str, int, int], _Said]]] = {
+    "openai": _openai,
+    "cohere": lambda what, size, most: (400, {"message": f"at most {most} {what} are allowed; received {size}"}),
+    "voyage": _voyage,
+    "mistral": _mistral,
+    "tei": lambda what, size, most: (
+        422,
+        {"error": f"batch size {size} > maximum allowed batch size {most} ({what})", "error_type": "Validation"},
+    ),
+    "gemini": lambda what, _, most: (
+        400,
+        {"error": {"code": 400, "message": f"at most {most} {what} can be in one batch", "status": "INVALID_ARGUMENT"}},
+    ),
+    "llama.cpp": lambda *_: (
+        500,
+        {"error": {"code": 500, "message": "input is too large to process. increase the physical batch size"}},
+    ),
+    "proxy": lambda *_: (413, "<html><body><h1>413 Request Entity Too Large</h1></body></html>\n"),
+}
