@@ -4,8 +4,9 @@ They are entered and left inside one coroutine that never yields to a consumer, 
 another task. Errors that are expected never travel through them: a worker records its error and stops the feeding,
 what is on its way arrives, and the consumer gets the plain error after the results that came before it.
 
-Order of the gates: memory, then a slot. A batch that waits for memory waits for a consumer, and must not hold a slot
-meanwhile, as the consumer may need one first. Slots come free by themselves.
+Order of the gates: rate limits, memory, then a slot. What waits for its time needs neither of the others yet. A batch
+that waits for memory waits for a consumer, and must not hold a slot meanwhile, as the consumer may need one first.
+Slots come free by themselves.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ async def supervise(run: Run) -> None:
 
 
 async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: TaskGroup) -> None:
-    """Start a worker for each batch as soon as memory and a slot are free; only then pull the next texts."""
+    """Start a worker for each batch as soon as the gates let it pass; only then pull the next texts."""
     concurrency = run.endpoint.concurrency
     while True:
         try:
@@ -62,13 +63,14 @@ async def _feed(run: Run, transport: Transport, workers: TaskGroup, feeding: Tas
             return
         await run.endpoint.learned.pause.wait()
         await run.outbox.wait_for_room()
+        permit = await run.admit(batch)
         reservation = await run.reserve(batch)
         try:
             await concurrency.acquire(reservation)
         except BaseException:
             reservation.release()
             raise
-        worker = Worker(run, transport, batch, reservation)
+        worker = Worker(run, transport, batch, reservation, permit)
         workers.start_soon(_work, worker, run, reservation, workers.cancel_scope, feeding.cancel_scope)
         await asyncio.sleep(0)  # its request goes out before more texts are pulled
 
