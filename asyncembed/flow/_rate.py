@@ -7,7 +7,6 @@ microseconds. A planned time can only move to a later one; whoever wakes up look
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -66,8 +65,7 @@ class Limiter:
         self._windows = tuple(Window(limit, period) for limit in (requests, inputs, tokens))
         self._clock = clock
         self._late = period * SLACK
-        self._last = -math.inf
-        self._waiting: dict[Ticket, None] = {}
+        self._waiting: dict[Ticket, None] = {}  # in the order of their times
         # Re-entrant, as garbage collection may end a wait at any time, so also inside. It changes amounts alone.
         self._lock = threading.RLock()
 
@@ -116,7 +114,7 @@ class Limiter:
             now = self._clock()
             if ticket.charges and now - ticket.at > self._late:
                 self.withdraw(ticket)
-                ticket.at = max(now, self._last)
+                ticket.at = self._end(now)
                 self._note(ticket)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
@@ -142,8 +140,12 @@ class Limiter:
     def _earliest(self, costs: list[int], now: float) -> float:
         for window in self._windows:
             window.forget(now)
-        first = max(now, self._last)
+        first = self._end(now)
         return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
+
+    def _end(self, now: float) -> float:
+        """When the last of those starts who wait; nobody does before that who comes after them."""
+        return max(now, next(reversed(self._waiting)).at) if self._waiting else now
 
     def _put_off(self, waiting: list[Ticket], seconds: float) -> None:
         for ticket in waiting:
@@ -155,7 +157,6 @@ class Limiter:
 
     def _note(self, ticket: Ticket) -> None:
         if any(ticket.costs):
-            self._last = max(self._last, ticket.at)
             pairs = zip(self._windows, ticket.costs, strict=True)
             ticket.charges = [window.charge(cost, ticket.at) for window, cost in pairs]
 

@@ -14,6 +14,7 @@ for as long as it should have taken.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ class Charge:
     Attributes:
         since: When the first of it started.
         at: When the last of it started.
+        behind: When everything before it would be done at an even pace.
         amount: Units.
         counts: Whether it is still in the log.
     """
 
     since: float
     at: float
+    behind: float
     amount: int = 0
     counts: bool = True
 
@@ -64,7 +67,8 @@ class Window:
         self._span = period * (1 + SLACK)
         self._log: deque[Charge] = deque()
         self._used = 0  # all of the log, what starts only later included
-        self._paced = -math.inf  # when everything so far would be done, one after the other
+        self._paced = -math.inf  # when everything so far would be done at an even pace
+        self._paced_from = -math.inf  # what started before the limit was known does not count for that
         self._foreign = 0.0  # what others use of the limit, as far as the API has said
         self._foreign_until = -math.inf
 
@@ -72,7 +76,7 @@ class Window:
         """Return what a request of so many units is charged: a limit that nobody declared may be nonsense."""
         if self.limit is None or self._is_declared:
             return amount
-        return min(amount, math.ceil(self.limit))
+        return min(amount, max(1, math.floor(self.limit)))
 
     def earliest(self, amount: int, at: float) -> float:
         """When a request of so many units may start: at `at`, after which nothing else starts, or later."""
@@ -89,29 +93,26 @@ class Window:
 
     def charge(self, amount: int, at: float) -> Charge:
         """Note a request that starts at `at`, after all others."""
+        while self._log and self._log[-1].at > at and not self._log[-1].amount:  # it was planned and then withdrawn
+            self._drop(self._log.pop())
         if not self._log or at - self._log[-1].since > self._period / GRAINS:
-            self._log.append(Charge(at, at))
+            self._log.append(Charge(at, at, self._paced))
         charge = self._log[-1]
-        charge.at = at
-        self._paced = max(self._paced, at)
+        charge.at = max(charge.at, at)
         self.correct(charge, amount)
         return charge
 
     def correct(self, charge: Charge, amount: int) -> None:
         """Add so many units to a charge, or take them away."""
-        if not charge.counts:
-            return
-        charge.amount += amount
-        self._used += amount
-        if self.limit is not None:
-            self._paced += amount * self._span / self.limit
+        if charge.counts:
+            charge.amount += amount
+            self._used += amount
+            self._pace(charge)
 
     def forget(self, now: float) -> None:
         """Drop what is out of the window."""
         while self._log and self._log[0].at + self._span <= now:
-            charge = self._log.popleft()
-            charge.counts = False
-            self._used -= charge.amount
+            self._drop(self._log.popleft())
 
     def observe(self, allowance: Allowance, amount: int, now: float) -> float:
         """Take over what the API says about the limit, and return until when there is nothing left of it.
@@ -123,8 +124,8 @@ class Window:
             amount: Units of the request that it said it to.
             now: The time.
         """
-        if not self._is_declared:
-            self.limit = allowance.limit or self.limit
+        if allowance.limit and allowance.limit != self.limit and not self._is_declared:
+            self._adopt(allowance.limit, now)
         if allowance.remaining is None:
             return now
         if self.limit is None:
@@ -133,6 +134,28 @@ class Window:
             self._foreign = max(0.0, self.limit - allowance.remaining - self._used_at(now))
         self._foreign_until = now + self._wait(allowance, amount)
         return self._foreign_until if self._foreign and not allowance.remaining else now
+
+    def _adopt(self, limit: float, now: float) -> None:
+        self.limit = limit
+        self._paced = self._paced_from = now
+        if self._log:
+            self._log[0].behind = now
+            self._pace(self._log[0])
+
+    def _drop(self, charge: Charge) -> None:
+        charge.counts = False
+        self._used -= charge.amount
+
+    def _pace(self, charge: Charge) -> None:
+        """Reckon from `charge` on when everything would be done."""
+        if self.limit is None:
+            return
+        tail = list(itertools.takewhile(lambda each: each is not charge, reversed(self._log)))
+        self._paced = charge.behind
+        for each in (charge, *reversed(tail)):
+            each.behind = self._paced
+            amount = each.amount if each.since > self._paced_from else 0
+            self._paced = max(self._paced, each.since) + amount * self._span / self.limit
 
     def _wait(self, allowance: Allowance, amount: int) -> float:
         """Seconds until the API has told the truth for long enough."""
