@@ -154,8 +154,8 @@ class Window:
         self._paced = charge.behind
         for each in (charge, *reversed(tail)):
             each.behind = self._paced
-            amount = each.amount if each.since > self._paced_from else 0
-            self._paced = max(self._paced, each.since) + amount * self._span / self.limit
+            if each.amount and each.since > self._paced_from:
+                self._paced = max(self._paced, each.since) + each.amount * self._span / self.limit
 
     def _wait(self, allowance: Allowance, amount: int) -> float:
         """Seconds until the API has told the truth for long enough."""

@@ -48,6 +48,7 @@ def _allowance(headers: Mapping[str, str], names: _Names) -> Allowance | None:
         remaining = None
     if limit is None and remaining is None:
         return None
-    reset = headers.get(names[2])
+    text = headers.get(names[2])
+    reset = duration(text)
     # Only OpenAI writes durations with a unit, and its reset is the time until a bucket is full again.
-    return Allowance(limit, remaining, duration(reset), refills=number(reset) is None)
+    return Allowance(limit, remaining, reset, refills=reset is not None and number(text) is None)

@@ -172,6 +172,18 @@ def test_a_request_that_is_not_sent_costs_nothing():
     assert [limiter.book(1, 1).at for _ in range(20)] == [other.book(1, 1).at for _ in range(20)]
 
 
+def test_what_is_withdrawn_does_not_hold_up_who_comes_later():
+    """However far ahead it was planned."""
+    clock = Clock()
+    limiter = Limiter(inputs=100, requests=100, clock=clock)
+    limiter.book(1, 1)
+    waiting = [limiter.book(1_000, 1), limiter.book(90, 1), limiter.book(90, 1)]
+    assert waiting[-1].at > clock.now + 10 * MINUTE
+    for ticket in waiting:
+        limiter.withdraw(ticket)
+    assert limiter.book(40, 1).at == clock.now
+
+
 def test_a_batch_without_texts_takes_nothing_and_waits_for_nobody():
     """All of its texts were refused before they were sent."""
     clock = Clock()

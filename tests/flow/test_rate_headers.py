@@ -1,4 +1,4 @@
-"""What an API says about its limits, and what is made of it when it is right, when others use it, and when it is wrong."""
+"""What an API says about its limits, and what is made of it: when others use them, too, and when it is nonsense."""
 
 from __future__ import annotations
 
