@@ -133,7 +133,7 @@ class Limiter:
                 if allowance:
                     self._windows[unit].forget(now)
                     until = max(until, self._windows[unit].observe(allowance, ticket.costs[unit], now))
-            waiting = [each for each in self._waiting if each.at > now]
+            waiting = [each for each in list(self._waiting) if each.at > now]
             if waiting and waiting[0].at < until:
                 self._put_off(waiting, until - waiting[0].at)
 

@@ -88,7 +88,7 @@ class Window:
         paced = self._paced - self._span * max(0.0, 1 - self._used_at(at) / self.limit)
         fits = self._fits(amount, at)
         if foreign:
-            fits = min(self._fits(amount + foreign, at), max(fits, self._foreign_until))
+            fits = min(self._fits(amount, at, foreign), max(fits, self._foreign_until))
         return max(at, paced, fits)
 
     def charge(self, amount: int, at: float) -> Charge:
@@ -165,9 +165,9 @@ class Window:
         share = min(1.0, amount / used) if allowance.refills and used > 0 else 1.0
         return min(allowance.reset * share, self._period)
 
-    def _fits(self, amount: float, at: float) -> float:
+    def _fits(self, amount: int, at: float, foreign: float = 0.0) -> float:
         """When so many units more are within the limit, as the log says; infinity if never."""
-        excess = self._used - max(0.0, (self.limit or 0.0) - amount)
+        excess = self._used + foreign - max(0.0, (self.limit or 0.0) - amount)
         for charge in self._log:
             if excess <= 0:
                 break

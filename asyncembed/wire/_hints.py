@@ -17,8 +17,10 @@ _ASKED: Final = re.compile(rf"(?:try again|retry) (?:in|after) ((?:{_PART} ?)+)"
 
 def number(text: str | None) -> float | None:
     """Return a finite number, or None if the text is none."""
+    if not text:
+        return None
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

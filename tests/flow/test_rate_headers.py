@@ -74,6 +74,16 @@ def test_what_others_use_is_left_to_them():
     assert max(waits[:5]) < 30
 
 
+def test_what_others_use_counts_when_we_use_nothing():
+    """A request that does not fit into what is left waits for the reset, also if it is our first."""
+    clock = Clock()
+    limiter = Limiter(tokens=100, clock=clock)
+    ticket = limiter.book(1, 10)
+    limiter.withdraw(ticket)
+    limiter.observe(ticket, Quota(None, Allowance(100, 20, 30)))
+    assert [wait_of(limiter, clock, tokens) for tokens in (20, 21, 500)] == [0, 30, 30]
+
+
 def test_what_we_have_used_ourselves_is_no_news():
     """A limit that is used up by us is planned already, and no reset changes that."""
     clock = Clock()
