@@ -26,6 +26,7 @@ from asyncembed._options import EmbedOptionsArgs, RequestOptions
 from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
 from asyncembed._version import __version__
 from asyncembed.flow._monitor import MemoryMonitor
+from asyncembed.flow._rate import RateLimit
 from asyncembed.pipeline._chunker import TextLike
 from asyncembed.pipeline._source import Texts
 from asyncembed.pipeline._stream import EmbedStream
@@ -67,6 +68,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedOptionsArgs",
     "Encoding",
     "OnError",
+    "RateLimit",
     "RequestOptions",
     "RetryPolicy",
     "Timeouts",

@@ -9,7 +9,7 @@ import anyio
 
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import new_budget, new_call, new_concurrency
+from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
 from asyncembed.pipeline._endpoint import Endpoint
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._settings import OnError
+    from asyncembed.flow._rate import RateLimit
     from asyncembed.pipeline._run import Call
     from asyncembed.providers import Provider
 
@@ -41,6 +42,8 @@ class EmbedClient(Verbs):
         base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
         max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
         max_concurrency: Most requests at once. It begins with at most 8, and grows while the API answers well.
+        rate_limit: What the API allows in a minute. Clients that are given the same object share it. If not given, what
+            the provider has published holds at its own address, and what the API says in its headers everywhere.
         retry: When to try again.
         timeouts: Time limits, in seconds.
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
@@ -60,6 +63,7 @@ class EmbedClient(Verbs):
         base_url: str | None = None,
         max_memory_mb: float = 256,
         max_concurrency: int = 32,
+        rate_limit: RateLimit | None = None,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         encoding: Encoding = "auto",
@@ -83,6 +87,7 @@ class EmbedClient(Verbs):
             retry=retry or RetryPolicy(),
             concurrency=new_concurrency(max_concurrency),
             budget=new_budget(max_memory_mb),
+            limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),
             connect=self._connection.open,
             address=self._connection.address,
             is_official=self._connection.is_official,

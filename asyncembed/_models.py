@@ -92,6 +92,31 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an API says about one of its limits.
+
+    Attributes:
+        limit: Units a minute.
+        remaining: Units that are left of it now.
+        reset: Seconds until it is whole again.
+        refills: Whether it comes back little by little until then, and not all at once.
+    """
+
+    limit: float | None = None
+    remaining: float | None = None
+    reset: float | None = None
+    refills: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an API says about its limits in the headers of an answer."""
+
+    requests: Allowance | None = None
+    tokens: Allowance | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """How a run stands, or how it ended.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
@@ -12,11 +13,13 @@ from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choi
 from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
+from asyncembed.flow._rate import RateLimit, limiter_of
 from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from asyncembed.flow._rate import Limiter
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.providers import Provider
 
@@ -108,6 +111,18 @@ def new_concurrency(maximum: int) -> AdaptiveConcurrency:
     """Return slots for at most so many requests at once."""
     check_count("max_concurrency", maximum)
     return AdaptiveConcurrency(maximum)
+
+
+def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bool) -> Limiter:
+    """Return the state of the rate limit that was given, or one of one's own for what the provider has published.
+
+    Raises:
+        ConfigurationError: if what was given is no rate limit.
+    """
+    check(given is None or isinstance(given, RateLimit), f"rate_limit={given!r} must be a RateLimit")
+    if given is None:
+        given = copy(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
+    return limiter_of(given)
 
 
 def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:

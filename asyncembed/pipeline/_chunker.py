@@ -83,15 +83,16 @@ class Chunker:
     """Groups texts into batches; `add` gives the batches that a text completes, `flush` the rest.
 
     Args:
-        limits: What one request of this provider may hold.
+        limits: What one request of this provider may hold; they may be changed for the next batch.
         chunk_size: Most texts in a batch, if the caller wants fewer than the provider allows.
         cost: What a batch may need in memory.
         budget: Bytes a batch may need at most; a single text that needs more still makes a batch of its own.
     """
 
     def __init__(self, limits: Limits, chunk_size: int | None, cost: CostModel, budget: int) -> None:
-        self._limits = limits
-        self._most = min(chunk_size or limits.inputs, limits.inputs)
+        self.limits = limits
+        self._chunk_size = chunk_size
+        self._most = 0
         self._cost = cost
         self.budget = budget
         self._batch = Batch()
@@ -126,8 +127,9 @@ class Chunker:
 
     def _begin(self) -> None:
         """Give a batch all the room there is now."""
-        self._tokens = sys.maxsize if self._limits.tokens is None else self._limits.tokens
-        self._bytes = self._limits.request_bytes
+        self._most = min(self._chunk_size or self.limits.inputs, self.limits.inputs)
+        self._tokens = sys.maxsize if self.limits.tokens is None else self.limits.tokens
+        self._bytes = self.limits.request_bytes
         self._memory = self.budget - self._cost.working(0)
         self._each = self._cost.waiting(1, 0)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
 from asyncembed._errors import InvalidInputError
 from asyncembed.flow._retry import SharedPause
+from asyncembed.flow._tokens import TokenEstimate
 from asyncembed.flow._turns import Turns
 
 if TYPE_CHECKING:
@@ -19,8 +22,12 @@ if TYPE_CHECKING:
     from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
     from asyncembed.flow._concurrency import AdaptiveConcurrency
     from asyncembed.flow._memory import MemoryBudget
-    from asyncembed.providers import Provider
+    from asyncembed.flow._rate import Limiter
+    from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
+
+TOKEN_PARTS: Final = 40
+"""Requests that the tokens of a minute should suffice for: what does not fit any more is lost to the minute."""
 
 _REFUSES_BASE64: Final = re.compile(r"base64|encoding_format|embedding_types", re.IGNORECASE)
 
@@ -33,11 +40,13 @@ class Learned:
         pause: Stops every request while the API wants to be left alone.
         refuses_base64: It does not know base64, and is asked for floats.
         dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
+        tokens: How many tokens texts have, by model.
     """
 
     pause: SharedPause = field(default_factory=SharedPause)
     refuses_base64: bool = False
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
+    tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
 
 
 @dataclass(slots=True, repr=False)
@@ -50,6 +59,7 @@ class Endpoint:
         retry: When to try again.
         concurrency: Slots for requests.
         budget: Memory for requests and results.
+        limiter: Requests, texts and tokens a minute.
         connect: Opens the way there, once, when it is first needed.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
@@ -62,11 +72,26 @@ class Endpoint:
     retry: RetryPolicy
     concurrency: AdaptiveConcurrency
     budget: MemoryBudget
+    limiter: Limiter
     connect: Callable[[], Awaitable[Transport]]
     address: str | None = None
     is_official: bool = True
     learned: Learned = field(default_factory=Learned)
     turns: Turns = field(default_factory=Turns)
+
+    def limits(self, chunk_size: int | None) -> Limits:
+        """What one request may hold: at most `chunk_size` texts, and of what a minute allows about an even part.
+
+        With 96 texts a request and 100 a minute, 50 at a time use up the minute, and 96 at a time do not.
+        """
+        limits, (requests, inputs, tokens) = self.provider.limits, self.limiter.limits
+        most = min(chunk_size or limits.inputs, limits.inputs)
+        if inputs:
+            limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / most))))
+        if tokens:
+            part = max(1, math.floor(tokens / min(TOKEN_PARTS, max(1, requests or TOKEN_PARTS))))
+            limits = replace(limits, tokens=min(part, limits.tokens or part))
+        return limits
 
     def wire_encoding(self, *, compact: bool = False) -> Literal["base64", "float"]:
         """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""

@@ -13,6 +13,7 @@ from asyncembed._errors import InvalidInputError, StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
+from asyncembed.pipeline._admission import Admission
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
+    from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._source import Texts
@@ -98,7 +100,9 @@ class Run:
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind)
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
-        self._chunker = Chunker(endpoint.provider.limits, call.chunk_size, self.cost, endpoint.budget.largest)
+        self._chunk_size = call.chunk_size
+        self._chunker = Chunker(endpoint.limits(call.chunk_size), call.chunk_size, self.cost, endpoint.budget.largest)
+        self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model])
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self._delivery = BlockDelivery if as_blocks else ResultDelivery
@@ -149,6 +153,12 @@ class Run:
         if encoding not in self._layouts:
             self._layouts[encoding] = self.endpoint.provider.layout(self.options, encoding)
         return self._layouts[encoding]
+
+    async def admit(self, batch: Batch) -> Permit:
+        """Wait until the rate limits allow a request for `batch`."""
+        permit = await self.admission.ask(len(batch.inputs), batch.request_bytes)
+        self._chunker.limits = self.endpoint.limits(self._chunk_size)
+        return permit
 
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the budget has what `batch` may need."""

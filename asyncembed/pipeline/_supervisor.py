@@ -4,8 +4,9 @@ They are entered and left inside one coroutine that never yields to a consumer, 
 another task. Errors that are expected never travel through them: a worker records its error and stops the feeding,
 what is on its way arrives, and the consumer gets the plain error after the results that came before it.
 
-Order of the gates: memory, then a slot. A batch that waits for memory waits for a consumer, and must not hold a slot
-meanwhile, as the consumer may need one first. Slots come free by themselves.
+Order of the gates: rate limits, memory, then a slot. What waits for its time needs neither of the others yet. A batch
+that waits for memory waits for a consumer, and must not hold a slot meanwhile, as the consumer may need one first.
+Slots come free by themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from asyncembed.flow._memory import Reservation
-    from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
 
@@ -46,14 +46,14 @@ async def supervise(run: Run) -> None:
         async with anyio.create_task_group() as workers, anyio.create_task_group() as feeding:
             if run.source.needs_pump:
                 feeding.start_soon(run.source.pump)
-            with closing(Crew(run, transport, workers, feeding.cancel_scope)) as crew:
-                await _feed(run, crew)
+            with closing(Crew(run, workers, feeding.cancel_scope)) as crew:
+                await _feed(run, transport, crew)
     except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # the consumer gets it, whatever it is
         run.fail(_innermost(error))
 
 
-async def _feed(run: Run, crew: Crew) -> None:
-    """Hand each batch to a worker as soon as memory and a slot are free; only then pull the next texts."""
+async def _feed(run: Run, transport: Transport, crew: Crew) -> None:
+    """Hand each batch to the crew as soon as the gates let it pass; only then pull the next texts."""
     while True:
         try:
             batch = await run.source.next_batch()
@@ -64,57 +64,56 @@ async def _feed(run: Run, crew: Crew) -> None:
             return
         await run.endpoint.learned.pause.wait()
         await run.outbox.wait_for_room()
+        permit = await run.admit(batch)
         reservation = await run.reserve(batch)
         try:
             await run.endpoint.concurrency.acquire(reservation)
         except BaseException:
             reservation.release()
             raise
-        crew.take(batch, reservation)
+        crew.take(Worker(run, transport, batch, reservation, permit), reservation)
         await asyncio.sleep(0)  # its request goes out before more texts are pulled
 
 
 class Crew:
-    """The workers of a run: tasks that take one batch after the other, as a small request costs less than a task.
+    """The tasks of a run: each takes one worker's batch after the other, as a small request costs less than a task.
 
     Args:
         run: The run.
-        transport: The way to the API.
-        tasks: Where the workers live.
+        tasks: Where they live.
         feeding: What stops when nothing more is to be asked for.
     """
 
-    def __init__(self, run: Run, transport: Transport, tasks: TaskGroup, feeding: anyio.CancelScope) -> None:
+    def __init__(self, run: Run, tasks: TaskGroup, feeding: anyio.CancelScope) -> None:
         self._run = run
-        self._transport = transport
         self._tasks = tasks
         self._feeding = feeding
-        self._jobs: asyncio.Queue[tuple[Batch, Reservation] | None] = asyncio.Queue()
+        self._jobs: asyncio.Queue[tuple[Worker, Reservation] | None] = asyncio.Queue()
         self._count = self._idle = 0
 
-    def take(self, batch: Batch, reservation: Reservation) -> None:
-        """Have the batch completed, and then its slot and its memory given back."""
-        self._jobs.put_nowait((batch, reservation))
+    def take(self, worker: Worker, reservation: Reservation) -> None:
+        """Have the worker complete its batch, and then give back its slot and its memory."""
+        self._jobs.put_nowait((worker, reservation))
         if self._jobs.qsize() > self._idle:
             self._count += 1
             self._tasks.start_soon(self._work)
 
     def close(self) -> None:
-        """Let the workers go when they have nothing more to do."""
+        """Let the tasks go when they have nothing more to do."""
         for _ in range(self._count):
             self._jobs.put_nowait(None)
 
     async def _work(self) -> None:
         while job := await self._next():
-            batch, reservation = job
+            worker, reservation = job
             try:
-                await Worker(self._run, self._transport, batch, reservation).complete()
+                await worker.complete()
             except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
                 self._stop(error)
             finally:
                 self._give_back(reservation)
 
-    async def _next(self) -> tuple[Batch, Reservation] | None:
+    async def _next(self) -> tuple[Worker, Reservation] | None:
         self._idle += 1
         try:
             return await self._jobs.get()

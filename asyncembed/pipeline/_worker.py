@@ -14,6 +14,7 @@ from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
     from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Response, Transport
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 class Worker:
     """Brings one batch to its end: every text of it gets its result, or a failure, or ends the run."""
 
-    def __init__(self, run: Run, transport: Transport, batch: Batch, reservation: Reservation) -> None:
+    def __init__(self, run: Run, transport: Transport, batch: Batch, reservation: Reservation, permit: Permit) -> None:
         self._run = run
         self._endpoint = run.endpoint
         self._transport = transport
         self._request_bytes = batch.request_bytes
+        self._size = len(batch)
         self._reservation = reservation
+        self._permit = permit
         self._refused = batch.refused
         self._delivery = run.new_delivery(batch)
 
@@ -72,6 +75,12 @@ class Worker:
                 if not self._endpoint.learns_from(error, encoding):
                     await self._back_off(backoff, error)
                 self._run.retries += 1
+                await self._run.stopping.wait(self._ask_again)
+
+    async def _ask_again(self) -> None:
+        """Wait until the rate limits allow another request, for what is missing."""
+        missing = self._delivery.count_missing
+        self._permit = await self._run.admission.ask(missing, self._request_bytes * missing // self._size)
 
     async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
         """Wait until the next attempt may begin or the run ends; raise `error` if there is to be no attempt."""
@@ -89,16 +98,19 @@ class Worker:
         max_value_bytes = run.cost.largest_value(self._request_bytes)
         parser = ResponseParser(run.layout(encoding), self._delivery.decode, max_value_bytes)
         run.requests += 1
+        self._permit.begin()
         response = await self._transport.post(
             endpoint.body(texts, run.options, encoding),
             compact=encoding == "base64",
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
+            heard=self._permit.heard,
         )
         try:
             await self._stream(response, parser)
         finally:
             response.close()
             parser.discard()
+            self._permit.settle(parser.tokens, complete=self._delivery.is_complete)
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from asyncembed._settings import Dtype, EmbedOptions
+    from asyncembed.flow._rate import RateLimit
     from asyncembed.wire._layout import Layout
 
 
@@ -49,6 +50,8 @@ class Provider(ABC):
     limits: ClassVar[Limits]
     options: ClassVar[frozenset[str]] = frozenset()
     """Which of `input_type`, `dimensions` and `truncate` the API knows."""
+    rate_limit: ClassVar[RateLimit | None] = None
+    """What the service allows in a minute, where it has published that."""
     input_types: ClassVar[Mapping[str, str]] = {}
     """The provider's words for "document" and "query"."""
     dtypes: ClassVar[frozenset[Dtype]] = frozenset({"float32"})

@@ -1,14 +1,16 @@
 """Cohere: `POST /v2/embed` (by type) and `POST /v1/embed` (plain floats, or by type).
 
-Facts from Cohere's OpenAPI description and Python SDK 7.3: at most 96 texts a request, no empty text, `input_type`
-required. v1 answers with plain floats when `embedding_types` is absent. Tokens billed are in `meta.billed_units`.
-Its base64 was never seen recorded, so it is used only where the dimension is known to check it by.
+Facts from Cohere's OpenAPI description, rate limit page and Python SDK 7.3: at most 96 texts a request, 2,000 texts a
+minute for trial and production keys alike, no empty text, `input_type` required. v1 answers with plain floats when
+`embedding_types` is absent. Tokens billed are in `meta.billed_units`. Its base64 was never seen recorded, so it is used
+only where the dimension is known to check it by.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from asyncembed.flow._rate import RateLimit
 from asyncembed.providers._base import Limits, Provider
 from asyncembed.wire._layout import Layout
 
@@ -37,6 +39,7 @@ class Cohere(Provider):
         "embed-multilingual-light-v3.0": 384,
     }
     limits = Limits(inputs=96)
+    rate_limit: ClassVar[RateLimit | None] = RateLimit(inputs_per_minute=2_000)
     options = frozenset({"input_type", "dimensions", "truncate"})
     input_types = {"document": "search_document", "query": "search_query"}  # noqa: RUF012
     dtypes = frozenset({"float32", "int8", "uint8", "binary", "ubinary"})

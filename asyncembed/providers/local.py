@@ -13,5 +13,6 @@ class Local(Cohere):
     base_url_variable = None
     key_variables = ()
     default_model = "local"
+    rate_limit = None
     dimensions = {}  # noqa: RUF012
     base64_by_default = True

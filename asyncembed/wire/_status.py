@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from asyncembed._errors import (
     RateLimitError,
     ServerError,
 )
+from asyncembed.wire._hints import asked_in_words, duration, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,9 @@ _ERRORS: Final[Mapping[int, type[APIStatusError]]] = {
     422: InvalidInputError,
     429: RateLimitError,
 }
+_TOO_MUCH: Final = frozenset({429, 503})
+"""Statuses whose body may say how long to wait, where no header does."""
+
 _QUOTA_CODES: Final = frozenset({"insufficient_quota", "AUTHZ_INSUFFICIENT_BALANCE"})
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "x-debug-trace-id", "apim-request-id", "mistral-correlation-id")
 _MESSAGE_PATHS: Final = (
@@ -73,12 +76,15 @@ def status_error(
     kind = _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     if code in _QUOTA_CODES:
         kind = QuotaExceededError
+    asked = retry_after(headers)
+    if asked is None and status in _TOO_MUCH:
+        asked = _retry_delay(document, words)
     return kind(
         f"{provider} answered {status}: {words or 'no message'}" + (f" (request {request_id})" if request_id else ""),
         status=status,
         code=code,
         request_id=request_id,
-        retry_after=retry_after(headers),
+        retry_after=asked,
         provider_message=words,
     )
 
@@ -86,15 +92,25 @@ def status_error(
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds the API asks to wait: `retry-after-ms`, `Retry-After` (seconds or date), `X-RateLimit-Reset` (unix)."""
     now = time.time() if now is None else now
-    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+    if (milliseconds := number(headers.get("retry-after-ms"))) is not None:
         return max(0.0, milliseconds / 1000)
     if value := headers.get("retry-after"):
-        seconds = _number(value)
+        seconds = number(value)
         moment = _date(value) if seconds is None else now + seconds
         return None if moment is None else max(0.0, moment - now)
-    if (reset := _number(headers.get("x-ratelimit-reset"))) is not None and reset > now:
+    if (reset := number(headers.get("x-ratelimit-reset"))) is not None and reset > now:
         return reset - now
     return None
+
+
+def _retry_delay(document: object, words: str) -> float | None:
+    """Seconds that the body of an error asks to wait: Google's `RetryInfo`, or the words of the message."""
+    details = _item(_item(document, "error"), "details")
+    for detail in details if isinstance(details, list) else ():
+        delay = _item(detail, "retryDelay")
+        if isinstance(delay, str) and (seconds := duration(delay)) is not None:
+            return seconds
+    return asked_in_words(words)
 
 
 def _fastapi_words(document: object) -> str:
@@ -131,14 +147,6 @@ def _item(value: object, key: str | int) -> object:
     if isinstance(value, list) and isinstance(key, int):
         return value[key] if key < len(value) else None
     return None
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _date(value: str) -> float | None:

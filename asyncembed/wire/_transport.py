@@ -24,7 +24,7 @@ from asyncembed.wire._status import status_error
 from asyncembed.wire._timeout import FairTimeout, SilenceLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._settings import Timeouts
@@ -88,13 +88,16 @@ class Transport:
         self._read_size = read_size
         self._near = _is_loopback(self._url) or _is_private(self._url)
 
-    async def post(self, body: bytes, *, compact: bool, max_bytes: int) -> Response:
+    async def post(
+        self, body: bytes, *, compact: bool, max_bytes: int, heard: Callable[[Mapping[str, str]], None]
+    ) -> Response:
         """Send a request and return its response when the headers have come.
 
         Args:
             body: The JSON body.
             compact: Whether the response is compact already (base64), so that compressing it is not worth it.
             max_bytes: Most body bytes, decompressed, that the response may have.
+            heard: Told about the headers of a response, whatever its status.
 
         Raises:
             APIStatusError: if the status is not 2xx.
@@ -102,6 +105,7 @@ class Transport:
         """
         headers = {**self._headers, "Accept-Encoding": "identity"} if compact or self._near else self._headers
         response = await self._send(body, headers)
+        heard(response.headers)
         opened = Response(response, self.secrets, self._timeouts.read, max_bytes)
         if response.status in _ALLOWED:
             return opened

@@ -18,6 +18,7 @@ from asyncembed import (
 )
 from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import MemoryBudget
+from asyncembed.flow._rate import Limiter
 from asyncembed.pipeline._endpoint import Endpoint
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
@@ -32,6 +33,7 @@ def body(provider: Provider, encoding: str = "auto", **options: object) -> dict:
         retry=RetryPolicy(),
         concurrency=AdaptiveConcurrency(1),
         budget=MemoryBudget(1),
+        limiter=Limiter(),
         connect=None,
     )
     checked = EmbedOptions(**{"model": provider.default_model} | options)

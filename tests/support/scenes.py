@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from asyncembed import RateLimit
 from support.scripted import Gate, refused, stalled
 from support.watching import pause_of
 
@@ -131,6 +132,14 @@ async def during_another_ones_back_off(server: ScriptedServer, connect: Connect)
     pause_of(client).extend(30)
     stream = client.embed_stream(iter(TEXTS), chunk_size=3)
     return Scene(client, stream, lambda: stream._run.source.pulled == 3)
+
+
+@scene
+async def waiting_for_its_time(server: ScriptedServer, connect: Connect) -> Scene:
+    """The second request of a limit of one a minute."""
+    client = connect(rate_limit=RateLimit(requests_per_minute=1))
+    stream = client.embed_stream(TEXTS, chunk_size=3)
+    return Scene(client, stream, lambda: client._endpoint.limiter.waiting == 1 and stream.summary.done == 3, 3)
 
 
 @scene

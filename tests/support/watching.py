@@ -57,6 +57,7 @@ def leftovers(client: EmbedClient) -> dict[str, object]:
         "tasks": len(client._tasks),
         "bytes": endpoint.budget.reserved,
         "waiting for memory": endpoint.budget.waiting,
+        "waiting for their time": endpoint.limiter.waiting,
         "slots": endpoint.concurrency.in_flight,
         "connections": len(session.connector._acquired) if session and session.connector else 0,
     }

@@ -29,6 +29,7 @@ from asyncembed import (
     MemoryMonitor,
     NumpyStreamReader,
     Provider,
+    RateLimit,
     ResponseError,
     RetryPolicy,
     RunSummary,
@@ -174,6 +175,7 @@ async def lifetime() -> None:
         assert_type(client.provider, Provider)
         await client.embed(["a"], **options)
     client = EmbedClient("openai", encoding="float", headers={"X-Client-Name": "me"}, max_memory_mb=64)
+    EmbedClient("cohere", rate_limit=RateLimit(requests_per_minute=10, inputs_per_minute=500.5))
     await client.aclose()
     EmbedClient("openai", encoding="utf-8")  # type: ignore[arg-type]
 

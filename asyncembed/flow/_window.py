@@ -1,0 +1,189 @@
+"""One limit of so many units a minute: when the next request may start, without I/O and without a clock of its own.
+
+Two rules, and a request starts when both hold:
+
+- The log: what started within the last minute, together with the request, stays within the limit. So the limit holds
+  in every window of a minute, and it does not matter whether a server counts rolling windows or by the clock's minutes.
+- The pace: requests are spaced as the limit divides the minute. An idle limit gives credit, as far as the minute is
+  still unused, so that half of it can be had at once; a limit that is used up all the time gives none, so that the
+  requests of a long run are spread evenly instead of coming in one burst a minute.
+
+A request larger than the whole limit starts when nothing else is in the log, and the pace makes those after it wait
+for as long as it should have taken.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from asyncembed._models import Allowance
+
+SLACK: Final = 0.01
+"""Share of the minute that is added to it, because requests do not all take the same time to the server."""
+
+GRAINS: Final = 600
+"""Parts of a minute that are told apart: the log is no longer than that, however many requests there are."""
+
+UNKNOWN_RESET: Final = 1 / 60
+"""Share of the minute to wait when an API says that nothing is left, but not until when."""
+
+
+@dataclass(slots=True, eq=False)
+class Charge:
+    """What started at about the same time.
+
+    Attributes:
+        since: When the first of it started.
+        at: When the last of it started.
+        behind: When everything before it would be done at an even pace.
+        amount: Units.
+        counts: Whether it is still in the log.
+    """
+
+    since: float
+    at: float
+    behind: float
+    amount: int = 0
+    counts: bool = True
+
+
+class Window:
+    """One limit and what has been used of it.
+
+    Args:
+        limit: Units a minute, None if there is no limit that is known.
+        period: Seconds of a minute; shorter in tests.
+    """
+
+    def __init__(self, limit: float | None, period: float) -> None:
+        self.limit = limit
+        self._is_declared = limit is not None
+        self._period = period
+        self._span = period * (1 + SLACK)
+        self._log: deque[Charge] = deque()
+        self._used = 0  # all of the log, what starts only later included
+        self._paced = -math.inf  # when everything so far would be done at an even pace
+        self._paced_from = -math.inf  # what started before the limit was known does not count for that
+        self._foreign = 0.0  # what others use of the limit, as far as the API has said
+        self._foreign_until = -math.inf
+
+    def cost(self, amount: int) -> int:
+        """Return what a request of so many units is charged: a limit that nobody declared may be nonsense."""
+        if self.limit is None or self._is_declared:
+            return amount
+        return min(amount, max(1, math.floor(self.limit)))
+
+    def earliest(self, amount: int, at: float) -> float:
+        """When a request of so many units may start: at `at`, after which nothing else starts, or later."""
+        if not amount:
+            return at
+        foreign = self._foreign if at < self._foreign_until else 0.0
+        if self.limit is None:
+            return self._foreign_until if foreign else at
+        paced = self._paced - self._span * max(0.0, 1 - self._used_at(at) / self.limit)
+        fits = self._fits(amount, at)
+        if foreign:
+            fits = min(self._fits(amount, at, foreign), max(fits, self._foreign_until))
+        return max(at, paced, fits)
+
+    def charge(self, amount: int, at: float) -> Charge:
+        """Note a request that starts at `at`, after all others."""
+        while self._log and self._log[-1].at > at and not self._log[-1].amount:  # it was planned and then withdrawn
+            self._drop(self._log.pop())
+        if not self._log or at - self._log[-1].since > self._period / GRAINS:
+            self._log.append(Charge(at, at, self._paced))
+        charge = self._log[-1]
+        charge.at = max(charge.at, at)
+        self.correct(charge, amount)
+        return charge
+
+    def correct(self, charge: Charge, amount: int) -> None:
+        """Add so many units to a charge, or take them away."""
+        if charge.counts:
+            charge.amount += amount
+            self._used += amount
+            self._pace(charge)
+
+    def forget(self, now: float) -> None:
+        """Drop what is out of the window."""
+        while self._log and self._log[0].at + self._span <= now:
+            self._drop(self._log.popleft())
+
+    def observe(self, allowance: Allowance, amount: int, now: float) -> float:
+        """Take over what the API says about the limit, and return until when there is nothing left of it.
+
+        Only what our own books do not explain matters: whoever uses up a limit is told that nothing is left of it.
+
+        Args:
+            allowance: What the API says.
+            amount: Units of the request that it said it to.
+            now: The time.
+        """
+        if allowance.limit and allowance.limit != self.limit and not self._is_declared:
+            self._adopt(allowance.limit, now)
+        if allowance.remaining is None:
+            return now
+        if self.limit is None:
+            self._foreign = 0.0 if allowance.remaining else math.inf
+        else:
+            self._foreign = max(0.0, self.limit - allowance.remaining - self._used_at(now))
+        self._foreign_until = now + self._wait(allowance, amount)
+        return self._foreign_until if self._foreign and not allowance.remaining else now
+
+    def _adopt(self, limit: float, now: float) -> None:
+        self.limit = limit
+        self._paced = self._paced_from = now
+        if self._log:
+            self._log[0].behind = now
+            self._pace(self._log[0])
+
+    def _drop(self, charge: Charge) -> None:
+        charge.counts = False
+        self._used -= charge.amount
+
+    def _pace(self, charge: Charge) -> None:
+        """Reckon from `charge` on when everything would be done."""
+        if self.limit is None:
+            return
+        tail = list(itertools.takewhile(lambda each: each is not charge, reversed(self._log)))
+        self._paced = charge.behind
+        for each in (charge, *reversed(tail)):
+            each.behind = self._paced
+            if each.amount and each.since > self._paced_from:
+                self._paced = max(self._paced, each.since) + each.amount * self._span / self.limit
+
+    def _wait(self, allowance: Allowance, amount: int) -> float:
+        """Seconds until the API has told the truth for long enough."""
+        if allowance.reset is None:
+            return self._period * UNKNOWN_RESET
+        used = (allowance.limit or 0) - (allowance.remaining or 0)
+        share = min(1.0, amount / used) if allowance.refills and used > 0 else 1.0
+        return min(allowance.reset * share, self._period)
+
+    def _fits(self, amount: int, at: float, foreign: float = 0.0) -> float:
+        """When so many units more are within the limit, as the log says; infinity if never."""
+        excess = self._used + foreign - max(0.0, (self.limit or 0.0) - amount)
+        for charge in self._log:
+            if excess <= 0:
+                break
+            at = max(at, charge.at + self._span)
+            excess -= charge.amount
+        return at if excess <= 0 else math.inf
+
+    def _used_at(self, moment: float) -> int:
+        """Units in the window that ends at `moment`; both ends of the log are looked at, the middle counts."""
+        counted = self._used
+        for charge in self._log:
+            if charge.at + self._span > moment:
+                break
+            counted -= charge.amount
+        for charge in reversed(self._log):
+            if charge.at <= moment:
+                break
+            counted -= charge.amount
+        return counted

@@ -1,0 +1,231 @@
+"""Rate limits from end to end: declared, published, shared, corrected by usage, and left when the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import pickle
+import threading
+import time
+
+import pytest
+from support.limits import FixedWindow, RollingWindow
+from support.results import check_results, numbered
+from support.scripted import ScriptedServer, refused, right
+from support.watching import until
+
+from asyncembed import ConfigurationError, EmbedClient, InvalidInputError, RateLimit, RetryPolicy
+from asyncembed.flow import _rate
+
+TEXTS = numbered(6)
+SHORT = 2.0
+NAMES = ["requests_per_minute", "inputs_per_minute", "tokens_per_minute"]
+ONE = {"requests_per_minute": 1}
+
+
+@pytest.fixture
+def short_minutes(monkeypatch):
+    """Two seconds long."""
+    monkeypatch.setattr(_rate, "PERIOD", SHORT)
+
+
+def enforce(server: ScriptedServer, window: FixedWindow | RollingWindow, cost) -> list[int]:
+    """Refuse what exceeds the limit; return the statuses as they come."""
+    statuses = []
+
+    async def reply(exchange):
+        is_let = window.take(cost(exchange.request), time.monotonic())
+        statuses.append(200 if is_let else 429)
+        await (right if is_let else refused(429))(exchange)
+
+    server.default = reply
+    return statuses
+
+
+COSTS = {
+    "requests_per_minute": lambda request: 1,
+    "inputs_per_minute": lambda request: len(request.texts),
+    "tokens_per_minute": lambda request: len(request.texts),  # as the answers of this server say
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*zip([FixedWindow, RollingWindow, RollingWindow], NAMES, strict=True)], ids=NAMES
+)
+async def test_a_server_that_enforces_a_limit_refuses_next_to_nothing(server, connect, short_minutes, kind, name):
+    """A minute and a half's worth of texts, by two clients that share the limit."""
+    statuses = enforce(server, kind(40, SHORT), COSTS[name])
+    rate_limit = RateLimit(**{name: 40})
+    clients = [connect(rate_limit=rate_limit) for _ in range(2)]
+    texts = numbered(30)
+    start = time.monotonic()
+    answers = await asyncio.gather(*(client.embed(texts, chunk_size=1) for client in clients))
+    assert [len(answer) for answer in answers] == [30, 30]
+    assert statuses.count(429) <= 2
+    assert time.monotonic() - start >= 0.9 * SHORT
+
+
+async def test_retries_count(server, connect, short_minutes):
+    """The third request of a limit of two waits for the next minute, whatever it is for."""
+    client = connect(rate_limit=RateLimit(requests_per_minute=2))
+    server.script.extend([refused(503), refused(503)])
+    start = time.monotonic()
+    await client.embed(["a"])
+    assert len(server.requests) == 3
+    assert time.monotonic() - start >= SHORT
+
+
+async def test_the_published_limit_holds_at_the_official_address_only(server, connect):
+    """And where none is given."""
+    assert limits_of(EmbedClient("cohere", api_key="k")) == (None, 2_000, None)
+    assert limits_of(EmbedClient("cohere-v1", api_key="k")) == (None, 2_000, None)
+    assert limits_of(EmbedClient("cohere", api_key="k", rate_limit=RateLimit())) == (None, None, None)
+    assert limits_of(EmbedClient("openai", api_key="k")) == (None, None, None)
+    assert limits_of(EmbedClient("local")) == (None, None, None)
+    assert limits_of(connect("cohere")) == (None, None, None)
+    one, other = (EmbedClient("cohere", api_key="k") for _ in range(2))
+    assert one._endpoint.limiter is not other._endpoint.limiter
+
+
+def limits_of(client: EmbedClient) -> tuple[float | None, ...]:
+    return client._endpoint.limiter.limits
+
+
+async def test_batches_are_cut_so_that_they_use_up_the_limit(server, connect):
+    """Of 10 a minute, 5 and 5; 6 and 6 would leave 4 unused."""
+    client = connect(rate_limit=RateLimit(inputs_per_minute=10))
+    await client.embed(numbered(10), chunk_size=6)
+    assert [len(texts) for texts in server.asked] == [5, 5]
+    client = connect(rate_limit=RateLimit(tokens_per_minute=4_000))
+    await client.embed(["x" * 100] * 4)
+    assert [len(texts) for texts in server.asked[2:]] == [1] * 4
+
+
+async def test_tokens_are_learned_from_usage(server, connect):
+    """A token a text, says this server; a token a byte, was reckoned."""
+    client = connect(rate_limit=RateLimit(tokens_per_minute=10_000))
+    await client.embed(["x" * 100] * 20)
+    assert client._endpoint.learned.tokens[client.model].of(1_000) < 30
+    assert client._endpoint.limiter._windows[2]._used == 20
+
+
+async def test_headers_are_heard_on_every_answer(server, connect):
+    """On a refusal as well as on vectors."""
+    said = {"x-ratelimit-limit-requests": "77", "x-ratelimit-remaining-requests": "70"}
+    server.script.append(refused(429, headers=said))
+    client = connect()
+    await client.embed(TEXTS)
+    assert limits_of(client) == (77, None, None)
+
+    async def reply(exchange):
+        await exchange.answer(b"".join(exchange.request.pieces), headers={"x-ratelimit-limit-tokens": "5000"})
+
+    server.default = reply
+    await client.embed(TEXTS)
+    assert limits_of(client) == (77, None, 5_000)
+
+
+async def test_a_stream_that_waits_for_its_time_is_closed_at_once(server, connect):
+    """And has used nothing, so that the next one waits no longer than it had to anyway."""
+    rate_limit = RateLimit(**ONE)
+    client = connect(rate_limit=rate_limit)
+    limiter = client._endpoint.limiter
+    async with client.embed_stream(TEXTS, chunk_size=3) as stream:
+        assert (await anext(stream)).index == 0
+        await until(lambda: limiter.waiting)
+    assert not limiter.waiting
+    assert len(server.requests) == 1
+    after = limiter.book(1, 1)
+    limiter.withdraw(after)
+    assert after.at - time.monotonic() < 61
+
+
+async def test_a_run_that_fails_does_not_wait_for_its_time(server, connect):
+    """Neither with texts that were not asked for yet, nor to ask again."""
+    client = connect(rate_limit=RateLimit(requests_per_minute=2))
+    released = asyncio.Event()
+
+    async def late_refusal(exchange):
+        await released.wait()
+        await refused(400, "bad text")(exchange)
+
+    server.script.extend([refused(503), late_refusal])
+    task = asyncio.create_task(client.embed(numbered(9), chunk_size=3))
+    await until(lambda: client._endpoint.limiter.waiting == 2)  # the third batch, and the first one again
+    released.set()
+    with pytest.raises(InvalidInputError, match="bad text"):
+        await asyncio.wait_for(task, 5)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("on_error", ["skip", "yield"])
+async def test_a_batch_that_is_lost_has_had_its_time(server, connect, short_minutes, on_error):
+    """The others come when they would have come."""
+    client = connect(rate_limit=RateLimit(requests_per_minute=2), retry=RetryPolicy(max_attempts=1))
+    server.script.append(refused(400))
+    start = time.monotonic()
+    stream = client.embed_stream(TEXTS, chunk_size=2, on_error=on_error)
+    items = [item async for item in stream]
+    assert [item.index for item in items] == list(range(0 if on_error == "yield" else 2, 6))
+    assert stream.summary.failed == 2
+    assert time.monotonic() - start >= SHORT
+
+
+def test_clients_in_two_threads_share_a_limit(short_minutes):
+    """Each with its own event loop; nothing but the object connects them."""
+    rate_limit = RateLimit(requests_per_minute=20)
+    sent: list[float] = []
+
+    async def embed() -> None:
+        async with (
+            ScriptedServer() as server,
+            EmbedClient("openai", base_url=f"{server.url}/v1", rate_limit=rate_limit) as client,
+        ):
+
+            async def reply(exchange):
+                sent.append(time.monotonic())
+                await right(exchange)
+
+            server.default = reply
+            check_results([each async for each in client.embed_stream(numbered(15), chunk_size=1)], numbered(15))
+
+    threads = [threading.Thread(target=asyncio.run, args=(embed(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sent.sort()
+    assert len(sent) == 30
+    assert all(later - earlier >= 0.97 * SHORT for earlier, later in zip(sent, sent[20:], strict=False))
+
+
+def test_the_object_is_what_is_shared():
+    """Not its values; a copy, pickled or not, has used nothing yet."""
+    one = RateLimit(inputs_per_minute=5)
+    same = RateLimit(inputs_per_minute=5)
+    assert one == same
+    assert hash(one) == hash(same)
+    assert repr(one) == "RateLimit(requests_per_minute=None, inputs_per_minute=5, tokens_per_minute=None)"
+    clients = [EmbedClient("openai", api_key="k", rate_limit=each) for each in (one, one, same)]
+    first, second, third = (client._endpoint.limiter for client in clients)
+    assert first is second is not third
+    for other in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert other == one
+        assert _rate.limiter_of(other) is not first
+        assert _rate.limiter_of(other).limits == (None, 5, None)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "5", [5]])
+@pytest.mark.parametrize("name", NAMES)
+def test_limits_are_numbers_above_zero(name, value):
+    """Named in the message."""
+    with pytest.raises(ConfigurationError) as caught:
+        RateLimit(**{name: value})
+    assert str(caught.value) == f"{name}={value!r} must be a number above 0"
+
+
+def test_a_client_takes_nothing_else_for_a_limit():
+    """Such as a number."""
+    with pytest.raises(ConfigurationError, match="rate_limit=2000 must be a RateLimit"):
+        EmbedClient("openai", api_key="k", rate_limit=2_000)
