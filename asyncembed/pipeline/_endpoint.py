@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
     from asyncembed.flow._concurrency import AdaptiveConcurrency
     from asyncembed.flow._memory import MemoryBudget
+    from asyncembed.flow._outage import Outage
     from asyncembed.flow._rate import Limiter
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
@@ -39,6 +40,7 @@ class Learned:
     """What the answers of an API have taught.
 
     Attributes:
+        outage: Stops every request but one while the API is down.
         pause: Stops every request while the API wants to be left alone.
         refuses_base64: It does not know base64, and is asked for floats.
         dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
@@ -46,6 +48,7 @@ class Learned:
         caps: How large a request may be, by model.
     """
 
+    outage: Outage
     pause: SharedPause = field(default_factory=SharedPause)
     refuses_base64: bool = False
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
@@ -65,9 +68,9 @@ class Endpoint:
         budget: Memory for requests and results.
         limiter: Requests, texts and tokens a minute.
         connect: Opens the way there, once, when it is first needed.
+        learned: The same object for every stream, also for those with a budget or slots of their own.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
-        learned: The same object for every stream, also for those with a budget or slots of their own.
         turns: Shares of the event loop's time.
     """
 
@@ -78,9 +81,9 @@ class Endpoint:
     budget: MemoryBudget
     limiter: Limiter
     connect: Callable[[], Awaitable[Transport]]
+    learned: Learned
     address: str | None = None
     is_official: bool = True
-    learned: Learned = field(default_factory=Learned)
     turns: Turns = field(default_factory=Turns)
 
     def limits(self, model: str, chunk_size: int | None) -> Limits:

@@ -15,6 +15,8 @@ from asyncembed.wire._excess import read_excess
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
@@ -67,15 +69,19 @@ class Worker:
 
     async def _attempts(self, part: Part) -> None:
         backoff = Backoff(self._endpoint.retry)
+        last: AsyncEmbedError | None = None
         while texts := self._delivery.ask(part.indices):
             if not await self._may_ask(len(texts)):
                 return
+            if last and backoff.is_over:
+                self._endpoint.learned.outage.end_attempt(failed=None)
+                raise _final(last, backoff)
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
             try:
-                await self._attempt(texts, encoding)
-                self._endpoint.concurrency.succeeded()
+                await self._watched(self._attempt(texts, encoding))
             except AsyncEmbedError as error:
+                last = error
                 arrived = before - self._delivery.count_missing
                 self._run.salvaged += arrived
                 if arrived:
@@ -87,13 +93,30 @@ class Worker:
                 await self._back_off(backoff, error)
         self._parts.taken(part)
 
+    async def _watched(self, attempt: Awaitable[None]) -> None:
+        """Make an attempt, and note what it says about the state of the API."""
+        before, failed = self._delivery.count_missing, None
+        try:
+            await attempt
+            failed = False
+            self._endpoint.concurrency.succeeded()
+        except AsyncEmbedError as error:
+            failed = is_retryable(error) and self._delivery.count_missing == before
+            raise
+        finally:
+            self._endpoint.learned.outage.end_attempt(failed=failed)
+
     async def _may_ask(self, count: int) -> bool:
         """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
-        pause, stopping = self._endpoint.learned.pause, self._run.stopping
+        stopping, pause, outage = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.outage
         if pause.is_on:
             await stopping.wait(pause.wait)
         if self._permit is None:
             await stopping.wait(partial(self._ask_for_leave, count))
+        if outage.is_on:
+            await stopping.wait(outage.wait)
+        if stopping.is_on:
+            outage.end_attempt(failed=None)  # somebody else may find out
         return not stopping.is_on
 
     async def _ask_for_leave(self, count: int) -> None:
@@ -120,7 +143,7 @@ class Worker:
         if is_overload(error):
             self._endpoint.concurrency.overloaded()
         if wait is None:
-            raise error
+            raise _final(error, backoff)
         if getattr(error, "retry_after", None) is not None:
             self._endpoint.learned.pause.extend(wait)
         await self._run.stopping.wait(partial(anyio.sleep, wait))
@@ -171,6 +194,12 @@ class Worker:
                 return  # it broke after the last vector: nothing was lost
             raise
         delivery.finish(parser, self._transport.secrets.blot(parser.message))
+
+
+def _final(error: AsyncEmbedError, backoff: Backoff) -> AsyncEmbedError:
+    """Return an error that ends a batch, and say in it what was tried."""
+    error.args = (f"{error}{backoff.describe()}", *error.args[1:])
+    return error
 
 
 def ends_every_batch(error: BaseException) -> bool:
