@@ -183,7 +183,7 @@ class Response:
         try:
             # One piece as it came from the socket, without a copy of it; at a time, so that the loop is not held up.
             data, is_end = await self._content.readchunk()
-            while is_end and not data:  # of a chunk of HTTP, not of the body
+            while is_end and not data and not self._content.at_eof():  # of a chunk of HTTP, not of the body
                 data, is_end = await self._content.readchunk()
         except _FAILURES as error:
             self._failure = _transport_error(error, self._secrets)
