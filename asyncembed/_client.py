@@ -100,6 +100,8 @@ class EmbedClient(Verbs):
         self._closing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
+        if "_connection" not in vars(self):
+            return "EmbedClient(...)"  # as a traceback shows it that has ended its making
         where = f", base_url={self._connection.address!r}" if self._connection.address else ""
         return f"EmbedClient({self._provider.name!r}, model={self._model!r}{where})"
 

@@ -104,12 +104,12 @@ class Transport:
             TransportError: if no response came.
         """
         headers = self._plain_headers if compact or self._near else self._headers
-        response = await self._send(body, headers)
+        # aiohttp's own object shows the address and what the server has said, so it stays out of sight.
+        response = Response(await self._send(body, headers), self.secrets, self._timeouts.read, max_bytes)
         heard(response.headers)
-        opened = Response(response, self.secrets, self._timeouts.read, max_bytes)
         if response.status in _ALLOWED:
-            return opened
-        raise await self._status_error(opened)
+            return response
+        raise await self._status_error(response)
 
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         limits = self._timeouts

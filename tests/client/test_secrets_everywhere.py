@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import pickle
+import textwrap
 import traceback
 from base64 import b64encode
 from contextlib import suppress
@@ -16,12 +17,11 @@ from types import FunctionType, MethodType, ModuleType
 import pytest
 from rich.console import Console
 from rich.traceback import Traceback
-from support.scripted import KEY, broken_after, refused, right, said
-from typer.testing import CliRunner
+from support.scripted import KEY, broken_after, raw, refused, right, said
 
-from asyncembed import AsyncEmbedError, ConfigurationError, EmbedClient, OpenAI, RetryPolicy
+from asyncembed import AsyncEmbedError, ConfigurationError, EmbedClient, RetryPolicy
 from asyncembed._secret import Address, Secret, without_secrets
-from asyncembed.cli._app import app
+from asyncembed.providers import OpenAI
 
 PASSWORD = "pass-word/äöü"
 QUERY = "query-secret+1"
@@ -40,6 +40,8 @@ def seen(*shown: object) -> list[str]:
 
 def error_views(error: BaseException) -> list[str]:
     """How errors are shown: by Python, with local variables too, by rich, and what pickle makes of them."""
+    while (trace := error.__traceback__) and trace.tb_next and trace.tb_frame.f_code.co_filename == __file__:
+        error.__traceback__ = trace.tb_next  # without the frames of the test, which knows the secrets
     console = Console(file=io.StringIO(), width=200)
     console.print(Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True))
     return [
@@ -84,11 +86,8 @@ def object_views(root: object) -> list[str]:
 def test_the_views_find_what_is_not_hidden():
     """Otherwise all of this would prove nothing."""
 
-    def fail(key):
-        raise ConfigurationError("no")
-
-    with pytest.raises(ConfigurationError) as caught:
-        fail(KEY + "x" * 100)
+    with pytest.raises(ValueError) as caught:
+        textwrap.wrap(KEY + "x" * 100, -1)
     plain, attributes, trace, with_locals, rich, pickled = map(seen, error_views(caught.value))
     assert with_locals == rich == ["key", "part of the key"]
     assert plain == attributes == trace == pickled == []
@@ -109,30 +108,28 @@ def guarded(server, connect):
     return open_client
 
 
-@pytest.fixture(params=["key", "login"])
-def open_client(request, connect, guarded):
-    return connect if request.param == "key" else guarded
-
-
+ECHO = {"key": f"Bearer {KEY}", "login": f"{HEADER} {LOGIN} {PASSWORD} {QUERY} query-secret%2B1"}
 FAULTS = {
-    "refused key": refused(401, f"wrong: {KEY} {HEADER} {LOGIN} {PASSWORD} {QUERY} query-secret%2B1"),
-    "refused text": refused(400, f"bad: {KEY} {HEADER} {LOGIN} {PASSWORD} {QUERY}"),
-    "broken": broken_after(2),
-    "reset": broken_after(1, part=0.5, reset=True),
-    "garbage": broken_after(1, garbage=f"{KEY} {LOGIN} {HEADER}".encode()),
-    "no HTTP": lambda exchange: exchange.send(f"{KEY} {LOGIN} {HEADER}\r\n\r\n".encode()),
-    "error inside": said(json.dumps({"error": {"message": f"{KEY} {LOGIN} {QUERY}"}}).encode()),
+    "refused key": lambda echo: refused(401, f"wrong: {echo}", headers={"X-Request-Id": f"for {echo.split()[-1]}"}),
+    "refused text": lambda echo: refused(400, f"bad: {echo}", code=echo),
+    "broken": lambda _: broken_after(2),
+    "reset": lambda _: broken_after(1, part=0.5, reset=True),
+    "garbage": lambda echo: broken_after(1, garbage=echo.encode()),
+    "too long": lambda echo: said(f'{{"data": "{echo}", '.encode() * 20_000),
+    "no HTTP": lambda echo: raw(f"{echo}\r\n\r\n".encode()),
+    "error inside": lambda echo: said(json.dumps({"error": {"message": echo}}).encode()),
 }
 
 
+@pytest.mark.parametrize("kind", ECHO)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_faulty_run_shows_no_secret(server, open_client, tmp_path, caplog, capfd, fault):
+async def test_a_faulty_run_shows_no_secret(server, connect, guarded, tmp_path, caplog, capfd, fault, kind):
     """Errors with their locals, all objects while it runs and after it, logs in debug mode, summary, files."""
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
     server.script += [right, right]
-    server.default = FAULTS[fault]
-    client = open_client(retry=ONCE, encoding="float")
+    server.default = FAULTS[fault](ECHO[kind])
+    client = {"key": connect, "login": guarded}[kind](retry=ONCE, encoding="float")
     stream = client.embed_stream(TEXTS, chunk_size=3, max_concurrency=1, on_error="yield")
     views, failures = [], []
     try:
@@ -173,7 +170,7 @@ MISTAKES = {
     "provider": lambda: EmbedClient("nobody", api_key=KEY),
     "encoding": lambda: EmbedClient("openai", api_key=KEY, encoding="hex"),
     "address": lambda: EmbedClient("openai", api_key=KEY, base_url=f"ftp://a:{HEADER}@host/?key={HEADER}"),
-    "no address": lambda: EmbedClient("openai", api_key=KEY, base_url=f"http://[{HEADER}"),
+    "no address": lambda: EmbedClient("openai", api_key=KEY, base_url=f"http://a:{HEADER}@["),
     "key": lambda: EmbedClient("openai", api_key=KEY + "\n"),
     "header": lambda: EmbedClient("openai", api_key=KEY, headers={"X-Key": HEADER + "\n"}),
     "memory": lambda: EmbedClient("openai", api_key=KEY, headers={"X-Key": HEADER}, max_memory_mb=-1),
@@ -184,21 +181,20 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_client_that_cannot_be_built_shows_nothing(mistake):
-    """The frames of the package; the caller's own are his."""
+    """The frames of the package; those of the caller are his own."""
     with pytest.raises(ConfigurationError) as caught:
         MISTAKES[mistake]()
-    caught.value.__traceback__ = caught.value.__traceback__.tb_next.tb_next
     assert seen(*error_views(caught.value)) == []
 
 
-async def test_a_provider_of_ones_own_that_fails_shows_nothing(server, connect):
+def test_a_provider_of_ones_own_that_fails_shows_nothing():
     class Failing(OpenAI):
         def headers(self, api_key):
             key = api_key[:20]
             raise RuntimeError(type(key))
 
     with pytest.raises(RuntimeError) as caught:
-        connect(Failing())
+        EmbedClient(Failing(), api_key=KEY)
     assert seen(*error_views(caught.value)) == []
 
 
@@ -231,9 +227,6 @@ async def test_a_client_can_be_neither_pickled_nor_copied(client, used):
     for copy_it in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="an EmbedClient holds a key and connections, and cannot be pickled"):
             copy_it(client)
-        for part in inside(client).values():
-            with suppress(Exception):
-                assert seen(repr(copy_it(part))) == []
 
 
 async def test_no_part_of_a_client_can_be_pickled_with_the_key(guarded):
@@ -282,21 +275,3 @@ def test_addresses_are_shown_without_what_may_be_secret(url, shown):
     assert without_secrets(url) == shown
     assert repr(Address(url)) == repr(shown)
     assert repr(Address("http://[secret")) == "'***'"
-
-
-async def test_the_command_line_shows_no_secret(server, tmp_path, monkeypatch):
-    """Standard output, standard error, the report and what lies on the disk of a run that fails, and of one that does not."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
-    url = f"{server.url}/v1?key=query-secret%2B1"
-    options = ["--provider", "openai", "--base-url", url, "--report", f"{tmp_path}/run.html", "--chunk-size", "3"]
-    arguments = ["embed", f"{tmp_path}/texts.txt", "-o", f"{tmp_path}/v.npy", "--max-concurrency", "1", *options]
-    server.script += [right, right, refused(401, f"wrong key {KEY}, {QUERY}")]
-    failed = await asyncio.to_thread(CliRunner().invoke, app, arguments)
-    kept = [file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()]
-    resumed = await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--resume"])
-    info = await asyncio.to_thread(CliRunner().invoke, app, ["info", f"{tmp_path}/v.npy"])
-    assert [failed.exit_code, resumed.exit_code, info.exit_code] == [1, 0, 0], failed.output + resumed.output
-    assert "wrong key ***, ***" in failed.output
-    kept += [file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()]
-    assert seen(failed.output, resumed.output, info.output, *kept) == []
