@@ -1,4 +1,4 @@
-"""Everything that a faulty run has produced is searched for the key: whatever can be seen, pickled, or lies on a disk."""
+"""Everything that a faulty run has produced is searched for the key: what can be seen, pickled, or lies on the disk."""
 
 from __future__ import annotations
 
