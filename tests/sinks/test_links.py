@@ -144,7 +144,7 @@ def test_a_link_at_the_note_of_a_matrix(shared, victim):
 
 
 def test_the_folder_exchanged_for_a_link_while_the_run_goes(shared, tmp_path):
-    """Where everybody may rename everything. Whoever does it gets an error, and nothing of ours elsewhere is touched."""
+    """Where everybody may rename everything. That ends in an error, and nothing of ours elsewhere is touched."""
     shared.chmod(0o777)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
