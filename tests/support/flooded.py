@@ -13,7 +13,7 @@ from support.watching import PeakMemory
 async def ask(provider: str, url: str, count: int) -> None:
     once = RetryPolicy(max_attempts=1)
     async with EmbedClient(
-        provider, api_key="any", base_url=url, retry=once, max_memory_mb=16, timeouts=Timeouts(first_byte=5)
+        provider, api_key="any", base_url=url, retry=once, max_memory_mb=16, timeouts=Timeouts(first_byte=2)
     ) as client:
         await client.embed(["a first one, which imports everything"])
         for number in range(count):
