@@ -22,6 +22,7 @@ from support.scripted import KEY, broken_after, raw, refused, right, said
 from asyncembed import AsyncEmbedError, ConfigurationError, EmbedClient, RetryPolicy
 from asyncembed._secret import Address, Secret, without_secrets
 from asyncembed.providers import OpenAI
+from asyncembed.testing import FakeServer
 
 PASSWORD = "pass-word/äöü"
 QUERY = "query-secret+1"
@@ -275,3 +276,19 @@ def test_addresses_are_shown_without_what_may_be_secret(url, shown):
     assert without_secrets(url) == shown
     assert repr(Address(url)) == repr(shown)
     assert repr(Address("http://[secret")) == "'***'"
+
+
+async def test_the_fake_server_does_not_show_a_key_that_it_was_given():
+    """It may be a real one, and a test that fails prints what there is."""
+    shown = []
+
+    async def reply(exchange):
+        shown.append(repr([exchange.request, exchange.entry, vars(exchange.request)]))
+        await exchange.deliver()
+
+    async with FakeServer(key=KEY, default=reply) as server:
+        async with EmbedClient("openai", api_key=KEY, base_url=f"{server.url}/v1") as client:
+            await client.embed(["a"])
+        shown.append(repr(server))
+    assert len(shown) == 2
+    assert seen(*shown) == []
