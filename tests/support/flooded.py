@@ -21,7 +21,7 @@ async def ask(provider: str, url: str, count: int) -> None:
             with PeakMemory() as peak:
                 try:
                     async with asyncio.timeout(60):
-                        await client.embed([f"text {number}", "another"])
+                        await client.embed([f"text {number}"])  # one, which cannot be split
                 except Exception as caught:  # noqa: BLE001
                     error = caught
             connections = len(client._connection._session.connector._acquired)
