@@ -9,7 +9,7 @@ import anyio
 
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
+from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency, new_hook
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
 from asyncembed.pipeline._endpoint import Endpoint
@@ -17,10 +17,11 @@ from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import aiohttp
 
+    from asyncembed._events import Event
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._settings import OnError
     from asyncembed.flow._rate import RateLimit
@@ -49,6 +50,9 @@ class EmbedClient(Verbs):
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
         headers: Further headers of every request.
         session: Your own aiohttp session, for proxies or TLS of your own; it is not closed here.
+        on_event: Told of each `Event`: requests that start, end, are retried or split, pauses, failures, ends of runs.
+            It is called on the event loop between two steps of the work, so it must be quick, as to count, or to put
+            into a queue. What it raises breaks no run: it is logged, once.
 
     Raises:
         ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
@@ -69,6 +73,7 @@ class EmbedClient(Verbs):
         encoding: Encoding = "auto",
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self._provider = get_provider(provider)
         self._model = model or self._provider.default_model
@@ -91,6 +96,7 @@ class EmbedClient(Verbs):
             connect=self._connection.open,
             address=self._connection.address,
             is_official=self._connection.is_official,
+            hook=new_hook(on_event),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None

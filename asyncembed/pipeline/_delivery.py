@@ -36,6 +36,8 @@ class Delivery(ABC, Generic[RowT]):
     def __init__(self, batch: Batch) -> None:
         self._missing = dict(batch.inputs)
         self._asked: list[int] = []
+        self.attempts = 0
+        """How often texts were asked for."""
         self._fault: ResponseError | None = None
         self._refused: list[str] = []  # why vectors that came in this attempt are still missing
 
@@ -65,6 +67,7 @@ class Delivery(ABC, Generic[RowT]):
 
     def ask(self) -> list[str]:
         """Begin an attempt and return the texts to ask for: those that are missing."""
+        self.attempts += 1
         self._asked = list(self._missing)
         self._refused.clear()
         return [item.text for item in self._missing.values()]

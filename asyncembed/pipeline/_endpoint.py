@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._concurrency import AdaptiveConcurrency
     from asyncembed.flow._memory import MemoryBudget
     from asyncembed.flow._rate import Limiter
+    from asyncembed.pipeline._observer import Hook
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
 
@@ -63,6 +64,7 @@ class Endpoint:
         connect: Opens the way there, once, when it is first needed.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
+        hook: Told of every event, if the caller wants that.
         learned: The same object for every stream, also for those with a budget or slots of their own.
         turns: Shares of the event loop's time.
     """
@@ -76,6 +78,7 @@ class Endpoint:
     connect: Callable[[], Awaitable[Transport]]
     address: str | None = None
     is_official: bool = True
+    hook: Hook | None = None
     learned: Learned = field(default_factory=Learned)
     turns: Turns = field(default_factory=Turns)
 

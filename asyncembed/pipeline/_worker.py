@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._run import Run
+    from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._transport import Response, Transport
 
 
@@ -64,15 +65,19 @@ class Worker:
                 return
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
+            texts = self._delivery.ask()
             try:
-                await self._attempt(self._delivery.ask(), encoding)
+                with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
+                    await self._attempt(texts, encoding, watch)
                 self._endpoint.concurrency.succeeded()
             except AsyncEmbedError as error:
                 arrived = before - self._delivery.count_missing
                 self._run.salvaged += arrived
                 if arrived:
                     backoff.progressed()
-                if not self._endpoint.learns_from(error, encoding):
+                if self._endpoint.learns_from(error, encoding):
+                    self._run.observer.retry(error, 0.0, self._delivery)
+                else:
                     await self._back_off(backoff, error)
                 self._run.retries += 1
                 await self._run.stopping.wait(self._ask_again)
@@ -89,11 +94,13 @@ class Worker:
             self._endpoint.concurrency.overloaded()
         if wait is None:
             raise error
+        self._run.observer.retry(error, wait, self._delivery)
         if getattr(error, "retry_after", None) is not None:
+            self._run.observer.paused(error, wait, again=self._endpoint.learned.pause.is_on)
             self._endpoint.learned.pause.extend(wait)
         await self._run.stopping.wait(partial(anyio.sleep, wait))
 
-    async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
+    async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"], watch: Watch) -> None:
         run, endpoint = self._run, self._endpoint
         max_value_bytes = run.cost.largest_value(self._request_bytes)
         parser = ResponseParser(run.layout(encoding), self._delivery.decode, max_value_bytes)
@@ -105,8 +112,9 @@ class Worker:
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=self._permit.heard,
         )
+        watch.opened(response, parser)
         try:
-            await self._stream(response, parser)
+            await self._stream(response, parser, watch)
         finally:
             response.close()
             parser.discard()
@@ -114,7 +122,7 @@ class Worker:
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)
 
-    async def _stream(self, response: Response, parser: ResponseParser[Any]) -> None:
+    async def _stream(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
         delivery = self._delivery
         try:
             while chunk := await response.read():
@@ -122,6 +130,7 @@ class Worker:
                     await self._endpoint.turns.wait()
                 finally:  # even if the run ends here, as it has arrived and is paid for
                     self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
+                watch.progressed()
                 delivery.check(parser.count)
             self._run.deliver(delivery.accept(parser.close()), self._reservation)
             delivery.check()

@@ -87,6 +87,8 @@ class Transport:
         self._timeouts = timeouts
         self._read_size = read_size
         self._near = _is_loopback(self._url) or _is_private(self._url)
+        self.server = self._url.host, self._url.port
+        """Its name or address, and its port."""
 
     async def post(
         self, body: bytes, *, compact: bool, max_bytes: int, heard: Callable[[Mapping[str, str]], None]
