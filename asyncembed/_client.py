@@ -9,10 +9,11 @@ import anyio
 
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency, new_hook
+from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
 from asyncembed.pipeline._endpoint import Endpoint
+from asyncembed.pipeline._observer import Hook
 from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
@@ -96,7 +97,7 @@ class EmbedClient(Verbs):
             connect=self._connection.open,
             address=self._connection.address,
             is_official=self._connection.is_official,
-            hook=new_hook(on_event),
+            hook=Hook.of(on_event),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 import orjson
@@ -15,13 +14,11 @@ from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
 from asyncembed.flow._rate import RateLimit, limiter_of
-from asyncembed.pipeline._observer import Hook
 from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from asyncembed._events import Event
     from asyncembed.flow._rate import Limiter
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.providers import Provider
@@ -121,17 +118,6 @@ def new_concurrency(maximum: int) -> AdaptiveConcurrency:
     """Return slots for at most so many requests at once."""
     check_count("max_concurrency", maximum)
     return AdaptiveConcurrency(maximum)
-
-
-def new_hook(on_event: Callable[[Event], None] | None) -> Hook | None:
-    """Return what guards runs against the caller's function, if there is one.
-
-    Raises:
-        ConfigurationError: if it is no plain function.
-    """
-    plain = on_event is None or (callable(on_event) and not iscoroutinefunction(on_event))
-    check(plain, f"on_event={on_event!r} must be a plain function of one event; an async one would never be awaited")
-    return Hook(on_event) if on_event else None
 
 
 def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bool) -> Limiter:

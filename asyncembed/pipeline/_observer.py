@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from functools import cached_property
+from inspect import iscoroutinefunction
 from logging import DEBUG, INFO, WARNING
 from typing import TYPE_CHECKING, TypedDict
 from weakref import WeakKeyDictionary
@@ -11,12 +12,13 @@ from weakref import WeakKeyDictionary
 from asyncembed._errors import APIStatusError, AsyncEmbedError, StreamClosedError
 from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RetryScheduled, RunEnded
 from asyncembed._logs import LOGGER, write
+from asyncembed._settings import check
 from asyncembed.pipeline._watch import Watch
 from asyncembed.pipeline._words import without_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Literal
+    from typing import Literal, Self
 
     from asyncembed._events import Event
     from asyncembed._models import EmbedInput, RunSummary
@@ -36,6 +38,18 @@ class Hook:
     def __init__(self, function: Callable[[Event], None]) -> None:
         self._function = function
         self._has_failed = False
+
+    @classmethod
+    def of(cls, function: Callable[[Event], None] | None) -> Self | None:
+        """Return one for this function, if there is one.
+
+        Raises:
+            ConfigurationError: if it is no plain function.
+        """
+        is_async = iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+        plain = function is None or (callable(function) and not is_async)
+        check(plain, f"on_event={function!r} must be a plain function of one event; nobody would await an async one")
+        return None if function is None else cls(function)
 
     def __call__(self, event: Event) -> None:
         try:
