@@ -1,7 +1,7 @@
 """What `on_event` is told: small frozen values, without a text, a header or a key in them.
 
-    request_started ── request_ended ─┬─ all arrived
-                                      ├─ retry_scheduled ── request_started ...   (before it: endpoint_paused, if asked)
+    request_started ── request_ended ─┬─ nothing, if all vectors came
+                                      ├─ retry_scheduled ── endpoint_paused, if the API asks ── request_started ...
                                       ├─ batch_split ── request_started ...
                                       └─ inputs_failed
     run_ended, once, after everything else

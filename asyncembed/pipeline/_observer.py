@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from functools import cached_property
 from inspect import iscoroutinefunction
 from logging import DEBUG, INFO, WARNING
@@ -98,7 +98,7 @@ class Observer:
     @cached_property
     def names(self) -> Names:
         """What every event of this run bears."""
-        return {"provider": self._provider, "model": self.options.model, "run": secrets.token_hex(6)}
+        return {"provider": self._provider, "model": self.options.model, "run": os.urandom(6).hex()}
 
     def listens(self, level: int) -> bool:
         """Whether anybody wants an event of this level: only then is it worth making."""

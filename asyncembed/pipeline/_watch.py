@@ -63,17 +63,16 @@ class Watch:
         self._texts = texts
         self._server = server
         self._encoding = encoding
-        self._began: float | None = None  # if anybody listens
-        self._before = 0
-        self._response: Response | None = None
-        self._parser: ResponseParser[Any] | None = None
-        self._to_headers: float | None = None
-        self._to_first: float | None = None
+        self._began: float | None = None  # as long as nobody listens; the rest is not even set then
 
     def __enter__(self) -> Self:
         if self._observer.listens(DEBUG):
-            self._observer.tell(self._started(), DEBUG)
             self._before = self._delivery.count_missing
+            self._response: Response | None = None
+            self._parser: ResponseParser[Any] | None = None
+            self._to_headers: float | None = None
+            self._to_first: float | None = None
+            self._observer.tell(self._started(), DEBUG)
             self._began = time.monotonic()
         return self
 
