@@ -113,6 +113,21 @@ async def test_a_broken_answer(server, connect, told):
     assert (rest.error, rest.vectors, rest.attempt) == (None, 4, 2)
 
 
+async def test_a_vector_that_is_no_good_is_not_counted(server, connect, told):
+    server.script += [faults.WrongVector("nan", places=(1,))]
+    stream = connect(encoding="float").embed_stream(TEXTS)
+    check(await take(stream), TEXTS)
+    check_against(server.ledger, told, TEXTS, stream.summary)
+    assert [event.vectors for event in told.of(RequestEnded)] == [5, 1]
+
+
+async def test_the_first_vector_comes_before_the_last(server, connect, told):
+    server.script += [faults.Drip(seconds=0.01, size=64)]
+    await connect().embed(TEXTS)
+    (ended,) = told.of(RequestEnded)
+    assert 0 < ended.seconds_to_headers < ended.seconds_to_first_vector < ended.seconds / 2
+
+
 async def test_a_pause(server, connect, told):
     server.script += [faults.TooManyRequests("seconds", wait=0.05)]
     await connect(retry=RetryPolicy(initial_backoff=0.001)).embed(TEXTS)

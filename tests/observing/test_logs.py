@@ -30,6 +30,15 @@ async def test_trouble_that_is_got_over(server, connect, lines):
     assert not lines(WARNING)
 
 
+async def test_a_pause_of_all_is_told_once(server, connect, lines):
+    """Though each of the requests that are under way is told to wait."""
+    server.script += [faults.TooManyRequests("seconds", wait=0.05)] * 3
+    server.latency = 0.02
+    await connect(on_event=None, retry=RetryPolicy(initial_backoff=0.001)).embed(TEXTS, chunk_size=2)
+    pauses = [[line for line in lines(level) if line.startswith("endpoint_paused")] for level in (INFO, DEBUG)]
+    assert [len(found) for found in pauses] == [1, 2]
+
+
 async def test_texts_that_are_skipped(connect, lines):
     async for _ in connect(on_event=None).embed_stream(["a", "", "b"], on_error="skip"):
         pass
@@ -80,6 +89,8 @@ async def test_what_a_server_says_cannot_begin_a_line(server, connect, lines):
     server.default = faults.Refused(400, "no\nroot: all is well\x1b[2J x='\"=")
     async for _ in connect(on_event=None).embed_stream(TEXTS, on_error="skip"):
         pass
+    await connect(on_event=None, model="a\nb", encoding="float").embed([])
+    assert r"model='a\nb'" in lines()[-1]
     assert all(line.isprintable() for line in lines())
     assert any(r"no\nroot: all is well" in line for line in lines(WARNING))
 
