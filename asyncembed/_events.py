@@ -45,7 +45,7 @@ class RequestStarted(Event):
 
     Attributes:
         request: Its number in the run, from 1.
-        attempt: Which request it is for these texts, from 1.
+        attempt: Which request it is for texts of its batch, from 1.
         indices: Input indices of its texts.
         encoding: How the vectors are to travel.
         dimensions: Length of the vectors, if one was asked for.
@@ -72,7 +72,7 @@ class RequestEnded(Event):
 
     Attributes:
         request: Its number in the run, from 1.
-        attempt: Which request it was for these texts, from 1.
+        attempt: Which request it was for texts of its batch, from 1.
         inputs: How many texts it asked for.
         vectors: How many vectors it brought; those are kept, whatever the error.
         tokens: What the API says it billed, None if it did not say.
@@ -100,7 +100,7 @@ class RetryScheduled(Event):
     """What a request did not bring will be asked for again.
 
     Attributes:
-        attempt: Which request the one that ended was for these texts, from 1.
+        attempt: Which request the one that ended was for texts of its batch, from 1.
         indices: Input indices of the texts that are still missing.
         seconds: The wait before that; rate limits and a pause of the API may make it longer.
     """
@@ -129,10 +129,13 @@ class EndpointPaused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSplit(Event):
-    """A batch that the API did not take as a whole will be asked for in parts.
+    """What the API did not take as a whole will be asked for in parts.
+
+    Where the first of two halves is taken, the other one must hold the bad text. It is halved again without being asked
+    for, and without another event.
 
     Attributes:
-        indices: Input indices of its texts.
+        indices: Input indices of the texts.
         parts: How many texts each part has.
     """
 
@@ -167,7 +170,7 @@ class RunEnded(Event):
         done: How many texts have their vectors.
         failed: How many were given up.
         requests: How many requests were sent.
-        retries: How many of them asked again.
+        retries: How many of them asked again, for what was missing or for parts.
         salvaged: How many vectors came in answers that broke.
         tokens: What the API says it billed.
         bytes_received: Bytes of all answers, decompressed.

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 MAX_LOST_IN_A_ROW: Final = 8
 """Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
 
+MAX_REFUSED_AT_FIRST: Final = 64
+"""Texts that the API may refuse, each by itself, before it has taken a single one: it must be the request, then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -105,7 +108,9 @@ class Run:
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunk_size = call.chunk_size
-        self._chunker = Chunker(endpoint.limits(call.chunk_size), call.chunk_size, self.cost, endpoint.budget.largest)
+        self._chunker = Chunker(
+            endpoint.limits(options.model, call.chunk_size), call.chunk_size, self.cost, endpoint.budget.largest
+        )
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model])
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
@@ -115,7 +120,7 @@ class Run:
         self.error: BaseException | None = None
         self.first_failure: AsyncEmbedError | None = None
         self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
-        self.in_flight = self._lost_in_a_row = 0
+        self.in_flight = self._lost_in_a_row = self._refused = 0
         self.stopping = Stopping()
         self.usage = Usage()
         self._started: float | None = None
@@ -162,7 +167,7 @@ class Run:
     async def admit(self, batch: Batch) -> Permit:
         """Wait until the rate limits allow a request for `batch`."""
         permit = await self.admission.ask(len(batch.inputs), batch.request_bytes)
-        self._chunker.limits = self.endpoint.limits(self._chunk_size)
+        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
         return permit
 
     async def reserve(self, batch: Batch) -> Reservation:
@@ -191,10 +196,12 @@ class Run:
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
-    def may_lose_a_batch(self, error: AsyncEmbedError) -> bool:
-        """Whether the run goes on without a batch; not when one after the other ends without a single result."""
-        if not isinstance(error, InvalidInputError):
-            self._lost_in_a_row += 1
+    def may_go_on(self, error: AsyncEmbedError) -> bool:
+        """Whether the run goes on without some texts; not when nothing else happens any more."""
+        if isinstance(error, InvalidInputError):
+            self._refused += 1
+            return self.done > 0 or self._refused < MAX_REFUSED_AT_FIRST
+        self._lost_in_a_row += 1
         return self._lost_in_a_row < MAX_LOST_IN_A_ROW
 
     def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:

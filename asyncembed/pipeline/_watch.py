@@ -114,7 +114,7 @@ class Watch:
             **self._observer.reason(error),
             request=self._number,
             attempt=self._delivery.attempts,
-            inputs=self._before,
+            inputs=len(self._texts),
             vectors=self._before - self._delivery.count_missing,
             tokens=self._parser.tokens if self._parser else None,
             bytes_received=self._response.bytes_received if self._response else 0,

@@ -16,7 +16,7 @@ from support.scripted import KEY
 
 from asyncembed import AsyncEmbedError, RetryPolicy
 from asyncembed.pipeline._words import MOST_OF_A_TEXT, without_texts
-from asyncembed.testing import faults
+from asyncembed.testing import faults, right
 
 PRIVATE = 'A private "letter"\nto nobody — ' + " ".join(string.ascii_letters) + " and so on."
 HEADER = "a-tenant-of-ours"
@@ -55,7 +55,11 @@ def leaks(said):
 async def test_servers_that_repeat_everything(server, connect, told, caplog, place, on_error, level):
     """At each level of the log, as what is known of a request must not depend on who listens."""
     caplog.set_level(level, logger="asyncembed")
-    server.default = ECHOES[place]
+
+    async def reply(exchange):
+        await (ECHOES[place] if PRIVATE in exchange.request.texts else right)(exchange)
+
+    server.default = reply
     hook = told if level == logging.DEBUG else None
     retry = RetryPolicy(max_attempts=2, initial_backoff=0.001)
     client = connect(on_event=hook, headers={"X-Tenant": HEADER}, retry=retry)
