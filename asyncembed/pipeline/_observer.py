@@ -91,7 +91,7 @@ class Observer:
         self._provider = provider
         self._skips = skips
         self._requests = 0
-        self._given_up: tuple[int, ...] = ()  # what the last of these events was about
+        self._given_up: frozenset[int] = frozenset()  # what the last of these events was about
         self._asked: WeakKeyDictionary[BaseException, Sequence[str]] = WeakKeyDictionary()
         self.options = options
 
@@ -157,9 +157,10 @@ class Observer:
         """Tell that a text is given up; one event tells it of all texts that the error stands for."""
         level = WARNING if self._skips else INFO
         if self.listens(level) and index not in self._given_up:
-            self._given_up = error.indices if index in error.indices else (index,)
+            indices = error.indices if index in error.indices else (index,)
+            self._given_up = frozenset(indices)
             names, reason = self.names, self.reason(error, item.text)
-            self.tell(InputsFailed(**names, **reason, indices=self._given_up, skipped=self._skips), level)
+            self.tell(InputsFailed(**names, **reason, indices=indices, skipped=self._skips), level)
 
     def ended(self, error: BaseException | None, summarise: Callable[[], RunSummary]) -> None:
         """Tell how the run went."""
