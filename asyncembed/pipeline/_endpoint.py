@@ -113,13 +113,7 @@ class Endpoint:
 
     def learns_from(self, error: AsyncEmbedError, encoding: Literal["base64", "float"]) -> bool:
         """Whether the API only refused base64; then it is not asked for it again."""
-        refused = (
-            self.encoding == "auto"
-            and encoding == "base64"
-            and isinstance(error, APIStatusError)
-            and error.status in _REFUSALS
-            and _REFUSES_BASE64.search(error.provider_message) is not None
-        )
+        refused = self.encoding == "auto" and encoding == "base64" and blames_encoding(error)
         self.learned.refuses_base64 |= refused
         return refused
 
@@ -127,3 +121,12 @@ class Endpoint:
         """Return a request body as JSON, without the fields that are not set."""
         fields = self.provider.body(texts, options, encoding)
         return orjson.dumps({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
+
+
+def blames_encoding(error: AsyncEmbedError) -> bool:
+    """Whether a request was refused for how its vectors were to be encoded."""
+    return (
+        isinstance(error, APIStatusError)
+        and error.status in _REFUSALS
+        and _REFUSES_BASE64.search(error.provider_message) is not None
+    )

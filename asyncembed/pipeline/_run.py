@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-from asyncembed._errors import InvalidInputError, StreamClosedError
+from asyncembed._errors import StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
@@ -17,6 +17,7 @@ from asyncembed.pipeline._admission import Admission
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
+from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._source import Texts
     from asyncembed.wire._layout import Layout
-
-MAX_LOST_IN_A_ROW: Final = 8
-"""Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
-
-MAX_REFUSED_AT_FIRST: Final = 64
-"""Texts that the API may refuse, each by itself, before it has taken a single one: it must be the request, then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +113,9 @@ class Run:
         self._layouts: dict[str, Layout] = {}
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
-        self.first_failure: AsyncEmbedError | None = None
-        self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
-        self.in_flight = self._lost_in_a_row = self._refused = 0
+        self.losses = Losses()
+        self.done = self.requests = self.retries = self.salvaged = self.bytes_received = 0
+        self.in_flight = 0
         self.stopping = Stopping()
         self.usage = Usage()
         self._started: float | None = None
@@ -183,7 +178,7 @@ class Run:
         """Hand results to the consumer, and learn the dimension from the first."""
         if results:
             self.done += sum(result.span for result in results)
-            self._lost_in_a_row = 0
+            self.losses.end_row()
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
@@ -198,17 +193,12 @@ class Run:
 
     def may_go_on(self, error: AsyncEmbedError) -> bool:
         """Whether the run goes on without some texts; not when nothing else happens any more."""
-        if isinstance(error, InvalidInputError):
-            self._refused += 1
-            return self.done > 0 or self._refused < MAX_REFUSED_AT_FIRST
-        self._lost_in_a_row += 1
-        return self._lost_in_a_row < MAX_LOST_IN_A_ROW
+        return self.losses.may_go_on(error, self.done)
 
     def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:
         """Put a failure in the place of a result, or leave it out."""
-        self.failed += 1
+        self.losses.add(error)
         self.observer.gave_up(index, item, error)
-        self.first_failure = self.first_failure or error
         if self.on_error == "yield":
             self.outbox.put([EmbedFailure(index, item.text, item.id, error)], reservation)
         else:
@@ -220,8 +210,8 @@ class Run:
         now, budget = self._ended or time.monotonic(), self.endpoint.budget
         return RunSummary(
             done=self.done,
-            failed=self.failed,
-            failure=self.first_failure,
+            failed=self.losses.count,
+            failure=self.losses.first,
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,

@@ -1,18 +1,18 @@
-"""One batch: send, stream the response, keep what came, and ask again only for what did not."""
+"""One batch: ask for it, as a whole or in parts, and ask again only for what did not arrive."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed._errors import AsyncEmbedError, InvalidInputError, ResponseError, TransportError
-from asyncembed._models import Usage
+from asyncembed._errors import AsyncEmbedError, InvalidInputError
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
+from asyncembed.pipeline._endpoint import blames_encoding
+from asyncembed.pipeline._exchange import Exchange
 from asyncembed.pipeline._parts import Parts
 from asyncembed.wire._excess import read_excess
-from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._parts import Part
     from asyncembed.pipeline._run import Run
-    from asyncembed.pipeline._watch import Watch
-    from asyncembed.wire._transport import Response, Transport
+    from asyncembed.wire._transport import Transport
 
 
 class Worker:
@@ -32,13 +31,12 @@ class Worker:
     def __init__(self, run: Run, transport: Transport, batch: Batch, reservation: Reservation, permit: Permit) -> None:
         self._run = run
         self._endpoint = run.endpoint
-        self._transport = transport
         self._batch = batch
         self._reservation = reservation
         self._permit: Permit | None = permit  # for the next request
-        self._has_asked = False
         self._parts = Parts(batch.inputs)
         self._delivery = run.new_delivery(batch)
+        self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
 
     async def complete(self) -> None:
         """Deliver the batch, unless the run is stopped before.
@@ -80,8 +78,7 @@ class Worker:
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
             try:
-                with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
-                    await self._watched(self._attempt(texts, encoding, watch))
+                await self._watched(self._exchange.ask(texts, encoding, self._take_permit()))
             except AsyncEmbedError as error:
                 last = error
                 arrived = before - self._delivery.count_missing
@@ -122,6 +119,11 @@ class Worker:
             outage.end_attempt(failed=None)  # somebody else may find out
         return not stopping.is_on
 
+    def _take_permit(self) -> Permit:
+        permit, self._permit = self._permit, None
+        assert permit
+        return permit
+
     async def _ask_for_leave(self, count: int) -> None:
         self._permit = await self._run.admission.ask(count, self._bytes_of(count))
 
@@ -131,7 +133,7 @@ class Worker:
 
     def _is_split(self, part: Part, error: AsyncEmbedError) -> bool:
         """Whether the API does not take a part as it is, so that smaller ones are to be asked for."""
-        if not isinstance(error, InvalidInputError) or len(part) == 1:
+        if not isinstance(error, InvalidInputError) or len(part) == 1 or blames_encoding(error):
             return False
         if excess := read_excess(error):
             caps = self._endpoint.learned.caps[self._run.options.model]
@@ -153,55 +155,6 @@ class Worker:
             self._run.observer.paused(error, wait, again=self._endpoint.learned.pause.is_on)
             self._endpoint.learned.pause.extend(wait)
         await self._run.stopping.wait(partial(anyio.sleep, wait))
-
-    async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"], watch: Watch) -> None:
-        run, endpoint = self._run, self._endpoint
-        request_bytes = self._batch.request_bytes
-        parser = ResponseParser(run.layout(encoding), self._delivery.decode, run.cost.largest_value(request_bytes))
-        permit = self._begin()
-        response = await self._transport.post(
-            endpoint.body(texts, run.options, encoding),
-            compact=encoding == "base64",
-            max_bytes=run.cost.largest_response(len(texts), request_bytes),
-            heard=permit.heard,
-        )
-        watch.opened(response, parser)
-        try:
-            await self._stream(response, parser, watch)
-        finally:
-            response.close()
-            parser.discard()
-            permit.settle(parser.tokens, complete=self._delivery.is_complete)
-            run.bytes_received += response.bytes_received
-            run.usage += Usage(parser.tokens or 0)
-
-    def _begin(self) -> Permit:
-        """Note that a request is sent, and return the leave to send it."""
-        permit, self._permit = self._permit, None
-        assert permit
-        permit.begin()
-        self._run.requests += 1
-        self._run.retries += self._has_asked
-        self._has_asked = True
-        return permit
-
-    async def _stream(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
-        delivery = self._delivery
-        try:
-            while chunk := await response.read():
-                try:
-                    await self._endpoint.turns.wait()
-                finally:  # even if the run ends here, as it has arrived and is paid for
-                    self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
-                watch.progressed()
-                delivery.check(parser.count)
-            self._run.deliver(delivery.accept(parser.close()), self._reservation)
-            delivery.check()
-        except (TransportError, ResponseError) as error:
-            if error.retryable and delivery.is_complete:
-                return  # it broke after the last vector: nothing was lost
-            raise
-        delivery.finish(parser, self._transport.secrets.blot(parser.message))
 
 
 def _final(error: AsyncEmbedError, backoff: Backoff) -> AsyncEmbedError:
