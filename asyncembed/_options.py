@@ -84,7 +84,14 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, concurrency=new_concurrency(given["max_concurrency"]))
-    return Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
+    return Call(
+        endpoint=endpoint,
+        options=options,
+        chunk_size=chunk_size,
+        max_wait=max_wait,
+        on_error=on_error,
+        skips=on_error == "skip",
+    )
 
 
 def new_budget(megabytes: float) -> MemoryBudget:

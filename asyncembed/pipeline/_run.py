@@ -18,6 +18,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._losses import Losses
+from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
@@ -46,6 +47,7 @@ class Call:
         chunk_size: Most texts in one request, None for as many as the provider takes.
         max_wait: Seconds that a request which is not full waits for more texts.
         on_error: What becomes of texts that cannot be embedded.
+        skips: Whether whoever called is not told of those; the log then is where they are heard of.
     """
 
     endpoint: Endpoint
@@ -53,6 +55,7 @@ class Call:
     chunk_size: int | None
     max_wait: float
     on_error: OnError
+    skips: bool = False
 
     @property
     def dimension(self) -> int | None:
@@ -90,6 +93,7 @@ class Run:
         self.endpoint = endpoint = call.endpoint
         self.options = options = call.options
         self.on_error = call.on_error
+        self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.skips)
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
@@ -136,6 +140,7 @@ class Run:
         except Exception as error:  # noqa: BLE001  # the caller's own, of a generator that does not want to end
             self.fail(error)
         self.outbox.close(self.error)
+        self.observer.ended(self.error, self.summary)
 
     def abandon(self) -> None:
         """Drop results that nobody will take, and give back all memory."""
@@ -193,6 +198,7 @@ class Run:
         """Put a failure in the place of a result, or leave it out."""
         _without_frames(error)
         self.losses.add(error)
+        self.observer.gave_up(index, item, error)
         if self.on_error == "yield":
             self.outbox.put([EmbedFailure(index, item.text, item.id, error)], reservation)
         else:
