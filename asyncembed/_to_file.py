@@ -128,6 +128,9 @@ class FileRun:
         await self._input.pull_into(journal.fingerprint, journal.settled)
         journal.check_input()
         self._resumed, self._failed_before = journal.settled, journal.failed
+        if self._target.resume and (letters := self._call.dead_letters):
+            # It may have ended between their write and the commit that settles their texts.
+            await self._thread.run(partial(letters.recognise, journal.settled))
         stream = self._open_stream(self._input.rest, journal.settled)
         try:
             async with stream:
@@ -173,8 +176,19 @@ class FileRun:
             group, later = group[:last], group[last:]
         self._group, self._group_bytes = later, 0
         if group and not journal.is_broken:
-            await self._thread.run(partial(journal.add, group))
+            await self._thread.run(partial(self._settle, group, journal))
         self._due = time.monotonic() + GROUP_SECONDS
+
+    def _settle(self, group: list[Item], journal: Journal) -> None:
+        """Bring results to the disk: failures first, as nobody asks again for what is in the journal."""
+        failures = [item for item in group if isinstance(item, EmbedFailure)]
+        try:
+            if failures and self._call.dead_letters:
+                self._call.dead_letters.write(failures)
+        except BaseException:
+            journal.is_broken = True
+            raise
+        journal.add(group)
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
         """Run a generator in the thread, so that it can be left between two of its steps."""

@@ -17,6 +17,7 @@ from asyncembed.pipeline._admission import Admission
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
+from asyncembed.pipeline._failures import FailureWriter, log
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
+    from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._source import Texts
     from asyncembed.wire._layout import Layout
 
@@ -49,6 +51,7 @@ class Call:
         chunk_size: Most texts in one request, None for as many as the provider takes.
         max_wait: Seconds that a request which is not full waits for more texts.
         on_error: What becomes of texts that cannot be embedded.
+        dead_letters: What keeps them, if that is wanted.
     """
 
     endpoint: Endpoint
@@ -56,6 +59,7 @@ class Call:
     chunk_size: int | None
     max_wait: float
     on_error: OnError
+    dead_letters: DeadLetters | None = None
 
     @property
     def dimension(self) -> int | None:
@@ -75,6 +79,7 @@ class Run:
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
         most_ready: Items that may be ready before nothing more is asked for; None if only memory limits them.
+        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
     """
 
     def __init__(
@@ -87,12 +92,15 @@ class Run:
         as_blocks: bool = False,
         compact: bool = False,
         most_ready: int | None = None,
+        settling: bool = False,
     ) -> None:
         check_texts(texts)
         self.token = object()
         self.endpoint = endpoint = call.endpoint
         self.options = options = call.options
         self.on_error = call.on_error
+        self._yields_failures = settling or call.on_error == "yield"
+        self._failures = FailureWriter(call.dead_letters)
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
@@ -192,14 +200,23 @@ class Run:
             self._lost_in_a_row += 1
         return self._lost_in_a_row < MAX_LOST_IN_A_ROW
 
-    def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:
-        """Put a failure in the place of a result, or leave it out."""
+    async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
+        """Put failures in the place of results, or leave them out, once they are safe where they are to be kept."""
+        failures = [EmbedFailure(index, item.text, item.id, error) for index, item, error in lost]
+        await self._failures.write(failures)
+        if failures and self.on_error == "skip":
+            first = failures[0]
+            log.warning("skipped %d texts, the first with index %d: %s", len(failures), first.index, first.error)
+        for failure in failures:
+            self._give_up(failure, reservation)
+
+    def _give_up(self, failure: EmbedFailure, reservation: Reservation) -> None:
         self.failed += 1
-        self.first_failure = self.first_failure or error
-        if self.on_error == "yield":
-            self.outbox.put([EmbedFailure(index, item.text, item.id, error)], reservation)
+        self.first_failure = self.first_failure or failure.error
+        if self._yields_failures:
+            self.outbox.put([failure], reservation)
         else:
-            self.outbox.leave_out(index)
+            self.outbox.leave_out(failure.index)
             reservation.take()
 
     def summary(self) -> RunSummary:

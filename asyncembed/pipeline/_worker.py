@@ -10,6 +10,7 @@ import anyio
 from asyncembed._errors import AsyncEmbedError, InvalidInputError, ResponseError, TransportError
 from asyncembed._models import Usage
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
+from asyncembed.pipeline._excerpt import name_texts
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
@@ -40,17 +41,18 @@ class Worker:
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
         """
-        for index, item, refusal in self._refused:
-            self._run.give_up(index, item, refusal, self._reservation)
+        await self._run.give_up(self._refused, self._reservation)
         self._run.in_flight += 1
         try:
             await self._attempts()
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
+            lost = self._delivery.give_up()
             if self._run.on_error == "raise" or ends_every_batch(error) or not self._run.may_lose_a_batch(error):
+                if not ends_every_batch(error):
+                    name_texts(error, lost, self._transport.secrets)
                 raise
-            for index, item in self._delivery.give_up():
-                self._run.give_up(index, item, error, self._reservation)
+            await self._run.give_up([(index, item, error) for index, item in lost], self._reservation)
         finally:
             self._run.deliver(self._delivery.rest(), self._reservation)
             self._run.in_flight -= 1
