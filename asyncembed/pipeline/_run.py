@@ -206,7 +206,7 @@ class Run:
         await self._failures.write(failures)
         if failures and self.on_error == "skip":
             first = failures[0]
-            log.warning("skipped %d texts, the first with index %d: %s", len(failures), first.index, first.error)
+            log.warning("texts skipped: %d, the first with index %d: %s", len(failures), first.index, first.error)
         for failure in failures:
             self._give_up(failure, reservation)
 
