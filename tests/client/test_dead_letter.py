@@ -330,9 +330,22 @@ async def test_what_a_resumed_run_embeds_after_all_is_not_in_it(connect, fake, p
 
 
 async def test_a_full_disk_for_failures_leaves_what_was_safe(client, fake, path, tmp_path, monkeypatch):
+    begun, arrived = threading.Event(), threading.Event()
+
+    async def reply(exchange):
+        """Results come while the failure before them is being written."""
+        if TEXTS[4] in exchange.request.texts:
+            await asyncio.to_thread(begun.wait, 10)
+        if TEXTS[7] in exchange.request.texts:
+            arrived.set()
+        await exchange.deliver()
+
     def full(path, lines):
+        begun.set()
+        assert arrived.wait(10)
         raise OSError(28, "No space left on device")
 
+    fake.default = reply
     monkeypatch.setattr(_dead_letters, "_append", full)
     with pytest.raises(OSError, match="No space") as caught:
         await client.embed_to_file(TEXTS, tmp_path / "v.npy", dead_letter=path, **SMALL)
