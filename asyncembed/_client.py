@@ -12,7 +12,8 @@ from asyncembed._errors import StreamClosedError
 from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
-from asyncembed.pipeline._endpoint import Endpoint
+from asyncembed.flow._outage import Outage
+from asyncembed.pipeline._endpoint import Endpoint, Learned
 from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
@@ -84,11 +85,12 @@ class EmbedClient(Verbs):
         self._endpoint = Endpoint(
             provider=self._provider,
             encoding=encoding,
-            retry=retry or RetryPolicy(),
+            retry=(policy := retry or RetryPolicy()),
             concurrency=new_concurrency(max_concurrency),
             budget=new_budget(max_memory_mb),
             limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),
             connect=self._connection.open,
+            learned=Learned(Outage(policy)),
             address=self._connection.address,
             is_official=self._connection.is_official,
         )

@@ -60,6 +60,18 @@ class Backoff:
         self._failed = 0
         self._deadline = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for retries has passed, while something else was waited for."""
+        return self._deadline is not None and self._clock() > self._deadline
+
+    def describe(self) -> str:
+        """Say how often and for how long it was tried in vain; empty if it was only once."""
+        if self._failed <= 1 or self._deadline is None:
+            return ""
+        elapsed = self._clock() - self._deadline + self._policy.max_elapsed
+        return f" ({self._failed} attempts in {elapsed:.1f} s)"
+
     def wait_before_retry(self, error: AsyncEmbedError) -> float | None:
         """Seconds to wait after `error` before the next attempt, or None if there is to be none."""
         self._failed += 1

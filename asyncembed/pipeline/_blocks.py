@@ -61,7 +61,7 @@ class BlockDelivery(Delivery["RawRow"]):
             )
             if bad:
                 self._put_back([self._first + place for place in bad], self._inputs, NOT_FINITE)
-        return self.rest() if self.is_complete else ()
+        return () if self.count_missing else self.rest()
 
     def _copy(self, matrix: Matrix, places: list[int], rows: list[RawRow]) -> list[int]:
         """Copy rows to their places, and return the places of those that are no good."""

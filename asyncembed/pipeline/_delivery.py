@@ -1,8 +1,9 @@
 """What of a batch has arrived, and what is still missing: no vector twice, none to the wrong text.
 
-Without I/O. A response is trusted position by position while it streams, and its count must be right at its end.
-When the count is wrong and positions follow from the order alone, or when a position comes twice, nobody knows which
-vector belongs to which text. Asking again would not help the texts that were served already, so such a fault is final.
+Without I/O. An attempt asks for all that is missing, or for a part of it. A response is trusted position by position
+while it streams, and its count must be right at its end. When the count is wrong and positions follow from the order
+alone, or when a position comes twice, nobody knows which vector belongs to which text. Asking again would not help the
+texts that were served already, so such a fault is final.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Delivery(ABC, Generic[RowT]):
 
     def __init__(self, batch: Batch) -> None:
         self._missing = dict(batch.inputs)
-        self._asked: list[int] = []
+        self._asked = list(self._missing)
         self._fault: ResponseError | None = None
         self._refused: list[str] = []  # why vectors that came in this attempt are still missing
 
@@ -50,24 +51,25 @@ class Delivery(ABC, Generic[RowT]):
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Input indices that have not arrived and were not given up, ascending."""
-        return tuple(self._missing)
+        """Input indices that the current attempt asks for and that have not arrived, ascending."""
+        return tuple(index for index in self._asked if index in self._missing)
 
     @property
     def count_missing(self) -> int:
-        """How many that are."""
+        """How many texts of the whole batch have not arrived and were not given up."""
         return len(self._missing)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing."""
-        return not self._missing
+        """Whether everything that the current attempt asks for has arrived."""
+        return not self._missing or not any(index in self._missing for index in self._asked)
 
-    def ask(self) -> list[str]:
-        """Begin an attempt and return the texts to ask for: those that are missing."""
-        self._asked = list(self._missing)
+    def ask(self, indices: Iterable[int] | None = None) -> list[str]:
+        """Begin an attempt and return the texts to ask for: those of `indices`, or of all, that are missing."""
+        wanted = self._missing if indices is None else indices
+        self._asked = [index for index in wanted if index in self._missing]
         self._refused.clear()
-        return [item.text for item in self._missing.values()]
+        return [self._missing[index].text for index in self._asked]
 
     def accept(self, vectors: Iterable[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
         """Turn vectors, with their positions in the current attempt, into results.
@@ -109,18 +111,16 @@ class Delivery(ABC, Generic[RowT]):
         asked = len(self._asked)
         if parser.by_order and 0 < parser.count != asked:
             raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
-        if self._missing:
+        if missing := self.missing:
             reasons = [*(parser.faults + self._refused)[:1], *filter(None, [message])]
             reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
             raise ResponseError(
-                f"{len(self._missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}", missing=self.missing
+                f"{len(missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}", missing=missing
             )
 
     def give_up(self) -> list[tuple[int, EmbedInput]]:
-        """Forget what is missing, and return it."""
-        missing = list(self._missing.items())
-        self._missing.clear()
-        return missing
+        """Forget what is missing of what the current attempt asks for, and return it."""
+        return [(index, self._missing.pop(index)) for index in self.missing]
 
     def _put_back(self, indices: Iterable[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
         """Say that what arrived for these indices is no good."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from asyncembed._errors import InvalidInputError
+from asyncembed._errors import APIStatusError
 from asyncembed.flow._retry import SharedPause
 from asyncembed.flow._tokens import TokenEstimate
 from asyncembed.flow._turns import Turns
+from asyncembed.pipeline._caps import Caps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
     from asyncembed.flow._concurrency import AdaptiveConcurrency
     from asyncembed.flow._memory import MemoryBudget
+    from asyncembed.flow._outage import Outage
     from asyncembed.flow._rate import Limiter
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 TOKEN_PARTS: Final = 40
 """Requests that the tokens of a minute should suffice for: what does not fit any more is lost to the minute."""
 
+_REFUSALS: Final = frozenset({400, 422})
 _REFUSES_BASE64: Final = re.compile(r"base64|encoding_format|embedding_types", re.IGNORECASE)
 
 
@@ -37,16 +40,20 @@ class Learned:
     """What the answers of an API have taught.
 
     Attributes:
+        outage: Stops every request but one while the API is down.
         pause: Stops every request while the API wants to be left alone.
         refuses_base64: It does not know base64, and is asked for floats.
         dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
         tokens: How many tokens texts have, by model.
+        caps: How large a request may be, by model.
     """
 
+    outage: Outage
     pause: SharedPause = field(default_factory=SharedPause)
     refuses_base64: bool = False
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
+    caps: defaultdict[str, Caps] = field(default_factory=lambda: defaultdict(Caps))
 
 
 @dataclass(slots=True, repr=False)
@@ -61,9 +68,9 @@ class Endpoint:
         budget: Memory for requests and results.
         limiter: Requests, texts and tokens a minute.
         connect: Opens the way there, once, when it is first needed.
+        learned: The same object for every stream, also for those with a budget or slots of their own.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
-        learned: The same object for every stream, also for those with a budget or slots of their own.
         turns: Shares of the event loop's time.
     """
 
@@ -74,17 +81,18 @@ class Endpoint:
     budget: MemoryBudget
     limiter: Limiter
     connect: Callable[[], Awaitable[Transport]]
+    learned: Learned
     address: str | None = None
     is_official: bool = True
-    learned: Learned = field(default_factory=Learned)
     turns: Turns = field(default_factory=Turns)
 
-    def limits(self, chunk_size: int | None) -> Limits:
+    def limits(self, model: str, chunk_size: int | None) -> Limits:
         """What one request may hold: at most `chunk_size` texts, and of what a minute allows about an even part.
 
         With 96 texts a request and 100 a minute, 50 at a time use up the minute, and 96 at a time do not.
         """
-        limits, (requests, inputs, tokens) = self.provider.limits, self.limiter.limits
+        limits = self.learned.caps[model].within(self.provider.limits)
+        requests, inputs, tokens = self.limiter.limits
         most = min(chunk_size or limits.inputs, limits.inputs)
         if inputs:
             limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / most))))
@@ -102,12 +110,7 @@ class Endpoint:
 
     def learns_from(self, error: AsyncEmbedError, encoding: Literal["base64", "float"]) -> bool:
         """Whether the API only refused base64; then it is not asked for it again."""
-        refused = (
-            self.encoding == "auto"
-            and encoding == "base64"
-            and isinstance(error, InvalidInputError)
-            and _REFUSES_BASE64.search(error.provider_message) is not None
-        )
+        refused = self.encoding == "auto" and encoding == "base64" and blames_encoding(error)
         self.learned.refuses_base64 |= refused
         return refused
 
@@ -115,3 +118,12 @@ class Endpoint:
         """Return a request body as JSON, without the fields that are not set."""
         fields = self.provider.body(texts, options, encoding)
         return orjson.dumps({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
+
+
+def blames_encoding(error: AsyncEmbedError) -> bool:
+    """Whether a request was refused for how its vectors were to be encoded."""
+    return (
+        isinstance(error, APIStatusError)
+        and error.status in _REFUSALS
+        and _REFUSES_BASE64.search(error.provider_message) is not None
+    )

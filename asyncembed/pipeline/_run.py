@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
-from asyncembed._errors import InvalidInputError, StreamClosedError
+from asyncembed._errors import StreamClosedError
 from asyncembed._models import EmbedFailure, RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
@@ -18,6 +18,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._failures import FailureWriter, log
+from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._source import Texts
     from asyncembed.wire._layout import Layout
-
-MAX_LOST_IN_A_ROW: Final = 8
-"""Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,9 @@ class Run:
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunk_size = call.chunk_size
-        self._chunker = Chunker(endpoint.limits(call.chunk_size), call.chunk_size, self.cost, endpoint.budget.largest)
+        self._chunker = Chunker(
+            endpoint.limits(options.model, call.chunk_size), call.chunk_size, self.cost, endpoint.budget.largest
+        )
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model])
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
@@ -117,9 +117,9 @@ class Run:
         self._layouts: dict[str, Layout] = {}
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
-        self.first_failure: AsyncEmbedError | None = None
-        self.done = self.failed = self.requests = self.retries = self.salvaged = self.bytes_received = 0
-        self.in_flight = self._lost_in_a_row = 0
+        self.losses = Losses()
+        self.done = self.requests = self.retries = self.salvaged = self.bytes_received = 0
+        self.in_flight = 0
         self.stopping = Stopping()
         self.usage = Usage()
         self._started: float | None = None
@@ -165,7 +165,7 @@ class Run:
     async def admit(self, batch: Batch) -> Permit:
         """Wait until the rate limits allow a request for `batch`."""
         permit = await self.admission.ask(len(batch.inputs), batch.request_bytes)
-        self._chunker.limits = self.endpoint.limits(self._chunk_size)
+        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
         return permit
 
     async def reserve(self, batch: Batch) -> Reservation:
@@ -181,7 +181,7 @@ class Run:
         """Hand results to the consumer, and learn the dimension from the first."""
         if results:
             self.done += sum(result.span for result in results)
-            self._lost_in_a_row = 0
+            self.losses.end_row()
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
@@ -194,11 +194,9 @@ class Run:
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
-    def may_lose_a_batch(self, error: AsyncEmbedError) -> bool:
-        """Whether the run goes on without a batch; not when one after the other ends without a single result."""
-        if not isinstance(error, InvalidInputError):
-            self._lost_in_a_row += 1
-        return self._lost_in_a_row < MAX_LOST_IN_A_ROW
+    def may_go_on(self, error: AsyncEmbedError) -> bool:
+        """Whether the run goes on without some texts; not when nothing else happens any more."""
+        return self.losses.may_go_on(error, self.done)
 
     async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
         """Put failures in the place of results, or leave them out, once they are safe where they are to be kept."""
@@ -211,8 +209,7 @@ class Run:
             self._give_up(failure, reservation)
 
     def _give_up(self, failure: EmbedFailure, reservation: Reservation) -> None:
-        self.failed += 1
-        self.first_failure = self.first_failure or failure.error
+        self.losses.add(failure.error)
         if self._yields_failures:
             self.outbox.put([failure], reservation)
         else:
@@ -224,8 +221,8 @@ class Run:
         now, budget = self._ended or time.monotonic(), self.endpoint.budget
         return RunSummary(
             done=self.done,
-            failed=self.failed,
-            failure=self.first_failure,
+            failed=self.losses.count,
+            failure=self.losses.first,
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,

@@ -1,24 +1,29 @@
-"""One batch: send, stream the response, keep what came, and ask again only for what did not."""
+"""One batch: ask for it, as a whole or in parts, and ask again only for what did not arrive."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed._errors import AsyncEmbedError, InvalidInputError, ResponseError, TransportError
-from asyncembed._models import Usage
+from asyncembed._errors import AsyncEmbedError, InvalidInputError
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
+from asyncembed.pipeline._endpoint import blames_encoding
 from asyncembed.pipeline._excerpt import name_texts
-from asyncembed.wire._parser import ResponseParser
+from asyncembed.pipeline._exchange import Exchange
+from asyncembed.pipeline._parts import Parts
+from asyncembed.wire._excess import read_excess
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
+    from asyncembed.pipeline._parts import Part
     from asyncembed.pipeline._run import Run
-    from asyncembed.wire._transport import Response, Transport
+    from asyncembed.wire._transport import Transport
 
 
 class Worker:
@@ -27,13 +32,13 @@ class Worker:
     def __init__(self, run: Run, transport: Transport, batch: Batch, reservation: Reservation, permit: Permit) -> None:
         self._run = run
         self._endpoint = run.endpoint
-        self._transport = transport
-        self._request_bytes = batch.request_bytes
-        self._size = len(batch)
+        self._batch = batch
         self._reservation = reservation
-        self._permit = permit
-        self._refused = batch.refused
+        self._permit: Permit | None = permit  # for the next request
+        self._parts = Parts(batch.inputs)
         self._delivery = run.new_delivery(batch)
+        self._secrets = transport.secrets
+        self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
 
     async def complete(self) -> None:
         """Deliver the batch, unless the run is stopped before.
@@ -41,48 +46,103 @@ class Worker:
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
         """
-        await self._run.give_up(self._refused, self._reservation)
+        await self._run.give_up(self._batch.refused, self._reservation)
         self._run.in_flight += 1
         try:
-            await self._attempts()
-        except AsyncEmbedError as error:
-            error.indices = self._delivery.missing or error.indices
-            lost = self._delivery.give_up()
-            if self._run.on_error == "raise" or ends_every_batch(error) or not self._run.may_lose_a_batch(error):
-                if not ends_every_batch(error):
-                    name_texts(error, lost, self._transport.secrets)
-                raise
-            await self._run.give_up([(index, item, error) for index, item in lost], self._reservation)
+            while part := self._parts.next():
+                await self._complete(part)
+                if self._run.stopping.is_on:
+                    return
         finally:
             self._run.deliver(self._delivery.rest(), self._reservation)
             self._run.in_flight -= 1
 
-    async def _attempts(self) -> None:
+    async def _complete(self, part: Part) -> None:
+        try:
+            await self._attempts(part)
+        except AsyncEmbedError as error:
+            error.indices = self._delivery.missing or error.indices
+            lost = self._delivery.give_up()
+            if self._run.on_error == "raise" or ends_every_batch(error) or not self._run.may_go_on(error):
+                if not ends_every_batch(error):
+                    name_texts(error, lost, self._secrets)
+                raise
+            await self._run.give_up([(index, item, error) for index, item in lost], self._reservation)
+
+    async def _attempts(self, part: Part) -> None:
         backoff = Backoff(self._endpoint.retry)
-        while not self._delivery.is_complete:
-            if self._endpoint.learned.pause.is_on:
-                await self._run.stopping.wait(self._endpoint.learned.pause.wait)
-            if self._run.stopping.is_on:
+        last: AsyncEmbedError | None = None
+        while texts := self._delivery.ask(part.indices):
+            if not await self._may_ask(len(texts)):
                 return
+            if last and backoff.is_over:
+                self._endpoint.learned.outage.end_attempt(failed=None)
+                raise _final(last, backoff)
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
             try:
-                await self._attempt(self._delivery.ask(), encoding)
-                self._endpoint.concurrency.succeeded()
+                await self._watched(self._exchange.ask(texts, encoding, self._take_permit()))
             except AsyncEmbedError as error:
+                last = error
                 arrived = before - self._delivery.count_missing
                 self._run.salvaged += arrived
                 if arrived:
                     backoff.progressed()
-                if not self._endpoint.learns_from(error, encoding):
-                    await self._back_off(backoff, error)
-                self._run.retries += 1
-                await self._run.stopping.wait(self._ask_again)
+                if self._endpoint.learns_from(error, encoding):
+                    continue
+                if self._is_split(part, error):
+                    return
+                await self._back_off(backoff, error)
+        self._parts.taken(part)
 
-    async def _ask_again(self) -> None:
-        """Wait until the rate limits allow another request, for what is missing."""
-        missing = self._delivery.count_missing
-        self._permit = await self._run.admission.ask(missing, self._request_bytes * missing // self._size)
+    async def _watched(self, attempt: Awaitable[None]) -> None:
+        """Make an attempt, and note what it says about the state of the API."""
+        before, failed = self._delivery.count_missing, None
+        try:
+            await attempt
+            failed = False
+            self._endpoint.concurrency.succeeded()
+        except AsyncEmbedError as error:
+            failed = is_retryable(error) and self._delivery.count_missing == before
+            raise
+        finally:
+            self._endpoint.learned.outage.end_attempt(failed=failed)
+
+    async def _may_ask(self, count: int) -> bool:
+        """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
+        stopping, pause, outage = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.outage
+        if pause.is_on:
+            await stopping.wait(pause.wait)
+        if self._permit is None:
+            await stopping.wait(partial(self._ask_for_leave, count))
+        if outage.is_on:
+            await stopping.wait(outage.wait)
+        if stopping.is_on:
+            outage.end_attempt(failed=None)  # somebody else may find out
+        return not stopping.is_on
+
+    def _take_permit(self) -> Permit:
+        permit, self._permit = self._permit, None
+        assert permit
+        return permit
+
+    async def _ask_for_leave(self, count: int) -> None:
+        self._permit = await self._run.admission.ask(count, self._bytes_of(count))
+
+    def _bytes_of(self, count: int) -> int:
+        """About how many bytes so many texts of the batch take in a request."""
+        return self._batch.request_bytes * count // max(len(self._batch), 1)
+
+    def _is_split(self, part: Part, error: AsyncEmbedError) -> bool:
+        """Whether the API does not take a part as it is, so that smaller ones are to be asked for."""
+        if not isinstance(error, InvalidInputError) or len(part) == 1 or blames_encoding(error):
+            return False
+        if excess := read_excess(error):
+            caps = self._endpoint.learned.caps[self._run.options.model]
+            self._parts.cut(part, caps.learn(excess, len(part), self._bytes_of(len(part))))
+        else:
+            self._parts.halve(part)
+        return True
 
     async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
         """Wait until the next attempt may begin or the run ends; raise `error` if there is to be no attempt."""
@@ -90,48 +150,16 @@ class Worker:
         if is_overload(error):
             self._endpoint.concurrency.overloaded()
         if wait is None:
-            raise error
+            raise _final(error, backoff)
         if getattr(error, "retry_after", None) is not None:
             self._endpoint.learned.pause.extend(wait)
         await self._run.stopping.wait(partial(anyio.sleep, wait))
 
-    async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> None:
-        run, endpoint = self._run, self._endpoint
-        max_value_bytes = run.cost.largest_value(self._request_bytes)
-        parser = ResponseParser(run.layout(encoding), self._delivery.decode, max_value_bytes)
-        run.requests += 1
-        self._permit.begin()
-        response = await self._transport.post(
-            endpoint.body(texts, run.options, encoding),
-            compact=encoding == "base64",
-            max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
-            heard=self._permit.heard,
-        )
-        try:
-            await self._stream(response, parser)
-        finally:
-            response.close()
-            parser.discard()
-            self._permit.settle(parser.tokens, complete=self._delivery.is_complete)
-            run.bytes_received += response.bytes_received
-            run.usage += Usage(parser.tokens or 0)
 
-    async def _stream(self, response: Response, parser: ResponseParser[Any]) -> None:
-        delivery = self._delivery
-        try:
-            while chunk := await response.read():
-                try:
-                    await self._endpoint.turns.wait()
-                finally:  # even if the run ends here, as it has arrived and is paid for
-                    self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
-                delivery.check(parser.count)
-            self._run.deliver(delivery.accept(parser.close()), self._reservation)
-            delivery.check()
-        except (TransportError, ResponseError) as error:
-            if error.retryable and delivery.is_complete:
-                return  # it broke after the last vector: nothing was lost
-            raise
-        delivery.finish(parser, self._transport.secrets.blot(parser.message))
+def _final(error: AsyncEmbedError, backoff: Backoff) -> AsyncEmbedError:
+    """Return an error that ends a batch, and say in it what was tried."""
+    error.args = (f"{error}{backoff.describe()}", *error.args[1:])
+    return error
 
 
 def ends_every_batch(error: BaseException) -> bool:

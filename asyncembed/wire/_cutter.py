@@ -106,11 +106,7 @@ class ValueCutter:
         return b"".join(structure), values
 
     def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText]]:
-        """Take values out of the rest of this chunk for as long as the bytes between them repeat.
-
-        Returns:
-            For each value the number in the gap before it, None if the gaps have none; and the values.
-        """
+        """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat."""
         end_of = _end_of_long_string if self._gap.is_before_string else _end_of_numbers
         numbers, places, self.position = self._gap.repeat(data, self.position, end_of)
         view = memoryview(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from asyncembed._errors import (
     RateLimitError,
     ServerError,
 )
+from asyncembed.wire._excess import TOO_LARGE_TO_PROCESS
 from asyncembed.wire._hints import asked_in_words, duration, number
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _TOO_MUCH: Final = frozenset({429, 503})
 """Statuses whose body may say how long to wait, where no header does."""
 
 _QUOTA_CODES: Final = frozenset({"insufficient_quota", "AUTHZ_INSUFFICIENT_BALANCE"})
+_TEXT_FIELDS: Final = frozenset({"input", "inputs", "texts", "text", "content", "contents", "requests", "prompt"})
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "x-debug-trace-id", "apim-request-id", "mistral-correlation-id")
 _MESSAGE_PATHS: Final = (
     ("error", "message"),
@@ -76,6 +79,10 @@ def status_error(
     kind = _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)  # noqa: PLR2004
     if code in _QUOTA_CODES:
         kind = QuotaExceededError
+    elif TOO_LARGE_TO_PROCESS in words:
+        kind = InvalidInputError
+    elif kind is InvalidInputError and (field := _field(document)) and field not in _TEXT_FIELDS:
+        kind = APIStatusError  # no text is to blame: every request would be refused
     asked = retry_after(headers)
     if asked is None and status in _TOO_MUCH:
         asked = _retry_delay(document, words)
@@ -120,6 +127,15 @@ def _fastapi_words(document: object) -> str:
     if not isinstance(words, str):
         return ""
     return f"{'.'.join(map(str, place))}: {words}" if isinstance(place, list) and place else words
+
+
+def _field(document: object) -> str:
+    """Return which field of the request is blamed, if one is: OpenAI's `param`, or FastAPI's `loc`."""
+    place = _item(_item(_item(document, "detail"), 0), "loc")
+    steps = [step for step in place if step != "body"] if isinstance(place, list) else []
+    named = steps[0] if steps else _first_string(document, (("error", "param"), ("param",)))
+    found = re.search(r"\w+", named) if isinstance(named, str) else None
+    return found[0] if found else ""
 
 
 def _json(body: bytes) -> object:

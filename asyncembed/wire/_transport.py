@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 _ERROR_BODY_BYTES: Final = 65_536
 _ONE_PIECE: Final = 262_144
-MOST_AT_ONCE: Final = 262_144
-"""Bytes of a body that are given at once: what asyncio reads of a socket, so that nothing has to be copied."""
+WORTHWHILE: Final = 131_072
+"""Bytes of a body that are worth looking at: fewer are joined with what has come after them."""
+
 _ALLOWED: Final = range(200, 300)
 
 
@@ -151,6 +152,7 @@ class Response:
         self._max_bytes = max_bytes
         self._limit = SilenceLimit(timeout, self._end_silence)
         self._silent = TransportError(f"the server was silent for {timeout:g} s inside a response")
+        self._failure: AsyncEmbedError | None = None  # for when everything that came before it has been read
         self._heard = 0  # bytes that had come when the last wait began
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -174,15 +176,36 @@ class Response:
             self._content.set_exception(self._silent)
 
     async def _read(self) -> bytes:
+        if self._failure:
+            raise self._failure
         self._heard = self._content.total_bytes
         self._limit.begin()
         try:
-            return await self._content.read(MOST_AT_ONCE)
+            # One piece as it came from the socket, without a copy of it; at a time, so that the loop is not held up.
+            data, is_end = await self._content.readchunk()
+            while is_end and not data:  # of a chunk of HTTP, not of the body
+                data, is_end = await self._content.readchunk()
         except _FAILURES as error:
-            failure = _transport_error(error, self._secrets)
+            self._failure = _transport_error(error, self._secrets)
+            data = self._left()
         finally:
             self._limit.end()
-        raise failure
+        if self._failure and not data:
+            raise self._failure
+        return data if not 0 < len(data) < WORTHWHILE else data + self._more(WORTHWHILE - len(data))
+
+    def _more(self, most: int) -> bytes:
+        """Return what else has come already."""
+        try:
+            return self._content.read_nowait(most)
+        except _FAILURES as error:
+            self._failure = _transport_error(error, self._secrets)
+            return self._left()
+
+    def _left(self) -> bytes:
+        """Return what came before the connection broke: aiohttp does not give it any more, and it is paid for."""
+        self._content.set_exception(None)  # type: ignore[arg-type]
+        return self._content.read_nowait()
 
     async def read_some(self, limit: int) -> bytes:
         """Return up to about `limit` bytes of the body."""

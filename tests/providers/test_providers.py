@@ -18,8 +18,9 @@ from asyncembed import (
 )
 from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import MemoryBudget
+from asyncembed.flow._outage import Outage
 from asyncembed.flow._rate import Limiter
-from asyncembed.pipeline._endpoint import Endpoint
+from asyncembed.pipeline._endpoint import Endpoint, Learned
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
 TEXTS = ["one", 'två \U0001f600 "\\']
@@ -35,6 +36,7 @@ def body(provider: Provider, encoding: str = "auto", **options: object) -> dict:
         budget=MemoryBudget(1),
         limiter=Limiter(),
         connect=None,
+        learned=Learned(Outage(RetryPolicy())),
     )
     checked = EmbedOptions(**{"model": provider.default_model} | options)
     provider.check(checked)

@@ -1,0 +1,91 @@
+"""One request and its response: what arrives is delivered while it arrives, and what was billed is noted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from asyncembed._errors import ResponseError, TransportError
+from asyncembed._models import Usage
+from asyncembed.wire._parser import ResponseParser
+
+if TYPE_CHECKING:
+    from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._admission import Permit
+    from asyncembed.pipeline._blocks import BlockDelivery
+    from asyncembed.pipeline._delivery import ResultDelivery
+    from asyncembed.pipeline._run import Run
+    from asyncembed.wire._transport import Response, Transport
+
+
+class Exchange:
+    """Makes the requests of one batch.
+
+    Args:
+        run: The run it belongs to.
+        transport: The way to the API.
+        delivery: The books of the batch.
+        reservation: The memory of the batch.
+        request_bytes: Bytes of its texts in a request.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        transport: Transport,
+        delivery: ResultDelivery | BlockDelivery,
+        reservation: Reservation,
+        request_bytes: int,
+    ) -> None:
+        self._run = run
+        self._transport = transport
+        self._delivery: Any = delivery  # whatever it makes of a vector, it gets from the parser
+        self._reservation = reservation
+        self._request_bytes = request_bytes
+        self._has_asked = False
+
+    async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
+        """Ask for texts, and deliver what arrives.
+
+        Raises:
+            AsyncEmbedError: if not all of them arrive; what did was delivered before.
+        """
+        run, largest = self._run, self._run.cost.largest_value(self._request_bytes)
+        parser = ResponseParser(run.layout(encoding), self._delivery.decode, largest)
+        self._begin(permit)
+        response = await self._transport.post(
+            run.endpoint.body(texts, run.options, encoding),
+            compact=encoding == "base64",
+            max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
+            heard=permit.heard,
+        )
+        try:
+            await self._stream(response, parser)
+        finally:
+            response.close()
+            parser.discard()
+            permit.settle(parser.tokens, complete=self._delivery.is_complete)
+            run.bytes_received += response.bytes_received
+            run.usage += Usage(parser.tokens or 0)
+
+    def _begin(self, permit: Permit) -> None:
+        permit.begin()
+        self._run.requests += 1
+        self._run.retries += self._has_asked
+        self._has_asked = True
+
+    async def _stream(self, response: Response, parser: ResponseParser[Any]) -> None:
+        delivery = self._delivery
+        try:
+            while chunk := await response.read():
+                try:
+                    await self._run.endpoint.turns.wait()
+                finally:  # even if the run ends here, as it has arrived and is paid for
+                    self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
+                delivery.check(parser.count)
+            self._run.deliver(delivery.accept(parser.close()), self._reservation)
+            delivery.check()
+        except (TransportError, ResponseError) as error:
+            if error.retryable and delivery.is_complete:
+                return  # it broke after the last vector: nothing was lost
+            raise
+        delivery.finish(parser, self._transport.secrets.blot(parser.message))

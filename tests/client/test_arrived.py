@@ -1,0 +1,70 @@
+"""What had arrived when a connection broke is kept, although nobody had read it yet."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import struct
+import termios
+
+import pytest
+from support.scripted import KEY, raw
+
+from asyncembed import Timeouts, TransportError
+from asyncembed.wire._secrets import Secrets
+from asyncembed.wire._transport import Transport, new_session
+
+PIECES = [b"x" * 1_000, b"y" * 50_000, b"z" * 7]
+
+
+@pytest.fixture
+async def transport(server):
+    async with new_session(server.url) as session:
+        yield Transport(
+            "test", session, url=server.url, headers={}, secrets=Secrets([KEY]), timeouts=Timeouts(), read_size=1 << 20
+        )
+
+
+async def acknowledged(exchange) -> None:
+    """Wait until the other end has everything: a reset takes back what has not left yet."""
+    socket = exchange.writer.get_extra_info("socket")
+    while struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]:
+        await asyncio.sleep(0)
+
+
+async def read_all(response) -> bytes:
+    found = b""
+    while chunk := await response.read():
+        found += chunk
+    return found
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_reset_does_not_take_back_what_had_come(server, transport, chunked):
+    async def reply(exchange):
+        await exchange.head(200, {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": "1000000"})
+        for piece in PIECES:
+            await exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+        await acknowledged(exchange)
+        exchange.end(reset=True)
+
+    server.default = reply
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    while response._content.exception() is None:
+        await asyncio.sleep(0)
+    found = b""
+    while len(found) < len(b"".join(PIECES)):
+        found += await response.read()
+    assert found == b"".join(PIECES)
+    with pytest.raises(TransportError, match="broke off"):
+        await response.read()
+    response.close()
+
+
+@pytest.mark.parametrize("sizes", [[1], [1, 2, 3], [100_000, 100_000, 1], [300_000, 1]])
+async def test_chunks_of_any_size_are_read_to_the_end(server, transport, sizes):
+    body = b"".join(b"%x\r\n%s\r\n" % (size, bytes([65 + at]) * size) for at, size in enumerate(sizes))
+    server.default = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n")
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    assert await read_all(response) == b"".join(bytes([65 + at]) * size for at, size in enumerate(sizes))
+    response.close()

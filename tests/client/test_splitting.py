@@ -1,0 +1,141 @@
+"""A batch that the API does not take as it is: one bad text never sinks it, and one that is too large is cut."""
+
+from __future__ import annotations
+
+from math import log2
+
+import numpy as np
+import pytest
+
+from asyncembed import APIStatusError, EmbedClient, EmbedFailure, InvalidInputError, RetryPolicy
+from asyncembed.testing import FakeServer, vector_of
+from asyncembed.testing.faults import Poisoned, Refused, Reset, TooLarge
+
+TEXTS = [f"text number {number}" for number in range(96)]
+POISON = TEXTS[37]
+PROVIDERS = ("cohere", "cohere-v1", "openai")
+
+
+@pytest.fixture
+async def server():
+    async with FakeServer(dimension=8) as running:
+        yield running
+
+
+def connect(server: FakeServer, provider: str = "openai", **settings: object) -> EmbedClient:
+    retry = RetryPolicy(max_attempts=4, initial_backoff=0.001, max_backoff=0.01)
+    address = server.url + "/v1" * (provider == "openai")
+    return EmbedClient(provider, api_key="sk-very-secret", base_url=address, **{"retry": retry, **settings})
+
+
+def check(results: list, texts: list[str], *, failed: set[str] = frozenset()) -> None:
+    assert [result.index for result in results] == list(range(len(texts)))
+    for result, text in zip(results, texts, strict=True):
+        assert result.text == text
+        assert isinstance(result, EmbedFailure) == (text in failed)
+        if text not in failed:
+            np.testing.assert_array_equal(result.embedding, vector_of(text, 8))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("place", [0, 1, 37, 94, 95])
+async def test_one_bad_text_never_sinks_its_batch(server, provider, place):
+    server.rules.append(Poisoned(TEXTS[place]))
+    async with connect(server, provider) as client:
+        stream = client.embed_stream(TEXTS, on_error="yield")
+        check([result async for result in stream], TEXTS, failed={TEXTS[place]})
+    assert len(server.ledger.entries) - 1 <= 2 * log2(len(TEXTS)) + 1
+    assert all(times == 1 for times in server.ledger.sent.values())
+    assert (stream.summary.done, stream.summary.failed) == (95, 1)
+    assert stream.summary.retries == len(server.ledger.entries) - 1
+
+
+async def test_with_raise_the_others_arrive_before_the_error_names_the_text(server):
+    server.rules.append(Poisoned(POISON))
+    async with connect(server) as client:
+        stream = client.embed_stream(TEXTS)
+        check([await anext(stream) for _ in range(37)], TEXTS[:37])
+        with pytest.raises(InvalidInputError, match="cannot be embedded") as caught:
+            await anext(stream)
+    assert caught.value.indices == (37,)
+
+
+async def test_many_bad_texts(server):
+    bad = {TEXTS[place] for place in (0, 1, 2, 40, 95)}
+    server.rules.extend(map(Poisoned, bad))
+    async with connect(server) as client:
+        results = [result async for result in client.embed_stream(TEXTS, on_error="yield", ordered=False)]
+    check(sorted(results, key=lambda result: result.index), TEXTS, failed=bad)
+    assert all(times == 1 for times in server.ledger.sent.values())
+
+
+async def test_blocks_leave_out_only_the_bad_text(server):
+    server.rules.append(Poisoned(POISON))
+    async with connect(server) as client, client.embed_binary_stream(TEXTS, on_error="skip") as reader:
+        blocks = [block async for block in reader]
+    assert [(first, len(rows)) for first, rows in blocks] == [(0, 37), (38, 58)]
+    for first, rows in blocks:
+        np.testing.assert_array_equal(rows[0], vector_of(TEXTS[first], 8))
+
+
+async def test_halves_that_break_are_retried_and_salvaged(server):
+    server.rules.append(Poisoned(POISON))
+    server.script.extend([Refused(400), Reset(after=20), Refused(503)])
+    async with connect(server) as client:
+        results = [result async for result in client.embed_stream(TEXTS, on_error="yield")]
+    check(results, TEXTS, failed={POISON})
+    assert all(times == 1 for times in server.ledger.sent.values())
+
+
+@pytest.mark.parametrize("words", ["openai", "cohere", "voyage", "mistral", "tei", "gemini", "llama.cpp", "proxy"])
+@pytest.mark.parametrize("size", [{"items": 10}, {"tokens": 60}, {"bytes": 700}])
+async def test_a_batch_that_is_too_large_is_cut_in_every_apis_words(server, words, size):
+    server.rules.append(TooLarge(**size, words=words))
+    async with connect(server) as client:
+        results = [result async for result in client.embed_stream(TEXTS * 2, chunk_size=48)]
+    check(results, TEXTS * 2)
+    assert set(server.ledger.sent.values()) == {2}
+
+
+@pytest.mark.parametrize("size", [{"items": 10}, {"tokens": 60}, {"bytes": 700}])
+async def test_the_cap_is_remembered_for_the_model(server, size):
+    server.rules.append(TooLarge(**size))
+    async with connect(server, max_concurrency=1) as client:
+        await client.embed(TEXTS)
+        asked = len(server.ledger.entries)
+        await client.embed(TEXTS)
+        assert [entry.status for entry in server.ledger.entries[asked:]] == [200] * (len(server.ledger.entries) - asked)
+        await client.embed(TEXTS[:48], model="another")
+    refused = [entry for entry in server.ledger.entries[asked:] if entry.status != 200]
+    assert len(refused) >= 1
+
+
+async def test_a_single_text_that_is_too_large_is_given_up_alone(server):
+    long = "word " * 400
+    server.rules.append(TooLarge(tokens=100))
+    async with connect(server) as client:
+        results = [result async for result in client.embed_stream([*TEXTS, long], on_error="yield")]
+    check(results, [*TEXTS, long], failed={long})
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+async def test_a_refusal_that_blames_another_field_ends_the_run_at_once(server, on_error):
+    async def refuse(exchange):
+        await exchange.say(b'{"error": {"message": "no such type", "param": "dimensions"}}', 400, {})
+
+    server.default = refuse
+    async with connect(server, max_concurrency=1) as client:
+        with pytest.raises(APIStatusError, match="no such type") as caught:
+            await client.embed_stream(TEXTS, on_error=on_error, dimensions=8).__anext__()
+    assert not isinstance(caught.value, InvalidInputError)
+    assert len(server.ledger.entries) == 1
+
+
+async def test_a_run_that_is_refused_text_by_text_from_the_start_ends(server):
+    server.default = Refused(400)
+    texts = [f"text {number}" for number in range(10_000)]
+    async with connect(server) as client:
+        with pytest.raises(InvalidInputError):
+            async for _ in client.embed_stream(texts, on_error="skip"):
+                pass
+    assert len(server.ledger.entries) < 400

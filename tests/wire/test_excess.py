@@ -1,0 +1,56 @@
+"""Which refusals speak of the size of the request, in the words of the services, and which of one text."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncembed import InvalidInputError
+from asyncembed.wire._excess import Excess, read_excess
+
+TOO_LARGE = [
+    (400, None, "invalid request: total number of texts must be at most 96 - received 97", Excess("inputs", 96, 97)),
+    (400, "max_tokens_per_request", "Requested 400000 tokens, max 300000 tokens per request",
+     Excess("tokens", 300_000, 400_000)),
+    (400, "array_above_max_length", "Expected an array with maximum length 2048, but got one with length 3000 instead.",
+     Excess("inputs", 2_048, 3_000)),
+    (400, "3210", "Too many inputs in request, split into more batches.", Excess("inputs")),
+    (400, "3210", "Too many tokens overall, split into more batches.", Excess("tokens")),
+    (400, None, "Too many tokens in batch. Max is 16384 got 20000", Excess("tokens", 16_384, 20_000)),
+    (400, None, "The max allowed tokens per submitted batch is 120000. Your batch has 130000 tokens after truncation.",
+     Excess("tokens", 120_000, 130_000)),
+    (400, None, "The batch size limit is 1000. Your batch size is 1001.", Excess("inputs", 1_000, 1_001)),
+    (422, None, "batch size 64 > maximum allowed batch size 32", Excess("inputs", 32, 64)),
+    (400, None, "at most 100 requests can be in one batch", Excess("inputs", 100)),
+    (422, None, "input: List should have at most 512 items after validation, not 600", Excess("inputs", 512, 600)),
+    (413, None, "413 Request Entity Too Large nginx/1.18.0", Excess("bytes")),
+    (413, None, "", Excess("bytes")),
+    (500, None, "input is too large to process. increase the physical batch size", Excess("inputs")),
+]  # fmt: skip
+ONE_TEXT = [
+    "Invalid 'input[3]': maximum input length is 8192 tokens.",
+    "This model's maximum context length is 8192 tokens, however you requested 9000 tokens (9000 in your prompt).",
+    "too many tokens: total length is 600, but the model takes 512",
+    "texts.2: String should have at most 2048 characters",
+    "the input length exceeds the context length",
+    "Invalid 'input': the text cannot be embedded.",
+    "",
+]
+
+
+def refusal(status: int, code: str | None, words: str) -> InvalidInputError:
+    return InvalidInputError(words, status=status, code=code, provider_message=words)
+
+
+@pytest.mark.parametrize(("status", "code", "words", "excess"), TOO_LARGE)
+def test_too_large(status, code, words, excess):
+    assert read_excess(refusal(status, code, words)) == excess
+
+
+@pytest.mark.parametrize("words", ONE_TEXT)
+def test_a_text_is_to_blame(words):
+    assert read_excess(refusal(400, None, words)) is None
+
+
+def test_the_share_that_is_allowed():
+    assert Excess("tokens", 1, 4).share == 0.25
+    assert Excess("tokens", 4).share == Excess("bytes").share == 0.5
