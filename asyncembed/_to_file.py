@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncembed._target import Target
+    from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._run import Call
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
@@ -176,19 +177,8 @@ class FileRun:
             group, later = group[:last], group[last:]
         self._group, self._group_bytes = later, 0
         if group and not journal.is_broken:
-            await self._thread.run(partial(self._settle, group, journal))
+            await self._thread.run(partial(_settle, group, journal, self._call.dead_letters))
         self._due = time.monotonic() + GROUP_SECONDS
-
-    def _settle(self, group: list[Item], journal: Journal) -> None:
-        """Bring results to the disk: failures first, as nobody asks again for what is in the journal."""
-        failures = [item for item in group if isinstance(item, EmbedFailure)]
-        try:
-            if failures and self._call.dead_letters:
-                self._call.dead_letters.write(failures)
-        except BaseException:
-            journal.is_broken = True
-            raise
-        journal.add(group)
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
         """Run a generator in the thread, so that it can be left between two of its steps."""
@@ -206,6 +196,18 @@ class FileRun:
     def _report(self, summary: RunSummary) -> None:
         if self._on_progress:
             self._on_progress(summary)
+
+
+def _settle(group: list[Item], journal: Journal, letters: DeadLetters | None) -> None:
+    """Bring results to the disk: failures first, as nobody asks again for what is in the journal."""
+    failures = [item for item in group if isinstance(item, EmbedFailure)]
+    try:
+        if failures and letters:
+            letters.write(failures)
+    except BaseException:
+        journal.is_broken = True
+        raise
+    journal.add(group)
 
 
 def _is_final(item: Item) -> bool:

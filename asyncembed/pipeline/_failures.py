@@ -1,4 +1,4 @@
-"""What is done about failures before anybody is told of them."""
+"""What becomes of texts that are given up: kept, logged, counted, and put in the place of results or left out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
+from asyncembed._models import EmbedFailure
 from asyncembed._threads import OneThread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncembed._models import EmbedFailure
+    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._models import EmbedInput
+    from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._losses import Losses
+    from asyncembed.pipeline._outbox import Outbox
+    from asyncembed.pipeline._run import Call
 
 log: Final = logging.getLogger("asyncembed")
 log.addHandler(logging.NullHandler())  # else Python would print warnings of programs that set up no logging
@@ -66,3 +72,47 @@ class FailureWriter:
         except Exception as error:
             self._error = error
             raise
+
+
+class Failures:
+    """Gives up the texts of one run.
+
+    Args:
+        call: What is to become of them, and what keeps them.
+        outbox: Where the results of the run go.
+        losses: What counts them.
+        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
+    """
+
+    def __init__(self, call: Call, outbox: Outbox, losses: Losses, *, settling: bool) -> None:
+        self._writer = FailureWriter(call.dead_letters)
+        self._outbox = outbox
+        self._losses = losses
+        self._logs = call.on_error == "skip"
+        self._yields = settling or not self._logs
+
+    async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
+        """Do without texts, as soon as they are safe where they are to be kept.
+
+        Args:
+            lost: Their indices, and why.
+            reservation: The memory of their batch.
+
+        Raises:
+            OSError: if they cannot be kept; then nothing is said of them.
+        """
+        failures = [EmbedFailure(index, item.text, item.id, error) for index, item, error in lost]
+        await self._writer.write(failures)
+        if failures and self._logs:
+            first = failures[0]
+            log.warning("texts skipped: %d, the first with index %d: %s", len(failures), first.index, first.error)
+        for failure in failures:
+            self._losses.add(failure.error)
+            self._hand_over(failure, reservation)
+
+    def _hand_over(self, failure: EmbedFailure, reservation: Reservation) -> None:
+        if self._yields:
+            self._outbox.put([failure], reservation)
+        else:
+            self._outbox.leave_out(failure.index)
+            reservation.take()

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed._errors import StreamClosedError
-from asyncembed._models import EmbedFailure, RunSummary, Usage
+from asyncembed._models import RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._admission import Admission
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
-from asyncembed.pipeline._failures import FailureWriter, log
+from asyncembed.pipeline._failures import Failures
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._errors import AsyncEmbedError
-    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
@@ -97,8 +97,6 @@ class Run:
         self.endpoint = endpoint = call.endpoint
         self.options = options = call.options
         self.on_error = call.on_error
-        self._yields_failures = settling or call.on_error == "yield"
-        self._failures = FailureWriter(call.dead_letters)
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
@@ -118,6 +116,7 @@ class Run:
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
+        self.failures = Failures(call, self.outbox, self.losses, settling=settling)
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = 0
         self.stopping = Stopping()
@@ -197,24 +196,6 @@ class Run:
     def may_go_on(self, error: AsyncEmbedError) -> bool:
         """Whether the run goes on without some texts; not when nothing else happens any more."""
         return self.losses.may_go_on(error, self.done)
-
-    async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
-        """Put failures in the place of results, or leave them out, once they are safe where they are to be kept."""
-        failures = [EmbedFailure(index, item.text, item.id, error) for index, item, error in lost]
-        await self._failures.write(failures)
-        if failures and self.on_error == "skip":
-            first = failures[0]
-            log.warning("texts skipped: %d, the first with index %d: %s", len(failures), first.index, first.error)
-        for failure in failures:
-            self._give_up(failure, reservation)
-
-    def _give_up(self, failure: EmbedFailure, reservation: Reservation) -> None:
-        self.losses.add(failure.error)
-        if self._yields_failures:
-            self.outbox.put([failure], reservation)
-        else:
-            self.outbox.leave_out(failure.index)
-            reservation.take()
 
     def summary(self) -> RunSummary:
         """How the run stands."""

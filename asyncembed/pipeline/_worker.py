@@ -46,7 +46,7 @@ class Worker:
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
         """
-        await self._run.give_up(self._batch.refused, self._reservation)
+        await self._run.failures.give_up(self._batch.refused, self._reservation)
         self._run.in_flight += 1
         try:
             while part := self._parts.next():
@@ -67,7 +67,7 @@ class Worker:
                 if not ends_every_batch(error):
                     name_texts(error, lost, self._secrets)
                 raise
-            await self._run.give_up([(index, item, error) for index, item in lost], self._reservation)
+            await self._run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
 
     async def _attempts(self, part: Part) -> None:
         backoff = Backoff(self._endpoint.retry)
