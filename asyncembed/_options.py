@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 import orjson
@@ -17,6 +18,7 @@ from asyncembed.flow._rate import RateLimit, limiter_of
 from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from asyncembed.flow._rate import Limiter
@@ -39,6 +41,9 @@ class RequestOptions(TypedDict, total=False):
         chunk_size: Most texts in one request; the provider's limit if not given.
         max_concurrency: Most requests at once for this call alone, instead of a share of the client's.
         max_wait: Seconds that a request which is not full waits for more texts of an async iterable; 0.5.
+        dead_letter: File that texts which fail are appended to, with `on_error` "yield" or "skip": a JSON line each,
+            on the disk before the failure is given or counted. `asyncembed embed` takes it as an input. Half a
+            surrogate pair is spelled out in it. `embed_to_file` writes those that resuming does not ask for again.
     """
 
     model: str
@@ -50,6 +55,7 @@ class RequestOptions(TypedDict, total=False):
     chunk_size: int
     max_concurrency: int
     max_wait: float
+    dead_letter: str | os.PathLike[str]
 
 
 class EmbedOptionsArgs(RequestOptions, total=False):
@@ -84,14 +90,8 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, concurrency=new_concurrency(given["max_concurrency"]))
-    return Call(
-        endpoint=endpoint,
-        options=options,
-        chunk_size=chunk_size,
-        max_wait=max_wait,
-        on_error=on_error,
-        skips=on_error == "skip",
-    )
+    call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
+    return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
 
 
 def new_budget(megabytes: float) -> MemoryBudget:
@@ -130,6 +130,20 @@ def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bo
     if given is None:
         given = copy(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
     return limiter_of(given)
+
+
+def _with_dead_letters(call: Call, path: str | os.PathLike[str]) -> Call:
+    from asyncembed.sinks._dead_letters import DeadLetterFile  # noqa: PLC0415  # few calls need it
+
+    check(isinstance(path, str | PathLike), f"dead_letter={path!r} must be the path of a file")
+    check(
+        call.on_error != "raise",
+        "dead_letter= keeps the texts that fail while the others go on, but with on_error='raise', as in embed(), the "
+        "first of them ends the run; use on_error='skip' (--on-error skip) or 'yield'",
+    )
+    letters = DeadLetterFile(path, provider=call.endpoint.provider.name, model=call.options.model)
+    letters.check()
+    return replace(call, dead_letters=letters)
 
 
 def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from asyncembed.sinks import Provenance, find_format, open_output
+from asyncembed._errors import ConfigurationError
+from asyncembed.sinks import Provenance, find_format, folder_of, open_output
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
@@ -40,6 +42,15 @@ class Target:
         found = Path(path).absolute()
         kind = find_format(found, name)
         return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)
+
+    def check_apart(self, dead_letter: str | os.PathLike[str] | None) -> None:
+        """Raise `ConfigurationError` if failures were to be written into a file that is to be made."""
+        if not isinstance(dead_letter, str | PathLike):
+            return
+        own = Path(dead_letter).resolve()
+        made = {Path(f"{self.path}{ending}").resolve() for ending in ("", *self.kind.sidecars)}
+        if own in made or folder_of(self.path).resolve() in (own, *own.parents):
+            raise ConfigurationError(f"dead_letter={str(dead_letter)!r} is a part of {self.path}; choose another name")
 
     def claim(self, provenance: Provenance, total: int | None) -> Output:
         """Claim the file for vectors that are made so, of so many texts; see `open_output`."""

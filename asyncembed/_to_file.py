@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncembed._target import Target
+    from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._run import Call
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
@@ -128,6 +129,9 @@ class FileRun:
         await self._input.pull_into(journal.fingerprint, journal.settled)
         journal.check_input()
         self._resumed, self._failed_before = journal.settled, journal.failed
+        if self._target.resume and (letters := self._call.dead_letters):
+            # It may have ended between their write and the commit that settles their texts.
+            await self._thread.run(partial(letters.recognise, journal.settled))
         stream = self._open_stream(self._input.rest, journal.settled)
         try:
             async with stream:
@@ -173,7 +177,7 @@ class FileRun:
             group, later = group[:last], group[last:]
         self._group, self._group_bytes = later, 0
         if group and not journal.is_broken:
-            await self._thread.run(partial(journal.add, group))
+            await self._thread.run(partial(_settle, group, journal, self._call.dead_letters))
         self._due = time.monotonic() + GROUP_SECONDS
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
@@ -192,6 +196,18 @@ class FileRun:
     def _report(self, summary: RunSummary) -> None:
         if self._on_progress:
             self._on_progress(summary)
+
+
+def _settle(group: list[Item], journal: Journal, letters: DeadLetters | None) -> None:
+    """Bring results to the disk: failures first, as nobody asks again for what is in the journal."""
+    failures = [item for item in group if isinstance(item, EmbedFailure)]
+    try:
+        if failures and letters:
+            letters.write(failures)
+    except BaseException:
+        journal.is_broken = True
+        raise
+    journal.add(group)
 
 
 def _is_final(item: Item) -> bool:

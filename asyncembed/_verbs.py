@@ -122,13 +122,15 @@ class Verbs(Streams):
         from asyncembed._to_file import MOST_READY, FileRun  # noqa: PLC0415
 
         check_raise_or_skip(on_error)
-        call = self._call(options, on_error)
         check_texts(texts)
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
-        # Failures are taken out of the stream, because they settle their texts too.
-        yielding = replace(call, on_error="yield" if on_error == "skip" else "raise")
+        target.check_apart(options.get("dead_letter"))
+        call = self._call(options, on_error)
+        # They are written when they are settled, and not when they may be asked for again.
+        of_stream = replace(call, dead_letters=None)
 
         def open_stream(rest: Texts, first: int) -> EmbedStream[EmbedBlock]:
-            return EmbedStream(Run(yielding, rest, first=first, as_blocks=True, most_ready=MOST_READY), self._adopt)
+            run = Run(of_stream, rest, first=first, as_blocks=True, most_ready=MOST_READY, settling=True)
+            return EmbedStream(run, self._adopt)
 
         return await FileRun(call, texts, target, open_stream, on_progress).complete()

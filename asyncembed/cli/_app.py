@@ -116,6 +116,10 @@ def embed(
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="Stop at a text that cannot be embedded, or leave it out.")
     ] = OnErrorChoice.RAISE,
+    dead_letter: Annotated[
+        Path | None,
+        typer.Option(help="Append texts that fail, as JSON lines that can be an input again.", metavar="FILE.jsonl"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an earlier run left, if there is anything.")
     ] = False,
@@ -133,6 +137,8 @@ def embed(
         options["dimensions"] = dimensions
     if input_type is not None:
         options["input_type"] = input_type
+    if dead_letter is not None:
+        options["dead_letter"] = dead_letter
     with exits():
         job = Job(
             sources=parse_sources(inputs, input_format and input_format.value),

@@ -50,6 +50,12 @@ class Job:
     quiet: bool
 
     @property
+    def dead_letter(self) -> Path | None:
+        """The file for texts that fail."""
+        given = self.options.get("dead_letter")
+        return None if given is None else Path(given)
+
+    @property
     def on_error(self) -> Literal["raise", "skip"]:
         """What becomes of texts that cannot be embedded."""
         return "skip" if self.skip else "raise"
@@ -65,7 +71,8 @@ async def embed(job: Job) -> None:
     """
     _check_inputs(job)
     if job.report:
-        check_report(job.report, [job.output, *(source.path for source in job.sources if source.path)])
+        others = [job.output, job.dead_letter, *(source.path for source in job.sources)]
+        check_report(job.report, filter(None, others))
     run = _Run(job)
     try:
         stopped = await run.finish()
@@ -114,7 +121,8 @@ class _Run:
         end = self.now
         if end.failure:
             which = f"{plural(end.failed, 'text')} failed, the first with index {min(end.failure.indices, default=0)}"
-            say(f"{which}: {end.failure}", "yellow")
+            kept = f"; see {self.job.dead_letter}" if self.job.dead_letter else ""
+            say(f"{which}: {end.failure}{kept}", "yellow")
         if not end.saved:
             names = ", ".join(source.name for source in self.job.sources)
             fail("nothing was written" if end.failure else f"{names} holds no text; nothing was written")
@@ -170,12 +178,15 @@ class _Run:
 
 
 def _check_inputs(job: Job) -> None:
-    """Raise `ConfigurationError` if an input is the output, or one of the files that belong to it."""
+    """Raise `ConfigurationError` if an input is a file that is to be written, or belongs to one."""
     made = [Path(f"{job.output}{ending}") for ending in ("", *find_format(job.output).sidecars)]
+    names = dict.fromkeys(made, "the output")
+    if job.dead_letter:
+        names[job.dead_letter] = "--dead-letter"
     for source in job.sources:
-        for file in made:
+        for file, name in names.items():
             if source.path and file.exists() and source.path.samefile(file):
-                raise ConfigurationError(f"{file} is an input; choose another name for the output")
+                raise ConfigurationError(f"{file} is an input; choose another name for {name}")
 
 
 def _client(job: Job) -> EmbedClient:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import ConfigurationError, InvalidInputError
 from asyncembed._models import EmbedInput
+from asyncembed.pipeline._excerpt import excerpt
 
 if TYPE_CHECKING:
     from asyncembed.flow._cost import CostModel
@@ -73,8 +74,8 @@ def check_text(text: str, index: int) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInputError(
-            f"texts[{index}] holds half a surrogate pair at character {error.start}, which is not valid Unicode; "
-            "clean it with text.encode('utf-8', 'replace').decode()",
+            f"texts[{index}] holds half a surrogate pair at character {error.start} of '{excerpt(text)}', which is not "
+            "valid Unicode; clean it with text.encode('utf-8', 'replace').decode()",
             indices=(index,),
         ) from None
 

@@ -9,14 +9,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from asyncembed._errors import AsyncEmbedError, StreamClosedError
-from asyncembed._models import EmbedFailure, RunSummary, Usage
+from asyncembed._errors import StreamClosedError, without_frames
+from asyncembed._models import RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._admission import Admission
 from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
+from asyncembed.pipeline._failures import Failures
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
+    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
+    from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._source import Texts
     from asyncembed.wire._layout import Layout
 
@@ -47,7 +50,7 @@ class Call:
         chunk_size: Most texts in one request, None for as many as the provider takes.
         max_wait: Seconds that a request which is not full waits for more texts.
         on_error: What becomes of texts that cannot be embedded.
-        skips: Whether whoever called is not told of those; the log then is where they are heard of.
+        dead_letters: What keeps them, if that is wanted.
     """
 
     endpoint: Endpoint
@@ -55,7 +58,7 @@ class Call:
     chunk_size: int | None
     max_wait: float
     on_error: OnError
-    skips: bool = False
+    dead_letters: DeadLetters | None = None
 
     @property
     def dimension(self) -> int | None:
@@ -75,6 +78,7 @@ class Run:
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
         most_ready: Items that may be ready before nothing more is asked for; None if only memory limits them.
+        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
     """
 
     def __init__(
@@ -87,13 +91,14 @@ class Run:
         as_blocks: bool = False,
         compact: bool = False,
         most_ready: int | None = None,
+        settling: bool = False,
     ) -> None:
         check_texts(texts)
         self.token = object()
         self.endpoint = endpoint = call.endpoint
         self.options = options = call.options
         self.on_error = call.on_error
-        self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.skips)
+        self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
@@ -113,6 +118,7 @@ class Run:
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
+        self.failures = Failures(call, self.outbox, self.losses, self.observer, settling=settling)
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = 0
         self.stopping = Stopping()
@@ -186,24 +192,13 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """End the run with `error`; further errors are noted on the first."""
         if self.error is None:
-            self.error = _without_frames(error)
+            self.error = without_frames(error)
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
     def may_go_on(self, error: AsyncEmbedError) -> bool:
         """Whether the run goes on without some texts; not when nothing else happens any more."""
         return self.losses.may_go_on(error, self.done)
-
-    def give_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, reservation: Reservation) -> None:
-        """Put a failure in the place of a result, or leave it out."""
-        _without_frames(error)
-        self.losses.add(error)
-        self.observer.gave_up(index, item, error)
-        if self.on_error == "yield":
-            self.outbox.put([EmbedFailure(index, item.text, item.id, error)], reservation)
-        else:
-            self.outbox.leave_out(index)
-            reservation.take()
 
     def summary(self) -> RunSummary:
         """How the run stands."""
@@ -225,8 +220,3 @@ class Run:
             model=self.options.model,
             dimension=self.decoder.dimension,
         )
-
-
-def _without_frames(error: BaseException) -> BaseException:
-    """Return an error of ours without its way here: frames keep batches in memory, and show what a server has sent."""
-    return error.with_traceback(None) if isinstance(error, AsyncEmbedError) else error

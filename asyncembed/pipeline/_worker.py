@@ -10,6 +10,7 @@ import anyio
 from asyncembed._errors import AsyncEmbedError, InvalidInputError
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
 from asyncembed.pipeline._endpoint import blames_encoding
+from asyncembed.pipeline._excerpt import name_texts
 from asyncembed.pipeline._exchange import Exchange
 from asyncembed.pipeline._parts import Parts
 from asyncembed.wire._excess import read_excess
@@ -36,6 +37,7 @@ class Worker:
         self._permit: Permit | None = permit  # for the next request
         self._parts = Parts(batch.inputs)
         self._delivery = run.new_delivery(batch)
+        self._secrets = transport.secrets
         self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
 
     async def complete(self) -> None:
@@ -44,8 +46,7 @@ class Worker:
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
         """
-        for index, item, refusal in self._batch.refused:
-            self._run.give_up(index, item, refusal, self._reservation)
+        await self._run.failures.give_up(self._batch.refused, self._reservation)
         self._run.in_flight += 1
         try:
             while part := self._parts.next():
@@ -61,10 +62,12 @@ class Worker:
             await self._attempts(part)
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
+            lost = self._delivery.give_up()
             if self._run.on_error == "raise" or ends_every_batch(error) or not self._run.may_go_on(error):
+                if not ends_every_batch(error):
+                    name_texts(error, lost, self._secrets)
                 raise
-            for index, item in self._delivery.give_up():
-                self._run.give_up(index, item, error, self._reservation)
+            await self._run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
 
     async def _attempts(self, part: Part) -> None:
         backoff = Backoff(self._endpoint.retry)

@@ -56,6 +56,8 @@ async def stream(client: EmbedClient, texts: Sequence[str]) -> None:
     assert_type(client.embed_stream(texts, on_error="raise"), EmbedStream[EmbedResult])
     assert_type(client.embed_stream(texts, on_error="skip", ordered=False), EmbedStream[EmbedResult])
     assert_type(client.embed_stream(texts, on_error="yield"), EmbedStream[EmbedResult | EmbedFailure])
+    client.embed_stream(texts, on_error="skip", dead_letter=Path("failed.jsonl"))
+    client.embed_stream(texts, on_error="skip", dead_letter=b"failed.jsonl")  # type: ignore[call-overload]
     async with client.embed_stream(texts, chunk_size=10, dtype="int8") as opened:
         assert_type(opened, EmbedStream[EmbedResult])
         async for result in opened:

@@ -1,0 +1,116 @@
+"""What becomes of texts that are given up: kept, told of, counted, and put in the place of results or left out."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from asyncembed._errors import without_frames
+from asyncembed._models import EmbedFailure
+from asyncembed._threads import OneThread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._models import EmbedInput
+    from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._losses import Losses
+    from asyncembed.pipeline._observer import Observer
+    from asyncembed.pipeline._outbox import Outbox
+    from asyncembed.pipeline._run import Call
+
+
+class DeadLetters(Protocol):
+    """Keeps failures for later; its methods are called in threads."""
+
+    def write(self, failures: Sequence[EmbedFailure]) -> None:
+        """Bring failures to the disk, and raise if they did not get there."""
+        ...
+
+    def recognise(self, first: int) -> None:
+        """Leave out, from now on, failures from index `first` on that an earlier run has written already."""
+        ...
+
+
+class FailureWriter:
+    """Has failures written, off the event loop; those that come during one write go together into the next.
+
+    Args:
+        letters: What writes them; None if nothing is to be kept.
+    """
+
+    def __init__(self, letters: DeadLetters | None) -> None:
+        self._letters = letters
+        self._waiting: list[EmbedFailure] = []
+        self._turn = asyncio.Lock()
+        self._error: Exception | None = None
+
+    async def write(self, failures: Sequence[EmbedFailure]) -> None:
+        """Return when the failures are safe.
+
+        Raises:
+            OSError: if these, or others before them, could not be written.
+        """
+        if self._letters is None:
+            return
+        self._waiting += failures
+        async with self._turn:
+            if self._error:
+                raise self._error
+            waiting, self._waiting = self._waiting, []
+            if waiting:  # else somebody else has written them
+                await self._write(self._letters, waiting)
+
+    async def _write(self, letters: DeadLetters, failures: Sequence[EmbedFailure]) -> None:
+        try:
+            with OneThread() as thread:
+                await thread.run(partial(letters.write, failures))
+        except Exception as error:
+            self._error = error
+            raise
+
+
+class Failures:
+    """Gives up the texts of one run.
+
+    Args:
+        call: What is to become of them, and what keeps them.
+        outbox: Where the results of the run go.
+        losses: What counts them.
+        observer: What tells of them.
+        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
+    """
+
+    def __init__(self, call: Call, outbox: Outbox, losses: Losses, observer: Observer, *, settling: bool) -> None:
+        self._writer = FailureWriter(call.dead_letters)
+        self._outbox = outbox
+        self._losses = losses
+        self._observer = observer
+        self._yields = settling or call.on_error != "skip"
+
+    async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
+        """Do without texts, as soon as they are safe where they are to be kept.
+
+        Args:
+            lost: Their indices, and why.
+            reservation: The memory of their batch.
+
+        Raises:
+            OSError: if they cannot be kept; then nothing is said of them.
+        """
+        failures = [EmbedFailure(index, item.text, item.id, error) for index, item, error in lost]
+        await self._writer.write(failures)
+        for failure, (index, item, error) in zip(failures, lost, strict=True):
+            without_frames(error)
+            self._observer.gave_up(index, item, error)
+            self._losses.add(failure.error)
+            self._hand_over(failure, reservation)
+
+    def _hand_over(self, failure: EmbedFailure, reservation: Reservation) -> None:
+        if self._yields:
+            self._outbox.put([failure], reservation)
+        else:
+            self._outbox.leave_out(failure.index)
+            reservation.take()
