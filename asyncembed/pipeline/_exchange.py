@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._delivery import ResultDelivery
     from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._watch import Watch
-    from asyncembed.wire._transport import Response, Transport
+    from asyncembed.wire._body import Response
+    from asyncembed.wire._transport import Transport
 
 
 class Exchange:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
@@ -107,9 +106,8 @@ class Run:
         self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunk_size = call.chunk_size
-        self._chunker = Chunker(
-            endpoint.limits(options.model, call.chunk_size), call.chunk_size, self.cost, endpoint.budget.largest
-        )
+        limits = endpoint.limits(options.model, call.chunk_size)
+        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest)
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model])
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
@@ -119,8 +117,7 @@ class Run:
         self.error: BaseException | None = None
         self.losses = Losses()
         self.failures = Failures(call, self.outbox, self.losses, self.observer, settling=settling)
-        self.done = self.requests = self.retries = self.salvaged = self.bytes_received = 0
-        self.in_flight = 0
+        self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.usage = Usage()
         self._started: float | None = None
@@ -195,10 +192,6 @@ class Run:
             self.error = without_frames(error)
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
-
-    def may_go_on(self, error: AsyncEmbedError) -> bool:
-        """Whether the run goes on without some texts; not when nothing else happens any more."""
-        return self.losses.may_go_on(error, self.done)
 
     def summary(self) -> RunSummary:
         """How the run stands."""

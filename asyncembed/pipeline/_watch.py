@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
     from asyncembed.pipeline._observer import Observer
+    from asyncembed.wire._body import Response
     from asyncembed.wire._parser import ResponseParser
-    from asyncembed.wire._transport import Response
 
 
 class Watch:

@@ -63,7 +63,11 @@ class Worker:
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
             lost = self._delivery.give_up()
-            if self._run.on_error == "raise" or ends_every_batch(error) or not self._run.may_go_on(error):
+            if (
+                self._run.on_error == "raise"
+                or ends_every_batch(error)
+                or not self._run.losses.may_go_on(error, self._run.done)
+            ):
                 if not ends_every_batch(error):
                     name_texts(error, lost, self._secrets)
                 raise

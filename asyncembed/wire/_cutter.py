@@ -8,7 +8,7 @@ left, a hundredth of the size, goes to ijson.
 The contract between the two:
 
 - An array is cut when its first item is a number (or it is empty) and it holds no string and no array. It may still
-  hold `null`, `true`, `{}` or garbage: then it is no vector, and whoever decodes the slice says so.
+  hold `null`, `NaN`, `{}` or garbage: then it is no vector, and whoever decodes the slice says so.
 - A string is cut when it has more than `LONGEST_INLINE` bytes (or it is empty), whether it is a value or a key. Others
   pass through. Brackets inside of a string are never looked at.
 - Empty ones are cut too. So every empty array and every empty string in the structure that comes out stands for
@@ -17,10 +17,8 @@ The contract between the two:
 Nothing is validated here: what is not JSON reaches ijson as it came. Only the length of one array, string or stretch
 without either is limited, because somebody must hold it until it ends, and no server may fill the memory.
 
-Slices are views of the chunk they arrived in; only a value that lies in several chunks is copied together.
-
-Where values follow each other with the same bytes between them, whoever knows that this means the same each time can
-have them by `repeat`, which leaves nothing in the structure.
+Slices are views of the chunk they arrived in; only a value that lies in several chunks is copied together. Where the
+bytes between values repeat, whoever knows what that means can have them by `repeat`, without any structure.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ _STRUCTURE = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{])|(?!))*+' % L
 # Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
 # cut would be taken for one that was.
 _FIRST_ITEM = re.compile(rb"[^!-~]*([!-~])")
-_BEGINS_NUMBERS: Final = frozenset(b"-0123456789]")
+_BEGINS_NUMBERS: Final = frozenset(b"-0123456789]NI")  # what some write for numbers is NaN and Infinity
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _EMPTY: Final = b'""'
 _OPEN: Final = 0
@@ -121,7 +119,6 @@ class ValueCutter:
     def _split(
         self, data: bytes, pos: int, structure: list[bytes | JSONText], values: list[JSONText], *, to_repeat: bool
     ) -> None:
-        """Split `data` from `pos` on, and note how far that went."""
         if self._open and data:
             whole, pos = self._continue(data, structure, values)
             data, to_repeat = whole, to_repeat and whole is data  # else no position in it would be one in the chunk

@@ -9,10 +9,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import ipaddress
-import ssl
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -22,8 +20,10 @@ from multidict import CIMultiDict
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._secret import Address
 from asyncembed._version import __version__
+from asyncembed.wire._body import Response
+from asyncembed.wire._failures import FAILURES, timeout_error, transport_error
 from asyncembed.wire._status import status_error
-from asyncembed.wire._timeout import FairTimeout, SilenceLimit
+from asyncembed.wire._timeout import FairTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 _ERROR_BODY_BYTES: Final = 65_536
 _ONE_PIECE: Final = 262_144
-WORTHWHILE: Final = 131_072
-"""Bytes of a body that are worth looking at: fewer are joined with what has come after them."""
-
 _ALLOWED: Final = range(200, 300)
 
 
@@ -130,9 +127,9 @@ class Transport:
                     read_bufsize=self._read_size,
                 )
         except TimeoutError as error:
-            failure = _timeout_error(error, f"no response within {limits.first_byte:g} s")
-        except _FAILURES as error:
-            failure = _transport_error(error, self.secrets)
+            failure = timeout_error(error, f"no response within {limits.first_byte:g} s")
+        except FAILURES as error:
+            failure = transport_error(error, self.secrets)
         raise failure
 
     async def _status_error(self, response: Response) -> AsyncEmbedError:
@@ -143,111 +140,6 @@ class Transport:
         finally:
             response.close()
         return status_error(self._provider, response.status, response.headers, body, self.secrets)
-
-
-class Response:
-    """The open body of a response; `close` must be called, and may be at any time."""
-
-    def __init__(self, response: aiohttp.ClientResponse, secrets: Secrets, timeout: float, max_bytes: int) -> None:
-        self._response = response
-        self._content = response.content
-        self._secrets = secrets
-        self._max_bytes = max_bytes
-        self._limit = SilenceLimit(timeout, self._end_silence)
-        self._silent = TransportError(f"the server was silent for {timeout:g} s inside a response")
-        self._failure: AsyncEmbedError | None = None  # for when everything that came before it has been read
-        self._heard = 0  # bytes that had come when the last wait began
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.bytes_received = 0
-
-    async def read(self) -> bytes:
-        """Return the next bytes of the body, decompressed; none at its end.
-
-        Raises:
-            TransportError: if the connection breaks or is silent for too long.
-            ResponseError: if the body is larger than any that can be right.
-        """
-        chunk = await self._read()
-        self.bytes_received += len(chunk)
-        if self.bytes_received > self._max_bytes:
-            raise ResponseError(f"the response is larger than its vectors can be: over {self._max_bytes} bytes")
-        return chunk
-
-    def _end_silence(self) -> None:
-        if self._content.total_bytes == self._heard and not self._content.is_eof():
-            self._content.set_exception(self._silent)
-
-    async def _read(self) -> bytes:
-        if self._failure:
-            raise self._failure
-        self._heard = self._content.total_bytes
-        self._limit.begin()
-        try:
-            # One piece as it came from the socket, without a copy of it; at a time, so that the loop is not held up.
-            data, is_end = await self._content.readchunk()
-            while is_end and not data and not self._content.at_eof():  # of a chunk of HTTP, not of the body
-                data, is_end = await self._content.readchunk()
-        except _FAILURES as error:
-            self._failure = _transport_error(error, self._secrets)
-            data = self._left()
-        finally:
-            self._limit.end()
-        if self._failure and not data:
-            raise self._failure
-        return data if not 0 < len(data) < WORTHWHILE else data + self._more(WORTHWHILE - len(data))
-
-    def _more(self, most: int) -> bytes:
-        """Return what else has come already."""
-        try:
-            return self._content.read_nowait(most)
-        except _FAILURES as error:
-            self._failure = _transport_error(error, self._secrets)
-            return self._left()
-
-    def _left(self) -> bytes:
-        """Return what came before the connection broke: aiohttp does not give it any more, and it is paid for."""
-        self._content.set_exception(None)  # type: ignore[arg-type]
-        return self._content.read_nowait()
-
-    async def read_some(self, limit: int) -> bytes:
-        """Return up to about `limit` bytes of the body."""
-        parts = bytearray()
-        while len(parts) < limit and (chunk := await self.read()):
-            parts += chunk
-        return bytes(parts[:limit])
-
-    def close(self) -> None:
-        """Give the connection back if the body was read to its end, and close it otherwise."""
-        self._limit.close()
-        self._response.close() if not self._content.at_eof() else self._response.release()
-
-
-_FAILURES: Final = (aiohttp.ClientError, OSError, ValueError, RuntimeError, asyncio.IncompleteReadError)
-"""What aiohttp raises: RuntimeError for a session that is closed, ValueError for what cannot be sent."""
-
-_KINDS: Final[Mapping[type, str]] = {
-    aiohttp.ServerDisconnectedError: "the server closed the connection",
-    aiohttp.ClientPayloadError: "the response broke off",
-}
-
-
-def _timeout_error(error: TimeoutError, words: str) -> TransportError:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return TransportError("the connection took too long")
-    return TransportError(words)
-
-
-def _transport_error(error: Exception, secrets: Secrets) -> TransportError:
-    """Say in our words what went wrong on the way to the server or back."""
-    words = secrets.blot(str(error) or type(error).__name__)
-    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
-        return TransportError(f"TLS failed: {words}", retryable=not isinstance(error, aiohttp.ClientSSLError))
-    if isinstance(error, ValueError | RuntimeError):  # aiohttp's InvalidURL is a ValueError
-        return TransportError(f"the request cannot be sent: {words}", retryable=False)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return TransportError(f"the answer is not HTTP: {secrets.blot(error.message)}")
-    return TransportError(_KINDS.get(type(error)) or f"the connection failed: {words}")
 
 
 def _is_loopback(url: yarl.URL) -> bool:

@@ -219,3 +219,19 @@ def test_an_array_of_other_white_space_is_no_place_of_a_cut_one(space):
     parser = new_parser(V1)
     parser.feed(b'{"embeddings":[[' + space + b"],[1,2]]}")
     assert len(parser.faults) == 1
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_number_that_json_does_not_have_harms_no_other_vector(number, place, size):
+    numbers = ["1", "2"]
+    numbers[place] = number
+    body = (
+        f'{{"id":"x","embeddings":[[3,4],[{",".join(numbers)}],[5,6]],"meta":{{"billed_units":{{"input_tokens":7}}}}}}'
+    )
+    parser = new_parser(V1)
+    found = [vector for at in range(0, len(body), size) for vector in parser.feed(body[at : at + size].encode())]
+    found += parser.close()
+    assert [(position, vector.tolist()) for position, vector in found] == [(0, [3, 4]), (2, [5, 6])]
+    assert (parser.count, parser.tokens, len(parser.faults)) == (3, 7, 1)
