@@ -63,13 +63,10 @@ class Worker:
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
             lost = self._delivery.give_up()
-            if (
-                self._run.on_error == "raise"
-                or ends_every_batch(error)
-                or not self._run.losses.may_go_on(error, self._run.done)
-            ):
-                if not ends_every_batch(error):
-                    name_texts(error, lost, self._secrets)
+            if ends_every_batch(error):
+                raise
+            if self._run.on_error == "raise" or not self._run.losses.may_go_on(error, self._run.done):
+                name_texts(error, lost, self._secrets)
                 raise
             await self._run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
 
