@@ -10,6 +10,7 @@ import anyio
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
 from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
+from asyncembed._secret import hide, hide_address, hide_values
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
@@ -19,6 +20,7 @@ from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import NoReturn
 
     import aiohttp
 
@@ -71,6 +73,8 @@ class EmbedClient(Verbs):
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
+        # Tools that show the local variables of a traceback get to see these instead.
+        api_key, base_url, headers = hide(api_key), hide_address(base_url), hide_values(headers)
         self._provider = get_provider(provider)
         self._model = model or self._provider.default_model
         check_choice("encoding", encoding, Encoding)
@@ -96,6 +100,15 @@ class EmbedClient(Verbs):
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        if "_connection" not in vars(self):
+            return "EmbedClient(...)"  # as a traceback shows it that has ended its making
+        where = f", base_url={self._connection.address!r}" if self._connection.address else ""
+        return f"EmbedClient({self._provider.name!r}, model={self._model!r}{where})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an EmbedClient holds a key and connections, and cannot be pickled; make one where it is used")
 
     @property
     def model(self) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import yarl
+from multidict import CIMultiDict
 
 from asyncembed._errors import ConfigurationError, StreamClosedError
+from asyncembed._secret import Address, Secret, hide, hide_address, hide_values, without_secrets
 from asyncembed.flow._cost import READ_BUFSIZE
 from asyncembed.wire._secrets import Secrets
 from asyncembed.wire._transport import Transport, new_session
@@ -39,7 +42,7 @@ class Connection:
         timeouts: Time limits of every request.
 
     Raises:
-        ConfigurationError: if the address is no HTTP address, or there is no key.
+        ConfigurationError: if the address is no HTTP address, there is no key, or there is one twice.
     """
 
     def __init__(
@@ -53,17 +56,16 @@ class Connection:
         timeouts: Timeouts,
     ) -> None:
         self._provider = provider
-        self._base_url = _find_base_url(provider, base_url)
+        given_url = _find_base_url(provider, base_url)
+        self._base_url, login = _split_login(given_url)
         self.is_official = (self._base_url or "").rstrip("/") == (provider.base_url or "")
         """Whether it is the provider's own address."""
-        self.address = None if self.is_official else self._base_url
-        """Where that is, otherwise; None for the embedded server, too."""
-        key = _find_key(provider, api_key, required=self.is_official)
-        given = _checked(headers or {})
-        self._headers = {**_headers_from_environment(provider), **provider.headers(key), **given}
-        address = yarl.URL(self._base_url or "")
+        self.address = None if self.is_official or not self._base_url else without_secrets(self._base_url)
+        """Where that is, otherwise, without what may be secret; None for the embedded server, too."""
+        key = _find_key(provider, hide(api_key), required=self.is_official)
+        self._headers = _join_headers(provider, key, login, _checked(hide_values(headers)))
         # Whatever is in a header or a query of the caller's may be a key.
-        self._secrets = Secrets([key or "", address.password or "", *address.query.values(), *given.values()])
+        self._secrets = Secrets([key or "", *_secrets_in(given_url), *filter(_is_secret, self._headers.values())])
         self._session = session
         self._owns_session = session is None
         self._timeouts = timeouts
@@ -127,12 +129,30 @@ class Connection:
         return server.url
 
 
-def _find_base_url(provider: Provider, given: str | None) -> str | None:
-    url = given or (provider.base_url_variable and os.environ.get(provider.base_url_variable)) or provider.base_url
+def _find_base_url(provider: Provider, given: str | None) -> Address | None:
+    variable = provider.base_url_variable
+    url = hide_address(given or (variable and os.environ.get(variable)) or provider.base_url)
     if url and not _is_http(url):
-        shown = re.sub(".*@", "***@", str(url))
+        shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", str(url)))
         raise ConfigurationError(f"base_url={shown!r} is not an http:// or https:// address")
-    return url
+    return Address(url) if url else None
+
+
+def _split_login(url: Address | None) -> tuple[Address | None, Secret | None]:
+    """Return an address without user and password, and the header that says them."""
+    parsed = yarl.URL(url or "")
+    if parsed.user is None and parsed.password is None:
+        return url, None
+    login = b64encode(f"{parsed.user or ''}:{parsed.password or ''}".encode()).decode()
+    return Address(parsed.with_user(None)), Secret(f"Basic {login}")
+
+
+def _secrets_in(url: Address | None) -> list[str]:
+    """Return what may be secret in an address, as it is and as it is written there."""
+    parsed = yarl.URL(url or "")
+    written = [part.partition("=")[2] for part in parsed.raw_query_string.split("&")]
+    found = [parsed.password, parsed.raw_password, *parsed.query.values(), *written]
+    return [Secret(value) for value in found if value]
 
 
 def _is_http(url: str) -> bool:
@@ -143,19 +163,37 @@ def _is_http(url: str) -> bool:
     return parsed.scheme in {"http", "https"} and bool(parsed.host)
 
 
-def _join(base_url: str, path: str) -> str:
+def _join(base_url: str, path: str) -> Address:
     url = yarl.URL(base_url)
-    return str(url.with_path(url.path.rstrip("/") + path, keep_query=True))
+    return Address(url.with_path(url.path.rstrip("/") + path, keep_query=True))
 
 
 def _find_key(provider: Provider, given: str | None, *, required: bool) -> str | None:
-    key = given or next(filter(None, map(os.environ.get, provider.key_variables)), None)
+    key = given or hide(next(filter(None, map(os.environ.get, provider.key_variables)), None))
+    if key and not isinstance(key, str):
+        raise ConfigurationError(f"api_key= must be a str, not {type(key).__name__}")
     if key and not (key.isascii() and key.isprintable() and key == key.strip()):
         raise ConfigurationError("the API key holds white space or characters that a header cannot carry")
     if required and provider.key_variables and not key:
         variable = provider.key_variables[0]
         raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
     return key
+
+
+def _join_headers(provider: Provider, key: str | None, login: str | None, given: Mapping[str, str]) -> CIMultiDict[str]:
+    """Return the headers of every request; the caller's replace others of the same name, however it is written."""
+    headers = CIMultiDict(_headers_from_environment(provider))
+    headers.update(hide_values(provider.headers(key)))
+    headers.update(given)
+    if login and "Authorization" in headers:
+        raise ConfigurationError("base_url= holds a user and a password, and there is a key besides; give one of them")
+    if login:
+        headers["Authorization"] = login
+    return headers
+
+
+def _is_secret(value: str) -> bool:
+    return isinstance(value, Secret)
 
 
 def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from asyncembed._errors import ConfigurationError
-from asyncembed.sinks import Provenance, find_format, folder_of, open_output, without_secrets
+from asyncembed.sinks import Provenance, find_format, folder_of, open_output
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Target:
 
 def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
     """Return what the vectors of a call are made with."""
-    options, address = call.options, call.endpoint.address
+    options = call.options
     return Provenance(
         provider=call.endpoint.provider.name,
         model=options.model,
@@ -69,5 +69,5 @@ def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
         truncate=options.truncate,
         extra=digest_of_fields(options.extra),
         keep_text=keep_text,
-        base_url=without_secrets(address) if address else None,
+        base_url=call.endpoint.address,
     )

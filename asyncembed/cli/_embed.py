@@ -38,7 +38,7 @@ class Job:
     output: Path
     provider: str
     model: str | None
-    base_url: str | None
+    base_url: str | None = field(repr=False)
     max_memory_mb: float
     max_concurrency: int
     options: EmbedOptionsArgs

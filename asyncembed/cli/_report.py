@@ -6,6 +6,7 @@ The charts are SVG drawn here: a plotting library would be a hundred times the s
 from __future__ import annotations
 
 import itertools
+import os
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -17,6 +18,7 @@ from asyncembed._version import __version__
 from asyncembed.cli._charts import Line, chart
 from asyncembed.cli._progress import duration
 from asyncembed.cli._template import MARK, PAGE
+from asyncembed.sinks._own import check_owner, new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,8 +47,10 @@ def check_report(path: Path, files: Iterable[Path]) -> None:
     try:
         if path.exists() and not _is_report(path):
             raise ConfigurationError(f"{path} exists and is no report; choose another name for the report")
+        if os.path.lexists(path):
+            check_owner(path)
         beside = _beside(path)
-        beside.touch()
+        new_file(beside).close()
         beside.unlink()
     except OSError as error:
         raise ConfigurationError(f"the report {path} cannot be written there: {error.strerror}") from None
@@ -77,12 +81,13 @@ def write_report(
         footer=escape(f"asyncembed {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
     )
     beside = _beside(path)
-    beside.write_text(page, encoding="utf-8", errors="backslashreplace")
+    with new_file(beside) as file:
+        file.write(page.encode("utf-8", "backslashreplace"))
     beside.replace(path)
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
+    return path.parent.resolve() / f"{path.name}.new"
 
 
 def _is_report(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
@@ -40,7 +40,7 @@ class Query:
     count: int
     provider: str | None = None
     model: str | None = None
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

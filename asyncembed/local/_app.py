@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
+from asyncembed._secret import Secret
 from asyncembed._version import __version__
 from asyncembed.local import _cohere, _openai
 from asyncembed.local._fields import RequestError
@@ -108,12 +109,12 @@ async def _require_loopback(request: web.Request, handler: Handler) -> web.Strea
 
 
 def _require_key(api_key: str) -> Middleware:
-    expected = f"Bearer {api_key}".encode()
+    expected = Secret(f"Bearer {api_key}")
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        if not hmac.compare_digest(given, expected):
+        if not hmac.compare_digest(given, expected.encode()):
             message = "missing or wrong API key: send it as 'Authorization: Bearer <key>'"
             raise RequestError(message, status=401, code="invalid_api_key")
         return await handler(request)

@@ -35,6 +35,9 @@ BLOCK_CHARACTERS: Final = 1_000_000
 class LocalModel:
     """A static embedding model in memory; embeds thousands of short texts a second on one core, in any thread.
 
+    Loaded are `model.safetensors`, `tokenizer.json`, `config.json` and the head of `README.md`, or the same files as
+    sentence-transformers lays them out. None of these can hold code, and no other file of the folder is looked at.
+
     Args:
         path: Folder of a model2vec model; the model shipped with the package if left out.
 

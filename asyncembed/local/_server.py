@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from aiohttp import web
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._secret import hide
 from asyncembed.local._app import build_app, is_loopback
 from asyncembed.local._model import LocalModel
 
@@ -44,6 +45,7 @@ class LocalServer:
         port: int = 0,
         api_key: str | None = None,
     ) -> None:
+        api_key = hide(api_key)
         _check(host, port, api_key)
         self._model = model
         self._host = host

@@ -107,6 +107,7 @@ class Failures:
             first = failures[0]
             log.warning("texts skipped: %d, the first with index %d: %s", len(failures), first.index, first.error)
         for failure in failures:
+            failure.error.with_traceback(None)  # its frames keep batches in memory, and show what a server has sent
             self._losses.add(failure.error)
             self._hand_over(failure, reservation)
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from asyncembed._errors import StreamClosedError
+from asyncembed._errors import AsyncEmbedError, StreamClosedError
 from asyncembed._models import RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
@@ -189,7 +188,7 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """End the run with `error`; further errors are noted on the first."""
         if self.error is None:
-            self.error = error
+            self.error = _without_frames(error)
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
@@ -217,3 +216,8 @@ class Run:
             model=self.options.model,
             dimension=self.decoder.dimension,
         )
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """Return an error of ours without its way here: frames keep batches in memory, and show what a server has sent."""
+    return error.with_traceback(None) if isinstance(error, AsyncEmbedError) else error

@@ -5,7 +5,7 @@ from asyncembed.sinks._folder import PartialFolder, folder_of
 from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, FormatName, find_format, open_vectors
 from asyncembed.sinks._journal import Journal
 from asyncembed.sinks._output import Output, open_output
-from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, Provenance, without_secrets
+from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, Provenance
 
 __all__ = [
     "ARROW_MISSING",
@@ -26,5 +26,4 @@ __all__ = [
     "folder_of",
     "open_output",
     "open_vectors",
-    "without_secrets",
 ]

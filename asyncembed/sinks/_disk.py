@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from asyncembed.sinks._own import new_file
+
 if TYPE_CHECKING:
     import io
     from pathlib import Path
@@ -20,8 +22,10 @@ def write_all(file: io.FileIO, data: bytes | memoryview) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Make a file that is there with all its content, or not at all."""
     beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(data)
-    sync(beside)
+    with new_file(beside) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     beside.replace(path)
     sync(path.parent)
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from asyncembed._errors import ConfigurationError
+from asyncembed.sinks._own import check_folder, open_lock
 
 if sys.platform == "win32":
     import msvcrt
@@ -51,12 +52,12 @@ class PartialFolder:
         """Take the folder of a file, and make it if it is not there.
 
         Raises:
-            ConfigurationError: if another process holds it.
+            ConfigurationError: if another process holds it, or it is not ours.
             OSError: if it cannot be made.
         """
         path = folder_of(file)
         for _ in range(_TRIES):
-            path.mkdir(exist_ok=True)
+            _make(path)
             with suppress(FileNotFoundError):
                 if handle := _lock(path / LOCK):
                     return cls(path, handle)
@@ -98,9 +99,17 @@ def folder_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.partial")
 
 
+def _make(path: Path) -> None:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        with suppress(FileNotFoundError):  # another process has removed it meanwhile
+            check_folder(path)
+
+
 def _lock(path: Path) -> int | None:
     """Lock a file, and return its handle; None if it was removed meanwhile, by whoever held it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = open_lock(path)
     try:
         if sys.platform == "win32":
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
@@ -121,6 +130,6 @@ def _lock(path: Path) -> int | None:
 def _lies_at(handle: int, path: Path) -> bool:
     """Whether a file that is open is still the one of that name."""
     try:
-        return os.path.samestat(os.fstat(handle), path.stat())
+        return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
         return False

@@ -17,6 +17,7 @@ from asyncembed._models import EmbedBlock, EmbedInput
 from asyncembed.sinks._disk import sync, write_whole
 from asyncembed.sinks._folder import RUN
 from asyncembed.sinks._log import VECTORS, RowLog
+from asyncembed.sinks._own import read_file
 from asyncembed.sinks._provenance import Fingerprint, Provenance
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        run = orjson.loads((folder / RUN).read_bytes())
+        run = orjson.loads(read_file(folder / RUN))
         self.folder = folder
         self.provenance = Provenance(**run["provenance"])
         self.total: int | None = run["total"]

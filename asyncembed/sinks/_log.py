@@ -16,6 +16,7 @@ import orjson
 
 from asyncembed.sinks._disk import sync, write_all, write_whole
 from asyncembed.sinks._labels import label_line
+from asyncembed.sinks._own import open_log
 from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, write_header
 
 if TYPE_CHECKING:
@@ -116,9 +117,7 @@ class RowLog:
             file.close()
 
     def _open(self, name: str) -> io.FileIO:
-        path = self._folder / name
-        path.touch()
-        file = path.open("r+b", buffering=0)
+        file = open_log(self._folder / name)
         self._files.append(file)
         return file
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ConfigurationError, ResumeError
 from asyncembed.sinks._folder import PartialFolder, folder_of
 from asyncembed.sinks._journal import Journal
+from asyncembed.sinks._own import check_owner
 from asyncembed.sinks._provenance import PACKED, Provenance
 from asyncembed.sinks._publish import READY, make_ready, publish, read_ready
 from asyncembed.sinks._sidecar import write_meta
@@ -17,7 +19,6 @@ from asyncembed.sinks.npy import NpyFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from asyncembed.sinks._base import Format
 
@@ -187,16 +188,18 @@ def _check_free(path: Path, kind: Format, *, overwrite: bool) -> None:
     """Raise `ConfigurationError` if a file that is to be made exists, and may not be replaced."""
     for file in (f"{path}{ending}" for ending in ("", *kind.sidecars)):
         try:
-            os.lstat(file)
+            found = os.lstat(file)
         except FileNotFoundError:
             continue
         if not overwrite or os.path.isdir(file):  # noqa: PTH112
             raise ConfigurationError(
                 f"{file} exists; replace it with --overwrite (overwrite=True), or choose another name"
             )
+        check_owner(Path(file), found)
 
 
 def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provenance:
+    check_owner(path)
     found = kind.file(path).provenance
     if found is None or not found.fingerprint:
         raise ResumeError(f"{path} exists, and does not say which texts it is from; replace it with overwrite")

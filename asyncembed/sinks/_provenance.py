@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import orjson
-import yarl
 
 from asyncembed._errors import ConfigurationError
 from asyncembed._version import __version__
@@ -149,8 +148,3 @@ def _parts(item: EmbedInput) -> tuple[bytes, bytes]:
     # The id 1 is not "1"; a text that no API takes may hold half a surrogate pair.
     id_ = f"i{item.id:x}" if isinstance(item.id, int) else "" if item.id is None else f"s{item.id}"
     return id_.encode("utf-8", "surrogatepass"), item.text.encode("utf-8", "surrogatepass")
-
-
-def without_secrets(url: str) -> str:
-    """Return an address without what may be a secret: user, password, query and fragment."""
-    return str(yarl.URL(url).with_user(None).with_query(None).with_fragment(None))

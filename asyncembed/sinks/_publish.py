@@ -15,6 +15,7 @@ import orjson
 
 from asyncembed._errors import ConfigurationError, ResumeError
 from asyncembed.sinks._disk import sync, write_whole
+from asyncembed.sinks._own import read_file
 from asyncembed.sinks._provenance import Provenance
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def make_ready(folder: Path, provenance: Provenance, *, kind: str, names: Mappin
 def read_ready(folder: Path) -> Ready | None:
     """Return what the note says, None if there is none."""
     try:
-        note = orjson.loads((folder / READY).read_bytes())
+        note = orjson.loads(read_file(folder / READY))
     except FileNotFoundError:
         return None
     return Ready(**{**note, "provenance": Provenance(**note["provenance"])})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from asyncembed.sinks._own import new_file
 from asyncembed.sinks._provenance import Provenance
 
 META: Final = ".meta.json"
@@ -12,7 +13,8 @@ META: Final = ".meta.json"
 
 def write_meta(path: Path, provenance: Provenance, rows: int) -> None:
     """Write the provenance of the file at `path` beside it."""
-    Path(f"{path}{META}").write_bytes(provenance.to_json(rows=rows))
+    with new_file(Path(f"{path}{META}")) as file:
+        file.write(provenance.to_json(rows=rows))
 
 
 def read_meta(path: Path) -> Provenance | None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
+from asyncembed.sinks._own import new_file
 from asyncembed.sinks._table import block_of, labelled_batch, read_schema, schema_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
     """Write each block as a record batch."""
     schema = schema_of(provenance)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with new_file(path) as file, pa.ipc.new_file(file, schema) as writer:
         for block in rows.blocks():
             writer.write_batch(labelled_batch(schema, block.vectors, block.labels))
             yield

@@ -14,6 +14,7 @@ import orjson
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, Label, VectorFile
+from asyncembed.sinks._own import new_file
 from asyncembed.sinks._sidecar import META, read_meta, write_meta
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
     """Write a line for each row."""
-    with path.open("wb") as file:
+    with new_file(path) as file:
         for block in rows.blocks():
             pairs = zip(block.labels, block.vectors, strict=True)
             file.writelines(_line(label, vector, keep_text=provenance.keep_text) for label, vector in pairs)

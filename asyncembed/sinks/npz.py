@@ -18,6 +18,7 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._models import EmbedInput
 from asyncembed.sinks._base import Block, Format, VectorFile
 from asyncembed.sinks._labels import label_line, label_reader, next_lines, row_numbers
+from asyncembed.sinks._own import new_file
 from asyncembed.sinks._provenance import Provenance
 from asyncembed.sinks.npy import check_matrix, rows_in_block, write_header
 
@@ -40,7 +41,7 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
     """Write the file; the members follow one another, so the rows are read once for each."""
-    with zipfile.ZipFile(path, "w") as archive:
+    with new_file(path) as made, zipfile.ZipFile(made, "w") as archive:
         with _member(archive, EMBEDDINGS) as file:
             write_header(file, provenance.number, (rows.rows, rows.width))
             for block in rows.blocks():

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
+from asyncembed.sinks._own import new_file
 from asyncembed.sinks._table import LABELS, block_of, labelled_batch, read_schema, schema_of
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
     schema = schema_of(provenance)
     compression = {**{name: "zstd" for name in LABELS if name in schema.names}, "embedding.list.element": "none"}
     # Statistics and dictionaries of vectors would cost time and say nothing.
-    with pq.ParquetWriter(
-        path, schema, compression=compression, use_dictionary=False, write_statistics=["index"]
-    ) as writer:
+    with (
+        new_file(path) as file,
+        pq.ParquetWriter(
+            file, schema, compression=compression, use_dictionary=False, write_statistics=["index"]
+        ) as writer,
+    ):
         for block in rows.blocks():
             writer.write_table(pa.Table.from_batches([labelled_batch(schema, block.vectors, block.labels)]))
             pa.default_memory_pool().release_unused()

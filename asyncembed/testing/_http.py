@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from asyncio import IncompleteReadError, LimitOverrunError
 from http.client import responses
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from asyncembed._secret import Secret
 from asyncembed.testing._request import Request
 
 if TYPE_CHECKING:
     from asyncio import StreamReader
     from collections.abc import Mapping
+
+_KEYS: Final = frozenset({"authorization", "api-key", "x-api-key"})
 
 Framing: TypeAlias = Literal["length", "chunked", "close"]
 """What tells the client where a body ends: Content-Length, chunks, or the end of the connection."""
@@ -28,6 +31,7 @@ async def _read(reader: StreamReader) -> Request:
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers |= {name: Secret(headers[name]) for name in _KEYS & headers.keys()}  # it may be a real one
     method, path, *_ = [*first.split(), ""]
     return Request(method, path, headers, await _read_body(reader, headers))
 

@@ -71,7 +71,7 @@ class FakeServer:
     key_order: Order = "usual"
     item_order: Order = "usual"
     latency: float | Callable[[Random], float] = 0.0
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     limit: Limit | None = None
     rules: list[Rule] = field(default_factory=list)
     script: deque[Reply] = field(default_factory=deque)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from asyncembed._secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +27,11 @@ class Secrets:
         values: Keys, alone or behind the name of their scheme ("Bearer ...").
     """
 
+    __slots__ = ("_keys",)
+
     def __init__(self, values: Iterable[str] = ()) -> None:
-        keys = {value.strip().rpartition(" ")[2] for value in values} - _SCHEMES
+        keys = {Secret(value.strip().rpartition(" ")[2]) for value in values} - _SCHEMES
+        keys |= {Secret(quote(key, safe="")) for key in keys}  # as addresses show them
         self._keys = sorted((key for key in keys if len(key) >= MIN_SECRET), key=len, reverse=True)
 
     def blot(self, words: str, limit: int = MAX_WORDS) -> str:

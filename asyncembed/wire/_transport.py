@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import yarl
+from multidict import CIMultiDict
 
 from asyncembed._errors import ResponseError, TransportError
+from asyncembed._secret import Address
 from asyncembed._version import __version__
 from asyncembed.wire._status import status_error
 from asyncembed.wire._timeout import FairTimeout, SilenceLimit
@@ -77,17 +79,15 @@ class Transport:
     ) -> None:
         self._provider = provider
         self._session = session
-        self._url = yarl.URL(url)
-        self._headers = {
-            "User-Agent": f"asyncembed/{__version__}",
-            "Accept": "application/json",
-            **headers,
-            "Content-Type": "application/json",
-        }
+        self._url = Address(url)
+        self._headers = CIMultiDict({"User-Agent": f"asyncembed/{__version__}", "Accept": "application/json"})
+        self._headers.update(headers)
+        self._headers["Content-Type"] = "application/json"
+        self._plain_headers = CIMultiDict({**self._headers, "Accept-Encoding": "identity"})
         self.secrets = secrets
         self._timeouts = timeouts
         self._read_size = read_size
-        self._near = _is_loopback(self._url) or _is_private(self._url)
+        self._near = _is_loopback(yarl.URL(url)) or _is_private(yarl.URL(url))
 
     async def post(
         self, body: bytes, *, compact: bool, max_bytes: int, heard: Callable[[Mapping[str, str]], None]
@@ -104,13 +104,13 @@ class Transport:
             APIStatusError: if the status is not 2xx.
             TransportError: if no response came.
         """
-        headers = {**self._headers, "Accept-Encoding": "identity"} if compact or self._near else self._headers
-        response = await self._send(body, headers)
+        headers = self._plain_headers if compact or self._near else self._headers
+        # aiohttp's own object shows the address and what the server has said, so it stays out of sight.
+        response = Response(await self._send(body, headers), self.secrets, self._timeouts.read, max_bytes)
         heard(response.headers)
-        opened = Response(response, self.secrets, self._timeouts.read, max_bytes)
         if response.status in _ALLOWED:
-            return opened
-        raise await self._status_error(opened)
+            return response
+        raise await self._status_error(response)
 
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         limits = self._timeouts
@@ -183,7 +183,7 @@ class Response:
         try:
             # One piece as it came from the socket, without a copy of it; at a time, so that the loop is not held up.
             data, is_end = await self._content.readchunk()
-            while is_end and not data:  # of a chunk of HTTP, not of the body
+            while is_end and not data and not self._content.at_eof():  # of a chunk of HTTP, not of the body
                 data, is_end = await self._content.readchunk()
         except _FAILURES as error:
             self._failure = _transport_error(error, self._secrets)

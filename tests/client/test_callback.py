@@ -11,7 +11,7 @@ from support.results import check_results, endless, numbered
 from support.scripted import refused, vector_of
 from support.watching import leftovers, turns, until
 
-from asyncembed import Callback, ConfigurationError, EmbedResult, InvalidInputError, RunSummary
+from asyncembed import AuthenticationError, Callback, ConfigurationError, EmbedResult, RunSummary
 
 TEXTS = numbered(20)
 
@@ -175,14 +175,14 @@ async def test_callbacks_on_their_way_are_cancelled_when_one_fails(client):
 
 @pytest.mark.parametrize("at_once", [1, 3])
 async def test_an_error_of_the_run_comes_after_the_calls_before_it(server, client, at_once):
-    server.script.extend([server.default, refused(400, "no")])
+    server.script.extend([server.default, refused(403, "no")])
     seen = []
 
     async def callback(result):
         await asyncio.sleep(0)
         seen.append(result.index)
 
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(AuthenticationError):
         await client.embed_with_callback(TEXTS, callback, callback_concurrency=at_once, chunk_size=5, max_concurrency=1)
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
@@ -219,7 +219,12 @@ async def test_a_callback_that_raises_a_cancellation_of_its_own_ends_the_run(cli
 
 
 async def test_texts_that_fail_are_left_out_if_that_is_wanted(server, client):
-    server.script.extend([refused(400, "no")])
+    bad, right = set(TEXTS[:5]), server.default
+
+    async def answer(exchange):
+        await (refused(400, "no") if bad & set(exchange.request.texts) else right)(exchange)
+
+    server.default = answer
     seen = []
     summary = await client.embed_with_callback(
         TEXTS, lambda result: seen.append(result.index), on_error="skip", chunk_size=5, max_concurrency=1
@@ -244,7 +249,7 @@ async def test_wrong_options_are_refused(client, options, words):
 
 async def test_the_error_of_a_callback_is_not_hidden_by_one_of_the_run(server, client):
     """The run fails while the callback of an earlier result is busy failing, too."""
-    server.script.extend([server.default, refused(400, "no")])
+    server.script.extend([server.default, refused(403, "no")])
     asked = asyncio.Event()
 
     async def callback(result):
@@ -263,7 +268,7 @@ async def test_the_error_of_a_callback_is_not_hidden_by_one_of_the_run(server, c
     asked.set()
     with pytest.raises(Broken, match="the database is down") as caught:
         await task
-    assert "besides: InvalidInputError" in " ".join(caught.value.__notes__)
+    assert "besides: AuthenticationError" in " ".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize("at_once", [1, 3])

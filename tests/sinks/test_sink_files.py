@@ -12,7 +12,7 @@ import pytest
 from support.blocks import block_of, read, write
 
 from asyncembed import ConfigurationError
-from asyncembed.sinks import FORMATS, Label, Provenance, find_format, open_vectors, without_secrets
+from asyncembed.sinks import FORMATS, Label, Provenance, find_format, open_vectors
 from asyncembed.sinks._table import METADATA_KEY
 
 PROVENANCE = Provenance(provider="openai", model="m", input_type="document", base_url="http://127.0.0.1/v1")
@@ -176,7 +176,3 @@ def test_a_note_in_the_metadata_that_is_not_ours_is_refused(tmp_path):
 def test_later_versions_may_add_to_the_note():
     note = {**orjson.loads(PROVENANCE.to_json()), "dimension": 3, "novelty": True}
     assert Provenance.from_json(orjson.dumps(note), "x").dimension == 3
-
-
-def test_addresses_are_kept_without_what_may_be_secret():
-    assert without_secrets("https://user:password@host:8443/v1?key=1#part") == "https://host:8443/v1"
