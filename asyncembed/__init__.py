@@ -21,6 +21,16 @@ from asyncembed._errors import (
     StreamClosedError,
     TransportError,
 )
+from asyncembed._events import (
+    BatchSplit,
+    EndpointPaused,
+    Event,
+    InputsFailed,
+    RequestEnded,
+    RequestStarted,
+    RetryScheduled,
+    RunEnded,
+)
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, Matrix, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs, RequestOptions
 from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
@@ -36,6 +46,7 @@ from asyncembed.wire._layout import Layout
 if TYPE_CHECKING:
     from asyncembed._callback import Callback
     from asyncembed._response import StreamingEmbedResponse
+    from asyncembed.otel import OpenTelemetryEvents
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
     from asyncembed.sinks import FormatName
 
@@ -72,6 +83,16 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "RequestOptions",
     "RetryPolicy",
     "Timeouts",
+    # What `on_event` is told
+    "BatchSplit",
+    "EndpointPaused",
+    "Event",
+    "InputsFailed",
+    "OpenTelemetryEvents",
+    "RequestEnded",
+    "RequestStarted",
+    "RetryScheduled",
+    "RunEnded",
     # Providers, to add one's own
     "PROVIDERS",
     "Layout",
@@ -99,6 +120,7 @@ _LATER = {
     "Callback": "_callback",
     "FormatName": "sinks",
     "NumpyStreamReader": "readers",
+    "OpenTelemetryEvents": "otel",
     "RechunkedReader": "readers",
     "StreamingEmbedResponse": "_response",
 }

@@ -15,15 +15,17 @@ from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
 from asyncembed.pipeline._endpoint import Endpoint, Learned
+from asyncembed.pipeline._observer import Hook
 from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     import aiohttp
 
+    from asyncembed._events import Event
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._settings import OnError
     from asyncembed.flow._rate import RateLimit
@@ -52,6 +54,9 @@ class EmbedClient(Verbs):
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
         headers: Further headers of every request.
         session: Your own aiohttp session, for proxies or TLS of your own; it is not closed here.
+        on_event: Told of each `Event`: requests that start, end, are retried or split, pauses, failures, ends of runs.
+            It is called on the event loop between two steps of the work, so it must be quick, as to count, or to put
+            into a queue. What it raises breaks no run: it is logged, once.
 
     Raises:
         ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
@@ -72,6 +77,7 @@ class EmbedClient(Verbs):
         encoding: Encoding = "auto",
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
         # Tools that show the local variables of a traceback get to see these instead.
         api_key, base_url, headers = hide(api_key), hide_address(base_url), hide_values(headers)
@@ -97,6 +103,7 @@ class EmbedClient(Verbs):
             learned=Learned(Outage(policy)),
             address=self._connection.address,
             is_official=self._connection.is_official,
+            hook=Hook.of(on_event),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None

@@ -121,3 +121,8 @@ class StreamClosedError(AsyncEmbedError):
 
 class ResumeError(AsyncEmbedError):
     """Raised when a file cannot be continued because it belongs to another input, model or option."""
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Return an error of ours without its way here: frames keep batches in memory, and show what a server has sent."""
+    return error.with_traceback(None) if isinstance(error, AsyncEmbedError) else error

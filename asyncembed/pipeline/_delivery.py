@@ -37,6 +37,8 @@ class Delivery(ABC, Generic[RowT]):
     def __init__(self, batch: Batch) -> None:
         self._missing = dict(batch.inputs)
         self._asked = list(self._missing)
+        self.attempts = 0
+        """How often texts of the batch were asked for."""
         self._fault: ResponseError | None = None
         self._refused: list[str] = []  # why vectors that came in this attempt are still missing
 
@@ -69,6 +71,7 @@ class Delivery(ABC, Generic[RowT]):
         wanted = self._missing if indices is None else indices
         self._asked = [index for index in wanted if index in self._missing]
         self._refused.clear()
+        self.attempts += bool(self._asked)
         return [self._missing[index].text for index in self._asked]
 
     def accept(self, vectors: Iterable[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._memory import MemoryBudget
     from asyncembed.flow._outage import Outage
     from asyncembed.flow._rate import Limiter
+    from asyncembed.pipeline._observer import Hook
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
 
@@ -71,6 +72,7 @@ class Endpoint:
         learned: The same object for every stream, also for those with a budget or slots of their own.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
+        hook: Told of every event, if the caller wants that.
         turns: Shares of the event loop's time.
     """
 
@@ -84,6 +86,7 @@ class Endpoint:
     learned: Learned
     address: str | None = None
     is_official: bool = True
+    hook: Hook | None = None
     turns: Turns = field(default_factory=Turns)
 
     def limits(self, model: str, chunk_size: int | None) -> Limits:

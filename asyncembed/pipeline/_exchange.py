@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
     from asyncembed.pipeline._run import Run
+    from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._transport import Response, Transport
 
 
@@ -49,6 +50,10 @@ class Exchange:
         Raises:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
         """
+        with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
+            await self._ask(texts, encoding, permit, watch)
+
+    async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, largest = self._run, self._run.cost.largest_value(self._request_bytes)
         parser = ResponseParser(run.layout(encoding), self._delivery.decode, largest)
         self._begin(permit)
@@ -58,8 +63,9 @@ class Exchange:
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
         )
+        watch.opened(response, parser)
         try:
-            await self._stream(response, parser)
+            await self._stream(response, parser, watch)
         finally:
             response.close()
             parser.discard()
@@ -73,7 +79,7 @@ class Exchange:
         self._run.retries += self._has_asked
         self._has_asked = True
 
-    async def _stream(self, response: Response, parser: ResponseParser[Any]) -> None:
+    async def _stream(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
         delivery = self._delivery
         try:
             while chunk := await response.read():
@@ -81,6 +87,7 @@ class Exchange:
                     await self._run.endpoint.turns.wait()
                 finally:  # even if the run ends here, as it has arrived and is paid for
                     self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
+                watch.progressed()
                 delivery.check(parser.count)
             self._run.deliver(delivery.accept(parser.close()), self._reservation)
             delivery.check()

@@ -1,12 +1,12 @@
-"""What becomes of texts that are given up: kept, logged, counted, and put in the place of results or left out."""
+"""What becomes of texts that are given up: kept, told of, counted, and put in the place of results or left out."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from asyncembed._errors import without_frames
 from asyncembed._models import EmbedFailure
 from asyncembed._threads import OneThread
 
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedInput
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._losses import Losses
+    from asyncembed.pipeline._observer import Observer
     from asyncembed.pipeline._outbox import Outbox
     from asyncembed.pipeline._run import Call
-
-log: Final = logging.getLogger("asyncembed")
-log.addHandler(logging.NullHandler())  # else Python would print warnings of programs that set up no logging
 
 
 class DeadLetters(Protocol):
@@ -81,15 +79,16 @@ class Failures:
         call: What is to become of them, and what keeps them.
         outbox: Where the results of the run go.
         losses: What counts them.
+        observer: What tells of them.
         settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
     """
 
-    def __init__(self, call: Call, outbox: Outbox, losses: Losses, *, settling: bool) -> None:
+    def __init__(self, call: Call, outbox: Outbox, losses: Losses, observer: Observer, *, settling: bool) -> None:
         self._writer = FailureWriter(call.dead_letters)
         self._outbox = outbox
         self._losses = losses
-        self._logs = call.on_error == "skip"
-        self._yields = settling or not self._logs
+        self._observer = observer
+        self._yields = settling or call.on_error != "skip"
 
     async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
         """Do without texts, as soon as they are safe where they are to be kept.
@@ -103,11 +102,9 @@ class Failures:
         """
         failures = [EmbedFailure(index, item.text, item.id, error) for index, item, error in lost]
         await self._writer.write(failures)
-        if failures and self._logs:
-            first = failures[0]
-            log.warning("texts skipped: %d, the first with index %d: %s", len(failures), first.index, first.error)
-        for failure in failures:
-            failure.error.with_traceback(None)  # its frames keep batches in memory, and show what a server has sent
+        for failure, (index, item, error) in zip(failures, lost, strict=True):
+            without_frames(error)
+            self._observer.gave_up(index, item, error)
             self._losses.add(failure.error)
             self._hand_over(failure, reservation)
 

@@ -60,14 +60,19 @@ class Parts:
         if part.sibling:
             part.sibling.is_refused = True
 
-    def halve(self, part: Part) -> None:
-        """Ask for the halves of a part that was refused for one of its texts; it has more than one."""
+    def halve(self, part: Part) -> list[int]:
+        """Ask for the halves of a part that was refused for one of its texts, and return their sizes.
+
+        It has more than one text.
+        """
         middle = len(part) // 2
         second = Part(part.indices[middle:])
         self._parts += [second, Part(part.indices[:middle], second)]
+        return [middle, len(second)]
 
-    def cut(self, part: Part, count: int) -> None:
-        """Ask for a part that is too large in so many parts."""
+    def cut(self, part: Part, count: int) -> list[int]:
+        """Ask for a part that is too large in so many parts, and return their sizes."""
         size = -(-len(part) // max(count, 1))
-        starts = range(0, len(part), size)
-        self._parts += [Part(part.indices[start : start + size]) for start in reversed(starts)]
+        parts = [Part(part.indices[start : start + size]) for start in range(0, len(part), size)]
+        self._parts += reversed(parts)
+        return list(map(len, parts))

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from asyncembed._errors import AsyncEmbedError, StreamClosedError
+from asyncembed._errors import StreamClosedError, without_frames
 from asyncembed._models import RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
@@ -19,6 +19,7 @@ from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._failures import Failures
 from asyncembed.pipeline._losses import Losses
+from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
+    from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
@@ -96,6 +98,7 @@ class Run:
         self.endpoint = endpoint = call.endpoint
         self.options = options = call.options
         self.on_error = call.on_error
+        self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
@@ -115,7 +118,7 @@ class Run:
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
-        self.failures = Failures(call, self.outbox, self.losses, settling=settling)
+        self.failures = Failures(call, self.outbox, self.losses, self.observer, settling=settling)
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = 0
         self.in_flight = 0
         self.stopping = Stopping()
@@ -143,6 +146,7 @@ class Run:
         except Exception as error:  # noqa: BLE001  # the caller's own, of a generator that does not want to end
             self.fail(error)
         self.outbox.close(self.error)
+        self.observer.ended(self.error, self.summary)
 
     def abandon(self) -> None:
         """Drop results that nobody will take, and give back all memory."""
@@ -188,7 +192,7 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """End the run with `error`; further errors are noted on the first."""
         if self.error is None:
-            self.error = _without_frames(error)
+            self.error = without_frames(error)
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
@@ -216,8 +220,3 @@ class Run:
             model=self.options.model,
             dimension=self.decoder.dimension,
         )
-
-
-def _without_frames(error: BaseException) -> BaseException:
-    """Return an error of ours without its way here: frames keep batches in memory, and show what a server has sent."""
-    return error.with_traceback(None) if isinstance(error, AsyncEmbedError) else error

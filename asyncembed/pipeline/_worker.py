@@ -89,6 +89,7 @@ class Worker:
                 if arrived:
                     backoff.progressed()
                 if self._endpoint.learns_from(error, encoding):
+                    self._run.observer.retry(error, 0.0, self._delivery)
                     continue
                 if self._is_split(part, error):
                     return
@@ -139,9 +140,10 @@ class Worker:
             return False
         if excess := read_excess(error):
             caps = self._endpoint.learned.caps[self._run.options.model]
-            self._parts.cut(part, caps.learn(excess, len(part), self._bytes_of(len(part))))
+            sizes = self._parts.cut(part, caps.learn(excess, len(part), self._bytes_of(len(part))))
         else:
-            self._parts.halve(part)
+            sizes = self._parts.halve(part)
+        self._run.observer.split(error, part.indices, sizes)
         return True
 
     async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
@@ -151,7 +153,9 @@ class Worker:
             self._endpoint.concurrency.overloaded()
         if wait is None:
             raise _final(error, backoff)
+        self._run.observer.retry(error, wait, self._delivery)
         if getattr(error, "retry_after", None) is not None:
+            self._run.observer.paused(error, wait, again=self._endpoint.learned.pause.is_on)
             self._endpoint.learned.pause.extend(wait)
         await self._run.stopping.wait(partial(anyio.sleep, wait))
 

@@ -87,7 +87,10 @@ class Transport:
         self.secrets = secrets
         self._timeouts = timeouts
         self._read_size = read_size
-        self._near = _is_loopback(yarl.URL(url)) or _is_private(yarl.URL(url))
+        address = yarl.URL(url)
+        self._near = _is_loopback(address) or _is_private(address)
+        self.server = address.host, address.port
+        """Its name or address, and its port."""
 
     async def post(
         self, body: bytes, *, compact: bool, max_bytes: int, heard: Callable[[Mapping[str, str]], None]

@@ -23,13 +23,16 @@ from asyncembed import (
     EmbedResponse,
     EmbedResult,
     EmbedStream,
+    Event,
     Layout,
     Limits,
     Matrix,
     MemoryMonitor,
     NumpyStreamReader,
+    OpenTelemetryEvents,
     Provider,
     RateLimit,
+    RequestEnded,
     ResponseError,
     RetryPolicy,
     RunSummary,
@@ -215,6 +218,16 @@ class Mine(Provider):
         return Layout(vectors=frozenset({"item"}))
 
 
+def hear(event: Event) -> None:
+    """A hook."""
+    assert_type(event.status, int | None)
+    if isinstance(event, RequestEnded):
+        assert_type(event.seconds_to_headers, float | None)
+        assert_type(event.name, str)
+
+
+EmbedClient(Mine(), on_event=hear)
+EmbedClient(Mine(), on_event=OpenTelemetryEvents())
 assert_type(__version__, str)
 assert_type(PROVIDERS, Mapping[str, type[Provider]])
 assert_type(EmbedClient(Mine()).provider.dimension(EmbedOptions(model="m")), int | None)

@@ -1,0 +1,189 @@
+"""What `on_event` is told: small frozen values, without a text, a header or a key in them.
+
+    request_started ── request_ended ─┬─ nothing, if all vectors came
+                                      ├─ retry_scheduled ── endpoint_paused, if the API asks ── request_started ...
+                                      ├─ batch_split ── request_started ...
+                                      └─ inputs_failed
+    run_ended, once, after everything else
+
+Every `request_started` is followed by one `request_ended` with the same `run` and `request`, however it ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a run; the base of all events.
+
+    Attributes:
+        provider: Name of the provider.
+        model: The provider's name of the model.
+        run: Random id of the run: of one call of one of the client's verbs.
+        error: Name of the class of the error that it is about, None where there is none.
+        message: What that error says; each text that it repeats is cut to 40 characters.
+        status: The HTTP status that the error comes from, None where it does not come from one.
+    """
+
+    name: ClassVar[str] = "event"
+    """What the kind of event is called in logs."""
+
+    provider: str
+    model: str
+    run: str
+    error: str | None = None
+    message: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestStarted(Event):
+    """A request goes out.
+
+    Attributes:
+        request: Its number in the run, from 1.
+        attempt: Which request it is for texts of its batch, from 1.
+        indices: Input indices of its texts.
+        encoding: How the vectors are to travel.
+        dimensions: Length of the vectors, if one was asked for.
+        host: Name or address of the server.
+        port: Its port.
+    """
+
+    name: ClassVar[str] = "request_started"
+
+    request: int
+    attempt: int
+    indices: tuple[int, ...]
+    encoding: Literal["base64", "float"]
+    dimensions: int | None
+    host: str | None
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestEnded(Event):
+    """A request has ended, well or with an error, or because the run did ("CancelledError").
+
+    The time that the consumer takes for results that wait is part of the seconds, where it slows the request down.
+
+    Attributes:
+        request: Its number in the run, from 1.
+        attempt: Which request it was for texts of its batch, from 1.
+        inputs: How many texts it asked for.
+        vectors: How many vectors it brought; those are kept, whatever the error.
+        tokens: What the API says it billed, None if it did not say.
+        bytes_received: Bytes of the body of the answer, decompressed.
+        seconds: From its start to its end.
+        seconds_to_headers: To the headers of an answer that was no error, None if there was none.
+        seconds_to_first_vector: Until the first vector was read, None if there was none.
+    """
+
+    name: ClassVar[str] = "request_ended"
+
+    request: int
+    attempt: int
+    inputs: int
+    vectors: int
+    tokens: int | None
+    bytes_received: int
+    seconds: float
+    seconds_to_headers: float | None
+    seconds_to_first_vector: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(Event):
+    """What a request did not bring will be asked for again.
+
+    Attributes:
+        attempt: Which request the one that ended was for texts of its batch, from 1.
+        indices: Input indices of the texts that are still missing.
+        seconds: The wait before that; rate limits and a pause of the API may make it longer.
+    """
+
+    name: ClassVar[str] = "retry_scheduled"
+
+    attempt: int
+    indices: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPaused(Event):
+    """The API asked to be left alone, so that no request of the client starts for a while.
+
+    Attributes:
+        seconds: For how long, from now.
+        again: Whether there was a pause already, which may be longer now.
+    """
+
+    name: ClassVar[str] = "endpoint_paused"
+
+    seconds: float
+    again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSplit(Event):
+    """What the API did not take as a whole will be asked for in parts.
+
+    Where the first of two halves is taken, the other one must hold the bad text. It is halved again without being asked
+    for, and without another event.
+
+    Attributes:
+        indices: Input indices of the texts.
+        parts: How many texts each part has.
+    """
+
+    name: ClassVar[str] = "batch_split"
+
+    indices: tuple[int, ...]
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputsFailed(Event):
+    """Texts were given up, and the run goes on without them (`on_error` is "yield" or "skip").
+
+    Attributes:
+        indices: Their input indices.
+        skipped: Whether they are left out without an `EmbedFailure`, so that this is where they are heard of.
+    """
+
+    name: ClassVar[str] = "inputs_failed"
+
+    indices: tuple[int, ...]
+    skipped: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """The work of a run is done; results may still wait for their consumer.
+
+    A run that was left before its end has the error "StreamClosedError". The numbers are those of `RunSummary`.
+
+    Attributes:
+        done: How many texts have their vectors.
+        failed: How many were given up.
+        requests: How many requests were sent.
+        retries: How many of them asked again, for what was missing or for parts.
+        salvaged: How many vectors came in answers that broke.
+        tokens: What the API says it billed.
+        bytes_received: Bytes of all answers, decompressed.
+        seconds: From its first step to its last.
+    """
+
+    name: ClassVar[str] = "run_ended"
+
+    done: int
+    failed: int
+    requests: int
+    retries: int
+    salvaged: int
+    tokens: int
+    bytes_received: int
+    seconds: float

@@ -1,0 +1,180 @@
+"""OpenTelemetry: a span for each request and metrics, by the semantic conventions for generative AI.
+
+    from asyncembed.otel import OpenTelemetryEvents
+
+    async with EmbedClient("cohere", on_event=OpenTelemetryEvents()) as client: ...
+
+It needs the extra `otel`, which is the API of OpenTelemetry alone; where spans go is up to the application's SDK.
+
+* **Spans** are called `embeddings {model}`, are of kind CLIENT, and are children of the span that was current when the
+  first result of the run was asked for. Each is one request: what is retried is a span of its own, as it asks for other
+  texts, those that are still missing; `asyncembed.run` and `asyncembed.attempt` tie them together. A request that was
+  broken off because its run ended has the `error.type` "CancelledError" and no error status.
+* **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`; ours are the
+  histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`, `asyncembed.bytes_received`,
+  `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.splits` and `asyncembed.failed_inputs`.
+* **`error.type`** is the name of one of the exceptions of `asyncembed`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asyncembed._errors import ConfigurationError
+from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RequestEnded, RequestStarted, RetryScheduled
+from asyncembed._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.metrics import Meter, MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+
+    from asyncembed._events import Event
+
+MISSING: Final = 'OpenTelemetryEvents needs opentelemetry-api, which is not installed: pip install "asyncembed[otel]"'
+
+_SCHEMA: Final = "https://opentelemetry.io/schemas/1.37.0"
+_NAMES: Final[Mapping[str, str]] = {
+    "cohere-v1": "cohere",
+    "azure-openai": "azure.ai.openai",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+}
+"""What the conventions call a provider, where it is not what we do."""
+
+_SECONDS: Final = [0.01 * 2**power for power in range(14)]
+_TOKENS: Final = [4**power for power in range(14)]
+_CANCELLED: Final = "CancelledError"
+
+
+class OpenTelemetryEvents:
+    """Makes spans and metrics of events: give it to clients as `on_event`, the same one to as many as you like.
+
+    Args:
+        tracer_provider: Where spans go; the global provider if None.
+        meter_provider: Where metrics go; the global provider if None.
+
+    Raises:
+        ConfigurationError: if opentelemetry-api is not installed.
+    """
+
+    def __init__(
+        self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        try:
+            from opentelemetry import metrics, trace  # noqa: PLC0415  # an optional extra
+        except ImportError:
+            raise ConfigurationError(MISSING) from None
+        self._tracer = trace.get_tracer("asyncembed", __version__, tracer_provider, _SCHEMA)
+        self._kind = trace.SpanKind.CLIENT
+        self._error = trace.StatusCode.ERROR
+        self._metrics = _Metrics(metrics.get_meter("asyncembed", __version__, meter_provider, _SCHEMA))
+        self._open: dict[tuple[str, int], tuple[Span, dict[str, str | int]]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        match event:
+            case RequestStarted():
+                self._start(event)
+            case RequestEnded():
+                self._end(event)
+            case _:
+                self._metrics.count(event)
+
+    def _start(self, event: RequestStarted) -> None:
+        common = _common(event)
+        if event.host and event.port:
+            common |= {"server.address": event.host, "server.port": event.port}
+        details = {
+            "gen_ai.request.encoding_formats": [event.encoding],
+            "gen_ai.system": common["gen_ai.provider.name"],  # its name before 1.37, which many still look for
+            "asyncembed.run": event.run,
+            "asyncembed.attempt": event.attempt,
+            "asyncembed.inputs": len(event.indices),
+        }
+        if event.dimensions:
+            details["gen_ai.embeddings.dimension.count"] = event.dimensions
+        span = self._tracer.start_span(f"embeddings {event.model}", kind=self._kind, attributes={**common, **details})
+        self._open[event.run, event.request] = span, common
+
+    def _end(self, event: RequestEnded) -> None:
+        span, common = self._open.pop((event.run, event.request), (None, _common(event)))
+        if span:
+            span.set_attribute("asyncembed.vectors", event.vectors)
+            if event.tokens is not None:
+                span.set_attribute("gen_ai.usage.input_tokens", event.tokens)
+            if event.status is not None:
+                span.set_attribute("http.response.status_code", event.status)
+            if event.error is not None:
+                span.set_attribute("error.type", event.error)
+            if event.error not in {None, _CANCELLED}:
+                span.set_status(self._error, event.message)
+            span.end()
+        self._metrics.record(event, common)
+
+
+class _Metrics:
+    """The instruments."""
+
+    def __init__(self, meter: Meter) -> None:
+        histogram, counter = meter.create_histogram, meter.create_counter
+        self._duration = histogram(
+            "gen_ai.client.operation.duration",
+            "s",
+            "GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._tokens = histogram(
+            "gen_ai.client.token.usage",
+            "{token}",
+            "Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+        self._to_first_vector = histogram(
+            "asyncembed.time_to_first_vector",
+            "s",
+            "From the start of a request until its first vector was read.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._vectors = counter("asyncembed.vectors", "{vector}", "Vectors that came.")
+        self._bytes = counter("asyncembed.bytes_received", "By", "Bytes of the bodies of answers, decompressed.")
+        self._retries = counter("asyncembed.retries", "{request}", "Requests that ask again.")
+        self._pauses = counter("asyncembed.pauses", "{pause}", "Times that the API asked to be left alone.")
+        self._splits = counter("asyncembed.splits", "{batch}", "Batches that were asked for in parts.")
+        self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that were given up.")
+
+    def record(self, event: RequestEnded, common: Mapping[str, str | int]) -> None:
+        """Record how a request went."""
+        self._duration.record(event.seconds, {**common, **_error_type(event)})
+        self._vectors.add(event.vectors, common)
+        self._bytes.add(event.bytes_received, common)
+        if event.tokens is not None:
+            self._tokens.record(event.tokens, {**common, "gen_ai.token.type": "input"})
+        if event.seconds_to_first_vector is not None:
+            self._to_first_vector.record(event.seconds_to_first_vector, common)
+
+    def count(self, event: Event) -> None:
+        """Count what happens beside requests."""
+        attributes = {**_common(event), **_error_type(event)}
+        match event:
+            case RetryScheduled():
+                self._retries.add(1, attributes)
+            case EndpointPaused():
+                self._pauses.add(1, attributes)
+            case BatchSplit():
+                self._splits.add(1, attributes)
+            case InputsFailed():
+                self._failed.add(len(event.indices), attributes)
+
+
+def _common(event: Event) -> dict[str, str | int]:
+    return {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": _NAMES.get(event.provider, event.provider),
+        "gen_ai.request.model": event.model,
+    }
+
+
+def _error_type(event: Event) -> dict[str, str]:
+    return {"error.type": event.error} if event.error else {}
