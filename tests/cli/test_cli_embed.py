@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.blocks import read
-from support.scripted import refused, vector_of
+from support.scripted import refused, refusing, vector_of
 
 import asyncembed
 from asyncembed import EmbedInput
@@ -218,8 +218,7 @@ def test_neither_key_nor_password_is_written_or_said(run, threaded_server, opena
 
 def test_skip_leaves_out_what_fails_and_says_so(run, threaded_server, openai, texts_file, tmp_path):
     out = tmp_path / "v.parquet"
-    right = threaded_server.default
-    threaded_server.script.extend([right, refused(400, "too long for the model"), right])
+    threaded_server.default = refusing(TEXTS[3:6], "too long for the model")
     options = ("--chunk-size", 3, "--max-concurrency", 1, *openai(threaded_server))
     ended = run("embed", texts_file, "-o", out, "--on-error", "skip", *options)
     assert ended.code == 0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.blocks import claim, read
 from support.results import numbered
-from support.scripted import KEY, refused, vector_of
+from support.scripted import KEY, refused, refusing, vector_of
 from support.watching import turns, until
 
 from asyncembed import (
@@ -332,7 +332,8 @@ async def test_a_folder_that_is_removed_is_an_error_and_not_a_surprise_at_the_en
 async def test_skipped_texts_are_settled_too(server, client, tmp_path):
     """They have no row, and are not asked for again."""
     path = tmp_path / "v.parquet"
-    server.script.extend([server.default, refused(400, "too long"), server.default, refused(401, "no")])
+    batch_by_batch = [refusing(TEXTS[4:8], "too long")] * (1 + 7 + 1)  # what is refused is halved down to its texts
+    server.script.extend([*batch_by_batch, refused(401, "no")])
     with pytest.raises(AuthenticationError):
         await client.embed_to_file(TEXTS, path, on_error="skip", **SMALL)
     server.requests.clear()
@@ -633,7 +634,8 @@ async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_p
     """But not those that were refused, nor those that a later result has left behind."""
     path = tmp_path / "v.npy"
     outage = [refused(503, "down")] * 8
-    server.script.extend([server.default, refused(503, "down"), server.default, refused(400, "too long"), *outage])
+    too_long = [refusing(TEXTS[12:16], "too long")] * 7  # halved down to its texts
+    server.script.extend([server.default, refused(503, "down"), server.default, *too_long, *outage])
     with pytest.raises(ServerError):
         await once.embed_to_file(TEXTS * 3, path, on_error="skip", **SMALL)
     server.script.clear()

@@ -12,7 +12,7 @@ import json
 import socket
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -172,6 +172,12 @@ def refused(status: int, message: str = "no", *, headers: Headers | None = None,
     """Answer with an error status, in the shape of OpenAI."""
     body = json.dumps({"error": {"message": message, **fields}}).encode()
     return lambda exchange: exchange.answer(body, status, headers)
+
+
+def refusing(texts: Iterable[str], message: str = "no") -> Reply:
+    """Refuse requests that hold one of these texts, and answer others rightly."""
+    bad = frozenset(texts)
+    return lambda exchange: (refused(400, message) if bad & set(exchange.request.texts) else right)(exchange)
 
 
 def said(body: bytes, status: int = 200, headers: Headers | None = None) -> Reply:
