@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from asyncembed.pipeline._words import MOST_OF_A_TEXT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedInput
     from asyncembed.wire._secrets import Secrets
-
-MOST: Final = 60
-"""Characters of a text that are shown."""
 
 _LOOKED_AT: Final = 2_000
 """Characters of a text that its start is made of: white space is shortened, and a key must not be cut in two."""
@@ -21,8 +20,8 @@ _LOOKED_AT: Final = 2_000
 def excerpt(text: str) -> str:
     """Return the start of a text on one line, without what cannot be printed, such as half a surrogate pair."""
     words = " ".join(text[:_LOOKED_AT].split())
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words[: MOST + 1])
-    return shown if len(shown) <= MOST else f"{shown[: MOST - 1]}\N{HORIZONTAL ELLIPSIS}"
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words[: MOST_OF_A_TEXT + 1])
+    return shown if len(shown) <= MOST_OF_A_TEXT else f"{shown[: MOST_OF_A_TEXT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def name_texts(error: AsyncEmbedError, lost: Sequence[tuple[int, EmbedInput]], secrets: Secrets) -> None:

@@ -23,6 +23,7 @@ import orjson
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._disk import sync, write_all
 from asyncembed.sinks._labels import json_id
+from asyncembed.sinks._own import open_to_append
 
 if sys.platform != "win32":
     import fcntl
@@ -55,7 +56,8 @@ class DeadLetterFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, provider: str, model: str) -> None:
-        self._path = Path(path).absolute()
+        given = Path(path).absolute()
+        self._path = given.parent.resolve() / given.name  # the folder may be a link, and the file may not
         self._origin = {"provider": provider, "model": model}
         self._known: set[bytes] = set()
 
@@ -144,22 +146,10 @@ def _append(path: Path, lines: bytes) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[io.FileIO]:
-    with io.FileIO(str(path), "a+", opener=_opener) as file:
+    with open_to_append(path) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
         yield file
-
-
-def _opener(path: str, flags: int) -> int:
-    """Open a file, but not where a link leads to that anybody could have laid."""
-    if os.name != "nt" and Path(path).parent.stat().st_mode & stat.S_IWOTH:
-        flags |= os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a symbolic link in a folder that everybody may write to") from None
-        raise
 
 
 @contextmanager

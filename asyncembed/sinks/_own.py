@@ -33,6 +33,21 @@ def open_log(path: Path) -> io.FileIO:
     return cast("io.FileIO", _open(path, "r+b", os.O_CREAT, buffering=0))
 
 
+def open_to_append(path: Path) -> io.FileIO:
+    """Open a file to read it, and to write behind its end without a buffer; it is made if it is not there.
+
+    Raises:
+        ConfigurationError: if it is a link, or its folder is, or another user may have put it there.
+    """
+    file = cast("io.FileIO", _open(path, "a+b", 0, buffering=0))
+    try:
+        check_owner(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
 def open_lock(path: Path) -> int:
     """Open a file to lock it, and return its handle; it is made if it is not there.
 

@@ -63,8 +63,7 @@ async def test_only_its_start_is_shown_on_one_line(client, fake):
         await client.embed(["a", LONG], chunk_size=1)
     assert "\n" not in str(caught.value)
     shown = str(caught.value).partition("texts[1], ")[2]
-    assert shown.startswith("'a long text of several lines, a long text")
-    assert len(shown) <= 62
+    assert shown == "'a long text of several lines, a long te…'"
 
 
 @pytest.mark.parametrize("bad", ["", "\ud800"])
@@ -107,7 +106,9 @@ async def test_what_is_skipped_is_logged_once_a_batch(client, fake, tmp_path, ca
     else:
         await client.embed_to_file(TEXTS, tmp_path / "v.npy", **options)
     records = [record for record in caplog.records if record.name == "asyncembed"]
-    assert [(record.levelno, record.args[:2]) for record in records] == [(logging.WARNING, (1, i)) for i in (2, 9)]
+    assert [(record.levelno, record.fields["indices"]) for record in records] == [
+        (logging.WARNING, (i,)) for i in (2, 9)
+    ]
     assert "answered 400" in records[0].getMessage()
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, InvalidInputError
-from asyncembed.pipeline._excerpt import MOST, excerpt, name_texts
+from asyncembed.pipeline._excerpt import excerpt, name_texts
+from asyncembed.pipeline._words import MOST_OF_A_TEXT
 from asyncembed.wire._secrets import Secrets
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
@@ -17,19 +18,19 @@ ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 @given(ANYTHING)
 def test_it_is_short_printable_and_on_one_line(text):
     shown = excerpt(text)
-    assert len(shown) <= MOST
+    assert len(shown) <= MOST_OF_A_TEXT
     assert shown.isprintable()
     shown.encode()
 
 
-@given(st.text(st.characters(categories=["L", "N"]), max_size=MOST))
+@given(st.text(st.characters(categories=["L", "N"]), max_size=MOST_OF_A_TEXT))
 def test_a_short_text_is_shown_as_it_is(text):
     assert excerpt(text) == text
 
 
 def test_white_space_is_shortened_and_a_long_text_is_cut():
     assert excerpt("  a\r\n\tb  ") == "a b"
-    assert excerpt("x" * 61) == "x" * 59 + "\N{HORIZONTAL ELLIPSIS}"
+    assert excerpt("x" * 41) == "x" * 39 + "\N{HORIZONTAL ELLIPSIS}"
     assert excerpt("\N{ZERO WIDTH SPACE}\ud800\x1b[31m") == "\ufffd\ufffd\ufffd[31m"
 
 

@@ -205,8 +205,7 @@ def make_pipe(path):
     os.mkfifo(path)
 
 
-def make_shared(path):
-    path.parent.chmod(0o1777)
+def make_link(path):
     path.symlink_to(path.parent / "elsewhere")
 
 
@@ -216,7 +215,7 @@ REFUSALS = {
     "text": (make_text, "holds something else"),
     "vectors": (make_vectors, "holds something else"),
     "pipe": (make_pipe, "regular file|seek"),
-    "link in a shared folder": (make_shared, "symbolic link"),
+    "link": (make_link, "symbolic link"),
 }
 
 
@@ -236,17 +235,30 @@ def test_what_is_something_else_is_left_alone(path, what):
 def test_a_link_that_is_laid_later_is_not_followed_either(path):
     letters(path).check()
     path.unlink()
-    make_shared(path)
-    with pytest.raises(OSError, match="symbolic link"):
+    make_link(path)
+    with pytest.raises(ConfigurationError, match="symbolic link"):
         letters(path).write([failure(0)])
     assert not (path.parent / "elsewhere").exists()
 
 
 @POSIX
-def test_a_link_in_a_folder_of_ones_own_is_followed(path):
-    path.symlink_to(path.parent / "elsewhere")
-    letters(path).write([failure(0)])
-    assert len(rows(path.parent / "elsewhere")) == 1
+def test_a_folder_that_is_a_link_is_what_was_asked_for(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    letters(tmp_path / "link" / "failed.jsonl").write([failure(0)])
+    assert len(rows(tmp_path / "real" / "failed.jsonl")) == 1
+
+
+@POSIX
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_that_another_user_has_laid_in_a_shared_folder(path):
+    path.touch()
+    os.chown(path, 12_345, 12_345)
+    letters(path).check()
+    path.parent.chmod(0o1777)
+    with pytest.raises(ConfigurationError, match="another user"):
+        letters(path).check()
+    assert path.read_bytes() == b""
 
 
 @POSIX
