@@ -40,7 +40,6 @@ WAITING = {
 """What cannot hold yet. Once it has been made, its rows pass, which is an error until its line here is taken away."""
 
 ALONE = {"max_concurrency": 1}
-SPLITS = 2 * math.log2(len(TEXTS)) + 1
 NO_JSON = ("nan", "infinite")
 PIECES = {"chunk_bytes": 100, "framing": "chunked"}
 
@@ -60,6 +59,11 @@ class Stepwise:
             await exchange.until_there()
             await asyncio.sleep(0)
         exchange.close(reset=self.reset)
+
+
+def splits(size: int) -> int:
+    """Most requests more that it may cost to find one text among so many, or a size that is not too large."""
+    return math.floor(2 * math.log2(size)) + 1
 
 
 def once(fault: Reply, extra: int = 1, **more: object) -> Row:
@@ -82,16 +86,17 @@ def midway(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
     return Row(Ends(error), script=(right,), always=fault, **{"client": ALONE, **more})
 
 
-def too_large(words: str, extra: float = 2 * math.log2(CHUNK) + 1, **limit: int) -> Row:
+def too_large(words: str, **limit: int) -> Row:
     """Requests have to be split in two, and the size is remembered."""
     rule = faults.TooLarge(words=None if words == "its own words" else words, **limit)
-    return Row(Arrives(extra, at_most=True, needed=6), rules=(rule,), client=ALONE, waits_for="splitting")
+    return Row(Arrives(splits(CHUNK), at_most=True, needed=6), rules=(rule,), client=ALONE, waits_for="splitting")
 
 
-def poisoned(on_error: str, extra: float = SPLITS, **how: object) -> Row:
+def poisoned(on_error: str, **how: object) -> Row:
     """One text that no request may hold."""
     options = {"chunk_size": len(TEXTS), "on_error": on_error}
-    return Row(Fails(5, extra), rules=(faults.Poisoned(TEXTS[5], **how),), options=options, waits_for="splitting")
+    rule = faults.Poisoned(TEXTS[5], **how)
+    return Row(Fails(5, splits(len(TEXTS))), rules=(rule,), options=options, waits_for="splitting")
 
 
 NO_FAULT = {
@@ -190,9 +195,9 @@ CONTENTS = {
 FLOODS = {
     "1 GB body": once(faults.HugeBody(), extra=0),
     "1 GB of gzip": once(faults.GzipBomb()),
-    "1 GB of gzip always": always(faults.GzipBomb(), ResponseError),
+    "1 GB of gzip always": always(faults.GzipBomb(), ResponseError, client=ALONE),
     "10 MB header": once(faults.HugeHeader()),
-    "10 MB header always": always(faults.HugeHeader(), TransportError),
+    "10 MB header always": always(faults.HugeHeader(), TransportError, client=ALONE),
 }
 
 REFUSALS = {

@@ -44,7 +44,13 @@ class Wire:
         return f"{self.provider}-{self.encoding}"
 
 
-WIRES = [Wire(provider, encoding) for provider in ("cohere", "cohere-v1", "openai") for encoding in ("float", "base64")]
+WIRES = [
+    Wire("cohere", "float"),
+    Wire("cohere", "base64"),
+    Wire("cohere-v1", "float"),
+    Wire("openai", "float"),
+    Wire("openai", "base64"),
+]
 FLOATS = frozenset(wire for wire in WIRES if wire.encoding == "float")
 INDEXED = frozenset(wire for wire in WIRES if wire.provider == "openai")
 BY_ORDER = frozenset(WIRES) - INDEXED

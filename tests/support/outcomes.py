@@ -23,7 +23,7 @@ class Arrives:
     needed: int = len(TEXTS) // CHUNK
 
     def __str__(self) -> str:
-        return f"all arrive, {'at most ' * self.at_most}{self.extra} requests more"
+        return f"all arrive; requests more: {'at most ' * self.at_most}{self.extra}"
 
     def check(self, meeting: Meeting) -> None:
         assert meeting.error is None
@@ -62,7 +62,7 @@ class Fails:
     needed: int = 1
 
     def __str__(self) -> str:
-        return f"text {self.index} fails, at most {self.extra} requests more"
+        return f"text {self.index} fails; requests more: at most {self.extra}"
 
     def check(self, meeting: Meeting) -> None:
         self._check_error(meeting)
