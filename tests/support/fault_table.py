@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, get_args
 
 from asyncembed import (
@@ -23,81 +19,24 @@ from asyncembed.testing import faults, right
 from asyncembed.testing.faults._contents import WrongValue
 from asyncembed.testing.faults._refusals import Words
 from asyncembed.testing.faults._waits import Hint
-from support.matrix import ATTEMPTS, BASE64, BY_ORDER, CHUNK, FLOATS, IMPATIENT, INDEXED, TEXTS, Row
-from support.outcomes import Arrives, Ends, Fails
+from support.fault_rows import ALONE, Stepwise, always, midway, once, poisoned, too_large, twice
+from support.matrix import ATTEMPTS, BASE64, BY_ORDER, CHUNK, FLOATS, IMPATIENT, INDEXED, Row
+from support.outcomes import Arrives, Ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from asyncembed import AsyncEmbedError
-    from asyncembed.testing import Exchange, Reply
-
 WAITING = {
     "splitting": "batches that are too large are not split, and bad texts not looked for",
     "ends of connections": "what aiohttp has in its buffer when a connection ends early is lost",
+    "first vectors": "the first vector decides the dimension, also when it is the one that is wrong",
+    "missing index": "a vector without index takes another one's place, though others came with theirs",
     "NaN": "NaN among JSON numbers takes the rest of its response with it",
 }
 """What cannot hold yet. Once it has been made, its rows pass, which is an error until its line here is taken away."""
 
-ALONE = {"max_concurrency": 1}
 NO_JSON = ("nan", "infinite")
 PIECES = {"chunk_bytes": 100, "framing": "chunked"}
-
-
-@dataclass(frozen=True, slots=True)
-class Stepwise:
-    """Sends vectors one at a time, each when the one before is there, and then breaks off."""
-
-    after: int
-    reset: bool
-
-    async def __call__(self, exchange: Exchange) -> None:
-        body = exchange.packed(exchange.plain())
-        await exchange.start(len(body.data))
-        for start, end in pairwise([0, *(body.after(count) for count in range(self.after + 1))]):
-            await exchange.send(body.between(start, end))
-            await exchange.until_there()
-            await asyncio.sleep(0)
-        exchange.close(reset=self.reset)
-
-
-def splits(size: int) -> int:
-    """Most requests more that it may cost to find one text among so many, or a size that is not too large."""
-    return math.floor(2 * math.log2(size)) + 1
-
-
-def once(fault: Reply, extra: int = 1, **more: object) -> Row:
-    """One request meets it, and all vectors arrive."""
-    return Row(Arrives(extra), script=(fault,), **more)
-
-
-def twice(first: Reply, second: Reply, **more: object) -> Row:
-    """So does the request that asks for the rest."""
-    return Row(Arrives(extra=2), script=(first, second), **{"client": ALONE, **more})
-
-
-def always(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
-    """It does not pass, and the client gives up."""
-    return Row(Ends(error, ATTEMPTS), always=fault, **more)
-
-
-def midway(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
-    """After a request that went well, the run ends without asking again."""
-    return Row(Ends(error), script=(right,), always=fault, **{"client": ALONE, **more})
-
-
-def too_large(words: str, **limit: int) -> Row:
-    """Requests have to be split in two, and the size is remembered."""
-    rule = faults.TooLarge(words=None if words == "its own words" else words, **limit)
-    return Row(Arrives(splits(CHUNK), at_most=True, needed=6), rules=(rule,), client=ALONE, waits_for="splitting")
-
-
-def poisoned(on_error: str, **how: object) -> Row:
-    """One text that no request may hold."""
-    options = {"chunk_size": len(TEXTS), "on_error": on_error}
-    rule = faults.Poisoned(TEXTS[5], **how)
-    return Row(Fails(5, splits(len(TEXTS))), rules=(rule,), options=options, waits_for="splitting")
-
 
 NO_FAULT = {
     "nothing": Row(Arrives(extra=0)),
@@ -171,6 +110,10 @@ CONTENTS = {
         f"vector: {what} in JSON": once(faults.WrongVector(what, at=1), wires=FLOATS, waits_for="NaN")
         for what in NO_JSON
     },
+    **{
+        f"vector: {what}, the very first": once(faults.WrongVector(what, at=0), client=ALONE, waits_for="first vectors")
+        for what in ("short", "long")
+    },
     "vector: null inside always": always(faults.WrongVector("null-inside"), ResponseError, options={"chunk_size": 1}),
     "a vector missing, with index": once(faults.WrongCount(-1), wires=INDEXED),
     "a vector missing, by order": midway(faults.WrongCount(-1), ResponseError, wires=BY_ORDER),
@@ -180,6 +123,13 @@ CONTENTS = {
     "index out of range": midway(faults.WrongIndex("out-of-range", at=2), ResponseError, wires=INDEXED),
     "index negative": midway(faults.WrongIndex("negative", at=2), ResponseError, wires=INDEXED),
     "index no number": once(faults.WrongIndex("text", at=2), wires=INDEXED),
+    "index missing": Row(Arrives(1, at_most=True), script=(faults.WrongIndex("missing", at=2),), wires=INDEXED),
+    "index missing, others not in order": once(
+        faults.WrongIndex("missing", at=2),
+        wires=INDEXED,
+        server={"item_order": "reversed"},
+        waits_for="missing index",
+    ),
     "other dimension once": Row(Arrives(), script=(right, faults.OtherDimension()), client=ALONE),
     "other dimension from then on": Row(
         Ends(ResponseError, ATTEMPTS), script=(right,), always=faults.OtherDimension(), client=ALONE

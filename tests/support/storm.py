@@ -12,6 +12,7 @@ import numpy as np
 from asyncembed import EmbedClient, EmbedResult, RetryPolicy, StreamClosedError
 from asyncembed.flow._rate import Limiter
 from asyncembed.testing import Chaos, FakeServer, faults, vector_of
+from support.fault_table import WAITING
 from support.formats import DIMENSION
 from support.matrix import MINUTE, PATIENT, WIRES
 from support.results import numbered
@@ -31,6 +32,7 @@ WAYS = ["stream", "numpy", "arrow", "callback", "async callback", "callbacks sid
 ENDS = ["exhausted", "exhausted", "exhausted", "broken off", "raised", "cancelled", "closed"]
 SECONDS = 60
 RARELY = 0.1
+ENDS_LOSE = "ends of connections" in WAITING
 OF_CONTENTS = [
     faults.Shuffled(),
     *(faults.WrongVector(what) for what in ("null", "null-inside", "nested", "empty", "string", "object")),
@@ -55,6 +57,7 @@ class Storm:
         end: How that ends.
         enough: After how many of them.
         ordered: Whether they come by index.
+        dimension: Length of the vectors; long ones keep the client busy.
         restless: Share of results after which the consumer does something else.
         options: Options of the verb.
     """
@@ -67,6 +70,7 @@ class Storm:
         self.wire = choose(WIRES)
         self.way, self.end = choose(WAYS), choose(ENDS)
         self.ordered = choose([True, False])
+        self.dimension = DIMENSION if ENDS_LOSE else choose([DIMENSION, DIMENSION, 256])
         self.enough = COUNT if self.end == "exhausted" else self.random.randrange(COUNT)
         self.restless = choose([0, 0.002, 0.02, 0.1])
         self.options = {"chunk_size": choose([5, 17, 48, 96]), "ordered": self.ordered}
@@ -74,6 +78,7 @@ class Storm:
     def new_server(self) -> FakeServer:
         choose = self.random.choice
         return FakeServer(
+            dimension=self.dimension,
             seed=self.seed,
             default=Chaos(self.seed, self.random.uniform(0.05, 0.4), self._faults()),
             framing=choose(["length", "chunked", "close"]),
@@ -105,7 +110,7 @@ class Storm:
         return [*faults.TRANSIENT, faults.TooManyRequests("openai", wait=0.001), *OF_CONTENTS, *indexed, *base64]
 
     def __str__(self) -> str:
-        return f"{self.wire}, {self.way}, {self.end} after {self.enough}, {self.options}"
+        return f"{self.wire}, {self.dimension} numbers, {self.way}, {self.end} after {self.enough}, {self.options}"
 
 
 class Consumer:
@@ -146,7 +151,7 @@ class Consumer:
         try:
             async with self._stream:
                 async for item in self._stream:
-                    for index, vector in _rows(item):
+                    for index, vector in _rows(item, storm.dimension):
                         await self._take(vector, index)
                     if self._is_broken_off:
                         break
@@ -167,7 +172,7 @@ class Consumer:
             await self._dawdle()
 
     def _take_now(self, vector: Vector, index: int) -> None:
-        np.testing.assert_array_equal(vector, vector_of(TEXTS[index]))
+        np.testing.assert_array_equal(vector, vector_of(TEXTS[index], self.storm.dimension))
         self.indices.append(index)
         if self._may_leave and len(self.indices) > self.storm.enough:
             self._may_leave = False
@@ -191,13 +196,13 @@ class Consumer:
             self._task.cancel()
 
 
-def _rows(item: object) -> Iterable[tuple[int, Vector]]:
+def _rows(item: object, dimension: int) -> Iterable[tuple[int, Vector]]:
     if isinstance(item, EmbedResult):
         return [(item.index, item.embedding)]
     if isinstance(item, tuple):
         first, matrix = item
         return enumerate(matrix, first)
-    return zip(item["index"].to_pylist(), np.asarray(item["embedding"].flatten()).reshape(-1, DIMENSION), strict=True)
+    return zip(item["index"].to_pylist(), np.asarray(item["embedding"].flatten()).reshape(-1, dimension), strict=True)
 
 
 async def weather(storm: Storm) -> None:
@@ -211,7 +216,9 @@ async def weather(storm: Storm) -> None:
         assert not +ledger.asked_again
         if consumer.summary:
             _check_books(consumer.summary, ledger, whole=storm.end == "exhausted")
-        assert (await client.embed(["once more"])).embeddings.tolist() == [vector_of("once more").tolist()]
+        assert (await client.embed(["once more"])).embeddings.tolist() == [
+            vector_of("once more", storm.dimension).tolist()
+        ]
 
 
 def _check_indices(consumer: Consumer) -> None:
