@@ -12,9 +12,10 @@ import numpy as np
 from asyncembed import EmbedClient, EmbedResult, RetryPolicy, StreamClosedError
 from asyncembed.flow._rate import Limiter
 from asyncembed.testing import Chaos, FakeServer, faults, vector_of
+from support.fault_rows import Stepwise
 from support.fault_table import WAITING
 from support.formats import DIMENSION
-from support.matrix import MINUTE, PATIENT, WIRES
+from support.matrix import MINUTE, PATIENT, WIRES, Busy
 from support.results import numbered
 from support.watching import leftovers, turns
 
@@ -33,8 +34,9 @@ ENDS = ["exhausted", "exhausted", "exhausted", "broken off", "raised", "cancelle
 SECONDS = 60
 RARELY = 0.1
 ENDS_LOSE = "ends of connections" in WAITING
-OF_CONTENTS = [
+FURTHER = [
     faults.Shuffled(),
+    *(Stepwise(after=2, reset=reset) for reset in (True, False) if not ENDS_LOSE),
     *(faults.WrongVector(what) for what in ("null", "null-inside", "nested", "empty", "string", "object")),
 ]
 OF_BASE64 = [faults.WrongVector("nan"), *(faults.WrongBase64(what) for what in ("floats", "padding", "letters"))]
@@ -57,7 +59,7 @@ class Storm:
         end: How that ends.
         enough: After how many of them.
         ordered: Whether they come by index.
-        dimension: Length of the vectors; long ones keep the client busy.
+        busy: Whether the client is slow to look at what has come.
         restless: Share of results after which the consumer does something else.
         options: Options of the verb.
     """
@@ -70,7 +72,7 @@ class Storm:
         self.wire = choose(WIRES)
         self.way, self.end = choose(WAYS), choose(ENDS)
         self.ordered = choose([True, False])
-        self.dimension = DIMENSION if ENDS_LOSE else choose([DIMENSION, DIMENSION, 256])
+        self.busy = not ENDS_LOSE and choose([True, False, False])
         self.enough = COUNT if self.end == "exhausted" else self.random.randrange(COUNT)
         self.restless = choose([0, 0.002, 0.02, 0.1])
         self.options = {"chunk_size": choose([5, 17, 48, 96]), "ordered": self.ordered}
@@ -78,7 +80,6 @@ class Storm:
     def new_server(self) -> FakeServer:
         choose = self.random.choice
         return FakeServer(
-            dimension=self.dimension,
             seed=self.seed,
             default=Chaos(self.seed, self.random.uniform(0.05, 0.4), self._faults()),
             framing=choose(["length", "chunked", "close"]),
@@ -102,15 +103,17 @@ class Storm:
             max_memory_mb=choose([0.7, 3, 50]),
         )
         client._endpoint.limiter = Limiter(period=MINUTE)
+        if self.busy:
+            client._endpoint.turns = Busy()
         return client
 
     def _faults(self) -> list[Reply]:
         indexed = OF_INDEXED * (self.wire.provider == "openai")
         base64 = OF_BASE64 * (self.wire.encoding == "base64")
-        return [*faults.TRANSIENT, faults.TooManyRequests("openai", wait=0.001), *OF_CONTENTS, *indexed, *base64]
+        return [*faults.TRANSIENT, faults.TooManyRequests("openai", wait=0.001), *FURTHER, *indexed, *base64]
 
     def __str__(self) -> str:
-        return f"{self.wire}, {self.dimension} numbers, {self.way}, {self.end} after {self.enough}, {self.options}"
+        return f"{'busy, ' * self.busy}{self.wire}, {self.way}, {self.end} after {self.enough}, {self.options}"
 
 
 class Consumer:
@@ -151,7 +154,7 @@ class Consumer:
         try:
             async with self._stream:
                 async for item in self._stream:
-                    for index, vector in _rows(item, storm.dimension):
+                    for index, vector in _rows(item):
                         await self._take(vector, index)
                     if self._is_broken_off:
                         break
@@ -172,7 +175,7 @@ class Consumer:
             await self._dawdle()
 
     def _take_now(self, vector: Vector, index: int) -> None:
-        np.testing.assert_array_equal(vector, vector_of(TEXTS[index], self.storm.dimension))
+        np.testing.assert_array_equal(vector, vector_of(TEXTS[index]))
         self.indices.append(index)
         if self._may_leave and len(self.indices) > self.storm.enough:
             self._may_leave = False
@@ -196,13 +199,13 @@ class Consumer:
             self._task.cancel()
 
 
-def _rows(item: object, dimension: int) -> Iterable[tuple[int, Vector]]:
+def _rows(item: object) -> Iterable[tuple[int, Vector]]:
     if isinstance(item, EmbedResult):
         return [(item.index, item.embedding)]
     if isinstance(item, tuple):
         first, matrix = item
         return enumerate(matrix, first)
-    return zip(item["index"].to_pylist(), np.asarray(item["embedding"].flatten()).reshape(-1, dimension), strict=True)
+    return zip(item["index"].to_pylist(), np.asarray(item["embedding"].flatten()).reshape(-1, DIMENSION), strict=True)
 
 
 async def weather(storm: Storm) -> None:
@@ -216,9 +219,7 @@ async def weather(storm: Storm) -> None:
         assert not +ledger.asked_again
         if consumer.summary:
             _check_books(consumer.summary, ledger, whole=storm.end == "exhausted")
-        assert (await client.embed(["once more"])).embeddings.tolist() == [
-            vector_of("once more", storm.dimension).tolist()
-        ]
+        assert (await client.embed(["once more"])).embeddings.tolist() == [vector_of("once more").tolist()]
 
 
 def _check_indices(consumer: Consumer) -> None:
