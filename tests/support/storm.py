@@ -34,6 +34,8 @@ ENDS = ["exhausted", "exhausted", "exhausted", "broken off", "raised", "cancelle
 SECONDS = 60
 RARELY = 0.1
 ENDS_LOSE = "ends of connections" in WAITING
+# Behind half a number the usual garbage makes it look whole, and nobody could say what was told.
+USUAL = [faults.Garbage(garbage=b"e}") if fault == faults.Garbage() else fault for fault in faults.TRANSIENT]
 FURTHER = [
     faults.Shuffled(),
     *(Stepwise(after=2, reset=reset) for reset in (True, False) if not ENDS_LOSE),
@@ -110,7 +112,7 @@ class Storm:
     def _faults(self) -> list[Reply]:
         indexed = OF_INDEXED * (self.wire.provider == "openai")
         base64 = OF_BASE64 * (self.wire.encoding == "base64")
-        return [*faults.TRANSIENT, faults.TooManyRequests("openai", wait=0.001), *FURTHER, *indexed, *base64]
+        return [*USUAL, faults.TooManyRequests("openai", wait=0.001), *FURTHER, *indexed, *base64]
 
     def __str__(self) -> str:
         return f"{'busy, ' * self.busy}{self.wire}, {self.way}, {self.end} after {self.enough}, {self.options}"
