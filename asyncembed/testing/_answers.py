@@ -112,12 +112,13 @@ def _openai(answer: Answer, style: Style, random: Random) -> list[Piece]:
         return writer.record(ordered(kept, style.key_order, random), 2, _mark(item))
 
     items = map(item, ordered(answer.items, style.item_order, random))
-    usage = {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens}
+    numbers = [("prompt_tokens", Mark(tokens=answer.tokens)), ("total_tokens", None)]
+    usage = writer.record(((name, writer.value(answer.tokens, 2, mark)) for name, mark in numbers), 1)
     fields: Fields = [
         ("object", writer.value("list", 1)),
         ("data", writer.array(items, 1, Mark(is_cut=True))),
         ("model", writer.value(answer.model, 1)),
-        ("usage", writer.value(usage, 1, Mark(tokens=answer.tokens))),
+        ("usage", usage),
     ]
     return writer.record(ordered(fields, style.key_order, random), 0)
 
@@ -135,15 +136,14 @@ def _cohere(answer: Answer, style: Style, random: Random) -> list[Piece]:
         return writer.array(values, depth, Mark(is_cut=kind == kinds[0]))
 
     typed: Fields = [(kind, vectors(kind, 2)) for kind in kinds]
-    meta = {
-        "api_version": {"version": "2" if answer.layout == "cohere" else "1"},
-        "billed_units": {"input_tokens": answer.tokens},
-    }
+    version = {"version": "2" if answer.layout == "cohere" else "1"}
+    tokens = [("input_tokens", writer.value(answer.tokens, 3, Mark(tokens=answer.tokens)))]
+    meta = writer.record([("api_version", writer.value(version, 2)), ("billed_units", writer.record(tokens, 2))], 1)
     fields: Fields = [
         ("id", writer.value("fake", 1)),
         ("texts", writer.value([item.text for item in answer.items], 1)),
         ("embeddings", writer.record(typed, 1) if answer.is_typed else vectors(kinds[0], 1)),
-        ("meta", writer.value(meta, 1, Mark(tokens=answer.tokens))),
+        ("meta", meta),
         ("response_type", writer.value(f"embeddings_{'by_type' if answer.is_typed else 'floats'}", 1)),
     ]
     return writer.record(ordered(fields, style.key_order, random), 0)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _GZIP: Final = 31
 """Window bits of zlib that make a gzip stream."""
+_FLUSH: Final = 8
+"""Bytes at the end of a flushed piece that may say nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Body:
     def joined(cls, pieces: Sequence[Piece]) -> Body:
         """Put pieces together."""
         ends = accumulate(len(data) for data, _ in pieces)
-        marks = [_moved(mark, end) for (_, mark), end in zip(pieces, ends, strict=True) if mark]
+        # A number is known when the byte after it is.
+        marks = [_moved(mark, end + bool(mark.tokens)) for (_, mark), end in zip(pieces, ends, strict=True) if mark]
         return cls(b"".join(data for data, _ in pieces), tuple(marks))
 
     @property
@@ -82,9 +85,22 @@ class Body:
         packed = [
             packer.compress(self.data[start:end]) + packer.flush(zlib.Z_SYNC_FLUSH) for start, end in pairwise(bounds)
         ]
-        ends = accumulate(map(len, packed))
-        marks = tuple(_moved(mark, end) for mark, end in zip(self.marks, ends, strict=False))
+        starts = accumulate(map(len, packed), initial=0)
+        unpacker, sizes = zlib.decompressobj(wbits=_GZIP), (end - start for start, end in pairwise(bounds))
+        pieces = zip(self.marks, starts, packed, sizes, strict=False)
+        marks = tuple(_moved(mark, start + _needed(unpacker, piece, size)) for mark, start, piece, size in pieces)
         return Body(b"".join([*packed, packer.flush()]), marks)
+
+
+def _needed(unpacker: zlib._Decompress, piece: bytes, size: int) -> int:
+    """How many bytes of a flushed piece give its `size` bytes; the last of them only end the flush."""
+    at = max(0, len(piece) - _FLUSH)
+    left = size - len(unpacker.decompress(piece[:at]))
+    while left > 0:
+        at += 1
+        left -= len(unpacker.decompress(piece[at - 1 : at]))
+    unpacker.decompress(piece[at:])
+    return at
 
 
 def _moved(mark: Mark, end: int) -> Mark:

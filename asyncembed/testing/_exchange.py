@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import socket
-import struct
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncembed.testing._answers import Answer, Style, error_body
 from asyncembed.testing._http import Framing, chunk_bytes, framing_headers, head_bytes
+from asyncembed.testing._sockets import hang_up, unacknowledged
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -151,6 +151,14 @@ class Exchange:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def until_there(self) -> None:
+        """Wait until the other side's operating system has everything, at once where ours cannot tell.
+
+        A client that leaves, or has left, is not waited for.
+        """
+        while unacknowledged(self._writer) and not self._reader.at_eof():  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.001)
+
     async def until_left(self) -> None:
         """Wait until the client closes the connection."""
         while await self._reader.read(1 << 16):
@@ -161,16 +169,6 @@ class Exchange:
         """Close the connection, politely or with a reset."""
         self.over = True
         hang_up(self._writer, reset=reset)
-
-
-def hang_up(writer: StreamWriter, *, reset: bool) -> None:
-    """Close a connection, politely or with a reset."""
-    if reset:
-        linger = struct.pack("ii", 1, 0)  # on, for no time
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
-    else:
-        writer.close()
 
 
 async def right(exchange: Exchange) -> None:

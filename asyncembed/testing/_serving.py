@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from asyncembed.testing._answers import Answer, Style
-from asyncembed.testing._exchange import Exchange, hang_up, name_of
+from asyncembed.testing._exchange import Exchange, name_of
 from asyncembed.testing._http import read_request
+from asyncembed.testing._sockets import hang_up
 from asyncembed.testing.faults import Refuse, Refused, TooManyRequests
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import time
 
 import pytest
 from support.heard import connect, hear, request_bytes
+from support.tls import new_certificate
 from support.watching import until
 
 from asyncembed import ConfigurationError, EmbedClient
@@ -280,15 +281,7 @@ def test_nobody_imports_it_unasked(module, absent):
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    try:
-        subprocess.run([*command, *names], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("there is no openssl program to make a certificate with")
-    return certificate, key
+    return new_certificate(tmp_path_factory.mktemp("tls"))
 
 
 async def test_slow_tls(server, certificate):

@@ -78,11 +78,12 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Reset(_Place):
-    """Resets the connection in the body. What is in flight may be lost with it."""
+    """Resets the connection in the body, when what was sent is there; on Windows it may be lost with it."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Send a part of the answer."""
         await self.send(exchange)
+        await exchange.until_there()
         exchange.close(reset=True)
 
 

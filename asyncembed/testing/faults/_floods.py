@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from asyncembed.testing._exchange import Exchange
 
-_GZIP: Final = 31
 _STEP: Final = 1 << 20
+_DEFLATE: Final = -15
+"""Window bits of zlib that make a bare stream."""
+_GZIP_HEAD: Final = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,21 @@ class GzipBomb:
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
         exchange.framing = "chunked"
         await exchange.head(200, headers)
-        packer, spaces = zlib.compressobj(wbits=_GZIP), b" " * _STEP
+        await exchange.send_bytes(_GZIP_HEAD)
+        checksum, block = 0, _block(_STEP)  # packed once: after a full flush, it means the same wherever it stands
         for left in range(self.size, 0, -_STEP):
-            if packed := packer.compress(spaces[:left]):
-                await exchange.send_bytes(packed)
-        await exchange.send_bytes(packer.flush())
+            length = min(left, _STEP)
+            checksum = zlib.crc32(b" " * length, checksum)
+            await exchange.send_bytes(block if length == _STEP else _block(length))
+            await asyncio.sleep(0)  # so little to send never waits for the client, who may have had enough
+        end = zlib.compressobj(wbits=_DEFLATE).flush()
+        await exchange.send_bytes(end + struct.pack("<II", checksum, self.size % (1 << 32)))
         await exchange.finish()
+
+
+def _block(length: int) -> bytes:
+    packer = zlib.compressobj(wbits=_DEFLATE)
+    return packer.compress(b" " * length) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+"""The usual kinds of rows of the table of faults."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from asyncembed.testing import faults, right
+from support.matrix import ATTEMPTS, CHUNK, TEXTS, Row
+from support.outcomes import Arrives, Ends, Fails
+
+if TYPE_CHECKING:
+    from asyncembed import AsyncEmbedError
+    from asyncembed.testing import Exchange, Reply
+
+ALONE = {"max_concurrency": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Stepwise:
+    """Sends vectors one at a time, each when the one before is there, and then breaks off."""
+
+    after: int
+    reset: bool
+
+    async def __call__(self, exchange: Exchange) -> None:
+        body = exchange.packed(exchange.plain())
+        await exchange.start(len(body.data))
+        for start, end in pairwise([0, *(body.after(count) for count in range(self.after + 1))]):
+            await exchange.send(body.between(start, end))
+            await exchange.until_there()
+            await asyncio.sleep(0)
+        exchange.close(reset=self.reset)
+
+
+def splits(size: int) -> int:
+    """Most requests more that it may cost to find one text among so many, or a size that is not too large."""
+    return math.floor(2 * math.log2(size)) + 1
+
+
+def once(fault: Reply, extra: int = 1, **more: object) -> Row:
+    """One request meets it, and all vectors arrive."""
+    return Row(Arrives(extra), script=(fault,), **more)
+
+
+def twice(first: Reply, second: Reply, **more: object) -> Row:
+    """So does the request that asks for the rest."""
+    return Row(Arrives(extra=2), script=(first, second), **{"client": ALONE, **more})
+
+
+def always(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
+    """It does not pass, and the client gives up."""
+    return Row(Ends(error, ATTEMPTS), always=fault, **more)
+
+
+def midway(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
+    """After a request that went well, the run ends without asking again."""
+    return Row(Ends(error), script=(right,), always=fault, **{"client": ALONE, **more})
+
+
+def too_large(words: str, **limit: int) -> Row:
+    """Requests have to be split in two, and the size is remembered."""
+    rule = faults.TooLarge(words=None if words == "its own words" else words, **limit)
+    return Row(Arrives(splits(CHUNK), at_most=True, needed=6), rules=(rule,), client=ALONE, waits_for="splitting")
+
+
+def poisoned(on_error: str, **how: object) -> Row:
+    """One text that no request may hold."""
+    options = {"chunk_size": len(TEXTS), "on_error": on_error}
+    rule = faults.Poisoned(TEXTS[5], **how)
+    return Row(Fails(5, splits(len(TEXTS))), rules=(rule,), options=options, waits_for="splitting")
