@@ -20,19 +20,28 @@ ENDINGS: Final = ("", ":null", "null")
 MOST_FAULTS: Final = 60
 
 
-def mended(text: str) -> str:
-    """The nearest document that is JSON, as Python sees it; of a fault that ends it, only what came before."""
+def mended(text: str) -> tuple[str, bool]:
+    """The nearest document that is JSON, as Python sees it, and whether that is all of it.
+
+    Of one that a fault ends, it is what came before.
+    """
     for _ in range(MOST_FAULTS):
         try:
             json.loads(text)
         except json.JSONDecodeError as error:
             whole = _without_fault(text, error.pos)
             if whole is None:
-                return _closed(text, error.pos)
+                return _closed(text, error.pos), _is_overlooked(text, error)
             text = whole
         else:
-            return text
-    return "null"
+            return text, True
+    return "null", False
+
+
+def _is_overlooked(text: str, error: json.JSONDecodeError) -> bool:
+    """Whether ijson's parser does not mind: a string behind the end of the document that has no end itself."""
+    rest = text[error.pos :]
+    return error.msg == "Extra data" and rest.startswith('"') and not STRING.match(rest)
 
 
 def _without_fault(text: str, fault: int) -> str | None:

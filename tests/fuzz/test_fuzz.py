@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from fuzz.cases import Outcome, case, fault_of
-from fuzz.documents import KINDS
-from fuzz.endless import excess_of
-from fuzz.mending import mended
 
 from asyncembed.wire import _cutter, _vectors
 from asyncembed.wire._items import ItemReader
 from asyncembed.wire._steps import Steps
+from fuzz.cases import Outcome, case, fault_of
+from fuzz.documents import KINDS
+from fuzz.endless import excess_of
+from fuzz.mending import mended
 
 SEEDS = (1, 2, 3, 4)
 
@@ -65,18 +65,18 @@ def test_a_fault_in_the_parser_is_noticed(owner, name, broken, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "whole"),
+    ("text", "whole", "is_all"),
     [
-        ('{"a":[1,2', '{"a":[1,2]}'),
-        ('{"a":[1,,2],"b":[3', '{"a":[],"b":[3]}'),
-        ('{"a":[1],"b":', '{"a":[1],"b":null}'),
-        ('{"a":[1],"b', '{"a":[1]}'),
-        ('{"a":[[1],[2]}', '{"a":[[1],[2]]}'),
-        ('{"a":1}}', '{"a":1}'),
-        ('{"a":"' + "x" * 70 + '\n","b":1}', '{"a":"!","b":1}'),
-        ('{"a":"x\n","b":1}', '{"a":null}'),
-        ("<html>", "null"),
+        ('{"a":[1,2', '{"a":[1,2]}', False),
+        ('{"a":[1,,2],"b":[3', '{"a":[],"b":[3]}', False),
+        ('{"a":[1],"b":', '{"a":[1],"b":null}', False),
+        ('{"a":[1],"b', '{"a":[1]}', False),
+        ('{"a":[[1],[2]}', '{"a":[[1],[2]]}', False),
+        ('{"a":1}}', '{"a":1}', False),
+        ('{"a":"' + "x" * 70 + '\n","b":1}', '{"a":"!","b":1}', True),
+        ('{"a":"x\n","b":1}', '{"a":null}', False),
+        ("<html>", "null", False),
     ],
 )
-def test_what_came_before_a_fault_is_what_a_document_holds(text, whole):
-    assert mended(text) == whole
+def test_what_came_before_a_fault_is_what_a_document_holds(text, whole, is_all):
+    assert mended(text) == (whole, is_all)
