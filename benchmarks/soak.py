@@ -1,8 +1,8 @@
 """`python -m benchmarks soak`: millions of embeddings against a server that fails now and then, watched from within.
 
-The server is a process of its own. All the while, resident memory, open descriptors and asyncio tasks are counted; every
-vector is compared with the one of its text. It fails unless memory grows by less than 1 MB for a million, descriptors
-and tasks do not grow, and nothing is left at the end. Writes `soak.json` and `soak.md`.
+The server is a process of its own. All the while, resident memory, open descriptors and asyncio tasks are counted, and
+every vector is compared with the one that was sent. It fails unless memory grows by less than 1 MB for a million,
+descriptors and tasks do not grow, and nothing is left at the end. Writes `soak.json` and `soak.md`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.server import CANNED, vectors
 
 if TYPE_CHECKING:
     import argparse
+
     from benchmarks.measure import Row
 
 SAMPLES = 500
@@ -120,12 +121,12 @@ def markdown(settings: Row, run: Row, found: Row, on: Row) -> str:
         "| most of it, MB | most descriptors | most tasks |"
     )
     line = (
-        f"| {settings['count']:,} | {run['requests']:,} | {run['retries']:,} | {run['salvaged']:,} | {run['seconds']:g} "
-        f"| {found['slope_mb_per_million']:+.2f} | {' | '.join(halves[name] for name in FIGURES)} |"
+        f"| {settings['count']:,} | {run['requests']:,} | {run['retries']:,} | {run['salvaged']:,} "
+        f"| {run['seconds']:g} | {found['slope_mb_per_million']:+.2f} | {' | '.join(halves[name] for name in FIGURES)} |"
     )
     conditions = (
-        f"{settings['dimension']} dimensions, Cohere's JSON floats over loopback, {settings['share']:.0%} of the requests "
-        "meet a fault that passes. The first tenth is left out; where there are two numbers, they are of the first and "
-        "of the second half of what is left. Every vector was compared with that of its text."
+        f"{settings['dimension']} dimensions, Cohere's JSON floats over loopback, {settings['share']:.0%} of requests meet "
+        "a fault that passes. The first tenth is left out; where there are two numbers, they are of the first and of "
+        "the second half of what is left. Every vector was compared with the one that was sent."
     )
     return "\n".join([head, "|" + "---:|" * 9, line, "", conditions, "", describe(on), ""])

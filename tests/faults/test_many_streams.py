@@ -108,7 +108,7 @@ async def test_a_thousand_streams_share_slots_and_memory():
         await asyncio.wait_for(streams.run(), 60)
         assert not leftovers(client)
         budget = client._endpoint.budget
-   
+
     assert len(streams.ends) == STREAMS
     assert streams.ends[0] > 0.5 * 6 * STREAMS  # nobody is done while others have not had half of theirs
     assert lead(server.ledger) <= LEAD
@@ -127,7 +127,7 @@ async def test_a_thousand_streams_share_a_rate_limit(monkeypatch):
         streams = Streams(client, batches=2)
         await asyncio.wait_for(streams.run(), 60)
         assert not leftovers(client)
-   
+
     assert len(streams.ends) == STREAMS
     assert streams.ends[0] >= 0.45 * 4 * STREAMS
     assert lead(server.ledger) <= LEAD

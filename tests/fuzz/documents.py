@@ -1,4 +1,4 @@
-"""Responses in every layout, put together from pieces of text: `json.dumps` could not write what a server may get wrong.
+"""Responses in every layout, put together from pieces of text: `json.dumps` could not write what servers get wrong.
 
 What is worth attacking most is a long run of items that are alike, with a single one among them that is not.
 """

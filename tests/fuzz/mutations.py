@@ -17,7 +17,8 @@ BORDER: Final = re.compile(rb'["\[\]{}\\,]')
 JUNK: Final = (
     b'"', b"\\", b"[", b"]", b"{", b"}", b",", b":", b"0", b"1", b"-", b" ", b"\n", b"\x00", b"\xff", b"\xc3\xa9",
     b"e", b"null", b"[]", b'""', b'\\"', b"\\u0041", b"\\/", b"\xe2\x80", b"NaN", b"\v", b"\x0c", b"/", b"A", b"=",
-    b'"index":3,', b'"embedding":[1],', b'"embedding":null,', b'],"data":[', b"}{", b"[" * 70, b"1" * 25, b"\xef\xbb\xbf",
+    b'"index":3,', b'"embedding":[1],', b'"embedding":null,', b'],"data":[', b"}{", b"[" * 70, b"1" * 25,
+    b"\xef\xbb\xbf",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A network of our own, in which rules may lose packets and reset connections; only the system can say if it is allowed."""
+"""A network of our own, in which rules may lose packets and reset connections, where the system lets us have one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def way_in() -> tuple[str, ...]:
         if not shutil.which(way[0]):
             said.append(f"{way[0]}: not found")
             continue
-        tried = subprocess.run([*way, sys.executable, str(INSIDE), "try"], capture_output=True, text=True, env=_env())
+        tried = _run([*way, sys.executable, str(INSIDE), "try"])
         if tried.returncode == 0:
             return way
         said.append(f"{' '.join(way[:2])}: {(tried.stderr.strip() or 'failed').splitlines()[-1]}")
@@ -41,9 +41,9 @@ def way_in() -> tuple[str, ...]:
 
 def run_inside(scenario: str, seconds: float) -> subprocess.CompletedProcess[str]:
     """Run a scenario in a network of its own; it is ended after so long."""
-    program = [*way_in(), sys.executable, str(INSIDE), scenario]
-    return subprocess.run(program, capture_output=True, text=True, timeout=seconds, env=_env())
+    return _run([*way_in(), sys.executable, str(INSIDE), scenario], seconds)
 
 
-def _env() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def _run(program: list[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(program, check=False, capture_output=True, text=True, timeout=seconds, env=env)

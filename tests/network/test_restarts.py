@@ -109,7 +109,7 @@ async def test_a_server_that_is_away_for_a_while():
         await server.kill()
         rest = asyncio.create_task(take(stream, indices))
         retries = stream.summary.retries
-        while stream.summary.retries < retries + 20:  # so often it was refused  # noqa: ASYNC110
+        while stream.summary.retries < retries + 20:  # so often it was refused
             await asyncio.sleep(0.01)
         await server.start()
         await asyncio.wait_for(rest, 60)
@@ -125,7 +125,7 @@ async def test_a_server_that_hangs_for_a_while():
         server.send(signal.SIGSTOP)
         rest = asyncio.create_task(take(stream, indices))
         retries = stream.summary.retries
-        while stream.summary.retries < retries + 10:  # noqa: ASYNC110
+        while stream.summary.retries < retries + 10:
             await asyncio.sleep(0.01)
         server.send(signal.SIGCONT)
         await asyncio.wait_for(rest, 60)
