@@ -115,6 +115,7 @@ def judged(samples: list[Row], count: int) -> Row:
 
 def markdown(settings: Row, run: Row, found: Row, on: Row) -> str:
     """Return a table of one line."""
+    slope = found["slope_mb_per_million"]
     halves = {name: " / ".join(f"{value:g}" for value in found["most"][name]) for name in FIGURES}
     head = (
         "| embeddings | requests | retried | salvaged | wall time, s | resident memory, MB for a million "
@@ -122,11 +123,11 @@ def markdown(settings: Row, run: Row, found: Row, on: Row) -> str:
     )
     line = (
         f"| {settings['count']:,} | {run['requests']:,} | {run['retries']:,} | {run['salvaged']:,} "
-        f"| {run['seconds']:g} | {found['slope_mb_per_million']:+.2f} | {' | '.join(halves[name] for name in FIGURES)} |"
+        f"| {run['seconds']:g} | {slope:+.2f} | {' | '.join(halves[name] for name in FIGURES)} |"
     )
     conditions = (
-        f"{settings['dimension']} dimensions, Cohere's JSON floats over loopback, {settings['share']:.0%} of requests meet "
-        "a fault that passes. The first tenth is left out; where there are two numbers, they are of the first and of "
-        "the second half of what is left. Every vector was compared with the one that was sent."
+        f"{settings['dimension']} dimensions, Cohere's JSON floats over loopback, {settings['share']:.0%} of requests "
+        "meet a fault that passes. The first tenth is left out; where there are two numbers, they are of the first and "
+        "of the second half of what is left. Every vector was compared with the one that was sent."
     )
     return "\n".join([head, "|" + "---:|" * 9, line, "", conditions, "", describe(on), ""])
