@@ -105,7 +105,7 @@ async def test_a_thousand_streams_share_slots_and_memory():
         connect(server, max_memory_mb=4) as client,
     ):
         streams = Streams(client, batches=3)
-        await asyncio.wait_for(streams.run(), 60)
+        await asyncio.wait_for(streams.run(), 100)
         assert not leftovers(client)
         budget = client._endpoint.budget
 
@@ -125,7 +125,7 @@ async def test_a_thousand_streams_share_a_rate_limit(monkeypatch):
         connect(server, rate_limit=RateLimit(requests_per_minute=limit)) as client,
     ):
         streams = Streams(client, batches=2)
-        await asyncio.wait_for(streams.run(), 60)
+        await asyncio.wait_for(streams.run(), 100)
         assert not leftovers(client)
 
     assert len(streams.ends) == STREAMS
