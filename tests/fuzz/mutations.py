@@ -109,8 +109,8 @@ def split(random: Random, data: bytes) -> list[bytes]:
     how, size = random.random(), len(data)
     if how < 0.25 or not data:
         return [data]
-    if how < 0.45:
-        step = random.choice((1, 2, 3, 7) if size < 300 else (16, 31, 64, 97, 256))
+    if how < 0.35:
+        step = random.choice((1, 2, 3, 7) if size < 300 else (31, 64, 128, 256))
         return [data[at : at + step] for at in range(0, size, step)]
     cuts = [random.randrange(size) for _ in range(random.choice((1, 1, 2, 3, 5, 9)))]
     if how < 0.8:
