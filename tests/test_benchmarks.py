@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import bare, ours, throughput
+from benchmarks import bare, faulty, ours, soak, throughput
 from benchmarks.job import Check, Job
 from benchmarks.measure import ratio
 from benchmarks.server import running
@@ -48,3 +48,24 @@ def test_every_target_is_about_ways_that_are_run():
     for target in throughput.TARGETS:
         assert {target.ours, target.other} <= set(throughput.NAMES)
         assert not target.tls or {target.ours, target.other} <= set(throughput.OVER_TLS)
+
+
+async def test_a_soak_sees_every_vector_and_every_fault():
+    async with faulty.running(8, 0.2, 1) as url:
+        samples, run = await soak.soak(url, 3_000, 8)
+    assert [sample["done"] for sample in samples[-2:]] == [2_994, 3_000]
+    assert run["retries"] > 0
+    assert run["requests"] == run["retries"] + 3_000 // soak.BATCH + 1
+    assert not run["tasks_left"]
+    assert not soak.judged(samples, 3_000)["grew"]["tasks"]
+
+
+def test_what_grows_is_noticed():
+    def samples(figure: str, each: float) -> list[dict[str, float]]:
+        flat = {"resident_mb": 50.0, "descriptors": 20, "tasks": 10}
+        return [{"done": 10_000 * n, **flat, figure: flat[figure] + each * n} for n in range(1, 101)]
+
+    for figure, name in (("resident_mb", "memory"), ("descriptors", "descriptors"), ("tasks", "tasks")):
+        grew = soak.judged(samples(figure, 0.11), 1_000_000)["grew"]
+        assert [each for each, is_so in grew.items() if is_so] == [name]
+    assert not any(soak.judged(samples("resident_mb", 0.009), 1_000_000)["grew"].values())

@@ -1,0 +1,190 @@
+"""One case: a response, what happened to it, how it arrives; and what is wrong with what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from asyncembed import ResponseError
+from asyncembed.wire._numbers import read_numbers_json, read_numbers_orjson
+from asyncembed.wire._parser import ResponseParser
+from asyncembed.wire._vectors import VectorDecoder
+
+from .documents import KINDS, Kind, document
+from .mending import mended
+from .mutations import mutated, split
+from .oracle import Constant, Fields, Unclear, Walk, parsed, readings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEEPEST: Final = 64
+LARGEST: Final = 1 << 63
+MISSED: Final = 1
+"""Vectors that may be missing of a document that is not JSON: that of the item which was open."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A response as it arrives, and how it is read.
+
+    Attributes:
+        kind: What it should be.
+        pieces: What arrives.
+        demanded: Dimension that was asked for.
+        usual: Dimension that is expected, if none was asked for.
+        rows: Whether vectors are for the rows of a matrix.
+        limit: Most bytes of one value.
+        reader: Which of the readers of numbers is used.
+    """
+
+    kind: Kind
+    pieces: list[bytes]
+    demanded: int | None
+    usual: int | None
+    rows: bool
+    limit: int
+    reader: int
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+def case(seed: int, number: int) -> Case:
+    """The case of this number; it depends on nothing else."""
+    random = Random(seed << 40 | number)
+    kind = random.choice(KINDS)
+    dimension = random.choice((12, 12, 13, 16, 3, 8)) if kind.is_base64 else random.choice((1, 2, 3, 4, 8))
+    data = document(random, kind, dimension).encode()
+    data = mutated(random, data, lambda: document(random, random.choice((kind, *KINDS)), dimension).encode())
+    full = dimension * 8 if kind.dtype == "ubinary" else dimension
+    return Case(
+        kind,
+        split(random, data),
+        demanded=full if random.random() < 0.2 else None,
+        usual=full if random.random() < 0.5 else None,
+        rows=random.random() < 0.25,
+        limit=random.choice((100, 200)) if random.random() < 0.1 else 1_000_000,
+        reader=random.randrange(4),
+    )
+
+
+class Outcome:
+    """What comes out of a case."""
+
+    def __init__(self, case: Case) -> None:
+        readers = (None, None, read_numbers_orjson, read_numbers_json)
+        self.decoder = VectorDecoder(case.kind.dtype, case.demanded, readers[case.reader], case.usual)
+        self.parser = ResponseParser(case.kind.layout, _decode(self.decoder, rows=case.rows), case.limit)
+        self.given: list[tuple[int, bytes]] = []
+        self.error = ""
+        try:
+            for piece in case.pieces:
+                self._take(self.parser.feed(piece))
+            self._take(self.parser.close())
+        except ResponseError as error:
+            self.error = str(error) or "an error without words"
+        finally:
+            self.parser.discard()
+
+    def _take(self, vectors: list[tuple[int, np.ndarray]]) -> None:
+        self.given += [(position, vector.tobytes()) for position, vector in vectors]
+
+
+def _decode(decoder: VectorDecoder, *, rows: bool) -> Callable[..., np.ndarray]:
+    if not rows:
+        return decoder.decode
+
+    def decode(value: object) -> np.ndarray:
+        row = decoder.decode_row(value)
+        vector = np.frombuffer(row, "<f4") if isinstance(row, bytearray) else row.astype(decoder.stored)
+        if not np.isfinite(vector).all():
+            raise ResponseError("found by the matrix")
+        return vector
+
+    return decode
+
+
+def fault_of(case: Case) -> str:
+    """What is wrong with what comes out of a case; nothing if it is empty."""
+    outcome = Outcome(case)
+    text = case.data.decode("utf-8", "surrogateescape")
+    try:
+        try:
+            walk, is_json, is_whole = Walk(parsed(text), case.kind.layout), True, True
+        except ValueError:
+            whole, is_whole = mended(text)
+            walk, is_json = Walk(parsed(whole), case.kind.layout), False
+        if not (is_whole or outcome.error):
+            return "no error, but the document is not JSON"
+        return _compared(case, outcome, walk, text, is_json=is_json)
+    except (Unclear, RecursionError):
+        return ""
+
+
+def _compared(case: Case, outcome: Outcome, walk: Walk, text: str, *, is_json: bool) -> str:
+    given, missed = _matched(case, outcome.given, walk)
+    if given < len(outcome.given):
+        return f"vector {given} is not in the document, or not there: {outcome.given[given]!r:.120}"
+    if missed > MISSED * (not is_json) and not (outcome.error and _may_be_refused(case, text, outcome.error)):
+        return f"{missed} vectors are missing after {given}; {outcome.error or 'no error'}"
+    if outcome.error and is_json and not _may_be_refused(case, text, outcome.error):
+        return f"the document is JSON, but: {outcome.error}"
+    if not outcome.error and (outcome.parser.by_order, outcome.parser.tokens) != (walk.by_order, walk.tokens):
+        return f"by order {outcome.parser.by_order}, tokens {outcome.parser.tokens}; not {walk.by_order}, {walk.tokens}"
+    return ""
+
+
+def _matched(case: Case, given: list[tuple[int, bytes]], walk: Walk) -> tuple[int, int]:
+    """How many of the vectors that were given are in the document, in its order; how many of it are missing."""
+    found, missed, dimension = 0, 0, case.demanded
+    size = 1 if case.kind.dtype != "float32" else 4
+    for position, value in walk.vectors():
+        if type(position) is not int:
+            continue
+        right, is_sure = readings(value, case.kind.dtype, dimension)
+        if not missed and found < len(given) and given[found][0] == position and given[found][1] in right:
+            dimension = len(given[found][1]) // size * (8 if case.kind.dtype == "ubinary" else 1)
+            found += 1
+        elif is_sure:
+            missed += 1
+    return found, missed
+
+
+def _may_be_refused(case: Case, text: str, error: str) -> bool:
+    """Whether there is a reason to refuse a document that is JSON to Python."""
+    if "bytes" in error and case.limit < 1_000_000:
+        return True
+    if "dimensions instead of" in error:
+        return case.demanded is not None
+    if "nested" in error:
+        return text.count("[") + text.count("{") > DEEPEST
+    if not _is_unicode(text):
+        return True
+    try:
+        return _holds_odd(parsed(text))
+    except ValueError:
+        return _holds_odd(parsed(mended(text)[0]))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _holds_odd(value: object) -> bool:
+    """Whether a document has something that Python takes for JSON, or a number that ijson does not take."""
+    if isinstance(value, Fields):
+        return any(_holds_odd(field) for _, field in value)
+    if isinstance(value, list):
+        return any(map(_holds_odd, value))
+    if type(value) is int:
+        return not -LARGEST <= value < LARGEST
+    return isinstance(value, Constant) or value in {float("inf"), float("-inf")}

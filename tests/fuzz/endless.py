@@ -1,0 +1,53 @@
+"""Responses that never end: a part of one comes again and again, and memory must stay where it is."""
+
+from __future__ import annotations
+
+import tracemalloc
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from asyncembed import ResponseError
+from asyncembed.wire._parser import ResponseParser
+from asyncembed.wire._vectors import VectorDecoder
+
+from .cases import case
+from .mutations import JUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT: Final = 50_000
+"""Most bytes of one value."""
+
+CHUNK: Final = 16_384
+CHUNKS: Final = 60
+BOUND: Final = 4_000_000
+"""Bytes that a parser may take at most, with what it gives for one chunk: an event takes 50 times its bytes."""
+
+
+def excess_of(seed: int, number: int) -> str:
+    """What a parser takes if that is too much; nothing if it is empty."""
+    found = case(seed, number)
+    chunks = _chunks(Random(seed << 40 | number), found.data)
+    parser = ResponseParser(found.kind.layout, VectorDecoder(found.kind.dtype, usual=found.usual).decode, LIMIT)
+    tracemalloc.start()
+    try:
+        for chunk in chunks:
+            parser.feed(chunk)
+    except ResponseError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        parser.discard()
+    return f"{peak:,} bytes for an endless response" if peak > BOUND else ""
+
+
+def _chunks(random: Random, data: bytes) -> Iterator[bytes]:
+    """The beginning of a response, and then a part of it, or anything else, as often as fits."""
+    start = random.randrange(len(data) + 1)
+    part = data[start : start + random.choice((1, 20, 200, 2_000))] if random.random() < 0.7 else random.choice(JUNK)
+    block = (part or b" ") * (CHUNK // len(part or b" "))
+    yield data[: start + len(part)]
+    for _ in range(CHUNKS):
+        yield block

@@ -1,0 +1,169 @@
+"""What a response holds, by other means: the whole document through `json.loads`, and a walk through it.
+
+Names that come twice count in the order of the document, as a stream must take them; inside of an item the last wins.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asyncembed._settings import Dtype
+    from asyncembed.wire._layout import Layout
+
+RANGES: Final = {"int8": (-128, 127), "uint8": (0, 255), "binary": (-128, 127), "ubinary": (0, 255)}
+
+
+class Unclear(Exception):
+    """What the document means is not for this oracle to say."""
+
+
+class Fields(list[tuple[str, object]]):
+    """An object with all of its names, also those that come twice."""
+
+
+class Constant:
+    """`NaN` or `Infinity`, which JSON does not have."""
+
+    def __init__(self, _: str) -> None:
+        pass
+
+
+def parsed(text: str) -> object:
+    """The document.
+
+    Raises:
+        ValueError: if it is not JSON, as Python sees it.
+    """
+    return json.loads(text, object_pairs_hook=Fields, parse_constant=Constant)
+
+
+class Walk:
+    """Everything that a layout names in a document, in its order.
+
+    Attributes:
+        items: Index and vector of each item; the index is None where there is none.
+        positions: Their positions.
+        tokens: Tokens that were billed.
+    """
+
+    def __init__(self, document: object, layout: Layout) -> None:
+        self._layout = layout
+        self._found: dict[str, object] = {}
+        self.items: list[tuple[object, object]] = []
+        self._visit(document, "")
+
+    @property
+    def by_order(self) -> bool:
+        return any(index is None for index, _ in self.items)
+
+    @property
+    def tokens(self) -> int | None:
+        values = (self._found.get(path) for path in self._layout.tokens)
+        return next((int(value) for value in values if type(value) in {int, float}), None)
+
+    def vectors(self) -> Iterator[tuple[object, object]]:
+        for place, (index, value) in enumerate(self.items):
+            yield place if index is None else index, value
+
+    def _visit(self, value: object, path: str) -> None:
+        layout = self._layout
+        if path == layout.item:
+            self.items.append(_of_item(value))
+        elif path in layout.vectors:
+            self.items.append((None, value))
+        elif isinstance(value, Fields):
+            for name, field in value:
+                if name and "." not in name:
+                    self._visit(field, f"{path}.{name}" if path else name)
+        elif isinstance(value, list):
+            self._visit_list(value, f"{path}.item" if path else "item")
+        elif path in layout.tokens:
+            self._found[path] = value
+
+    def _visit_list(self, values: list[object], path: str) -> None:
+        if _is_vector_like(values) or (self._layout.one_list and self.items and path in self._layout.vectors):
+            return
+        for value in values:
+            self._visit(value, path)
+
+
+def _of_item(value: object) -> tuple[object, object]:
+    if not isinstance(value, Fields):
+        return None, None
+    if any(name == "index" and isinstance(index, list) for name, index in value):
+        raise Unclear
+    fields = dict(value)
+    return fields.get("index"), fields.get("embedding")
+
+
+def _is_vector_like(values: list[object]) -> bool:
+    """Whether a list begins with a number and holds no string and no list, so that it is one vector, if any."""
+    return bool(values) and _is_number(values[0]) and not any(map(_holds_more, values))
+
+
+def _holds_more(value: object) -> bool:
+    return isinstance(value, str | list) and not (isinstance(value, Fields) and not value)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int or type(value) is float
+
+
+def readings(value: object, dtype: Dtype, dimension: int | None) -> tuple[list[bytes], bool]:
+    """What bytes the vector may have that stands for `value`, and whether it must be one of these.
+
+    Base64 that is not float32 of the known dimension may be refused, or read as what it would be in another size.
+    """
+    if isinstance(value, str):
+        return _from_base64(value, dtype, dimension)
+    if not isinstance(value, list) or isinstance(value, Fields) or not value or not all(map(_is_number, value)):
+        return [], False
+    try:
+        numbers = np.array(value, np.float64)
+    except OverflowError:
+        return [], False
+    if dtype == "float32":
+        with np.errstate(over="ignore", invalid="ignore"):
+            vector = numbers.astype(np.float32)
+        fits = bool(np.isfinite(vector).all())
+    else:
+        low, high = RANGES[dtype]
+        fits = bool(low <= numbers.min() and numbers.max() <= high and (numbers % 1 == 0).all())
+        vector = numbers.astype(np.int8 if low else np.uint8) if fits else numbers
+    size = len(value) * (8 if dtype in {"binary", "ubinary"} else 1)
+    right = fits and dimension in {None, size}
+    return ([vector.tobytes()] if right else []), right
+
+
+def _from_base64(text: str, dtype: Dtype, dimension: int | None) -> tuple[list[bytes], bool]:
+    if len(text) % 4:  # Python lets padding pass that is one too many
+        return [], False
+    try:
+        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except ValueError:
+        return [], False
+    if dtype != "float32":
+        size = len(data) * (8 if dtype in {"binary", "ubinary"} else 1)
+        right = bool(data) and dimension in {None, size}
+        return ([data] if right else []), right
+    if dimension is not None and len(data) == 4 * dimension:
+        right = bool(np.isfinite(np.frombuffer(data, "<f4")).all())
+        return ([data] if right else []), right
+    found = [vector for vector in _floats(data) if len(vector) and dimension in {None, len(vector)}]
+    return [vector.tobytes() for vector in found if np.isfinite(vector).all()], False
+
+
+def _floats(data: bytes) -> Iterator[np.ndarray]:
+    for size in (4, 8, 2):
+        if len(data) % size == 0:
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield np.frombuffer(data, f"<f{size}").astype(np.float32)
+    if len(data) % 2 == 0:
+        yield (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)

@@ -1,0 +1,82 @@
+"""A short run of the fuzzer, the same one each time, and what shows that it would notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncembed.wire import _cutter, _vectors
+from asyncembed.wire._items import ItemReader
+from asyncembed.wire._steps import Steps
+from fuzz.cases import Outcome, case, fault_of
+from fuzz.documents import KINDS
+from fuzz.endless import excess_of
+from fuzz.mending import mended
+
+SEEDS = (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_only_right_vectors_and_our_errors_come_out(seed):
+    for number in range(4_000):
+        fault = fault_of(case(seed, number))
+        assert not fault, f"python -m tests.fuzz --only {seed} {number}: {fault}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_response_without_end_takes_no_more_memory(seed):
+    for number in range(8):
+        excess = excess_of(seed, number)
+        assert not excess, f"seed {seed}, case {number}: {excess}"
+
+
+def test_a_case_is_the_same_again():
+    assert case(7, 11) == case(7, 11)
+    assert case(7, 11) != case(7, 12)
+
+
+def test_short_cuts_are_taken_in_many_cases(monkeypatch):
+    taken: list[int] = []
+    repeat = ItemReader.repeat
+    monkeypatch.setattr(
+        ItemReader, "repeat", lambda self, numbers, values: taken.append(len(values)) or repeat(self, numbers, values)
+    )
+    outcomes = [Outcome(case(1, number)) for number in range(300)]
+    assert sum(1 for count in taken if count) > 50
+    assert {outcome.parser._layout for outcome in outcomes} == {kind.layout for kind in KINDS}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "broken"),
+    [
+        (Steps, "are_alike", lambda self, number: True),
+        (Steps, "_counts_on", lambda self: True),
+        (
+            _cutter,
+            "_ends_escaped",
+            lambda data, start, end=None: data[: len(data) if end is None else end][-1:] == b"\\",
+        ),
+        (_vectors, "_is_finite", lambda vector: True),
+        (_vectors.VectorDecoder, "_check_dimension", lambda self, size: None),
+    ],
+)
+def test_a_fault_in_the_parser_is_noticed(owner, name, broken, monkeypatch):
+    monkeypatch.setattr(owner, name, broken)
+    assert any(fault_of(case(1, number)) for number in range(3_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "is_all"),
+    [
+        ('{"a":[1,2', '{"a":[1,2]}', False),
+        ('{"a":[1,,2],"b":[3', '{"a":[],"b":[3]}', False),
+        ('{"a":[1],"b":', '{"a":[1],"b":null}', False),
+        ('{"a":[1],"b', '{"a":[1]}', False),
+        ('{"a":[[1],[2]}', '{"a":[[1],[2]]}', False),
+        ('{"a":1}}', '{"a":1}', False),
+        ('{"a":"' + "x" * 70 + '\n","b":1}', '{"a":"!","b":1}', True),
+        ('{"a":"x\n","b":1}', '{"a":null}', False),
+        ("<html>", "null", False),
+    ],
+)
+def test_what_came_before_a_fault_is_what_a_document_holds(text, whole, is_all):
+    assert mended(text) == (whole, is_all)
