@@ -46,6 +46,7 @@ class ItemReader:
         self._index: object = None  # its index
         self._steps = Steps()
         self._given = 0  # values that came with the events so far
+        self._has_indices = False
         self._is_at_vector = False  # the last event was a vector that had been cut out
         self._items: list[tuple[object, Value]] = []
         self.error: ResponseError | None = None
@@ -74,7 +75,8 @@ class ItemReader:
 
     def can_repeat(self, number: int | None) -> bool:
         """Whether values whose bytes repeat, with `number` before the last one, can be given to `repeat`."""
-        return self._is_at_vector and not self._values and self._steps.are_alike(number)
+        is_mixed = self.by_order and self._has_indices
+        return self._is_at_vector and not self._values and not is_mixed and self._steps.are_alike(number)
 
     def repeat(self, numbers: list[int | None], values: list[JSONText]) -> list[tuple[object, Value]]:
         """Take vectors, each with the number that lies before it, and return position and value as `read` does."""
@@ -91,7 +93,7 @@ class ItemReader:
             positions: Sequence[object] = [self._index, *numbers[:-1]]
             self._index = numbers[-1]
         else:
-            positions = range(first, self.count) if numbers[0] is None else numbers
+            positions = numbers if self._has_indices or numbers[0] is not None else range(first, self.count)
         return list(zip(positions, whole, strict=True))
 
     def let_go(self) -> None:
@@ -124,6 +126,8 @@ class ItemReader:
                 item = None
         elif place and place.is_vector:
             self._take(None)
+        if place and place.is_index:
+            self._set_index(event)  # it is no number, and that is said of it
         self._around.append((place, item))
         self._parent, self._place = place, item
 
@@ -151,8 +155,7 @@ class ItemReader:
         else:
             value = text_of(value) if isinstance(value, memoryview | bytearray) else value
             if place.is_index:
-                self._index = value
-                self._steps.met(value)
+                self._set_index(value)
             else:
                 self.found[place.prefix] = value
 
@@ -166,10 +169,21 @@ class ItemReader:
             taken = self._given - len(self._values)
             self._steps.end(place, len(self._around), taken, self.count, is_indexed=is_indexed)
 
+    def _set_index(self, value: object) -> None:
+        self._index = value
+        self._steps.met(value)
+
     def _close_item(self) -> None:
-        position = self._index
-        if position is None:
-            self.by_order, position = True, self.count
-        self._items.append((position, self._value))
+        self._items.append((self._position(), self._value))
         self._value = self._index = None
         self.count += 1
+
+    def _position(self) -> object:
+        """Where the item that ends belongs: its index, or its place where none has an index; else nobody knows."""
+        if self._index is None:
+            self.by_order = self.by_order or not self._has_indices
+            return None if self._has_indices else self.count
+        if self.by_order and type(self._index) is int and self._index != self.count:
+            raise ResponseError("an index contradicts the order of items before it that had none", retryable=False)
+        self._has_indices = True
+        return self._index

@@ -147,4 +147,6 @@ class ResponseParser(Generic[DecodedT]):
 
 
 def _no_position(index: object) -> ResponseError:
+    if index is None:
+        return ResponseError("an item has no index, though others have one")
     return ResponseError(f"an index is a {type(index).__name__} instead of a whole number")

@@ -16,7 +16,7 @@ from asyncembed.wire._vectors import VectorDecoder
 from .documents import KINDS, Kind, document
 from .mending import mended
 from .mutations import mutated, split
-from .oracle import Constant, Fields, Unclear, Walk, parsed, readings
+from .oracle import Constant, Fields, Walk, parsed, readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def fault_of(case: Case) -> str:
         if not (is_whole or outcome.error):
             return "no error, but the document is not JSON"
         return _compared(case, outcome, walk, text, is_json=is_json)
-    except (Unclear, RecursionError):
+    except RecursionError:
         return ""
 
 
@@ -132,6 +132,8 @@ def _compared(case: Case, outcome: Outcome, walk: Walk, text: str, *, is_json: b
         return f"vector {given} is not in the document, or not there: {outcome.given[given]!r:.120}"
     if missed > MISSED * (not is_json) and not (outcome.error and _may_be_refused(case, text, outcome.error)):
         return f"{missed} vectors are missing after {given}; {outcome.error or 'no error'}"
+    if walk.contradicts:
+        return "" if outcome.error else "a contradiction was overlooked"
     if outcome.error and is_json and not _may_be_refused(case, text, outcome.error):
         return f"the document is JSON, but: {outcome.error}"
     if not outcome.error and (outcome.parser.by_order, outcome.parser.tokens) != (walk.by_order, walk.tokens):
@@ -143,7 +145,7 @@ def _matched(case: Case, given: list[tuple[int, bytes]], walk: Walk) -> tuple[in
     """How many of the vectors that were given are in the document, in its order; how many of it are missing."""
     found, missed, dimension = 0, 0, case.demanded
     size = 1 if case.kind.dtype != "float32" else 4
-    for position, value in walk.vectors():
+    for position, value in walk.vectors:
         if type(position) is not int:
             continue
         right, is_sure = readings(value, case.kind.dtype, dimension)

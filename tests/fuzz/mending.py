@@ -15,7 +15,7 @@ from asyncembed.wire._cutter import LONGEST_INLINE
 SCAN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
 STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Whatever is no visible ASCII counts as white space before the first number.
-NUMBERS: Final = re.compile(r'\[[^!-~]*(?:[-0-9][^"\[\]]*)?\]')
+NUMBERS: Final = re.compile(r'\[[^!-~]*(?:[-0-9NI][^"\[\]]*)?\]')
 ENDINGS: Final = ("", ":null", "null")
 MOST_FAULTS: Final = 60
 

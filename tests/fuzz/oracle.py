@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 RANGES: Final = {"int8": (-128, 127), "uint8": (0, 255), "binary": (-128, 127), "ubinary": (0, 255)}
 
 
-class Unclear(Exception):
-    """What the document means is not for this oracle to say."""
-
-
 class Fields(list[tuple[str, object]]):
     """An object with all of its names, also those that come twice."""
 
@@ -49,7 +45,9 @@ class Walk:
 
     Attributes:
         items: Index and vector of each item; the index is None where there is none.
-        positions: Their positions.
+        vectors: Position and vector of each item.
+        by_order: Whether a position follows from the order alone.
+        contradicts: Whether an index contradicts the order of items before it that had none.
         tokens: Tokens that were billed.
     """
 
@@ -57,20 +55,25 @@ class Walk:
         self._layout = layout
         self._found: dict[str, object] = {}
         self.items: list[tuple[object, object]] = []
+        self.by_order = self.contradicts = False
         self._visit(document, "")
-
-    @property
-    def by_order(self) -> bool:
-        return any(index is None for index, _ in self.items)
+        self.vectors = list(self._in_order())
 
     @property
     def tokens(self) -> int | None:
         values = (self._found.get(path) for path in self._layout.tokens)
         return next((int(value) for value in values if type(value) in {int, float}), None)
 
-    def vectors(self) -> Iterator[tuple[object, object]]:
+    def _in_order(self) -> Iterator[tuple[object, object]]:
+        """Position and vector; no position without an index where others have one, and no end that contradicts."""
+        has_indices = False
         for place, (index, value) in enumerate(self.items):
-            yield place if index is None else index, value
+            has_indices = has_indices or index is not None
+            self.by_order = self.by_order or not has_indices
+            if self.by_order and type(index) is int and index != place:
+                self.contradicts = True
+                return
+            yield index if has_indices else place, value
 
     def _visit(self, value: object, path: str) -> None:
         layout = self._layout
@@ -97,19 +100,21 @@ class Walk:
 def _of_item(value: object) -> tuple[object, object]:
     if not isinstance(value, Fields):
         return None, None
-    if any(name == "index" and isinstance(index, list) for name, index in value):
-        raise Unclear
     fields = dict(value)
     return fields.get("index"), fields.get("embedding")
 
 
 def _is_vector_like(values: list[object]) -> bool:
     """Whether a list begins with a number and holds no string and no list, so that it is one vector, if any."""
-    return bool(values) and _is_number(values[0]) and not any(map(_holds_more, values))
+    return bool(values) and _begins_as_number(values[0]) and not any(map(_holds_more, values))
 
 
 def _holds_more(value: object) -> bool:
     return isinstance(value, str | list) and not (isinstance(value, Fields) and not value)
+
+
+def _begins_as_number(value: object) -> bool:
+    return _is_number(value) or isinstance(value, Constant)
 
 
 def _is_number(value: object) -> bool:

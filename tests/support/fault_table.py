@@ -27,11 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 WAITING = {
-    "splitting": "batches that are too large are not split, and bad texts not looked for",
-    "ends of connections": "what aiohttp has in its buffer when a connection ends early is lost",
     "first vectors": "the first vector decides the dimension, also when it is the one that is wrong",
-    "missing index": "a vector without index takes another one's place, though others came with theirs",
-    "NaN": "NaN among JSON numbers takes the rest of its response with it",
 }
 """What cannot hold yet. Once it has been made, its rows pass, which is an error until its line here is taken away."""
 

@@ -337,7 +337,7 @@ async def test_quotas(meet):
     ("words", "status", "said"),
     [
         ("openai", 400, "array_above_max_length"),
-        ("cohere", 400, "at most 2 inputs"),
+        ("cohere", 400, "inputs in one request must be at most 2; received 3"),
         ("voyage", 400, '{"detail": "The batch size limit'),
         ("mistral", 400, '"code": "3210"'),
         ("tei", 422, '"error_type": "Validation"'),
@@ -360,7 +360,7 @@ async def test_too_many_items(server, words, status, said):
         ("openai", "max_tokens_per_request"),
         ("voyage", "The max allowed tokens per submitted batch is 5. Your batch has 6 tokens."),
         ("mistral", "Too many tokens in batch. Max is 5 got 6"),
-        ("cohere", "at most 5 tokens are allowed; received 6"),
+        ("cohere", "tokens in one request must be at most 5; received 6"),
     ],
 )
 async def test_too_many_tokens(server, words, said):

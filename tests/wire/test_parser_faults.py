@@ -160,11 +160,28 @@ def test_an_index_that_is_no_whole_number_is_a_fault(index):
 
 
 def test_an_index_belongs_to_its_own_item():
-    """One that is missing is not taken from the item before."""
+    """One that is missing is not taken from the item before, nor from the order where others have one."""
     parser = new_parser(OPENAI)
     got = parser.feed(b'{"data":[{"index":5},{"embedding":[1,2]},{"embedding":[3,4],"index":0}]}')
-    assert values(got) == [(1, [1, 2]), (0, [3, 4])]
-    assert parser.by_order
+    assert values(got) == [(0, [3, 4])]
+    assert "an item has no index, though others have one" in parser.faults
+    assert not parser.by_order
+
+
+def test_an_index_that_contradicts_the_order_before_it_ends_the_response():
+    parser = new_parser(OPENAI)
+    got = parser.feed(b'{"data":[{"embedding":[1,2]},{"embedding":[3,4],"index":1},{"embedding":[5,6],"index":0}]}')
+    assert values(got) == [(0, [1, 2]), (1, [3, 4])]
+    with pytest.raises(ResponseError, match="contradicts the order") as caught:
+        parser.close()
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("index", ["[1]", "{}", "[]", '["a"]', '{"a":1}'])
+def test_an_index_that_is_a_container_is_none(index):
+    parser = new_parser(OPENAI)
+    assert parser.feed(f'{{"data":[{{"index":{index},"embedding":[1,2]}}]}}'.encode()) + parser.close() == []
+    assert "instead of a whole number" in parser.faults[0]
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,10 @@ def _flat(message: str, kind: str, code: str | None) -> dict[str, object]:
 
 _WORDS: Final[Mapping[Words, Callable[[str, int, int], _Said]]] = {
     "openai": _openai,
-    "cohere": lambda what, size, most: (400, {"message": f"at most {most} {what} are allowed; received {size}"}),
+    "cohere": lambda what, size, most: (
+        400,
+        {"message": f"invalid request: the number of {what} in one request must be at most {most}; received {size}"},
+    ),
     "voyage": _voyage,
     "mistral": _mistral,
     "tei": lambda what, size, most: (
