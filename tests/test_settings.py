@@ -160,7 +160,10 @@ def test_a_response_is_a_sequence_of_rows():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunksize": 3}, "this call has no option 'chunksize'; it has: chunk_size, dimensions, dtype, extra"),
+        (
+            {"chunksize": 3},
+            "this call has no option 'chunksize'; it has: chunk_size, dead_letter, dimensions, dtype, extra",
+        ),
         ({"chunk_size": 0}, "chunk_size=0 must be a whole number, 1 or more"),
         ({"chunk_size": 1.5}, "chunk_size=1.5 must be a whole number, 1 or more"),
         ({"max_concurrency": 0}, "max_concurrency=0 must be a whole number, 1 or more"),

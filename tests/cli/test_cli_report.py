@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from support.scripted import refused
+from support.scripted import refused, refusing
 
 from asyncembed import RunSummary, TransportError, Usage
 from asyncembed.cli._charts import Line, chart
@@ -53,7 +53,8 @@ def report(run, threaded_server, openai, texts_file, tmp_path):
     """Run with a few retries and a failed request, and return the page that was written."""
     path = tmp_path / "run.html"
     server = threaded_server
-    server.script.extend([server.default, refused(500), refused(400, "too <long>"), server.default])
+    server.script.extend([server.default, refused(500)])
+    server.default = refusing([f"text {number}" for number in range(10, 20)], "too <long>")
     options = ("--chunk-size", 10, "--max-concurrency", 1, "--on-error", "skip", "--report", path)
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(server))
     assert ended.code == 0, ended.err
@@ -67,7 +68,7 @@ def test_it_says_what_happened(report, tmp_path):
         "190 texts embedded",
         "10 failed",
         "rows safe on the disk 190",
-        "retries 1",
+        "retries 19",  # one for the error, and halves down to each of ten texts
         "model scripted",
         "max memory 256 MB",
         "too <long>",
@@ -148,7 +149,7 @@ def test_it_replaces_reports_and_nothing_else(run, threaded_server, openai, text
     before = report.read_bytes()
     assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options).code == 2
     assert report.read_bytes() == before
-    assert run("embed", texts_file, "-o", tmp_path / "v.npy", "--overwrite", *options).code == 0
+    assert run("embed", texts_file, "-o", tmp_path / "v.npy", "--overwrite", "--on-error", "skip", *options).code == 0
     assert report.read_bytes() != before
     notes = tmp_path / "notes.md"
     notes.write_text("precious")

@@ -15,7 +15,7 @@ from support.results import check_results, numbered
 from support.scripted import ScriptedServer, refused, right
 from support.watching import until
 
-from asyncembed import ConfigurationError, EmbedClient, InvalidInputError, RateLimit, RetryPolicy
+from asyncembed import AuthenticationError, ConfigurationError, EmbedClient, RateLimit, RetryPolicy
 from asyncembed.flow import _rate
 
 TEXTS = numbered(6)
@@ -148,13 +148,13 @@ async def test_a_run_that_fails_does_not_wait_for_its_time(server, connect):
 
     async def late_refusal(exchange):
         await released.wait()
-        await refused(400, "bad text")(exchange)
+        await refused(403, "bad key")(exchange)
 
     server.script.extend([refused(503), late_refusal])
     task = asyncio.create_task(client.embed(numbered(9), chunk_size=3))
     await until(lambda: client._endpoint.limiter.waiting == 2)  # the third batch, and the first one again
     released.set()
-    with pytest.raises(InvalidInputError, match="bad text"):
+    with pytest.raises(AuthenticationError, match="bad key"):
         await asyncio.wait_for(task, 5)
     assert len(server.requests) == 2
 
@@ -163,7 +163,7 @@ async def test_a_run_that_fails_does_not_wait_for_its_time(server, connect):
 async def test_a_batch_that_is_lost_has_had_its_time(server, connect, short_minutes, on_error):
     """The others come when they would have come."""
     client = connect(rate_limit=RateLimit(requests_per_minute=2), retry=RetryPolicy(max_attempts=1))
-    server.script.append(refused(400))
+    server.script.append(refused(503))
     start = time.monotonic()
     stream = client.embed_stream(TEXTS, chunk_size=2, on_error=on_error)
     items = [item async for item in stream]
