@@ -17,7 +17,7 @@ from support.watching import LOOP_MODES, leftovers, loop_in_mode, turns, until
 
 from asyncembed import RetryPolicy
 
-SEEDS = range(9)
+SEEDS = range(5)
 STUBBORN = RetryPolicy(max_attempts=1_000, initial_backoff=0.0001, max_backoff=0.001)
 
 

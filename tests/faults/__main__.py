@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class FaultTable:
 
 def main() -> int:
     """Run it, and return pytest's exit code."""
+    os.environ["ASYNCEMBED_FAULTS"] = "all"
     table = FaultTable()
     code = pytest.main([str(Path(__file__).with_name("test_matrix.py")), *QUIET, *sys.argv[1:]], plugins=[table])
     table.print()
