@@ -14,7 +14,7 @@ from support.storm import Storm, weather
 def _seeds():
     if seed := os.environ.get("ASYNCEMBED_STORM"):
         return [int(seed)]
-    return range(int(os.environ.get("ASYNCEMBED_STORMS", "10")))
+    return range(int(os.environ.get("ASYNCEMBED_STORMS", "6")))
 
 
 @pytest.mark.parametrize("seed", _seeds())
