@@ -92,10 +92,11 @@ class EmbedClient(Verbs):
             session=session,
             timeouts=timeouts or Timeouts(),
         )
+        policy = retry or RetryPolicy()
         self._endpoint = Endpoint(
             provider=self._provider,
             encoding=encoding,
-            retry=(policy := retry or RetryPolicy()),
+            retry=policy,
             concurrency=new_concurrency(max_concurrency),
             budget=new_budget(max_memory_mb),
             limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),

@@ -110,7 +110,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
         items = ItemReader(layout)
         for some, (_, values) in zip(events, cut, strict=True):
             items.read(some, values)
-        assert items.count == BATCH
+        assert items.positions.count == BATCH
 
     def decode() -> None:
         decoder = VectorDecoder(dtype, dimension)

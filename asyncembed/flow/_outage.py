@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from asyncembed.flow._retry import ceiling
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 FAILURES: Final = 8
 """Attempts in a row that brought nothing, by whichever worker, before this counts as an outage."""
-
-_MOST_DOUBLINGS: Final = 64
 
 
 class Outage:
@@ -75,5 +75,4 @@ class Outage:
         self._changed.set()
 
     def _wait(self) -> float:
-        doubled = self._policy.initial_backoff * 2.0 ** min(self._failures - FAILURES, _MOST_DOUBLINGS)
-        return min(self._policy.max_backoff, doubled) * (0.5 + self._draw() / 2)
+        return ceiling(self._policy, self._failures - FAILURES) * (0.5 + self._draw() / 2)

@@ -29,6 +29,11 @@ def is_retryable(error: AsyncEmbedError) -> bool:
     return isinstance(error, TransportError | ResponseError) and error.retryable
 
 
+def ceiling(policy: RetryPolicy, doublings: int) -> float:
+    """Seconds of the longest wait after the first one was doubled so often."""
+    return min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(doublings, _MOST_DOUBLINGS))
+
+
 def is_overload(error: AsyncEmbedError) -> bool:
     """Whether the API says that it gets too much."""
     return isinstance(error, APIStatusError) and error.status in OVERLOAD_STATUSES
@@ -84,13 +89,12 @@ class Backoff:
         return wait if now + wait <= self._deadline else None
 
     def _wait(self, error: AsyncEmbedError) -> float:
-        policy = self._policy
-        ceiling: float = min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(self._failed - 1, _MOST_DOUBLINGS))
+        policy, longest = self._policy, ceiling(self._policy, self._failed - 1)
         asked: float | None = getattr(error, "retry_after", None)
         if asked is None:
-            return ceiling * self._draw()
+            return longest * self._draw()
         # A little later than asked, or everybody who was told the same comes back at once.
-        return min(policy.max_backoff, asked + min(ceiling, policy.initial_backoff) * self._draw())
+        return min(policy.max_backoff, asked + min(longest, policy.initial_backoff) * self._draw())
 
 
 class SharedPause:

@@ -65,8 +65,8 @@ class Gap:
         if not self._tail:
             return middle - 1
         end = data.find(self._tail, middle, middle + self._reach)
-        digits = data[middle:end]
-        if end < 0 or not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):  # JSON has no 007
+        digits = data[middle : max(end, 0)]  # none, where there is no end
+        if not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):  # JSON has no 007
             return 0
         self.number = int(digits)
         return end + len(self._tail) - 1

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from asyncembed._errors import ResponseError
 from asyncembed.wire._cutter import text_of
 from asyncembed.wire._layout import ARRAY_ITEM, places
+from asyncembed.wire._positions import Positions
 from asyncembed.wire._steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
@@ -43,20 +44,16 @@ class ItemReader:
         self._parent: Place | None = None
         self._last = ""  # the last event
         self._value: Value = None  # the vector of the item being read
-        self._index: object = None  # its index
         self._steps = Steps()
         self._given = 0  # values that came with the events so far
-        self._has_indices = False
         self._is_at_vector = False  # the last event was a vector that had been cut out
         self._items: list[tuple[object, Value]] = []
         self.error: ResponseError | None = None
         """What ended the reading."""
         self.found: dict[str, object] = {}
         """Scalars that the layout names, by their place."""
-        self.count = 0
-        """Items met so far."""
-        self.by_order = False
-        """Whether a position followed from the order alone, because no index was sent."""
+        self.positions = Positions()
+        """Where the items that were met belong, and how many there are."""
 
     def read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[object, Value]]:
         """Follow the next events, with the values that the cutter took out of them, and return position and value.
@@ -75,25 +72,20 @@ class ItemReader:
 
     def can_repeat(self, number: int | None) -> bool:
         """Whether values whose bytes repeat, with `number` before the last one, can be given to `repeat`."""
-        is_mixed = self.by_order and self._has_indices
-        return self._is_at_vector and not self._values and not is_mixed and self._steps.are_alike(number)
+        is_settled = self._is_at_vector and not self._values and not self.positions.are_mixed
+        return is_settled and self._steps.are_alike(number)
 
     def repeat(self, numbers: list[int | None], values: list[JSONText]) -> list[tuple[object, Value]]:
         """Take vectors, each with the number that lies before it, and return position and value as `read` does."""
         if not values:
             return []
-        first, self.count = self.count, self.count + len(values)
+        positions = self.positions.skip(numbers)
         self._given += len(values)
-        self._steps.skip(len(self._around), self._given, self.count, numbers[-1])
+        self._steps.skip(len(self._around), self._given, self.positions.count, numbers[-1])
         if self._layout.item is None:
-            return list(enumerate(values, first))
+            return list(zip(positions, values, strict=True))
         whole = [self._value, *values]  # of the last one, the item is still open
         self._value = whole.pop()
-        if self._index is not None:
-            positions: Sequence[object] = [self._index, *numbers[:-1]]
-            self._index = numbers[-1]
-        else:
-            positions = numbers if self._has_indices or numbers[0] is not None else range(first, self.count)
         return list(zip(positions, whole, strict=True))
 
     def let_go(self) -> None:
@@ -122,7 +114,7 @@ class ItemReader:
         place, item = self._place, None
         if place and event == "start_array":
             item = place.children.get(ARRAY_ITEM)
-            if item and item.is_vector and self._layout.one_list and self.count:
+            if item and item.is_vector and self._layout.one_list and self.positions.count:
                 item = None
         elif place and place.is_vector:
             self._take(None)
@@ -161,29 +153,18 @@ class ItemReader:
 
     def _take(self, value: Value, place: Place | None = None) -> None:
         self._value = value
-        is_indexed = self._index is not None
+        is_indexed = self.positions.index is not None
         if self._layout.item is None:
             self._close_item()
         if value is not None and not isinstance(value, str):
             self._is_at_vector = True
             taken = self._given - len(self._values)
-            self._steps.end(place, len(self._around), taken, self.count, is_indexed=is_indexed)
+            self._steps.end(place, len(self._around), taken, self.positions.count, is_indexed=is_indexed)
 
     def _set_index(self, value: object) -> None:
-        self._index = value
+        self.positions.index = value
         self._steps.met(value)
 
     def _close_item(self) -> None:
-        self._items.append((self._position(), self._value))
-        self._value = self._index = None
-        self.count += 1
-
-    def _position(self) -> object:
-        """Where the item that ends belongs: its index, or its place where none has an index; else nobody knows."""
-        if self._index is None:
-            self.by_order = self.by_order or not self._has_indices
-            return None if self._has_indices else self.count
-        if self.by_order and type(self._index) is int and self._index != self.count:
-            raise ResponseError("an index contradicts the order of items before it that had none", retryable=False)
-        self._has_indices = True
-        return self._index
+        self._items.append((self.positions.close(), self._value))
+        self._value = None

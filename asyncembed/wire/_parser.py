@@ -52,12 +52,12 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def count(self) -> int:
         """Places for a vector met so far: the count of vectors the response claims to hold."""
-        return self._items.count
+        return self._items.positions.count
 
     @property
     def by_order(self) -> bool:
         """Whether a position followed from the order alone, because no index was sent."""
-        return self._items.by_order
+        return self._items.positions.by_order
 
     @property
     def tokens(self) -> int | None:

@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from support.watching import until
 
 from asyncembed import EmbedClient, RetryPolicy, ServerError
 from asyncembed.testing import FakeServer, right, vector_of
@@ -25,8 +26,7 @@ async def test_retries_are_a_small_part_of_what_an_api_gets_while_it_is_down():
         results = [await anext(stream) for _ in range(200)]
         server.default = Refused(503)
         before = len(server.ledger.entries)
-        while server.ledger.statuses[503] < 30:
-            await asyncio.sleep(0.001)
+        await until(lambda: server.ledger.statuses[503] >= 30)
         assert server.active <= 1
         server.default = right
         results += [result async for result in stream]
@@ -49,8 +49,7 @@ async def test_a_stream_that_is_closed_while_it_finds_out_does_not_hold_up_anoth
     async with FakeServer(dimension=4, default=Refused(503)) as server, connect(server, max_attempts=1_000) as client:
         first = client.embed_stream(TEXTS, chunk_size=1)
         waiting = asyncio.ensure_future(anext(first))
-        while server.ledger.statuses[503] < 20:
-            await asyncio.sleep(0.001)
+        await until(lambda: server.ledger.statuses[503] >= 20)
         second = asyncio.ensure_future(client.embed(["one", "two"]))
         waiting.cancel()
         await asyncio.wait([waiting])

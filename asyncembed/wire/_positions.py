@@ -1,0 +1,67 @@
+"""Which text each item of a response belongs to: by its index, or by the order where no item has one.
+
+Servers may leave out an index, but a mixture cannot be trusted: an item without one, where others have theirs, may
+stand anywhere, and an index that contradicts the order says that those before it were taken for the wrong ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncembed._errors import ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Positions:
+    """Counts items and says where they belong."""
+
+    __slots__ = ("_has_indices", "by_order", "count", "index")
+
+    def __init__(self) -> None:
+        self._has_indices = False
+        self.index: object = None
+        """The index of the item that is being read, None as long as none was met."""
+        self.count = 0
+        """Items that have ended."""
+        self.by_order = False
+        """Whether a position followed from the order alone, because no index was sent."""
+
+    @property
+    def are_mixed(self) -> bool:
+        """Whether some items had an index and some had none."""
+        return self.by_order and self._has_indices
+
+    def close(self) -> object:
+        """End an item and return its position: a whole number, or something else where nobody knows it.
+
+        Raises:
+            ResponseError: if its index contradicts the order of items before it.
+        """
+        position = self._position()
+        self.index = None
+        self.count += 1
+        return position
+
+    def skip(self, numbers: Sequence[int | None]) -> Sequence[object]:
+        """End as many items as there are numbers, and return their positions.
+
+        Args:
+            numbers: For each, what stands in the place of an index between its vector and the next, or None.
+        """
+        first, self.count = self.count, self.count + len(numbers)
+        if self.index is not None:  # of an item that begins with its index, the last one is still open
+            positions = [self.index, *numbers[:-1]]
+            self.index = numbers[-1]
+            return positions
+        return numbers if self._has_indices or numbers[0] is not None else range(first, self.count)
+
+    def _position(self) -> object:
+        if self.index is None:
+            self.by_order = self.by_order or not self._has_indices
+            return None if self._has_indices else self.count
+        if self.by_order and type(self.index) is int and self.index != self.count:
+            raise ResponseError("an index contradicts the order of items before it that had none", retryable=False)
+        self._has_indices = True
+        return self.index
