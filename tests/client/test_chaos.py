@@ -134,7 +134,7 @@ def setting(chaos, server, connect):
 async def test_to_the_end(chaos, setting):
     client, texts, stream, options = setting
     results = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await chaos.take(client, stream, results)
     check_results(results, texts, ordered=options["ordered"])
     summary = stream.summary
@@ -147,7 +147,7 @@ async def test_until_it_is_left(chaos, setting):
     results = []
     enough = chaos.random.randrange(len(texts))
     consumer = asyncio.create_task(chaos.take(client, stream, results))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await until(lambda: len(results) >= enough, 15)
         await chaos.dawdle()
         await chaos.leave(client, stream, consumer)

@@ -119,7 +119,7 @@ async def test_a_generator_that_cannot_be_closed_ends_the_stream_all_the_same(se
             raise LookupError("no clean end")
 
     with pytest.raises((AuthenticationError, LookupError)):
-        async with asyncio.timeout(3), client.embed_stream(stubborn(), chunk_size=1) as stream:
+        async with asyncio.timeout(30), client.embed_stream(stubborn(), chunk_size=1) as stream:
             await anext(stream)
     assert not leftovers(client)
 
@@ -132,7 +132,7 @@ async def test_an_async_generator_that_cannot_be_closed(client):
         finally:
             raise LookupError("no clean end")
 
-    async with asyncio.timeout(3), client.embed_stream(stubborn(), chunk_size=10) as stream:
+    async with asyncio.timeout(30), client.embed_stream(stubborn(), chunk_size=10) as stream:
         await anext(stream)
     assert not leftovers(client)
 

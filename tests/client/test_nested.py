@@ -10,7 +10,7 @@ from support.scripted import Gate, right
 from support.watching import until
 
 LONG = 3_000
-SECONDS = 10
+SECONDS = 60
 
 
 @pytest.mark.parametrize("inner", [1, 8])

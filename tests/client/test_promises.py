@@ -93,7 +93,7 @@ async def test_texts_may_close_what_they_are_for(server, connect, what):
 
     stream = client.embed_stream(texts(), max_wait=0.001)
     with pytest.raises(AsyncEmbedError):
-        async with asyncio.timeout(10), stream:
+        async with asyncio.timeout(30), stream:
             [item async for item in stream]
     await client.aclose()
 

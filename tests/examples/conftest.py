@@ -48,7 +48,7 @@ class Upstream:
     def vector_of(text: str) -> list[float]:
         return [float(text.count(letter)) for letter in ascii_lowercase]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         """Wait until requests have come or gone such that the condition holds."""
         async with asyncio.timeout(seconds):
             while not condition():

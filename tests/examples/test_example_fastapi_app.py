@@ -39,7 +39,7 @@ async def running(examples: Path, environment: dict[str, str]) -> AsyncIterator[
         while not (address := re.search(r"running on (http://\S+)", log)):
             log += (line := await process.stderr.readline()).decode()
             assert line, log
-        async with aiohttp.ClientSession(address[1], timeout=aiohttp.ClientTimeout(5)) as session:
+        async with aiohttp.ClientSession(address[1], timeout=aiohttp.ClientTimeout(30)) as session:
             yield session
     finally:
         process.terminate()
@@ -59,7 +59,7 @@ async def http(examples: Path, environment: dict[str, str], running_upstream) ->
 
 async def stored(http: aiohttp.ClientSession, documents: int) -> None:
     """Wait until so many documents are there."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await health(http))["documents"] < documents:
             pass
 
@@ -118,7 +118,7 @@ async def test_work_stops_when_the_browser_leaves(http, upstream, received: int)
     for _ in range(received):
         await reader.readuntil(b'"embedding"')
     writer.close()
-    await upstream.until(lambda: upstream.in_flight == 0, seconds=2)
+    await upstream.until(lambda: upstream.in_flight == 0, seconds=20)
 
     sent = len(upstream.requests)
     upstream.hold_after = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.usefixtures("local_model")
 def test_it_prints_the_similarity_of_each_text_and_the_answer_is_nearest(examples: Path, environment) -> None:
     command = [sys.executable, "-W", "error", examples / "quickstart.py"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=10)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
 
     question, *lines = run.stdout.splitlines()
     pairs = (re.fullmatch(r" *(-?\d\.\d\d)  (.+)", line).groups() for line in lines)

@@ -128,7 +128,7 @@ async def test_a_slow_iterable_is_not_waited_for_for_ever():
         await never.wait()
         yield "c"
 
-    async with Running(new_source(slow(), max_wait=SHORT)) as source, asyncio.timeout(5):
+    async with Running(new_source(slow(), max_wait=SHORT)) as source, asyncio.timeout(30):
         batch = await source.next_batch()
         assert texts_of(batch) == ["a", "b"]
         waits = asyncio.create_task(source.next_batch())
@@ -148,7 +148,7 @@ async def test_texts_that_come_in_time_fill_the_batch():
         while True:
             yield await queue.get()
 
-    async with Running(new_source(from_queue(), most=2)) as source, asyncio.timeout(5):
+    async with Running(new_source(from_queue(), most=2)) as source, asyncio.timeout(30):
         waits = asyncio.create_task(source.next_batch())
         await checkpoint()
         for text in "abc":

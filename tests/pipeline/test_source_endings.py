@@ -74,7 +74,7 @@ async def test_a_refused_text_of_a_slow_iterable_is_not_held_back():
         yield ""
         await never.wait()
 
-    async with Running(new_source(slow(), max_wait=SHORT, strict=False)) as source, asyncio.timeout(5):
+    async with Running(new_source(slow(), max_wait=SHORT, strict=False)) as source, asyncio.timeout(30):
         assert len((await source.next_batch()).refused) == 1
 
 
@@ -185,7 +185,7 @@ async def test_a_cancellation_of_the_iterables_own_never_ends_a_run_silently():
     async with (
         ScriptedServer(default=held) as server,
         EmbedClient("openai", base_url=f"{server.url}/v1", api_key="k", max_concurrency=1) as client,
-        asyncio.timeout(10),
+        asyncio.timeout(30),
         client.embed_stream(texts(), max_wait=SHORT) as stream,
     ):
         first = asyncio.create_task(anext(stream))

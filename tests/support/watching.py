@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOOP_MODES = ["plain", "debug", *["eager"] * hasattr(asyncio, "eager_task_factory")]  # eager from Python 3.12 on
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Return when the condition holds; fail when it does not for so long."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

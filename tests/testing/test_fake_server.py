@@ -201,7 +201,7 @@ async def test_stopping_drops_who_waits_and_who_does_not_read(server):
         writer.write(request_bytes(["a"]))
         readers.append((reader, writer))
         await until(lambda: server.active == len(readers))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await server.stop()
     assert not server.active
     for reader, writer in readers:

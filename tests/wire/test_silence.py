@@ -26,7 +26,7 @@ class Watched:
         self.expired.set()
 
     async def expires_after(self, begun: float) -> float:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.expired.wait()
         return self.at - begun
 
