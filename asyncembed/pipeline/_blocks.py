@@ -52,44 +52,44 @@ class BlockDelivery(Delivery["RawRow"]):
         stretches = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else ()
         return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
 
+    @property
+    def decode_run(self) -> Callable[[Sequence[Value]], list[RawRow] | None]:
+        return self._decoder.decode_rows
+
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
-        if arrived:
-            if self._matrix is None:
-                self._matrix = np.empty((self._rows, self._decoder.width), self._decoder.stored)
-            bad = self._copy(
-                self._matrix, [index - self._first for index, _, _ in arrived], [row for *_, row in arrived]
-            )
-            if bad:
-                self._put_back([self._first + place for place in bad], self._inputs, NOT_FINITE)
+        indices, _, rows = arrived
+        if self._matrix is None:
+            self._matrix = np.empty((self._rows, self._decoder.width), self._decoder.stored)
+        if bad := self._copy(self._matrix, indices, rows):
+            self._put_back(bad, self._inputs, NOT_FINITE)
         return () if self.count_missing else self.rest()
 
-    def _copy(self, matrix: Matrix, places: list[int], rows: list[RawRow]) -> list[int]:
-        """Copy rows to their places, and return the places of those that are no good."""
-        start, stop = places[0], places[0] + len(places)
-        if places != list(range(start, stop)):
-            pairs = zip(places, rows, strict=True)
-            return [bad for place, row in pairs for bad in self._copy(matrix, [place], [row])]
+    def _copy(self, matrix: Matrix, indices: list[int], rows: Sequence[RawRow]) -> list[int]:
+        """Copy rows to the places of these inputs, and return those whose rows are no good."""
+        first, count = indices[0], len(indices)
+        if indices != list(range(first, first + count)):
+            pairs = zip(indices, rows, strict=True)
+            return [bad for index, row in pairs for bad in self._copy(matrix, [index], [row])]
+        start = first - self._first
         with quiet():
-            _fill(matrix[start:stop], rows)
-            bad = [start + int(place) for place in not_finite(matrix[start:stop])]
-        self._arrived[start:stop] = b"\1" * len(rows)
+            _fill(matrix[start : start + count], rows)
+            bad = not_finite(matrix[start : start + count]).tolist()
+        self._arrived[start : start + count] = b"\1" * count
         for place in bad:
-            self._arrived[place] = 0
-        return bad
+            self._arrived[start + place] = 0
+        return [first + place for place in bad]
 
     def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
-        first = self._first
-        return EmbedBlock(first + start, matrix[start:stop], [self._inputs[first + row] for row in range(start, stop)])
+        indices = range(self._first + start, self._first + stop)
+        return EmbedBlock(indices.start, matrix[start:stop], list(map(self._inputs.__getitem__, indices)))
 
 
-def _fill(matrix: Matrix, rows: list[RawRow]) -> None:
+def _fill(matrix: Matrix, rows: Sequence[RawRow]) -> None:
     """Copy rows into a matrix of as many."""
     if set(map(type, rows)) != {bytearray}:
         np.concatenate([_numbers(row) for row in rows], out=matrix.reshape(-1), casting="same_kind")
         return
-    view, stride = memoryview(matrix.data).cast("B"), matrix.strides[0]
-    for at, row in enumerate(cast("list[bytearray]", rows)):
-        view[at * stride : (at + 1) * stride] = row
+    memoryview(matrix.data).cast("B")[:] = b"".join(cast("Sequence[bytearray]", rows))
 
 
 def _numbers(row: RawRow) -> npt.NDArray[np.generic]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import ConfigurationError, InvalidInputError
@@ -11,6 +12,8 @@ from asyncembed._models import EmbedInput
 from asyncembed.pipeline._excerpt import excerpt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from asyncembed.flow._cost import CostModel
     from asyncembed.providers import Limits
 
@@ -22,6 +25,9 @@ BYTES_PER_TOKEN: Final = 2
 
 JSON_OVERHEAD: Final = 3
 """Bytes around one text in a request: two quotes and a comma."""
+
+STRETCH: Final = 64
+"""Most texts that are taken without a look at each limit, because all of them together stay below it."""
 
 
 @dataclass(slots=True)
@@ -83,6 +89,8 @@ def check_text(text: str, index: int) -> int:
 class Chunker:
     """Groups texts into batches; `add` gives the batches that a text completes, `flush` the rest.
 
+    `fill` is for speed alone: it takes many texts at once where no limit is near.
+
     Args:
         limits: What one request of this provider may hold; they may be changed for the next batch.
         chunk_size: Most texts in a batch, if the caller wants fewer than the provider allows.
@@ -106,11 +114,37 @@ class Chunker:
         """Texts in the batch that is not complete yet."""
         return self._count
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch holds as many texts as it may."""
+        return 0 < self._most <= self._count
+
     def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
         """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
         done = self._make_room(item.text, text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1)
         self._batch.inputs[index] = item
         return done if self._count < self._most else done + self.flush()
+
+    def fill(self, texts: Iterator[TextLike], index: int) -> list[TextLike]:
+        """Take the next texts, from `index` on, into the batch that was begun, as far as they are sure to fit.
+
+        Only strings of ASCII, which most are. What stops it, because it has to be looked at, is given back.
+        """
+        most = min(self._most - self._count, STRETCH)
+        first, inputs = index, self._batch.inputs
+        room = left = self._room_for(most)
+        try:
+            for item in islice(texts, most):
+                if type(item) is not str or not item.isascii() or not 0 < len(item) <= left:
+                    return [item]
+                left -= len(item)
+                inputs[index] = EmbedInput(item)
+                index += 1
+        finally:  # if the caller's iterable raises, too
+            count, text_bytes = index - first, room - left
+            size = text_bytes + count * JSON_OVERHEAD
+            self._reckon(count, size, size, text_bytes // BYTES_PER_TOKEN + count)
+        return []
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
         """Take a text that will not be sent, and return the batches that are complete now."""
@@ -143,15 +177,21 @@ class Chunker:
         if size > self._bytes or tokens > self._tokens or need > self._memory or not self._count:
             done = self.flush()  # if it is the first, it goes alone
             self._begin()
-            need = size + memory + self._each
+        self._reckon(1, size, memory, tokens)
+        return done
+
+    def _room_for(self, count: int) -> int:
+        """Bytes that so many texts of ASCII may have together, whatever each of them has."""
+        own, each = self._bytes - count * JSON_OVERHEAD, self._each + 2 * JSON_OVERHEAD
+        return min(own, (self._tokens - count) * BYTES_PER_TOKEN, (self._memory - count * each) // 2)
+
+    def _reckon(self, count: int, size: int, memory: int, tokens: int) -> None:
         self._bytes -= size
         self._tokens -= tokens
-        self._memory -= need
-        self._count += 1
-        batch = self._batch
-        batch.request_bytes += size
-        batch.text_memory += memory
-        return done
+        self._memory -= size + memory + count * self._each
+        self._count += count
+        self._batch.request_bytes += size
+        self._batch.text_memory += memory
 
 
 def _describe(item: object) -> str:

@@ -9,6 +9,7 @@ texts that were served already, so such a fault is final.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from asyncembed._errors import ResponseError
@@ -27,8 +28,10 @@ SURPLUS: Final = 16
 """Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
 
 RowT = TypeVar("RowT")
-Arrived: TypeAlias = list[tuple[int, "EmbedInput", RowT]]
-"""Index, text and vector of what has arrived."""
+Arrived: TypeAlias = tuple[list[int], list["EmbedInput"], "Sequence[RowT]"]
+"""Indices, texts and vectors of what has arrived; of one at least."""
+
+_text_of, _id_of = attrgetter("text"), attrgetter("id")
 
 
 class Delivery(ABC, Generic[RowT]):
@@ -37,6 +40,7 @@ class Delivery(ABC, Generic[RowT]):
     def __init__(self, batch: Batch) -> None:
         self._missing = dict(batch.inputs)
         self._asked = list(self._missing)
+        self._awaited = set(range(len(self._asked)))  # positions, of the current attempt
         self.attempts = 0
         """How often texts of the batch were asked for."""
         self._fault: ResponseError | None = None
@@ -47,6 +51,11 @@ class Delivery(ABC, Generic[RowT]):
     def decode(self) -> Callable[[Value], RowT]:
         """What decodes a vector of a response; it raises `ResponseError` if that is none."""
 
+    @property
+    @abstractmethod
+    def decode_run(self) -> Callable[[Sequence[Value]], list[RowT] | None]:
+        """What decodes many of them at once, or gives None if that cannot be done."""
+
     @abstractmethod
     def _pack(self, arrived: Arrived[RowT]) -> Sequence[EmbedResult | EmbedBlock]:
         """Make results of what has arrived."""
@@ -54,7 +63,7 @@ class Delivery(ABC, Generic[RowT]):
     @property
     def missing(self) -> tuple[int, ...]:
         """Input indices that the current attempt asks for and that have not arrived, ascending."""
-        return tuple(index for index in self._asked if index in self._missing)
+        return tuple(self._asked[position] for position in sorted(self._awaited))
 
     @property
     def count_missing(self) -> int:
@@ -64,31 +73,31 @@ class Delivery(ABC, Generic[RowT]):
     @property
     def is_complete(self) -> bool:
         """Whether everything that the current attempt asks for has arrived."""
-        return not self._missing or not any(index in self._missing for index in self._asked)
+        return not self._awaited
 
     def ask(self, indices: Iterable[int] | None = None) -> list[str]:
         """Begin an attempt and return the texts to ask for: those of `indices`, or of all, that are missing."""
         wanted = self._missing if indices is None else indices
-        self._asked = [index for index in wanted if index in self._missing]
+        self._asked = list(filter(self._missing.__contains__, wanted))
+        self._awaited = set(range(len(self._asked)))
         self._refused.clear()
         self.attempts += bool(self._asked)
-        return [self._missing[index].text for index in self._asked]
+        return list(map(_text_of, map(self._missing.__getitem__, self._asked)))
 
-    def accept(self, vectors: Iterable[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
+    def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
         """Turn vectors, with their positions in the current attempt, into results.
 
         Stops at a position that is out of range or came before; `check` raises it, once the results are safe.
         """
-        arrived: Arrived[RowT] = []
-        for position, vector in vectors:
-            index = self._asked[position] if 0 <= position < len(self._asked) else -1
-            item = self._missing.pop(index, None)
-            if item is None:
-                what = "two vectors" if index >= 0 else "a vector too many,"
-                self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
-                break
-            arrived.append((index, item, vector))
-        return self._pack(arrived)
+        if not vectors:
+            return []
+        positions, rows = zip(*vectors, strict=True)
+        fitting = set(positions)
+        if len(fitting) < len(positions) or not fitting <= self._awaited:
+            return self._accept_to_fault(vectors)
+        self._awaited -= fitting
+        indices = list(map(self._asked.__getitem__, positions))
+        return self._pack((indices, list(map(self._missing.pop, indices)), rows))
 
     def rest(self) -> Sequence[EmbedBlock]:
         """Return what arrived and was not handed over yet, when nothing more is to come."""
@@ -123,11 +132,27 @@ class Delivery(ABC, Generic[RowT]):
 
     def give_up(self) -> list[tuple[int, EmbedInput]]:
         """Forget what is missing of what the current attempt asks for, and return it."""
-        return [(index, self._missing.pop(index)) for index in self.missing]
+        lost = [(index, self._missing.pop(index)) for index in self.missing]
+        self._awaited.clear()
+        return lost
 
-    def _put_back(self, indices: Iterable[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
+    def _accept_to_fault(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
+        awaited = set(self._awaited)
+        fitting = []
+        for position, row in vectors:
+            if position not in awaited:
+                break
+            awaited.remove(position)
+            fitting.append((position, row))
+        results = self.accept(fitting)
+        what = "two vectors" if 0 <= position < len(self._asked) else "a vector too many,"
+        self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
+        return results
+
+    def _put_back(self, indices: Sequence[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
         """Say that what arrived for these indices is no good."""
         self._missing = dict(sorted({**self._missing, **{index: inputs[index] for index in indices}}.items()))
+        self._awaited.update(map(self._asked.index, indices))
         self._refused = [why]
 
     def _misaligned(self, what: str) -> ResponseError:
@@ -150,5 +175,10 @@ class ResultDelivery(Delivery["Vector"]):
     def decode(self) -> Callable[[Value], Vector]:
         return self._decoder.decode
 
+    @property
+    def decode_run(self) -> Callable[[Sequence[Value]], list[Vector] | None]:
+        return self._decoder.decode_run
+
     def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult]:
-        return [EmbedResult(index, vector, item.text, item.id) for index, item, vector in arrived]
+        indices, inputs, vectors = arrived
+        return list(map(EmbedResult, indices, vectors, map(_text_of, inputs), map(_id_of, inputs)))

@@ -56,7 +56,7 @@ class Exchange:
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, largest = self._run, self._run.cost.largest_value(self._request_bytes)
-        parser = ResponseParser(run.layout(encoding), self._delivery.decode, largest)
+        parser = ResponseParser(run.layout(encoding), self._delivery.decode, largest, self._delivery.decode_run)
         self._begin(permit)
         response = await self._transport.post(
             run.endpoint.body(texts, run.options, encoding),

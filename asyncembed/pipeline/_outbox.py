@@ -1,34 +1,40 @@
 """Finished results on their way to the consumer: in bursts, in order or as completed.
 
+A burst is what one piece of a response completed, and in an ordered queue what follows each other in it. It is moved as
+a whole, as most of what a single result would cost here is the same for many.
+
 Nothing here blocks a producer. What waits is bounded by the memory budget, because a request's reservation is given
 back result by result as the consumer takes them; a producer that waited for room here would keep a request slot from
 the very call that a consumer may make before it takes the next result.
 
-The consumer waits and then pops, so a result is never in the hands of a task that is being cancelled.
+The consumer waits and then takes, so a result is never in the hands of a task that is being cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import AsyncEmbedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Sequence
 
     from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
     from asyncembed.flow._memory import Reservation
 
 HELD_PER_READY: Final = 8
-"""Items that may wait for an earlier one, for each that may be ready."""
+"""Bursts that may wait for an earlier one, for each that may be ready."""
 
 Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock"
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
 
-Entry: TypeAlias = "tuple[Item, Reservation]"
-"""A result and the reservation that it is to be taken off."""
+Burst: TypeAlias = "tuple[Sequence[Item], Reservation]"
+"""Results, one at least, and the reservation that they are to be taken off."""
+
+_index_of = attrgetter("index")
 
 
 class Outbox:
@@ -37,14 +43,14 @@ class Outbox:
     Args:
         ordered: Whether results leave by index, or as they come.
         first: The lowest index there will be.
-        most_ready: Items that may be ready, and an eighth of those that may wait for an earlier one, before there is no
-            room for more; None for as many as memory allows.
+        most_ready: Bursts that may be ready, and an eighth of those that may wait for an earlier one, before there is
+            no room for more; None for as many as memory allows.
     """
 
     def __init__(self, *, ordered: bool, first: int = 0, most_ready: int | None = None) -> None:
         self._ordered = ordered
-        self._ready: deque[Entry] = deque()
-        self._held: dict[int, Entry | None] = {}  # came early; None stands for an index that was left out
+        self._ready: deque[Burst] = deque()
+        self._held: dict[int, Burst | None] = {}  # came early, by the first index; None stands for one left out
         self._next = first
         self._busy = False  # somebody is in `get`
         self._closed = False
@@ -55,7 +61,7 @@ class Outbox:
         self._room = asyncio.Event()
 
     async def wait_for_room(self) -> None:
-        """Wait until few enough items are ready for new ones to be asked for."""
+        """Wait until few enough bursts are ready for new ones to be asked for."""
         while not self._has_room():
             self._room.clear()
             await self._room.wait()
@@ -64,14 +70,13 @@ class Outbox:
         most = self._most_ready
         return most is None or (len(self._ready) <= most and len(self._held) <= HELD_PER_READY * most)
 
-    def put(self, items: Iterable[Item], reservation: Reservation) -> None:
-        """Hand over results of one burst."""
-        entries = [(item, reservation) for item in items]
+    def put(self, items: Sequence[Item], reservation: Reservation) -> None:
+        """Hand over results, one at least, that came at the same time."""
         if self._ordered:
-            self._held.update((entry[0].index, entry) for entry in entries)
+            self._held.update((run[0].index, (run, reservation)) for run in _runs(items))
             self._release()
         else:
-            self._ready.extend(entries)
+            self._ready.append((items, reservation))
         self._wake()
 
     def leave_out(self, index: int) -> None:
@@ -88,7 +93,7 @@ class Outbox:
             self._held.clear()
             self._wake()
 
-    async def get(self) -> deque[Entry]:
+    async def get(self) -> deque[Burst]:
         """Wait for results and take all that are ready; none means that the queue has ended, maybe with `error`."""
         if self._busy:
             raise AsyncEmbedError("a stream has one consumer at a time; another task is waiting for its results")
@@ -102,7 +107,7 @@ class Outbox:
             self._busy = False
         return self.take_ready()
 
-    def take_ready(self) -> deque[Entry]:
+    def take_ready(self) -> deque[Burst]:
         """Take all results that are ready, without waiting; maybe none."""
         burst, self._ready = self._ready, deque()
         self._room.set()
@@ -122,11 +127,28 @@ class Outbox:
 
     def _release(self) -> None:
         while self._next in self._held:
-            entry = self._held.pop(self._next)
-            if entry:
-                self._ready.append(entry)
-            self._next += entry[0].span if entry else 1
+            burst = self._held.pop(self._next)
+            if burst:
+                self._ready.append(burst)
+                last = burst[0][-1]
+                self._next = last.index + last.span
+            else:
+                self._next += 1
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done() and (self._ready or self._closed):
             self._waiter.set_result(None)
+
+
+def _runs(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Split results into those that follow each other."""
+    indices = list(map(_index_of, items))
+    if indices == list(range(indices[0], indices[0] + len(indices))):  # nearly always
+        yield items
+        return
+    start = 0
+    for at, item in enumerate(items[:-1], 1):
+        if item.index + item.span != indices[at]:
+            yield items[start:at]
+            start = at
+    yield items[start:]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed._errors import StreamClosedError, without_frames
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._source import Texts
     from asyncembed.wire._layout import Layout
+
+
+_span_of = attrgetter("span")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +183,7 @@ class Run:
     def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
         """Hand results to the consumer, and learn the dimension from the first."""
         if results:
-            self.done += sum(result.span for result in results)
+            self.done += sum(map(_span_of, results))
             self.losses.end_row()
             self.cost.dimension = self.decoder.dimension or self.cost.dimension
             if not self.options.extra:  # which may ask for anything

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
-from asyncembed._models import EmbedInput
 from asyncembed.pipeline._chunker import TextLike, as_input, check_text
 
 if TYPE_CHECKING:
@@ -90,19 +89,26 @@ class Source:
 
     def _pull(self) -> None:
         assert self._iterator is not None
-        add, batches = self._chunker.add, self._batches
         try:
             for item in self._iterator:
-                if type(item) is str and item.isascii() and item:  # most of them
-                    batches += add(EmbedInput(item), self._index, len(item))
-                    self._index += 1
-                else:
-                    self._add(item)
-                if batches:
+                rest = [item]
+                while rest and not self._batches:
+                    self._add(rest.pop())
+                    rest = [] if self._batches else self._fill(self._iterator)
+                if self._batches:
                     return
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
         self._end()
+
+    def _fill(self, texts: Iterator[TextLike]) -> list[TextLike]:
+        pending = self._chunker.pending
+        try:
+            return self._chunker.fill(texts, self._index)
+        finally:
+            self._index += self._chunker.pending - pending
+            if self._chunker.is_full:
+                self._batches.extend(self._chunker.flush())
 
     async def _wait_for_pump(self) -> None:
         self._wanted.set()

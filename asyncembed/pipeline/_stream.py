@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import anyio
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
     from asyncembed._models import RunSummary
     from asyncembed.flow._memory import Reservation
-    from asyncembed.pipeline._outbox import Entry, Item
+    from asyncembed.pipeline._outbox import Burst, Item
     from asyncembed.pipeline._run import Run
+
+_span_of = attrgetter("span")
 
 ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock, covariant=True)
 
@@ -47,9 +50,10 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
     def __init__(self, run: Run, adopt: Callable[[asyncio.Task[None]], None]) -> None:
         self._run = run
         self._adopt = adopt
-        self._burst: deque[Entry] = deque()
-        self._taken_of: Reservation | None = None  # where results were taken from last
-        self._taken = 0  # how many, since memory was given back
+        self._bursts: deque[Burst] = deque()  # to be given after this one
+        self._burst: list[Item] = []  # the next result is last
+        self._size = 0  # inputs that all of this burst stands for
+        self._taken_of: Reservation | None = None  # where its memory goes back to
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -71,12 +75,21 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         """
         if not self._burst:
             await self._refill()
-        return cast("ItemT_co", self._take())
+        item = self._burst.pop()
+        if not self._burst:
+            self._give_back()
+        return item  # type: ignore[return-value]  # a `cast` is a call, and there may be millions
 
     def take_ready(self) -> list[ItemT_co]:
         """Return the results that are there already, without waiting for more."""
-        self._burst += self._run.outbox.take_ready()
-        taken = [self._take() for _ in range(len(self._burst))]
+        self._bursts += self._run.outbox.take_ready()
+        taken: list[Item] = []
+        while self._burst or self._bursts:
+            if not self._burst:
+                self._begin_burst()
+            taken += reversed(self._burst)
+            self._burst = []
+            self._give_back()
         return cast("list[ItemT_co]", taken)
 
     async def aclose(self) -> None:
@@ -91,6 +104,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
                     # Not `await task`: that would raise the task's own cancellation here.
                     await asyncio.wait([self._task])
         finally:
+            self._bursts.clear()
             self._burst.clear()
             self._run.abandon()
 
@@ -109,33 +123,29 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             stacklevel=2,
         )
 
-    def _take(self) -> Item:
-        item, reservation = self._burst.popleft()
-        if reservation is not self._taken_of:
-            self._give_back()
-            self._taken_of = reservation
-        self._taken += item.span
-        if not self._burst:
-            self._give_back()
-        return item
+    def _begin_burst(self) -> None:
+        items, self._taken_of = self._bursts.popleft()
+        self._size = sum(map(_span_of, items))
+        self._burst = [*reversed(items)]
 
     def _give_back(self) -> None:
-        """Give back the memory of what was taken: for many results at once, as that costs more than to take them."""
+        """Give back the memory of a burst that was taken: for all of it at once, as that costs as much as for one."""
         if self._taken_of:
-            self._taken_of.take(self._taken)
-        self._taken_of, self._taken = None, 0
+            self._taken_of.take(self._size)
+        self._taken_of = None
 
     async def _refill(self) -> None:
-        """Wait for the next burst; raise at the end."""
+        """Go on with the next burst, and wait for it; raise at the end."""
         if self._task is None and not self._ended:
             self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
             self._task.add_done_callback(self._run.finish)
             self._adopt(self._task)
-        self._burst = await self._run.outbox.get()
-        if not self._burst:
+        self._bursts = self._bursts or await self._run.outbox.get()
+        if not self._bursts:
             self._ended = True
             self._run.abandon()
             raise self._run.outbox.error or StopAsyncIteration
+        self._begin_burst()
 
 
 def _abandon(task: asyncio.Task[None], run: Run) -> None:

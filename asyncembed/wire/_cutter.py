@@ -25,12 +25,15 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
 from asyncembed._errors import ResponseError
 from asyncembed.wire._gap import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 JSONText: TypeAlias = memoryview | bytearray
 """An array from bracket to bracket, or a string from quote to quote, as it came."""
@@ -59,7 +62,9 @@ class ValueCutter:
         max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
     """
 
-    __slots__ = ("_error", "_escaped", "_gap", "_is_decided", "_max_value_bytes", "_open", "_unbroken", "position")
+    __slots__ = (
+        "_error", "_escaped", "_gap", "_is_decided", "_max_value_bytes", "_open", "_size", "_unbroken", "position",
+    )  # fmt: skip
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
@@ -68,6 +73,7 @@ class ValueCutter:
         self._is_decided = False  # it is an array, and its first item a number
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
         self._gap = Gap()  # between two values that were cut
+        self._size = 0  # bytes of the last string that was, without its quotes
         self._error: ResponseError | None = None
         self.position = 0
         """How far the present chunk has been read."""
@@ -103,10 +109,15 @@ class ValueCutter:
             self._error = error
         return b"".join(structure), values
 
-    def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText]]:
-        """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat."""
-        end_of = _end_of_long_string if self._gap.is_before_string else _end_of_numbers
-        numbers, places, self.position = self._gap.repeat(data, self.position, end_of)
+    def repeat(self, data: bytes) -> tuple[list[int | None], Sequence[JSONText | bytes]]:
+        """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat.
+
+        Of strings, which are as long as the last one, it gives what is between the quotes.
+        """
+        if self._gap.is_before_string:
+            numbers, contents, self.position = self._gap.repeat_strings(data, self.position, self._size)
+            return numbers, contents
+        numbers, places, self.position = self._gap.repeat(data, self.position, _end_of_numbers)
         view = memoryview(data)
         return numbers, [view[start:end] for start, end in places]
 
@@ -161,6 +172,7 @@ class ValueCutter:
         else:
             structure.append(_EMPTY)
             values.append(value)
+            self._size = len(value) - len(_EMPTY)
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
         """Go on with the open value; return the data to go on with and the position in it."""
@@ -228,12 +240,6 @@ def _end_of_string(data: bytes, pos: int) -> int:
     return _OPEN
 
 
-def _end_of_long_string(data: bytes, pos: int) -> int:
-    """Where the string that goes on at `pos` ends; no such place if it is short, or if that takes a second look."""
-    quote = data.find(b'"', pos)
-    return quote + 1 if quote > pos + LONGEST_INLINE and data[quote - 1] != _BACKSLASH else _OPEN
-
-
 def _ends_escaped(data: bytes, start: int, end: int | None = None) -> bool:
     """Whether an odd number of backslashes ends `data[start:end]`."""
     last = first = len(data) if end is None else end
@@ -242,7 +248,7 @@ def _ends_escaped(data: bytes, start: int, end: int | None = None) -> bool:
     return (last - first) % 2 == 1
 
 
-def text_of(string: JSONText) -> str:
+def text_of(string: JSONText | bytes) -> str:
     """The text of a string that was cut out."""
     try:
         return str(orjson.loads(string))

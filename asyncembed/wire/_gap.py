@@ -6,7 +6,9 @@ to look at each string of an item again, let alone to parse it.
 
 from __future__ import annotations
 
-from itertools import takewhile
+import re
+from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -94,6 +96,28 @@ class Gap:
             pos = end
         return numbers, places, pos
 
+    def repeat_strings(self, data: bytes, pos: int, size: int) -> tuple[list[int | None], list[bytes], int]:
+        """Find gaps like the ones before, and strings of `size` bytes between them, from `pos` on.
+
+        Returns:
+            The number in each gap, None if they have none; what is between the quotes of the string behind it; and
+            where the last one ends.
+        """
+        found = _before_string(self._head, self._tail, size).findall(data, pos)
+        if found and not found[-1][1]:  # the rest of the chunk
+            found.pop()
+        if not found:
+            return [], [], pos
+        numbers, contents = zip(*found, strict=True)
+        if max(map(bytes.find, contents, repeat(b'"'))) >= 0:  # they are shorter, and not the same at all
+            return [], [], pos
+        end = pos + len(found) * (len(self._head) + len(self._tail) + size + 1) + sum(map(len, numbers))
+        if not self._tail:
+            return [None] * len(found), list(contents), end
+        counted = list(map(int, numbers))
+        self.number = counted[-1]
+        return list(counted), list(contents), end
+
     def learn(self, gap: bytes) -> None:
         """Look at a gap, together with the first byte of the value behind it."""
         if len(gap) > LONGEST:
@@ -113,6 +137,20 @@ class Gap:
             self._head, self._tail, self._reach = head, tail, MOST_DIGITS + len(tail)
 
 
+@lru_cache(maxsize=32)
+def _before_string(head: bytes, tail: bytes, size: int) -> re.Pattern[bytes]:
+    """What finds a gap and a string of `size` bytes that does not end with an escaped quote, or else all the rest.
+
+    It does not look at these bytes, and so takes no longer than a few comparisons.
+    """
+    number = rb"(0|[1-9][0-9]{0,17})" if tail else b"()"
+    same = re.escape(head) + number + re.escape(tail) + rb'(.{%d}[^\\])"' % (size - 1)
+    return re.compile(same + b"|.+", re.DOTALL)
+
+
 def _common_start(one: bytes, other: bytes) -> bytes:
-    pairs = zip(one, other, strict=False)
-    return one[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))]
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
+    return one[:low]

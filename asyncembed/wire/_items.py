@@ -16,7 +16,7 @@ from asyncembed.wire._positions import Positions
 from asyncembed.wire._steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
@@ -75,7 +75,7 @@ class ItemReader:
         is_settled = self._is_at_vector and not self._values and not self.positions.are_mixed
         return is_settled and self._steps.are_alike(number)
 
-    def repeat(self, numbers: list[int | None], values: list[JSONText]) -> list[tuple[object, Value]]:
+    def repeat(self, numbers: Sequence[int | None], values: Sequence[JSONText | bytes]) -> list[tuple[object, Value]]:
         """Take vectors, each with the number that lies before it, and return position and value as `read` does."""
         if not values:
             return []
@@ -84,7 +84,7 @@ class ItemReader:
         self._steps.skip(len(self._around), self._given, self.positions.count, numbers[-1])
         if self._layout.item is None:
             return list(zip(positions, values, strict=True))
-        whole = [self._value, *values]  # of the last one, the item is still open
+        whole = [_like(values[0], self._value), *values]  # of the last one, the item is still open
         self._value = whole.pop()
         return list(zip(positions, whole, strict=True))
 
@@ -168,3 +168,10 @@ class ItemReader:
     def _close_item(self) -> None:
         self._items.append((self.positions.close(), self._value))
         self._value = None
+
+
+def _like(other: JSONText | bytes, value: Value) -> Value:
+    """Return a string without its quotes if another one has none, as a run of the same kind is decoded as a whole."""
+    if isinstance(other, bytes) and isinstance(value, memoryview | bytearray):
+        return bytes(value[1:-1])
+    return value

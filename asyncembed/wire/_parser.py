@@ -12,7 +12,7 @@ from asyncembed.wire._items import ItemReader
 from asyncembed.wire._vectors import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
@@ -28,6 +28,10 @@ MAX_FAULTS: Final = 8
 """Bad vectors of one response that are described; there may be any number."""
 
 
+def _not_at_once(values: Sequence[Value]) -> None:
+    """Decode nothing: each value is looked at alone."""
+
+
 class ResponseParser(Generic[DecodedT]):
     """Incremental and without I/O: `feed(chunk)` gives the vectors whose arrays closed in this chunk.
 
@@ -37,11 +41,19 @@ class ResponseParser(Generic[DecodedT]):
         layout: Where things lie in this provider's responses.
         decode: Makes a vector of what stands in the place of one, at once; raises `ResponseError` if it is none.
         max_value_bytes: Most bytes one vector or text may have in the response.
+        decode_run: Makes vectors of many values at once, or gives None, and then each of them is given to `decode`.
     """
 
-    def __init__(self, layout: Layout, decode: Callable[[Value], DecodedT], max_value_bytes: int = sys.maxsize) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        decode: Callable[[Value], DecodedT],
+        max_value_bytes: int = sys.maxsize,
+        decode_run: Callable[[Sequence[Value]], list[DecodedT] | None] = _not_at_once,
+    ) -> None:
         self._layout = layout
         self._decode = decode
+        self._decode_run = decode_run
         self._cutter = ValueCutter(max_value_bytes)
         self._events = EventReader()
         self._items = ItemReader(layout)
@@ -82,13 +94,14 @@ class ResponseParser(Generic[DecodedT]):
         """
         if self._error:
             raise self._error
-        items = self._feed(data, 0, to_repeat=True)
+        vectors = self._feed(data, 0, to_repeat=True)
         while self._cutter.position < len(data) and not self._has_failed:
             can_repeat = self._items.can_repeat(self._cutter.number)
             if can_repeat:
-                items += self._items.repeat(*self._cutter.repeat(data))
-            items += self._feed(data, self._cutter.position, to_repeat=can_repeat)
-        return self._decoded(items)
+                vectors += self._decoded(self._items.repeat(*self._cutter.repeat(data)))
+            vectors += self._feed(data, self._cutter.position, to_repeat=can_repeat)
+        self._items.let_go()
+        return vectors
 
     def close(self) -> list[tuple[int, DecodedT]]:
         """End the response.
@@ -112,38 +125,41 @@ class ResponseParser(Generic[DecodedT]):
         """Whether the next call is to raise something, so that what came before it is given now."""
         return self._error is not None or self._events.has_failed
 
-    def _feed(self, data: bytes, start: int, *, to_repeat: bool) -> list[tuple[object, Value]]:
+    def _feed(self, data: bytes, start: int, *, to_repeat: bool) -> list[tuple[int, DecodedT]]:
         structure, values = self._cutter.feed(data, start, to_repeat=to_repeat)
         items = self._read(self._events.feed(structure[:STEP]), values)
         for at in range(STEP, len(structure), STEP):  # not in one piece: an event takes 50 times its bytes
             if self._has_failed:
                 break
             items += self._read(self._events.feed(structure[at : at + STEP]))
-        return items
+        return self._decoded(items)
 
     def _read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[object, Value]]:
         items = self._items.read(events, values) if events else []
-        self._error = self._items.error
+        self._error = self._error or self._items.error
         return items
 
     def _decoded(self, items: list[tuple[object, Value]]) -> list[tuple[int, DecodedT]]:
-        vectors: list[tuple[int, DecodedT]] = []
-        self._items.let_go()
         if not items:
-            return vectors
+            return []
+        positions, values = zip(*items, strict=True)
         with quiet():
-            for position, value in items:
-                try:
-                    if type(position) is not int:
-                        raise _no_position(position)
-                    vectors.append((position, self._decode(value)))
-                except ResponseError as error:
-                    if not error.retryable:
-                        self._error = error
-                        break
-                    if len(self.faults) < MAX_FAULTS:
-                        self.faults.append(str(error))
-        return vectors
+            if set(map(type, positions)) == {int} and (run := self._decode_run(values)):
+                return list(zip(positions, run, strict=True))
+            return [*self._decoded_each(items)]
+
+    def _decoded_each(self, items: list[tuple[object, Value]]) -> Iterator[tuple[int, DecodedT]]:
+        for position, value in items:
+            try:
+                if type(position) is not int:
+                    raise _no_position(position)
+                yield position, self._decode(value)
+            except ResponseError as error:
+                if not error.retryable:
+                    self._error = error
+                    break
+                if len(self.faults) < MAX_FAULTS:
+                    self.faults.append(str(error))
 
 
 def _no_position(index: object) -> ResponseError:

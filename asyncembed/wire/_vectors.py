@@ -13,6 +13,8 @@ from __future__ import annotations
 import binascii
 import math
 import sys
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 import numpy as np
@@ -25,14 +27,15 @@ from asyncembed.wire._guess import guess_floats
 from asyncembed.wire._numbers import Numbers, number_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from asyncembed._models import Matrix, Vector
     from asyncembed._settings import Dtype
     from asyncembed.wire._cutter import JSONText
 
-Value: TypeAlias = "JSONText | str | None"
-"""What stands for a vector: an array or a string as JSON text, a short string, or None for anything else."""
+Value: TypeAlias = "JSONText | bytes | str | None"
+"""What stands for a vector: an array or a string as JSON text; what is between the quotes of a string, as bytes or, if
+it was short, as a `str` without escapes; or None for anything else."""
 
 RawRow: TypeAlias = "Vector | Numbers | bytearray"
 """One row for a matrix, decoded but not checked: numbers, or the bytes of float32."""
@@ -43,7 +46,7 @@ NOT_FINITE: Final = "a vector holds NaN or infinity"
 _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
 _FLOAT32: Final = np.dtype("<f4")
 _BRACKET: Final = ord("[")
-_decode_base64 = pybase64.b64decode_as_bytearray
+_decode_base64 = partial(pybase64.b64decode_as_bytearray, validate=True)
 
 
 class VectorDecoder:
@@ -109,6 +112,24 @@ class VectorDecoder:
         if len(vector) != self.dimension or self._is_packed:
             self._check_dimension(len(vector))
         return vector
+
+    def decode_run(self, values: Sequence[Value]) -> list[Vector] | None:
+        """Decode many vectors at once, if all are base64 of the known length and finite; else None."""
+        data = self.decode_rows(values)
+        if data is None:
+            return None
+        rows: list[Vector] = [*map(np.frombuffer, data, repeat(_FLOAT32))]
+        return rows if all(map(math.isfinite, map(np.ndarray.dot, rows, rows))) else None
+
+    def decode_rows(self, values: Sequence[Value]) -> list[RawRow] | None:
+        """Decode many rows for a matrix at once, if all are base64 of the known length; else None."""
+        if self._row_bytes < 0 or sys.byteorder != "little" or set(map(type, values)) != {bytes}:
+            return None
+        try:
+            rows: list[RawRow] = list(map(_decode_base64, values))
+        except ValueError:  # of which binascii.Error is one
+            return None
+        return rows if set(map(len, rows)) == {self._row_bytes} else None
 
     def decode_row(self, value: Value) -> RawRow:
         """Decode one vector for a row of a matrix; whether its numbers are finite is left to `not_finite`.
@@ -189,14 +210,15 @@ def _is_finite(vector: npt.NDArray[np.float32]) -> bool:
     return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
-def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:
-    return not isinstance(value, str) and value[0] == _BRACKET
+def _is_array(value: JSONText | bytes | str) -> TypeGuard[JSONText]:
+    return not isinstance(value, str | bytes) and value[0] == _BRACKET
 
 
-def _base64_bytes(value: JSONText | str) -> bytearray:
+def _base64_bytes(value: JSONText | bytes | str) -> bytearray:
+    text = value if isinstance(value, str | bytes) else bytes(value[1:-1])
     try:
-        return _decode_base64(value if isinstance(value, str) else value[1:-1], validate=True)
+        return _decode_base64(text)
     except (binascii.Error, ValueError) as error:
-        if not isinstance(value, str):
-            return _base64_bytes(text_of(value))  # JSON may write a slash as \\/
+        if isinstance(text, bytes):
+            return _base64_bytes(text_of(b'"%b"' % text))  # JSON may write a slash as \\/
         raise ResponseError("a vector is a string that is not base64") from error

@@ -77,7 +77,7 @@ def test_a_position_twice_or_out_of_range_is_final(positions, kept, message):
     """What came before is kept, what comes after is not; asking again would not help."""
     delivery = new_delivery()
     delivery.ask()
-    results = delivery.accept((position, vector(position % 7)) for position in positions)
+    results = delivery.accept([(position, vector(position % 7)) for position in positions])
     assert len(results) == kept
     with pytest.raises(ResponseError, match=message) as caught:
         delivery.check()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from anyio.lowlevel import checkpoint
 
-from asyncembed import AsyncEmbedError, EmbedFailure, EmbedResult, TransportError
+from asyncembed import AsyncEmbedError, EmbedFailure, EmbedInput, EmbedResult, TransportError
+from asyncembed._models import EmbedBlock
 from asyncembed.pipeline._outbox import Outbox
 
 
@@ -18,11 +19,12 @@ def result(index: int) -> EmbedResult:
 
 
 def put(outbox: Outbox, *indices: int) -> None:
-    outbox.put([result(index) for index in indices], None)
+    if indices:
+        outbox.put([result(index) for index in indices], None)
 
 
 async def taken(outbox: Outbox) -> list[int]:
-    return [item.index for item, _ in await outbox.get()]
+    return [item.index for items, _ in await outbox.get() for item in items]
 
 
 async def waiting(outbox: Outbox) -> asyncio.Task:
@@ -57,15 +59,27 @@ async def test_unordered_results_leave_as_they_came():
     assert await task == [2]
 
 
-async def test_entries_carry_the_reservation_they_came_with():
+async def test_bursts_carry_the_reservation_they_came_with():
     """Failures too; None where nothing was reserved."""
     outbox, reservation = Outbox(ordered=True), object()
     failure = EmbedFailure(1, "1", None, TransportError("x"))
     outbox.put([failure], None)
     outbox.put([result(0)], reservation)
     first, second = await outbox.get()
-    assert (first[0].index, first[1]) == (0, reservation)
-    assert second == (failure, None)
+    assert ([item.index for item in first[0]], first[1]) == ([0], reservation)
+    assert second == ([failure], None)
+
+
+async def test_what_follows_each_other_stays_together():
+    """Matrices too, which stand for several inputs; a gap or a wrong order splits a burst."""
+    outbox = Outbox(ordered=True)
+    put(outbox, 0, 1, 2, 5, 4, 3)
+    blocks = [EmbedBlock(first, np.zeros((2, 1), np.float32), [EmbedInput("x")] * 2) for first in (6, 8, 12)]
+    outbox.put(blocks, None)
+    bursts = [[item.index for item in items] for items, _ in await outbox.get()]
+    assert bursts == [[0, 1, 2], [3], [4], [5], [6, 8]]
+    put(outbox, 10, 11)
+    assert await taken(outbox) == [10, 11, 12]
 
 
 async def test_an_index_left_out_is_passed_over():
@@ -176,7 +190,8 @@ async def test_random_cancellations_lose_and_double_nothing(seed, ordered):  # n
 
     async def consume():
         while burst := await outbox.get():
-            got.extend(item.index for item, _ in burst)  # no await between: that is the consumer's own business
+            # No await between: that is the consumer's own business.
+            got.extend(item.index for items, _ in burst for item in items)
             for _ in range(draw.randint(0, 2)):
                 await checkpoint()
 

@@ -94,7 +94,7 @@ def test_refused(read, text):
 def test_numbers_beyond_the_type_are_refused(read, text, dtype):
     """Whether the reader refuses them or calls them infinite."""
     with pytest.raises(ResponseError, match=r"^a vector"):
-        VectorDecoder(dtype, read_numbers=read).decode(text)
+        VectorDecoder(dtype, read_numbers=read).decode(bytearray(text))
 
 
 @each_reader
@@ -119,6 +119,6 @@ def test_simdjson_may_be_missing():
         "from asyncembed.wire._numbers import number_reader, read_numbers_orjson\n"
         "from asyncembed.wire._vectors import VectorDecoder\n"
         "assert number_reader() is read_numbers_orjson\n"
-        "assert VectorDecoder('float32').decode(b'[1,-2.5]').tolist() == [1, -2.5]"
+        "assert VectorDecoder('float32').decode(bytearray(b'[1,-2.5]')).tolist() == [1, -2.5]"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=Path(asyncembed.__file__).parents[1])
