@@ -25,18 +25,14 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Final, TypeAlias
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError
 from asyncembed.wire._gap import Gap
+from asyncembed.wire._text import NOT_CUT, OPEN, OpenValue, end_of_numbers, end_of_string
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-JSONText: TypeAlias = memoryview | bytearray
-"""An array from bracket to bracket, or a string from quote to quote, as it came."""
+    from asyncembed.wire._text import JSONText
 
 LONGEST_INLINE: Final = 62
 """Bytes between the quotes of the longest string that is left in the structure: names and short words."""
@@ -45,14 +41,8 @@ LONGEST_INLINE: Final = 62
 # alternative never matches: before Python 3.11.5, a possessive repeat ends where its last failed attempt got to, and
 # this one gets nowhere.
 _STRUCTURE = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{])|(?!))*+' % LONGEST_INLINE)
-# Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
-# cut would be taken for one that was.
-_FIRST_ITEM = re.compile(rb"[^!-~]*([!-~])")
-_BEGINS_NUMBERS: Final = frozenset(b"-0123456789]NI")  # what some write for numbers is NaN and Infinity
-_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_QUOTE = ord('"')
 _EMPTY: Final = b'""'
-_OPEN: Final = 0
-_NOT_CUT: Final = -1
 
 
 class ValueCutter:
@@ -63,14 +53,14 @@ class ValueCutter:
     """
 
     __slots__ = (
-        "_error", "_escaped", "_gap", "_is_decided", "_max_value_bytes", "_open", "_size", "_unbroken", "position",
+        "_before", "_error", "_gap", "_max_value_bytes", "_next_number", "_open", "_size", "_unbroken", "position",
     )  # fmt: skip
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
-        self._open = bytearray()  # a value that is open at the end of a chunk, from its bracket or quote on
-        self._escaped = False  # it is a string, and the first byte of the next chunk is escaped
-        self._is_decided = False  # it is an array, and its first item a number
+        self._open = OpenValue()
+        self._before = b""  # the gap before the open value, if it is in no structure because `repeat` found it
+        self._next_number: int | None = None  # in that gap
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
         self._gap = Gap()  # between two values that were cut
         self._size = 0  # bytes of the last string that was, without its quotes
@@ -82,6 +72,11 @@ class ValueCutter:
     def number(self) -> int | None:
         """The number between the last two values, if they could be the first of many by `repeat`."""
         return self._gap.number
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether `repeat` can go on at the beginning of the next chunk."""
+        return bool(self._before)
 
     def feed(self, data: bytes, start: int = 0, *, to_repeat: bool = False) -> tuple[bytes, list[JSONText]]:
         """Take the next bytes of the response.
@@ -109,28 +104,66 @@ class ValueCutter:
             self._error = error
         return b"".join(structure), values
 
-    def repeat(self, data: bytes) -> tuple[list[int | None], Sequence[JSONText | bytes]]:
+    def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText | bytes]]:
         """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat.
 
-        Of strings, which are as long as the last one, it gives what is between the quotes.
+        Of strings, which are as long as the last one, it gives what is between the quotes. The last value may be open
+        at the end of the chunk; then `is_repeating`, and the next chunk is given to `repeat` at once.
         """
-        if self._gap.is_before_string:
-            numbers, contents, self.position = self._gap.repeat_strings(data, self.position, self._size)
-            return numbers, contents
-        numbers, places, self.position = self._gap.repeat(data, self.position, _end_of_numbers)
-        view = memoryview(data)
-        return numbers, [view[start:end] for start, end in places]
+        found = self._resume(data) if self._before else None
+        if not self._before:
+            numbers, values = self._run(data)
+            self._keep_open(data)
+            return ([found[0], *numbers], [found[1], *values]) if found else (numbers, values)
+        return [], []
 
     def close(self) -> bytes:
         """Give back the beginning of a value that is still open, for the parser to report the response as cut off."""
-        rest = bytes(self._open[:1])
-        self._open.clear()
-        return rest
+        return self._before + self._open.take()[:1]
+
+    def _run(self, data: bytes) -> tuple[list[int | None], list[JSONText | bytes]]:
+        if self._gap.is_before_string:
+            numbers, contents, self.position = self._gap.repeat_strings(data, self.position, self._size)
+            return numbers, [*contents]
+        numbers, places, self.position = self._gap.repeat(data, self.position, end_of_numbers)
+        view = memoryview(data)
+        return numbers, [view[start:end] for start, end in places]
+
+    def _keep_open(self, data: bytes) -> None:
+        """Take a value behind one more such gap if it is open at the end of the chunk."""
+        last = self._gap.number
+        start = self._gap.end(data, self.position)
+        end_of = end_of_string if self._gap.is_before_string else end_of_numbers
+        if start > self.position and end_of(data, start + 1) == OPEN:
+            self._before, self._next_number = data[self.position : start], self._gap.number
+            self._open.begin(data, start)
+            self.position = len(data)
+        self._gap.number = last
+
+    def _resume(self, data: bytes) -> tuple[int | None, JSONText | bytes] | None:
+        """Go on with the value that `repeat` left open; give it with its number if it ends as expected.
+
+        If it does not, `position` stays at 0, and all of it is for `feed`.
+        """
+        value, self.position = self._open, 0
+        end = value.end_in(data)
+        if end == NOT_CUT or len(value) > self._max_value_bytes:
+            return None
+        if end == OPEN:
+            value.extend(data)
+            self.position = len(data)
+            return None
+        is_string = value.is_string
+        if is_string and len(value) + end <= LONGEST_INLINE + len(_EMPTY):
+            return None
+        text = value.take(data, end)
+        self._before, self._gap.number, self.position = b"", self._next_number, end
+        return self._next_number, bytes(text[1:-1]) if is_string else text
 
     def _split(
         self, data: bytes, pos: int, structure: list[bytes | JSONText], values: list[JSONText], *, to_repeat: bool
     ) -> None:
-        if self._open and data:
+        if len(self._open) and data:
             whole, pos = self._continue(data, structure, values)
             data, to_repeat = whole, to_repeat and whole is data  # else no position in it would be one in the chunk
         view, size, gap = memoryview(data), len(data), self._gap
@@ -145,18 +178,17 @@ class ValueCutter:
                 break
             self._unbroken = 0
             is_string = data[start] == _QUOTE
-            pos = _end_of_string(data, start + 1) if is_string else _end_of_numbers(data, start + 1)
+            pos = end_of_string(data, start + 1) if is_string else end_of_numbers(data, start + 1)
             if pos > start:
                 if not gap.in_a_row:
                     gap.learn(data[began : start + 1])
                 self._place(view[start:pos], structure, values)
-            elif pos == _NOT_CUT:
+            elif pos == NOT_CUT:
                 pos = start + 1
                 structure.append(b"[")
                 gap.interrupt()
             else:
-                self._open += view[start:]
-                self._note_end(data, start + 1, is_string=is_string)
+                self._open.begin(data, start)
                 break
         else:
             self.position = pos if to_repeat else self.position
@@ -176,31 +208,18 @@ class ValueCutter:
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
         """Go on with the open value; return the data to go on with and the position in it."""
-        value = self._open
-        if len(value) > self._max_value_bytes:
+        if len(self._open) > self._max_value_bytes:
             raise self._too_long()
-        is_string = value[0] == _QUOTE
-        if is_string:
-            end = _end_of_string(data, int(self._escaped))
-        else:
-            end = _end_of_numbers(data, 0, is_decided=self._is_decided)
-        if end == _NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
-            self._open, self._is_decided = bytearray(), False
+        end = self._open.end_in(data)
+        if self._before or end == NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
+            before, self._before = self._before, b""
             self._gap.interrupt()
-            return bytes(value) + data, 0
-        if end == _OPEN:
-            self._note_end(data, int(self._escaped), is_string=is_string)
-            value += data
+            return before + self._open.take() + data, 0
+        if end == OPEN:
+            self._open.extend(data)
             return data, len(data)
-        self._open, self._escaped, self._is_decided = bytearray(), False, False
-        value += memoryview(data)[:end]
-        self._place(value, structure, values)
+        self._place(self._open.take(data, end), structure, values)
         return data, end
-
-    def _note_end(self, data: bytes, start: int, *, is_string: bool) -> None:
-        """Remember what has to be known of the open value, whose part in this chunk begins at `start`."""
-        self._escaped = is_string and _ends_escaped(data, start)
-        self._is_decided = self._is_decided or (not is_string and _FIRST_ITEM.match(data, start) is not None)
 
     def _lengthen(self, structure: bytes) -> None:
         """Count what came at the end of a chunk without any string or array."""
@@ -211,46 +230,3 @@ class ValueCutter:
 
     def _too_long(self) -> ResponseError:
         return ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
-
-
-def _end_of_numbers(data: bytes, first: int, *, is_decided: bool = False) -> int:
-    """Where the array with the items from `first` on ends; `_OPEN` if that is not in `data`.
-
-    `_NOT_CUT` if it is no array of numbers. Where `is_decided`, its first item is known to be a number.
-    """
-    if not is_decided:
-        item = _FIRST_ITEM.match(data, first)
-        if item and item[1][0] not in _BEGINS_NUMBERS:
-            return _NOT_CUT
-    # Each search ends where the one before did, so that many brackets in a row cost no more than as many bytes.
-    opened = data.find(b"[", first)
-    close = data.find(b"]", first, opened if opened >= 0 else len(data))
-    if opened >= 0 > close or data.find(b'"', first, close if close >= 0 else len(data)) >= 0:
-        return _NOT_CUT
-    return close + 1
-
-
-def _end_of_string(data: bytes, pos: int) -> int:
-    """Where the string that goes on at `pos` ends; `_OPEN` if that is not in `data`."""
-    first = pos
-    while (quote := data.find(b'"', pos)) >= 0:
-        if data[quote - 1] != _BACKSLASH or not _ends_escaped(data, first, quote):
-            return quote + 1
-        pos = quote + 1
-    return _OPEN
-
-
-def _ends_escaped(data: bytes, start: int, end: int | None = None) -> bool:
-    """Whether an odd number of backslashes ends `data[start:end]`."""
-    last = first = len(data) if end is None else end
-    while first > start and data[first - 1] == _BACKSLASH:
-        first -= 1
-    return (last - first) % 2 == 1
-
-
-def text_of(string: JSONText | bytes) -> str:
-    """The text of a string that was cut out."""
-    try:
-        return str(orjson.loads(string))
-    except ValueError:  # a control character, a lone surrogate
-        return bytes(string[1:-1]).decode("utf-8", "replace")

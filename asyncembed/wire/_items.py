@@ -10,17 +10,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._cutter import text_of
 from asyncembed.wire._layout import ARRAY_ITEM, places
 from asyncembed.wire._positions import Positions
 from asyncembed.wire._steps import Steps
+from asyncembed.wire._text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
     from asyncembed.wire._layout import Layout, Place
+    from asyncembed.wire._text import JSONText
     from asyncembed.wire._vectors import Value
 
 MAX_DEPTH: Final = 64

@@ -14,9 +14,9 @@ from asyncembed.wire._vectors import quiet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from asyncembed.wire._cutter import JSONText
     from asyncembed.wire._events import Event
     from asyncembed.wire._layout import Layout
+    from asyncembed.wire._text import JSONText
     from asyncembed.wire._vectors import Value
 
 DecodedT = TypeVar("DecodedT")
@@ -94,12 +94,13 @@ class ResponseParser(Generic[DecodedT]):
         """
         if self._error:
             raise self._error
-        vectors = self._feed(data, 0, to_repeat=True)
+        vectors = self._repeat(data) if self._cutter.is_repeating else self._feed(data, 0, to_repeat=True)
         while self._cutter.position < len(data) and not self._has_failed:
             can_repeat = self._items.can_repeat(self._cutter.number)
             if can_repeat:
-                vectors += self._decoded(self._items.repeat(*self._cutter.repeat(data)))
-            vectors += self._feed(data, self._cutter.position, to_repeat=can_repeat)
+                vectors += self._repeat(data)
+            if self._cutter.position < len(data):
+                vectors += self._feed(data, self._cutter.position, to_repeat=can_repeat)
         self._items.let_go()
         return vectors
 
@@ -133,6 +134,9 @@ class ResponseParser(Generic[DecodedT]):
                 break
             items += self._read(self._events.feed(structure[at : at + STEP]))
         return self._decoded(items)
+
+    def _repeat(self, data: bytes) -> list[tuple[int, DecodedT]]:
+        return self._decoded(self._items.repeat(*self._cutter.repeat(data)))
 
     def _read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[object, Value]]:
         items = self._items.read(events, values) if events else []

@@ -22,16 +22,16 @@ import numpy.typing as npt
 import pybase64
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._cutter import text_of
 from asyncembed.wire._guess import guess_floats
 from asyncembed.wire._numbers import Numbers, number_reader
+from asyncembed.wire._text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asyncembed._models import Matrix, Vector
     from asyncembed._settings import Dtype
-    from asyncembed.wire._cutter import JSONText
+    from asyncembed.wire._text import JSONText
 
 Value: TypeAlias = "JSONText | bytes | str | None"
 """What stands for a vector: an array or a string as JSON text; what is between the quotes of a string, as bytes or, if
