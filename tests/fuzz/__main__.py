@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import sys
 import time
 import traceback
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 
-from .cases import Case, case, fault_of
+from .cases import ALIKE, Case, case, fault_of
 from .endless import excess_of
 
 if TYPE_CHECKING:
@@ -21,50 +26,101 @@ ENDLESS = 2_000
 """Every so many cases, one of them is made a response that never ends."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one of the processes did.
+
+    Attributes:
+        done: Cases that were run.
+        faults: Cases that something is wrong with.
+        grown: Megabytes that the process grew by after its first cases.
+    """
+
+    done: int
+    faults: int
+    grown: float
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--cases", type=int, default=100_000, help="how many cases of all seeds together")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after that long")
-    parser.add_argument("--faults", type=int, default=5, help="stop after that many")
+    parser.add_argument("--faults", type=int, default=5, help="stop after that many, in each process")
+    parser.add_argument("--processes", type=int, default=1, help="among how many to share the cases")
+    parser.add_argument("--nice", type=int, default=0, help="how far to stand back behind others")
     parser.add_argument("--only", type=int, nargs=2, metavar=("SEED", "NUMBER"), help="show one case")
     given = parser.parse_args()
     if given.only:
         return show(*given.only)
-    return run(given.seeds, given.cases, 60 * given.minutes, given.faults)
+    if given.nice:
+        os.nice(given.nice)
+    started, processes = time.monotonic(), given.processes
+    run_part = partial(run, given.seeds, given.cases, 60 * given.minutes, given.faults, processes)
+    if processes == 1:
+        parts = [run_part(0)]
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            parts = list(pool.map(run_part, range(processes)))
+    return summed_up(parts, time.monotonic() - started)
 
 
-def run(seeds: list[int], cases: int, seconds: float, most_faults: int) -> int:
-    """Run the cases of all seeds in turn."""
+def summed_up(parts: list[Part], elapsed: float) -> int:
+    done, faults = sum(part.done for part in parts), sum(part.faults for part in parts)
+    grown = max(part.grown for part in parts)
+    took = f"{elapsed:.0f} s, {done / elapsed:,.0f} a second"
+    print(f"{done:,} cases, {faults} faults, {took}, {grown:+.1f} MB after the first of them")
+    return int(faults > 0)
+
+
+def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processes: int, part: int) -> Part:
+    """Run the cases of all seeds in turn, or one of many parts of them."""
+    settle_garbage()
     started, faults, done, before = time.monotonic(), 0, 0, 0.0
-    for seed, number in plan(seeds, cases):
-        fault = examined(case(seed, number))
-        if not fault and number % ENDLESS == 0:
-            fault = excess_of(seed, number)
-        if fault:
-            faults += 1
-            print(
-                f"seed {seed} case {number}: {fault}\n  again: python -m tests.fuzz --only {seed} {number}", flush=True
-            )
+    for seed, number in plan(seeds, cases, processes, part):
+        faults += found_fault(seed, number)
         done += 1
         if done % PROGRESS == 0:
-            elapsed, memory = time.monotonic() - started, psutil.Process().memory_info().rss / 1e6
+            elapsed, memory = time.monotonic() - started, resident()
             before = before or memory
-            print(f"{done:>10,} cases  {done / elapsed:6,.0f} a second  {memory:6.1f} MB", file=sys.stderr, flush=True)
+            which = f"  part {part}" * (processes > 1)
+            print(f"{done:>10,} cases  {done / elapsed:6,.0f} a second  {memory:6.1f} MB{which}", file=sys.stderr)
             if elapsed > seconds:
                 break
         if faults >= most_faults:
             break
-    memory = psutil.Process().memory_info().rss / 1e6
-    grown = memory - before if before else 0.0
-    print(
-        f"{done:,} cases, {faults} faults, {time.monotonic() - started:.0f} s, {grown:+.1f} MB after the first of them"
-    )
-    return int(faults > 0)
+    return Part(done, faults, resident() - before if before else 0.0)
 
 
-def plan(seeds: list[int], cases: int) -> Iterator[tuple[int, int]]:
-    return ((seeds[each % len(seeds)], each // len(seeds)) for each in range(cases))
+def settle_garbage() -> None:
+    """Keep the collector from what stays forever, and from coming for each few of the lists that go by themselves."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+
+
+def resident() -> float:
+    """Megabytes of memory that this process has."""
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def plan(seeds: list[int], cases: int, processes: int = 1, part: int = 0) -> Iterator[tuple[int, int]]:
+    """Seed and number of each case, or of those in one part; those that begin alike are in the same one."""
+    for block in range(part, -(-cases // ALIKE), processes):
+        first = block // len(seeds) * ALIKE
+        for number in range(first, first + min(ALIKE, cases - block * ALIKE)):
+            yield seeds[block % len(seeds)], number
+
+
+def found_fault(seed: int, number: int) -> bool:
+    """Whether a case shows a fault, which is told."""
+    fault = examined(case(seed, number))
+    if not fault and number % ENDLESS == 0:
+        fault = excess_of(seed, number)
+    if fault:
+        again = f"python -m tests.fuzz --only {seed} {number}"
+        print(f"seed {seed} case {number}: {fault}\n  again: {again}", flush=True)
+    return bool(fault)
 
 
 def examined(case: Case) -> str:

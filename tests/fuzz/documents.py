@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import functools
-import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +18,10 @@ from asyncembed._response import _layout
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 if TYPE_CHECKING:
-    from random import Random
-
     from asyncembed._settings import Dtype
     from asyncembed.wire._layout import Layout
+
+    from .dice import Dice
 
 FLOATS: Final = EmbedOptions(model="m")
 BYTES: Final = EmbedOptions(model="m", dtype="int8")
@@ -107,27 +107,39 @@ SHORT_CUTS: Final = (
     '],"data":[', "],[", '],"embeddings":[', '],"float":[', '}]},{"embedding":[', "]}", "]", "]]", ',"embedding":%s,',
 )  # fmt: skip
 ODD_NUMBERS: Final = (
-    "-%d", "0%d", "%d.0", "%de0", '"%d"', "1%d", "null", "-0", "0", "true", "", " %d", "%d ", "%d0000000000000000000",
-    "9223372036854775807", "[%d]", "{}", "3", "%d,", "%d\n",
+    "-%d", "0%d", "0%d", "00%d", "%d.0", "%de0", '"%d"', "1%d", "null", "-0", "0", "true", "", " %d", "%d ",
+    "%d0000000000000000000", "9223372036854775807", "[%d]", "{}", "3", "%d,", "%d\n",
 )  # fmt: skip
+LONG: Final = "long enough to be cut out: 0123456789 0123456789 0123456789 "
 ODD_VECTORS: Final = (
     "null", "{}", "[]", '""', "[[1,2]]", "[%s]", "[1,null]", "[1,{}]", "[1,,2]", "[NaN]", "[1,NaN]", "[true]", '"AAAA"',
     "7", '{"a":%s}', "[1e999]", "[1,1e39]", "[-0,0.0]", "[18446744073709551616,1]", "[1 2]", " %s", "%s ", "%t",
     "[1.0,2.0,3.0]", '["AAAA"]', "[1,[2]]", "[\n1 ]", "[\v1]", '"%d', "[%d", "%s%s", "%e",
+    f'"{LONG}\\""', f'"{LONG}\\\\"',
 )  # fmt: skip
-LONG: Final = "long enough to be cut out: 0123456789 0123456789 0123456789 "
 TEXTS: Final = [
     f'"{text}"'
     for text in (LONG, LONG + "\\\\", LONG + '\\"' + LONG, LONG + '\\\\\\"', "\\\\", '[1] \\"[2', '"},{', "")
 ]
 
 
+WIDTHS: Final = (*9 * ("<f4",), "<f8", "<f2", "bfloat16")
+"""Floats that base64 is of: also those that were not asked for."""
+
+COUNTS: Final = (0, 1, 2, 3, 6, 8, 9, 9, 10, 11, 12, 16)
+TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\[\]|\{\}|[\[{,:}\]]', re.DOTALL)
+STYLES: Final = [
+    {"[": f"[{line}", "{": f"{{{line}", ",": f",{line}", ":": ": ", "}": f"{line}}}", "]": f"{line}]"}
+    for line in ("\n", "\n  ", "\n    ")
+]
+
+
 @functools.cache
-def pool(kind: Kind, dimension: int) -> list[str]:
+def pool(kind: Kind, dimension: int, width: str) -> list[str]:
     """Vectors as they stand in a document, written once: that takes longer than everything else."""
     draw = np.random.default_rng(dimension)
     if kind.is_base64:
-        matrix = draw.standard_normal((100, dimension)).astype("<f4")
+        matrix = _in_width(draw.standard_normal((100, dimension)), width)
         return ['"' + base64.b64encode(row.tobytes()).decode() + '"' for row in matrix]
     if kind.dtype == "float32":
         floats = draw.standard_normal((100, dimension)).astype("<f4")
@@ -136,50 +148,60 @@ def pool(kind: Kind, dimension: int) -> list[str]:
     return [str(row).replace(" ", "") for row in draw.integers(low, low + 256, (100, dimension)).tolist()]
 
 
-def document(random: Random, kind: Kind, dimension: int) -> str:
+def _in_width(matrix: np.ndarray, width: str) -> np.ndarray:
+    if width == "bfloat16":
+        return (matrix.astype("<f4").view("<u4") >> 16).astype("<u2")
+    return matrix.astype(width)
+
+
+def document(dice: Dice, kind: Kind, dimension: int) -> str:
     """A response whose items are alike, but for those that are not."""
-    vectors, shape = pool(kind, dimension), random.choice(ITEMS[: random.choice((5, len(ITEMS)))])
+    vectors = pool(kind, dimension, dice.of(WIDTHS) if kind.is_base64 else "")
+    shape = dice.of(ITEMS[: dice.of((5, 5, len(ITEMS)))])
     shape = "%s" if kind.layout.item is None else shape
-    count, first = random.choice((0, 1, 2, 3, 6, 8, 9, 10, 12, 16, 24)), random.choice((0, 0, 0, 0, 5, 95))
-    deviants = set(random.choices(range(count), k=random.choice((0, 0, 1, 1, 1, 2, 3)))) if count else ()
-    comma, turn = random.choice((",", ",", ",", ", ", ",\n  ")), random.choice((0, 0, 0, 0, 4, 7))
+    count, first = dice.of(COUNTS), dice.of((0, 0, 0, 0, 5, 95))
+    # Rather late than early: after items that were alike, what is not is worth more.
+    deviants = {
+        max(dice.below(count), dice.below(count), dice.below(count)) for _ in range(dice.of((0, 0, 1, 1, 1, 2, 3)))
+    }
+    comma, turn = dice.of((",", ",", ",", ", ", ",\n  ")), dice.of((0, 0, 0, 0, 4, 7))
     items = []
     for place in range(count):
-        item = _deviant(random, shape) if place in deviants else shape
+        item = _deviant(dice, shape) if place in deviants else shape
         number = str(first + abs(place - turn))  # up, or down and then up
-        items.append(_filled(item, number, random.choice(vectors)))
-    return _styled(random, kind.opening + comma.join(items) + kind.closing)
+        items.append(_filled(item, number, dice.of(vectors)))
+    text = kind.opening + comma.join(items) + kind.closing
+    return _styled(text, dice.of(STYLES)) if dice.hits(0.15) else text
 
 
-def _deviant(random: Random, shape: str) -> str:
+def _deviant(dice: Dice, shape: str) -> str:
     """An item that is like the others, nearly."""
-    what = random.randrange(8)
+    what = dice.below(8)
     if what in {0, 6, 7}:
-        return shape.replace("%d", random.choice(ODD_NUMBERS), random.choice((1, 1, 2)))
+        return shape.replace("%d", dice.of(ODD_NUMBERS), dice.of((1, 1, 2)))
     if what == 1:
-        return shape.replace("%s", random.choice(ODD_VECTORS))
+        return shape.replace("%s", dice.of(ODD_VECTORS))
     if what == 2:
-        return random.choice(ITEMS) if shape != "%s" else random.choice(ODD_VECTORS)
+        return dice.of(ITEMS) if shape != "%s" else dice.of(ODD_VECTORS)
     if what == 3:
-        return random.choice(NO_ITEMS)
+        return dice.of(NO_ITEMS)
     if what == 4:
-        return shape + random.choice(SHORT_CUTS) + shape
-    return shape.replace(*random.choice(((",", ", "), (":", " :"), ("{", "{\n"), ("%d", "%n"), ('"e', '"\\u0065'))))
+        return shape + dice.of(SHORT_CUTS) + shape
+    return shape.replace(*dice.of(((",", ", "), (":", " :"), ("{", "{\n"), ("%d", "%n"), ('"e', '"\\u0065'))))
 
 
 def _filled(item: str, number: str, vector: str) -> str:
+    if item == "%s":
+        return vector
     if "%n" in item:  # the number of another one
         item = item.replace("%n", str(int(number) // 2))
     if "%t" in item:
         item = item.replace("%t", TEXTS[int(number) % 8])
-    return item.replace("%d", number).replace("%s", vector).replace("%e", vector.replace("/", "\\/"))
+    if "%e" in item:
+        item = item.replace("%e", vector.replace("/", "\\/"))
+    return item.replace("%d", number).replace("%s", vector)
 
 
-def _styled(random: Random, text: str) -> str:
-    if random.random() > 0.15:
-        return text
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        return text
-    return json.dumps(parsed, indent=random.choice((0, 2, 4))) + random.choice(("", "\n"))
+def _styled(text: str, style: dict[str, str]) -> str:
+    """The same with white space, as `json.dumps` would indent it, though that takes much longer."""
+    return TOKEN.sub(lambda token: style.get(token[0], token[0]), text)

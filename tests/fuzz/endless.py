@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from random import Random
 from typing import TYPE_CHECKING, Final
 
 from asyncembed import ResponseError
@@ -11,6 +10,7 @@ from asyncembed.wire._parser import ResponseParser
 from asyncembed.wire._vectors import VectorDecoder
 
 from .cases import case
+from .dice import Dice
 from .mutations import JUNK
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BOUND: Final = 4_000_000
 def excess_of(seed: int, number: int) -> str:
     """What a parser takes if that is too much; nothing if it is empty."""
     found = case(seed, number)
-    chunks = _chunks(Random(seed << 40 | number), found.data)
+    chunks = _chunks(Dice(seed << 40 | number), found.data)
     parser = ResponseParser(found.kind.layout, VectorDecoder(found.kind.dtype, usual=found.usual).decode, LIMIT)
     tracemalloc.start()
     try:
@@ -43,10 +43,10 @@ def excess_of(seed: int, number: int) -> str:
     return f"{peak:,} bytes for an endless response" if peak > BOUND else ""
 
 
-def _chunks(random: Random, data: bytes) -> Iterator[bytes]:
+def _chunks(dice: Dice, data: bytes) -> Iterator[bytes]:
     """The beginning of a response, and then a part of it, or anything else, as often as fits."""
-    start = random.randrange(len(data) + 1)
-    part = data[start : start + random.choice((1, 20, 200, 2_000))] if random.random() < 0.7 else random.choice(JUNK)
+    start = dice.below(len(data) + 1)
+    part = data[start : start + dice.of((1, 20, 200, 2_000))] if dice.hits(0.7) else dice.of(JUNK)
     block = (part or b" ") * (CHUNK // len(part or b" "))
     yield data[: start + len(part)]
     for _ in range(CHUNKS):

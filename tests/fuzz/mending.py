@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncembed.wire._cutter import LONGEST_INLINE
 
-SCAN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|["\[\]{}]', re.DOTALL)
+from .oracle import parsed
+
+# What has ended: anything outside of brackets, strings, arrays of numbers, and objects of these, all at once.
+PLAIN: Final = r'[^"\[\]{}]++|"(?:[^"\\]|\\.)*"|\[[^"\[\]{}]*+\]'
+CLOSED: Final = re.compile(rf"(?:{PLAIN}|\{{(?:{PLAIN})*\}})*", re.DOTALL)
 STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Whatever is no visible ASCII counts as white space before the first number.
 NUMBERS: Final = re.compile(r'\[[^!-~]*(?:[-0-9NI][^"\[\]]*)?\]')
@@ -20,22 +24,33 @@ ENDINGS: Final = ("", ":null", "null")
 MOST_FAULTS: Final = 60
 
 
-def mended(text: str) -> tuple[str, bool]:
-    """The nearest document that is JSON, as Python sees it, and whether that is all of it.
+class Mended(NamedTuple):
+    """The nearest document that is JSON, as Python sees it.
 
-    Of one that a fault ends, it is what came before.
+    Attributes:
+        document: What it holds.
+        text: How it is written.
+        is_all: Whether that is all of it; of one that a fault ends, it is what came before.
+        is_json: Whether nothing had to be mended.
     """
-    for _ in range(MOST_FAULTS):
+
+    document: object
+    text: str
+    is_all: bool
+    is_json: bool
+
+
+def mended(text: str) -> Mended:
+    """Mend a document, if it needs that."""
+    for fault in range(MOST_FAULTS):
         try:
-            json.loads(text)
+            return Mended(parsed(text), text, is_all=True, is_json=not fault)
         except json.JSONDecodeError as error:
             whole = _without_fault(text, error.pos)
             if whole is None:
-                return _closed(text, error.pos), _is_overlooked(text, error)
+                return Mended(*_closed(text, error.pos), is_all=_is_overlooked(text, error), is_json=False)
             text = whole
-        else:
-            return text, True
-    return "null", False
+    return Mended(None, "null", is_all=False, is_json=False)
 
 
 def _is_overlooked(text: str, error: json.JSONDecodeError) -> bool:
@@ -63,27 +78,25 @@ def _without_fault(text: str, fault: int) -> str | None:
 def _open_at(text: str, fault: int) -> tuple[list[int], int | None]:
     """Where the containers begin that are open at the fault, and the string it lies in."""
     opened: list[int] = []
-    for token in SCAN.finditer(text):
-        start, first = token.start(), token[0][0]
-        if start > fault or (start == fault and first != '"'):
-            break
-        if first == '"' and (token.end() > fault or len(token[0]) == 1):
-            return opened, start
-        if first in "[{":
-            opened.append(start)
-        elif first in "]}":
+    pos = 0
+    while (pos := CLOSED.match(text, pos, fault).end()) < fault:  # type: ignore[union-attr]  # it matches nothing, too
+        if text[pos] == '"':
+            return opened, pos
+        if text[pos] in "[{":
+            opened.append(pos)
+        else:
             opened[-1:] = []
-    return opened, None
+        pos += 1
+    return opened, fault if text.startswith('"', fault) else None
 
 
-def _closed(text: str, fault: int) -> str:
+def _closed(text: str, fault: int) -> tuple[object, str]:
     opened, string = _open_at(text, fault)
     rest = text[: fault if string is None else string].rstrip().removesuffix(",")
     closing = "".join("]" if text[bracket] == "[" else "}" for bracket in reversed(opened))
     for ending in ENDINGS:
         try:
-            json.loads(whole := rest + ending + closing)
+            return parsed(whole := rest + ending + closing), whole
         except ValueError:
             continue
-        return whole
-    return "null"
+    return None, "null"

@@ -6,7 +6,10 @@ Names that come twice count in the order of the document, as a stream must take 
 from __future__ import annotations
 
 import binascii
+import functools
 import json
+import math
+import struct
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from asyncembed._settings import Dtype
     from asyncembed.wire._layout import Layout
 
-RANGES: Final = {"int8": (-128, 127), "uint8": (0, 255), "binary": (-128, 127), "ubinary": (0, 255)}
+SIGNS: Final = {"int8": "b", "uint8": "B", "binary": "b", "ubinary": "B"}
 
 
 class Fields(list[tuple[str, object]]):
@@ -31,19 +34,24 @@ class Constant:
         pass
 
 
+DECODER: Final = json.JSONDecoder(object_pairs_hook=Fields, parse_constant=Constant)
+"""What `json.loads` would make anew for each document."""
+
+
 def parsed(text: str) -> object:
     """The document.
 
     Raises:
         ValueError: if it is not JSON, as Python sees it.
     """
-    return json.loads(text, object_pairs_hook=Fields, parse_constant=Constant)
+    return DECODER.decode(text)
 
 
 class Walk:
     """Everything that a layout names in a document, in its order.
 
     Attributes:
+        document: All of it.
         items: Index and vector of each item; the index is None where there is none.
         vectors: Position and vector of each item.
         by_order: Whether a position follows from the order alone.
@@ -53,6 +61,7 @@ class Walk:
 
     def __init__(self, document: object, layout: Layout) -> None:
         self._layout = layout
+        self.document = document
         self._found: dict[str, object] = {}
         self.items: list[tuple[object, object]] = []
         self.by_order = self.contradicts = False
@@ -130,23 +139,23 @@ def readings(value: object, dtype: Dtype, dimension: int | None) -> tuple[list[b
         return _from_base64(value, dtype, dimension)
     if not isinstance(value, list) or isinstance(value, Fields) or not value or not all(map(_is_number, value)):
         return [], False
+    data, size = _packed(value, dtype), len(value) * (8 if dtype in {"binary", "ubinary"} else 1)
+    right = bool(data) and dimension in {None, size}
+    return ([data] if right else []), right
+
+
+def _packed(numbers: list[float], dtype: Dtype) -> bytes:
+    """The numbers in memory; none where one does not fit."""
     try:
-        numbers = np.array(value, np.float64)
-    except OverflowError:
-        return [], False
-    if dtype == "float32":
-        with np.errstate(over="ignore", invalid="ignore"):
-            vector = numbers.astype(np.float32)
-        fits = bool(np.isfinite(vector).all())
-    else:
-        low, high = RANGES[dtype]
-        fits = bool(low <= numbers.min() and numbers.max() <= high and (numbers % 1 == 0).all())
-        vector = numbers.astype(np.int8 if low else np.uint8) if fits else numbers
-    size = len(value) * (8 if dtype in {"binary", "ubinary"} else 1)
-    right = fits and dimension in {None, size}
-    return ([vector.tobytes()] if right else []), right
+        if dtype == "float32":
+            return struct.pack(f"<{len(numbers)}f", *numbers) if all(map(math.isfinite, numbers)) else b""
+        whole = list(map(int, numbers))
+        return struct.pack(f"{len(numbers)}{SIGNS[dtype]}", *whole) if whole == numbers else b""
+    except (OverflowError, struct.error):
+        return b""
 
 
+@functools.lru_cache(2_048)
 def _from_base64(text: str, dtype: Dtype, dimension: int | None) -> tuple[list[bytes], bool]:
     if len(text) % 4:  # Python lets padding pass that is one too many
         return [], False
@@ -159,7 +168,7 @@ def _from_base64(text: str, dtype: Dtype, dimension: int | None) -> tuple[list[b
         right = bool(data) and dimension in {None, size}
         return ([data] if right else []), right
     if dimension is not None and len(data) == 4 * dimension:
-        right = bool(np.isfinite(np.frombuffer(data, "<f4")).all())
+        right = all(map(math.isfinite, struct.unpack(f"<{dimension}f", data)))
         return ([data] if right else []), right
     found = [vector for vector in _floats(data) if len(vector) and dimension in {None, len(vector)}]
     return [vector.tobytes() for vector in found if np.isfinite(vector).all()], False

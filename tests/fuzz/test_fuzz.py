@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 
 from asyncembed.wire import _cutter, _vectors
 from asyncembed.wire._items import ItemReader
 from asyncembed.wire._steps import Steps
+from fuzz.__main__ import plan
 from fuzz.cases import Outcome, case, fault_of
 from fuzz.documents import KINDS
 from fuzz.endless import excess_of
@@ -34,6 +37,13 @@ def test_a_case_is_the_same_again():
     assert case(7, 11) != case(7, 12)
 
 
+@pytest.mark.parametrize(("cases", "processes"), [(0, 2), (101, 1), (101, 2), (100, 7)])
+def test_processes_share_all_cases_among_them(cases, processes):
+    shared = sorted(chain.from_iterable(plan([3, 8], cases, processes, part) for part in range(processes)))
+    assert shared == sorted(plan([3, 8], cases))
+    assert len(set(shared)) == len(shared) == cases
+
+
 def test_short_cuts_are_taken_in_many_cases(monkeypatch):
     taken: list[int] = []
     repeat = ItemReader.repeat
@@ -55,6 +65,7 @@ def test_short_cuts_are_taken_in_many_cases(monkeypatch):
             "_ends_escaped",
             lambda data, start, end=None: data[: len(data) if end is None else end][-1:] == b"\\",
         ),
+        (ItemReader, "let_go", lambda self: None),
         (_vectors, "_is_finite", lambda vector: True),
         (_vectors.VectorDecoder, "_check_dimension", lambda self, size: None),
     ],
@@ -79,4 +90,5 @@ def test_a_fault_in_the_parser_is_noticed(owner, name, broken, monkeypatch):
     ],
 )
 def test_what_came_before_a_fault_is_what_a_document_holds(text, whole, is_all):
-    assert mended(text) == (whole, is_all)
+    found = mended(text)
+    assert (found.text, found.is_all) == (whole, is_all)
