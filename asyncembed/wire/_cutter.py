@@ -53,14 +53,15 @@ class ValueCutter:
     """
 
     __slots__ = (
-        "_before", "_error", "_gap", "_max_value_bytes", "_next_number", "_open", "_size", "_unbroken", "position",
+        "_before", "_error", "_gap", "_max_value_bytes", "_open", "_size", "_unbroken", "next_number", "position",
     )  # fmt: skip
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
         self._open = OpenValue()
         self._before = b""  # the gap before the open value, if it is in no structure because `repeat` found it
-        self._next_number: int | None = None  # in that gap
+        self.next_number: int | None = None
+        """The number in that gap."""
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
         self._gap = Gap()  # between two values that were cut
         self._size = 0  # bytes of the last string that was, without its quotes
@@ -135,7 +136,7 @@ class ValueCutter:
         start = self._gap.end(data, self.position)
         end_of = end_of_string if self._gap.is_before_string else end_of_numbers
         if start > self.position and end_of(data, start + 1) == OPEN:
-            self._before, self._next_number = data[self.position : start], self._gap.number
+            self._before, self.next_number = data[self.position : start], self._gap.number
             self._open.begin(data, start)
             self.position = len(data)
         self._gap.number = last
@@ -157,8 +158,8 @@ class ValueCutter:
         if is_string and len(value) + end <= LONGEST_INLINE + len(_EMPTY):
             return None
         text = value.take(data, end)
-        self._before, self._gap.number, self.position = b"", self._next_number, end
-        return self._next_number, bytes(text[1:-1]) if is_string else text
+        self._before, self._gap.number, self.position = b"", self.next_number, end
+        return self.next_number, bytes(text[1:-1]) if is_string else text
 
     def _split(
         self, data: bytes, pos: int, structure: list[bytes | JSONText], values: list[JSONText], *, to_repeat: bool
@@ -179,9 +180,9 @@ class ValueCutter:
             self._unbroken = 0
             is_string = data[start] == _QUOTE
             pos = end_of_string(data, start + 1) if is_string else end_of_numbers(data, start + 1)
+            if not gap.in_a_row and pos != NOT_CUT:
+                gap.learn(data[began : start + 1])
             if pos > start:
-                if not gap.in_a_row:
-                    gap.learn(data[began : start + 1])
                 self._place(view[start:pos], structure, values)
             elif pos == NOT_CUT:
                 pos = start + 1
@@ -208,11 +209,11 @@ class ValueCutter:
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
         """Go on with the open value; return the data to go on with and the position in it."""
+        before, self._before = self._before, b""
         if len(self._open) > self._max_value_bytes:
             raise self._too_long()
         end = self._open.end_in(data)
-        if self._before or end == NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
-            before, self._before = self._before, b""
+        if before or end == NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
             self._gap.interrupt()
             return before + self._open.take() + data, 0
         if end == OPEN:

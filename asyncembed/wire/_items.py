@@ -47,6 +47,7 @@ class ItemReader:
         self._steps = Steps()
         self._given = 0  # values that came with the events so far
         self._is_at_vector = False  # the last event was a vector that had been cut out
+        self._is_given = False  # the item being read has been given by `complete`
         self._items: list[tuple[object, Value]] = []
         self.error: ResponseError | None = None
         """What ended the reading."""
@@ -86,7 +87,18 @@ class ItemReader:
             return list(zip(positions, values, strict=True))
         whole = [_like(values[0], self._value), *values]  # of the last one, the item is still open
         self._value = whole.pop()
-        return list(zip(positions, whole, strict=True))
+        first, self._is_given = int(self._is_given), False
+        return list(zip(positions, whole, strict=True))[first:]
+
+    def complete(self, number: int | None) -> list[tuple[object, Value]]:
+        """Return the position and the value of the open item, of which all has come, but is not read yet.
+
+        Not if it was given before. Between its vector and the next lies `number`.
+        """
+        if self._layout.item is None or self._is_given:
+            return []
+        self._is_given = True
+        return [(self.positions.present(number), self._value)]
 
     def let_go(self) -> None:
         """Copy what is kept of the chunk that was read, because its item is still open."""
@@ -166,8 +178,10 @@ class ItemReader:
         self._steps.met(value)
 
     def _close_item(self) -> None:
-        self._items.append((self.positions.close(), self._value))
-        self._value = None
+        position = self.positions.close()
+        if not self._is_given:
+            self._items.append((position, self._value))
+        self._value, self._is_given = None, False
 
 
 def _like(other: JSONText | bytes, value: Value) -> Value:

@@ -95,11 +95,11 @@ class ResponseParser(Generic[DecodedT]):
         if self._error:
             raise self._error
         vectors = self._repeat(data) if self._cutter.is_repeating else self._feed(data, 0, to_repeat=True)
-        while self._cutter.position < len(data) and not self._has_failed:
+        while self._is_left(data):
             can_repeat = self._items.can_repeat(self._cutter.number)
             if can_repeat:
                 vectors += self._repeat(data)
-            if self._cutter.position < len(data):
+            if self._is_left(data):
                 vectors += self._feed(data, self._cutter.position, to_repeat=can_repeat)
         self._items.let_go()
         return vectors
@@ -126,6 +126,9 @@ class ResponseParser(Generic[DecodedT]):
         """Whether the next call is to raise something, so that what came before it is given now."""
         return self._error is not None or self._events.has_failed
 
+    def _is_left(self, data: bytes) -> bool:
+        return self._cutter.position < len(data) and not self._has_failed
+
     def _feed(self, data: bytes, start: int, *, to_repeat: bool) -> list[tuple[int, DecodedT]]:
         structure, values = self._cutter.feed(data, start, to_repeat=to_repeat)
         items = self._read(self._events.feed(structure[:STEP]), values)
@@ -136,7 +139,10 @@ class ResponseParser(Generic[DecodedT]):
         return self._decoded(items)
 
     def _repeat(self, data: bytes) -> list[tuple[int, DecodedT]]:
-        return self._decoded(self._items.repeat(*self._cutter.repeat(data)))
+        items = self._items.repeat(*self._cutter.repeat(data))
+        if self._cutter.is_repeating:
+            items += self._items.complete(self._cutter.next_number)
+        return self._decoded(items)
 
     def _read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[object, Value]]:
         items = self._items.read(events, values) if events else []

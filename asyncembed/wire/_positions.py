@@ -57,6 +57,12 @@ class Positions:
             return positions
         return numbers if self._has_indices or numbers[0] is not None else range(first, self.count)
 
+    def present(self, number: int | None) -> object:
+        """Return the position of the item that is being read, where `number` stands as it does for `skip`."""
+        if self.index is not None:
+            return self.index
+        return self.count if number is None and not self._has_indices else number
+
     def _position(self) -> object:
         if self.index is None:
             self.by_order = self.by_order or not self._has_indices

@@ -21,7 +21,7 @@ from .mutations import mutated, split
 from .oracle import Constant, Fields, Walk, readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DEEPEST: Final = 64
 LARGEST: Final = 1 << 63
@@ -106,7 +106,8 @@ class Outcome:
     def __init__(self, case: Case) -> None:
         readers = (None, None, read_numbers_orjson, read_numbers_json)
         self.decoder = VectorDecoder(case.kind.dtype, case.demanded, readers[case.reader], case.usual)
-        self.parser = ResponseParser(case.kind.layout, _decode(self.decoder, rows=case.rows), case.limit)
+        decode, decode_run = _decoders(self.decoder, rows=case.rows)
+        self.parser = ResponseParser(case.kind.layout, decode, case.limit, decode_run)
         self.given: list[tuple[int, bytes]] = []
         self.error = ""
         self.keeps_chunk = False
@@ -115,7 +116,7 @@ class Outcome:
                 held = sys.getrefcount(piece)
                 self._take(self.parser.feed(piece))
                 is_held = sys.getrefcount(piece) > held and len(piece) > 1  # Python itself holds those of one byte
-                self.keeps_chunk |= is_held and not self._has_failed
+                self.keeps_chunk |= is_held and not self._has_failed and not self._is_gap(piece)
             self._take(self.parser.close())
         except ResponseError as error:
             self.error = str(error) or "an error without words"
@@ -127,13 +128,18 @@ class Outcome:
         """Whether there is an error that the next call is to raise; the frames it comes from are kept with it."""
         return self.parser._has_failed or self.parser._cutter._error is not None
 
+    def _is_gap(self, piece: bytes) -> bool:
+        """Whether a piece is remembered as what lies between two vectors, which is no more than a few bytes."""
+        gap = self.parser._cutter._gap
+        return piece is gap._last or piece is gap._head
+
     def _take(self, vectors: list[tuple[int, np.ndarray]]) -> None:
         self.given += [(position, vector.tobytes()) for position, vector in vectors]
 
 
-def _decode(decoder: VectorDecoder, *, rows: bool) -> Callable[..., np.ndarray]:
+def _decoders(decoder: VectorDecoder, *, rows: bool) -> tuple[Callable[..., np.ndarray], Callable[..., object]]:
     if not rows:
-        return decoder.decode
+        return decoder.decode, decoder.decode_run
 
     def decode(value: object) -> np.ndarray:
         row = decoder.decode_row(value)
@@ -142,7 +148,11 @@ def _decode(decoder: VectorDecoder, *, rows: bool) -> Callable[..., np.ndarray]:
             raise ResponseError("found by the matrix")
         return vector
 
-    return decode
+    def decode_run(values: Sequence[object]) -> list[np.ndarray] | None:
+        run = [np.frombuffer(row, "<f4") for row in decoder.decode_rows(values) or ()]
+        return run if np.isfinite(run).all() else None
+
+    return decode, decode_run
 
 
 def fault_of(case: Case) -> str:

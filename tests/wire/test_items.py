@@ -159,16 +159,25 @@ def test_vectors_that_are_skipped_to_come_out_as_if_they_had_been_parsed(data, c
     assert fast == slow
 
 
-@pytest.mark.parametrize("order", ["index first", "vector first", "no index", "bare list"])
-def test_items_that_repeat_are_not_parsed(order, monkeypatch):
+ORDERS = {
+    "index first": '{"index":%d,"embedding":%s}',
+    "vector first": '{"embedding":%s,"index":%d}',
+    "no index": '{"embedding":%s}',
+    "bare list": "%s",
+}
+VALUES = {"strings": LONG, "numbers": [1.5, -2]}
+
+
+def document(order: str, value: object, count: int) -> tuple[bytes, Layout]:
+    text = ORDERS[order].replace("%s", json.dumps(value))
+    items = [text % number if "%" in text else text for number in range(count)]
+    return ('{"data":[' + ",".join(items) + "]}").encode(), BARE if order == "bare list" else LAYOUT
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("order", ORDERS)
+def test_items_that_repeat_are_not_parsed(order, value, monkeypatch):
     """Of many items in one chunk, only the first few go through ijson."""
-    item = {
-        "index first": '{"index":%d,"embedding":"' + LONG + '"}',
-        "vector first": '{"embedding":"' + LONG + '","index":%d}',
-        "no index": '{"embedding":"' + LONG + '"}',
-        "bare list": '"' + LONG + '"',
-    }[order]
-    items = [item % number if "%" in item else item for number in range(100)]
     repeated: list[int] = []
     repeat = ItemReader.repeat
     monkeypatch.setattr(
@@ -176,9 +185,68 @@ def test_items_that_repeat_are_not_parsed(order, monkeypatch):
         "repeat",
         lambda self, numbers, values: repeated.append(len(values)) or repeat(self, numbers, values),
     )
-    data = ('{"data":[' + ",".join(items) + "]}").encode()
-    assert read([data], BARE if order == "bare list" else LAYOUT) == [(number, LONG) for number in range(100)]
+    data, layout = document(order, value, 100)
+    assert read([data], layout) == [(number, value) for number in range(100)]
     assert sum(repeated) > 90
+    repeated.clear()
+    value = value * 20
+    data, layout = document(order, value, 100)
+    size = len(data) // 140  # most lie in two of them
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    assert read(pieces, layout) == [(number, value) for number in range(100)]
+    assert sum(repeated) > 40, "the end of a chunk is no reason to parse"
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_has_come_is_given_wherever_a_response_breaks(order, value, monkeypatch):
+    """An item whose end has come, too, though the value of the next one is not whole."""
+    data, layout = document(order, value, 8)
+    given: list[list[object]] = []
+    for _ in range(2):
+        for cut in range(len(data)):
+            parser = ResponseParser(layout, plain)
+            given.append(parser.feed(data[:cut]))
+            parser.discard()
+        monkeypatch.setattr(ItemReader, "can_repeat", lambda self, number: False)
+    assert given[: len(data)] == given[len(data) :]
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("order", ORDERS)
+def test_two_cuts_anywhere(order, value):
+    """The second one maybe in the same value."""
+    data, layout = document(order, value, 6)
+    start = data.index(b'"data"')
+    for first in range(start, len(data)):
+        for second in (first + 1, first + 2, first + 50, first + 100):
+            pieces = [data[:first], data[first:second], data[second:]]
+            assert read(pieces, layout) == [(number, value) for number in range(6)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '"' + "B" * 30 + '"},{"index":7,"embedding":"' + "B" * 25 + '"',  # as long as one, but two
+        '"' + "B" * 79 + '\\""',
+        '"' + "B" * 78 + '\\\\"',
+        '"' + "B" * 40 + '\\"' + "B" * 38 + '"',
+        '"' + "B" * 81 + '"',
+        '"' + "B" * 62 + '"',
+        '""',
+        "[1]",
+        "null",
+        '"' + "B" * 80 + '","embedding":"' + "C" * 80 + '"',
+    ],
+)
+@pytest.mark.parametrize("size", [100_000, 150, 97, 31])
+def test_an_odd_value_among_strings_of_one_length(odd, size):
+    items = [f'{{"index":{number},"embedding":"{LONG}"}}' for number in range(6)]
+    items += [f'{{"index":6,"embedding":{odd}}}']
+    items += [f'{{"index":{number},"embedding":"{LONG}"}}' for number in range(8, 14)]
+    data = ('{"data":[' + ",".join(items) + "]}").encode()
+    right = expected(json.loads(data, object_pairs_hook=dict)["data"])
+    assert read([data[start : start + size] for start in range(0, len(data), size)]) == right
 
 
 def test_many_vectors_of_one_item_are_one_vector():
