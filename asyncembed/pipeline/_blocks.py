@@ -29,8 +29,7 @@ class BlockDelivery(Delivery["RawRow"]):
     """Keeps the books of one batch, and gives its vectors as blocks."""
 
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
-        super().__init__(batch)
-        self._decoder = decoder
+        super().__init__(batch, decoder)
         self._inputs = batch.inputs
         self._first = min(batch.inputs, default=0)
         self._rows = max(batch.inputs, default=0) - self._first + 1

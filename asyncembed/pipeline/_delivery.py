@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from asyncembed._errors import ResponseError
 from asyncembed._models import EmbedResult
+from asyncembed.pipeline._held import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedBlock, EmbedInput, Vector
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.wire._parser import ResponseParser
-    from asyncembed.wire._vectors import Value, VectorDecoder
+    from asyncembed.wire._vectors import RawRow, Value, VectorDecoder
 
 
 SURPLUS: Final = 16
 """Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
 
-RowT = TypeVar("RowT")
+RowT = TypeVar("RowT", bound="RawRow")
 Arrived: TypeAlias = list[tuple[int, "EmbedInput", RowT]]
 """Index, text and vector of what has arrived."""
 
@@ -34,7 +35,9 @@ Arrived: TypeAlias = list[tuple[int, "EmbedInput", RowT]]
 class Delivery(ABC, Generic[RowT]):
     """Keeps the books of one batch over all its attempts, and makes results of its vectors."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
+        self._decoder = decoder
+        self._held: Held[RowT] | None = Held(decoder) if decoder.is_open else None
         self._missing = dict(batch.inputs)
         self._asked = list(self._missing)
         self.attempts = 0
@@ -88,7 +91,11 @@ class Delivery(ABC, Generic[RowT]):
                 self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
                 break
             arrived.append((index, item, vector))
-        return self._pack(arrived)
+        return self._pack(self._sift(self._held, arrived) if self._held else arrived)
+
+    def settle(self) -> Sequence[EmbedResult | EmbedBlock]:
+        """End a response, however it ended, and return results of what was held back."""
+        return self._pack(self._sift(self._held, [], is_last=True)) if self._held else ()
 
     def rest(self) -> Sequence[EmbedBlock]:
         """Return what arrived and was not handed over yet, when nothing more is to come."""
@@ -125,6 +132,15 @@ class Delivery(ABC, Generic[RowT]):
         """Forget what is missing of what the current attempt asks for, and return it."""
         return [(index, self._missing.pop(index)) for index in self.missing]
 
+    def _sift(self, held: Held[RowT], arrived: Arrived[RowT], *, is_last: bool = False) -> Arrived[RowT]:
+        good, bad = held.sift(arrived, is_last=is_last)
+        if bad:
+            inputs = {index: item for index, item, _ in bad}
+            self._put_back(inputs, inputs, held.misfit(bad[0][2]))
+        if not self._decoder.is_open:
+            self._held = None
+        return good
+
     def _put_back(self, indices: Iterable[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
         """Say that what arrived for these indices is no good."""
         self._missing = dict(sorted({**self._missing, **{index: inputs[index] for index in indices}}.items()))
@@ -141,10 +157,6 @@ class Delivery(ABC, Generic[RowT]):
 
 class ResultDelivery(Delivery["Vector"]):
     """Makes a result of each vector."""
-
-    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
-        super().__init__(batch)
-        self._decoder = decoder
 
     @property
     def decode(self) -> Callable[[Value], Vector]:

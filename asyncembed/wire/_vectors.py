@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from asyncembed._models import Matrix, Vector
     from asyncembed._settings import Dtype
+    from asyncembed.wire._agreement import Agreement
     from asyncembed.wire._cutter import JSONText
 
 Value: TypeAlias = "JSONText | str | None"
@@ -51,12 +52,23 @@ class VectorDecoder:
 
     Args:
         dtype: Type of the numbers asked for.
-        dimension: Dimension of the vectors, if it was asked for or is known; else the first vector sets it.
+        dimension: Dimension of the vectors, if it was asked for or is known.
         usual: Dimension that earlier vectors of the same kind had; base64 of that many float32 is taken for what it is.
         read_numbers: How a JSON array becomes numbers; the fastest reader installed by default.
+        agreement: How the dimension is found if it is not known; vectors of any are given until then, for the caller to
+            hold back and compare. Without it, the first vector sets the dimension.
     """
 
-    __slots__ = ("_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_row_bytes", "_usual", "dimension")
+    __slots__ = (
+        "_agreement",
+        "_dtype",
+        "_is_demanded",
+        "_is_packed",
+        "_read_numbers",
+        "_row_bytes",
+        "_usual",
+        "dimension",
+    )
 
     def __init__(
         self,
@@ -64,12 +76,14 @@ class VectorDecoder:
         dimension: int | None = None,
         read_numbers: Callable[[JSONText], Numbers] | None = None,
         usual: int | None = None,
+        agreement: Agreement | None = None,
     ) -> None:
         self._dtype = dtype
         self._is_packed = dtype in {"binary", "ubinary"}
         self._read_numbers = read_numbers or number_reader(whole=dtype != "float32")
         self._is_demanded = dimension is not None  # a server that ignores it will do so again, and be paid for it
         self._usual = usual or 0
+        self._agreement = agreement
         self._set_dimension(dimension)
 
     @property
@@ -84,6 +98,11 @@ class VectorDecoder:
         """Numbers that a vector has in memory, once the dimension is known: 8 bits are one of them."""
         dimension = self.dimension or 0
         return dimension // 8 if self._is_packed else dimension
+
+    @property
+    def is_open(self) -> bool:
+        """Whether vectors of any dimension are given, as none is agreed on yet."""
+        return self.dimension is None and self._agreement is not None
 
     def decode(self, value: Value) -> Vector:
         """Decode one vector; `quiet` belongs around it, once for many vectors.
@@ -131,6 +150,11 @@ class VectorDecoder:
             self._check_dimension(size)
         return row
 
+    def conclude(self) -> None:
+        """End the search for the dimension, if all vectors so far agree on it."""
+        if self.dimension is None and self._agreement and self._agreement.only:
+            self._set_dimension(self._agreement.only)
+
     def _set_dimension(self, dimension: int | None) -> None:
         self.dimension = dimension
         # As base64 of float32; no length at all where that is not asked for, or not known.
@@ -139,8 +163,10 @@ class VectorDecoder:
     def _check_dimension(self, size: int) -> None:
         dimension = size * 8 if self._is_packed else size
         if self.dimension is None and dimension:
+            if self._agreement and not self._agreement.see(dimension):
+                return
             self._set_dimension(dimension)
-        if dimension != self.dimension or not dimension:
+        if dimension != self.dimension:
             words = f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}"
             raise ResponseError(words, retryable=not self._is_demanded)
 
