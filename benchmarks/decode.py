@@ -19,10 +19,11 @@ from asyncembed import EmbedOptions
 from asyncembed.providers import get_provider
 from asyncembed.wire._cutter import ValueCutter
 from asyncembed.wire._events import EventReader
+from asyncembed.wire._finite import quiet
 from asyncembed.wire._items import ItemReader
 from asyncembed.wire._numbers import number_reader
 from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder, quiet
+from asyncembed.wire._vectors import VectorDecoder
 from benchmarks.measure import RESULTS, describe, machine, write
 from benchmarks.server import CANNED, Canned
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from asyncembed._models import EmbedBlock
 from asyncembed.pipeline._delivery import Delivery
-from asyncembed.wire._vectors import NOT_FINITE, not_finite, quiet
+from asyncembed.wire._finite import NOT_FINITE, not_finite, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +29,7 @@ class BlockDelivery(Delivery["RawRow"]):
     """Keeps the books of one batch, and gives its vectors as blocks."""
 
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
-        super().__init__(batch)
-        self._decoder = decoder
+        super().__init__(batch, decoder)
         self._inputs = batch.inputs
         self._first = min(batch.inputs, default=0)
         self._rows = max(batch.inputs, default=0) - self._first + 1
@@ -64,10 +63,10 @@ class BlockDelivery(Delivery["RawRow"]):
             self._put_back(bad, self._inputs, NOT_FINITE)
         return () if self.count_missing else self.rest()
 
-    def _copy(self, matrix: Matrix, indices: list[int], rows: Sequence[RawRow]) -> list[int]:
+    def _copy(self, matrix: Matrix, indices: Sequence[int], rows: Sequence[RawRow]) -> list[int]:
         """Copy rows to the places of these inputs, and return those whose rows are no good."""
         first, count = indices[0], len(indices)
-        if indices != list(range(first, first + count)):
+        if list(indices) != list(range(first, first + count)):
             pairs = zip(indices, rows, strict=True)
             return [bad for index, row in pairs for bad in self._copy(matrix, [index], [row])]
         start = first - self._first

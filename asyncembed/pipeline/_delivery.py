@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from asyncembed._errors import ResponseError
 from asyncembed._models import EmbedResult
+from asyncembed.pipeline._held import Entry, Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedBlock, EmbedInput, Vector
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.wire._parser import ResponseParser
-    from asyncembed.wire._vectors import Value, VectorDecoder
+    from asyncembed.wire._vectors import RawRow, Value, VectorDecoder
 
 
 SURPLUS: Final = 16
 """Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
 
-RowT = TypeVar("RowT")
-Arrived: TypeAlias = tuple[list[int], list["EmbedInput"], "Sequence[RowT]"]
+RowT = TypeVar("RowT", bound="RawRow")
+Arrived: TypeAlias = tuple["Sequence[int]", "Sequence[EmbedInput]", "Sequence[RowT]"]
 """Indices, texts and vectors of what has arrived; of one at least."""
 
 _text_of, _id_of = attrgetter("text"), attrgetter("id")
@@ -37,7 +38,9 @@ _text_of, _id_of = attrgetter("text"), attrgetter("id")
 class Delivery(ABC, Generic[RowT]):
     """Keeps the books of one batch over all its attempts, and makes results of its vectors."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
+        self._decoder = decoder
+        self._held: Held[RowT] | None = Held(decoder) if decoder.is_open else None
         self._missing = dict(batch.inputs)
         self._asked = list(self._missing)
         self._awaited = set(range(len(self._asked)))  # positions, of the current attempt
@@ -97,7 +100,14 @@ class Delivery(ABC, Generic[RowT]):
             return self._accept_to_fault(vectors)
         self._awaited -= fitting
         indices = list(map(self._asked.__getitem__, positions))
-        return self._pack((indices, list(map(self._missing.pop, indices)), rows))
+        inputs = list(map(self._missing.pop, indices))
+        if self._held:
+            return self._sift(self._held, list(zip(indices, inputs, rows, strict=True)))
+        return self._pack((indices, inputs, rows))
+
+    def settle(self) -> Sequence[EmbedResult | EmbedBlock]:
+        """End a response, however it ended, and return results of what was held back."""
+        return self._sift(self._held, [], is_last=True) if self._held else []
 
     def rest(self) -> Sequence[EmbedBlock]:
         """Return what arrived and was not handed over yet, when nothing more is to come."""
@@ -137,17 +147,28 @@ class Delivery(ABC, Generic[RowT]):
         return lost
 
     def _accept_to_fault(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
-        awaited = set(self._awaited)
-        fitting = []
+        results: list[EmbedResult | EmbedBlock] = []
         for position, row in vectors:
-            if position not in awaited:
+            if position not in self._awaited:
                 break
-            awaited.remove(position)
-            fitting.append((position, row))
-        results = self.accept(fitting)
+            results += self.accept([(position, row)])
         what = "two vectors" if 0 <= position < len(self._asked) else "a vector too many,"
         self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
         return results
+
+    def _sift(
+        self, held: Held[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
+    ) -> Sequence[EmbedResult | EmbedBlock]:
+        good, bad = held.sift(arrived, is_last=is_last)
+        if bad:
+            inputs = {index: item for index, item, _ in bad}
+            self._put_back(list(inputs), inputs, held.misfit(bad[0][2]))
+        if not self._decoder.is_open:
+            self._held = None
+        if not good:
+            return []
+        indices, texts, rows = zip(*good, strict=True)
+        return self._pack((indices, texts, rows))
 
     def _put_back(self, indices: Sequence[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
         """Say that what arrived for these indices is no good."""
@@ -166,10 +187,6 @@ class Delivery(ABC, Generic[RowT]):
 
 class ResultDelivery(Delivery["Vector"]):
     """Makes a result of each vector."""
-
-    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
-        super().__init__(batch)
-        self._decoder = decoder
 
     @property
     def decode(self) -> Callable[[Value], Vector]:

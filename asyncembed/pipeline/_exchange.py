@@ -83,17 +83,24 @@ class Exchange:
     async def _stream(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
         delivery = self._delivery
         try:
-            while chunk := await response.read():
-                try:
-                    await self._run.endpoint.turns.wait()
-                finally:  # even if the run ends here, as it has arrived and is paid for
-                    self._run.deliver(delivery.accept(parser.feed(chunk)), self._reservation)
-                watch.progressed()
-                delivery.check(parser.count)
-            self._run.deliver(delivery.accept(parser.close()), self._reservation)
-            delivery.check()
+            await self._read(response, parser, watch)
         except (TransportError, ResponseError) as error:
             if error.retryable and delivery.is_complete:
                 return  # it broke after the last vector: nothing was lost
             raise
         delivery.finish(parser, self._transport.secrets.blot(parser.message))
+
+    async def _read(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
+        run, delivery, reservation = self._run, self._delivery, self._reservation
+        try:
+            while chunk := await response.read():
+                try:
+                    await run.endpoint.turns.wait()
+                finally:  # even if the run ends here, as it has arrived and is paid for
+                    run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                watch.progressed()
+                delivery.check(parser.count)
+            run.deliver(delivery.accept(parser.close()), reservation)
+            delivery.check()
+        finally:  # so has what was held back
+            run.deliver(delivery.settle(), reservation)

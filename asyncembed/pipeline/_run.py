@@ -24,6 +24,7 @@ from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
+from asyncembed.wire._agreement import Agreement
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
@@ -98,16 +99,16 @@ class Run:
     ) -> None:
         check_texts(texts)
         self.token = object()
-        self.endpoint = endpoint = call.endpoint
-        self.options = options = call.options
+        self.endpoint, self.options = endpoint, options = call.endpoint, call.options
         self.on_error = call.on_error
         self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
-        is_demanded = options.dimensions or self.compact or endpoint.encoding == "base64"
+        demanded = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None
         self._kind = options.model, options.dimensions
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind)
-        self.decoder = VectorDecoder(options.dtype, known if is_demanded else None, usual=usual)
+        self._agreement = Agreement(usual)
+        self.decoder = VectorDecoder(options.dtype, demanded, usual=usual, agreement=self._agreement)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
@@ -146,6 +147,8 @@ class Run:
             self.source.close()
         except Exception as error:  # noqa: BLE001  # the caller's own, of a generator that does not want to end
             self.fail(error)
+        if self.decoder.is_open and self._agreement.is_disputed:  # what was usual may be so no longer
+            self.endpoint.learned.dimensions.pop(self._kind, None)
         self.outbox.close(self.error)
         self.observer.ended(self.error, self.summary)
 
@@ -181,7 +184,7 @@ class Run:
         return Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
 
     def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
-        """Hand results to the consumer, and learn the dimension from the first."""
+        """Hand results to the consumer, and learn from them what dimension is usual."""
         if results:
             self.done += sum(map(_span_of, results))
             self.losses.end_row()

@@ -29,13 +29,11 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError
 from asyncembed.wire._gap import Gap
-from asyncembed.wire._text import NOT_CUT, OPEN, OpenValue, end_of_numbers, end_of_string
+from asyncembed.wire._repeats import Repeats
+from asyncembed.wire._text import LONGEST_INLINE, NOT_CUT, OPEN, OpenValue, end_of_numbers, end_of_string
 
 if TYPE_CHECKING:
     from asyncembed.wire._text import JSONText
-
-LONGEST_INLINE: Final = 62
-"""Bytes between the quotes of the longest string that is left in the structure: names and short words."""
 
 # Up to the next array that may be one of numbers, or the next string that is long, empty or holds an escape. The last
 # alternative never matches: before Python 3.11.5, a possessive repeat ends where its last failed attempt got to, and
@@ -52,19 +50,14 @@ class ValueCutter:
         max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
     """
 
-    __slots__ = (
-        "_before", "_error", "_gap", "_max_value_bytes", "_open", "_size", "_unbroken", "next_number", "position",
-    )  # fmt: skip
+    __slots__ = ("_error", "_gap", "_max_value_bytes", "_open", "_repeats", "_unbroken", "position")
 
     def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
         self._max_value_bytes = max_value_bytes
         self._open = OpenValue()
-        self._before = b""  # the gap before the open value, if it is in no structure because `repeat` found it
-        self.next_number: int | None = None
-        """The number in that gap."""
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
         self._gap = Gap()  # between two values that were cut
-        self._size = 0  # bytes of the last string that was, without its quotes
+        self._repeats = Repeats(self._gap, self._open, max_value_bytes)
         self._error: ResponseError | None = None
         self.position = 0
         """How far the present chunk has been read."""
@@ -75,9 +68,14 @@ class ValueCutter:
         return self._gap.number
 
     @property
+    def next_number(self) -> int | None:
+        """The number before the value that `repeat` left open."""
+        return self._repeats.next_number
+
+    @property
     def is_repeating(self) -> bool:
-        """Whether `repeat` can go on at the beginning of the next chunk."""
-        return bool(self._before)
+        """Whether the next chunk is for `repeat`, as it left a value open in this one."""
+        return self._repeats.has_open
 
     def feed(self, data: bytes, start: int = 0, *, to_repeat: bool = False) -> tuple[bytes, list[JSONText]]:
         """Take the next bytes of the response.
@@ -108,58 +106,14 @@ class ValueCutter:
     def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText | bytes]]:
         """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat.
 
-        Of strings, which are as long as the last one, it gives what is between the quotes. The last value may be open
-        at the end of the chunk; then `is_repeating`, and the next chunk is given to `repeat` at once.
+        Of strings it gives what is between the quotes.
         """
-        found = self._resume(data) if self._before else None
-        if not self._before:
-            numbers, values = self._run(data)
-            self._keep_open(data)
-            return ([found[0], *numbers], [found[1], *values]) if found else (numbers, values)
-        return [], []
+        numbers, values, self.position = self._repeats.take(data, self.position)
+        return numbers, values
 
     def close(self) -> bytes:
         """Give back the beginning of a value that is still open, for the parser to report the response as cut off."""
-        return self._before + self._open.take()[:1]
-
-    def _run(self, data: bytes) -> tuple[list[int | None], list[JSONText | bytes]]:
-        if self._gap.is_before_string:
-            numbers, contents, self.position = self._gap.repeat_strings(data, self.position, self._size)
-            return numbers, [*contents]
-        numbers, places, self.position = self._gap.repeat(data, self.position, end_of_numbers)
-        view = memoryview(data)
-        return numbers, [view[start:end] for start, end in places]
-
-    def _keep_open(self, data: bytes) -> None:
-        """Take a value behind one more such gap if it is open at the end of the chunk."""
-        last = self._gap.number
-        start = self._gap.end(data, self.position)
-        end_of = end_of_string if self._gap.is_before_string else end_of_numbers
-        if start > self.position and end_of(data, start + 1) == OPEN:
-            self._before, self.next_number = data[self.position : start], self._gap.number
-            self._open.begin(data, start)
-            self.position = len(data)
-        self._gap.number = last
-
-    def _resume(self, data: bytes) -> tuple[int | None, JSONText | bytes] | None:
-        """Go on with the value that `repeat` left open; give it with its number if it ends as expected.
-
-        If it does not, `position` stays at 0, and all of it is for `feed`.
-        """
-        value, self.position = self._open, 0
-        end = value.end_in(data)
-        if end == NOT_CUT or len(value) > self._max_value_bytes:
-            return None
-        if end == OPEN:
-            value.extend(data)
-            self.position = len(data)
-            return None
-        is_string = value.is_string
-        if is_string and len(value) + end <= LONGEST_INLINE + len(_EMPTY):
-            return None
-        text = value.take(data, end)
-        self._before, self._gap.number, self.position = b"", self.next_number, end
-        return self.next_number, bytes(text[1:-1]) if is_string else text
+        return self._repeats.give_back() + self._open.take()[:1]
 
     def _split(
         self, data: bytes, pos: int, structure: list[bytes | JSONText], values: list[JSONText], *, to_repeat: bool
@@ -205,11 +159,11 @@ class ValueCutter:
         else:
             structure.append(_EMPTY)
             values.append(value)
-            self._size = len(value) - len(_EMPTY)
+            self._repeats.size = len(value) - len(_EMPTY)
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
         """Go on with the open value; return the data to go on with and the position in it."""
-        before, self._before = self._before, b""
+        before = self._repeats.give_back()
         if len(self._open) > self._max_value_bytes:
             raise self._too_long()
         end = self._open.end_in(data)

@@ -37,17 +37,16 @@ class ItemReader:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._values: deque[JSONText] = deque()  # cut out, and not met in the structure yet
-        # Where the next value lies; for each open container where it lies, and where its items do if it is an array;
-        # and where the innermost one lies. None is a place of no interest.
-        self._place: Place | None = places(layout)
+        self._place: Place | None = places(layout)  # where the next value lies; None is a place of no interest
+        # For each open container where it lies, and where its items do if it is an array; the place of the innermost.
         self._around: list[tuple[Place | None, Place | None]] = []
         self._parent: Place | None = None
         self._last = ""  # the last event
         self._value: Value = None  # the vector of the item being read
         self._steps = Steps()
         self._given = 0  # values that came with the events so far
-        self._is_at_vector = False  # the last event was a vector that had been cut out
-        self._is_given = False  # the item being read has been given by `complete`
+        # The last event was a vector that had been cut out; the item being read has been given by `complete`.
+        self._is_at_vector = self._is_given = False
         self._items: list[tuple[object, Value]] = []
         self.error: ResponseError | None = None
         """What ended the reading."""
@@ -61,9 +60,9 @@ class ItemReader:
 
         A position is a whole number, or something else that the server sent in its place.
         """
-        before = len(self._values)
+        self._given -= len(self._values)
         self._values.extend(values)
-        self._given += len(self._values) - before
+        self._given += len(self._values)
         try:
             self._follow(events)
         except ResponseError as error:
@@ -91,10 +90,7 @@ class ItemReader:
         return list(zip(positions, whole, strict=True))[first:]
 
     def complete(self, number: int | None) -> list[tuple[object, Value]]:
-        """Return the position and the value of the open item, of which all has come, but is not read yet.
-
-        Not if it was given before. Between its vector and the next lies `number`.
-        """
+        """Return position and value of the open item, once, as its end, with `number` in it, has come and is left out."""
         if self._layout.item is None or self._is_given:
             return []
         self._is_given = True
@@ -102,8 +98,7 @@ class ItemReader:
 
     def let_go(self) -> None:
         """Copy what is kept of the chunk that was read, because its item is still open."""
-        if isinstance(self._value, memoryview):
-            self._value = bytearray(self._value)
+        self._value = bytearray(self._value) if isinstance(self._value, memoryview) else self._value
 
     def _follow(self, events: list[Event]) -> None:
         for event, value in events:
@@ -170,8 +165,8 @@ class ItemReader:
             self._close_item()
         if value is not None and not isinstance(value, str):
             self._is_at_vector = True
-            taken = self._given - len(self._values)
-            self._steps.end(place, len(self._around), taken, self.positions.count, is_indexed=is_indexed)
+            depth, taken = len(self._around), self._given - len(self._values)
+            self._steps.end(place, depth, taken, self.positions.count, is_indexed=is_indexed)
 
     def _set_index(self, value: object) -> None:
         self.positions.index = value

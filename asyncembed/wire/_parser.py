@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from asyncembed._errors import ResponseError
 from asyncembed.wire._cutter import ValueCutter
 from asyncembed.wire._events import EventReader
+from asyncembed.wire._finite import quiet
 from asyncembed.wire._items import ItemReader
-from asyncembed.wire._vectors import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -10,6 +10,9 @@ import orjson
 JSONText: TypeAlias = memoryview | bytearray
 """An array from bracket to bracket, or a string from quote to quote, as it came."""
 
+LONGEST_INLINE: Final = 62
+"""Bytes between the quotes of the longest string that is left in the structure: names and short words."""
+
 # Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
 # cut would be taken for one that was.
 FIRST_ITEM: Final = re.compile(rb"[^!-~]*([!-~])")

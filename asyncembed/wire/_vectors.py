@@ -18,10 +18,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 import pybase64
 
 from asyncembed._errors import ResponseError
+from asyncembed.wire._finite import NOT_FINITE, checked
 from asyncembed.wire._guess import guess_floats
 from asyncembed.wire._numbers import Numbers, number_reader
 from asyncembed.wire._text import text_of
@@ -29,8 +29,9 @@ from asyncembed.wire._text import text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asyncembed._models import Matrix, Vector
+    from asyncembed._models import Vector
     from asyncembed._settings import Dtype
+    from asyncembed.wire._agreement import Agreement
     from asyncembed.wire._text import JSONText
 
 Value: TypeAlias = "JSONText | bytes | str | None"
@@ -39,9 +40,6 @@ it was short, as a `str` without escapes; or None for anything else."""
 
 RawRow: TypeAlias = "Vector | Numbers | bytearray"
 """One row for a matrix, decoded but not checked: numbers, or the bytes of float32."""
-
-NOT_FINITE: Final = "a vector holds NaN or infinity"
-"""What is said of rows that `not_finite` finds."""
 
 _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
 _FLOAT32: Final = np.dtype("<f4")
@@ -54,12 +52,16 @@ class VectorDecoder:
 
     Args:
         dtype: Type of the numbers asked for.
-        dimension: Dimension of the vectors, if it was asked for or is known; else the first vector sets it.
+        dimension: Dimension of the vectors, if it was asked for or is known.
         usual: Dimension that earlier vectors of the same kind had; base64 of that many float32 is taken for what it is.
         read_numbers: How a JSON array becomes numbers; the fastest reader installed by default.
+        agreement: How the dimension is found if it is not known; vectors of any are given until then, for the caller to
+            hold back and compare. Without it, the first vector sets the dimension.
     """
 
-    __slots__ = ("_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_row_bytes", "_usual", "dimension")
+    __slots__ = (
+        "_agreement", "_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_row_bytes", "_usual", "dimension",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,12 +69,14 @@ class VectorDecoder:
         dimension: int | None = None,
         read_numbers: Callable[[JSONText], Numbers] | None = None,
         usual: int | None = None,
+        agreement: Agreement | None = None,
     ) -> None:
         self._dtype = dtype
         self._is_packed = dtype in {"binary", "ubinary"}
         self._read_numbers = read_numbers or number_reader(whole=dtype != "float32")
         self._is_demanded = dimension is not None  # a server that ignores it will do so again, and be paid for it
         self._usual = usual or 0
+        self._agreement = agreement
         self._set_dimension(dimension)
 
     @property
@@ -88,6 +92,11 @@ class VectorDecoder:
         dimension = self.dimension or 0
         return dimension // 8 if self._is_packed else dimension
 
+    @property
+    def is_open(self) -> bool:
+        """Whether vectors of any dimension are given, as none is agreed on yet."""
+        return self.dimension is None and self._agreement is not None
+
     def decode(self, value: Value) -> Vector:
         """Decode one vector; `quiet` belongs around it, once for many vectors.
 
@@ -102,13 +111,7 @@ class VectorDecoder:
         """
         if value is None:
             raise ResponseError("a vector is null, nested or an object instead of a list of numbers")
-        if _is_array(value):
-            vector = self._from_json(value)
-        else:
-            data = _base64_bytes(value)
-            if len(data) == self._row_bytes and _is_finite(row := np.frombuffer(data, _FLOAT32)):
-                return row  # nearly always
-            vector = self._from_base64(data)
+        vector = self._from_json(value) if _is_array(value) else self._from_base64(_base64_bytes(value))
         if len(vector) != self.dimension or self._is_packed:
             self._check_dimension(len(vector))
         return vector
@@ -125,11 +128,7 @@ class VectorDecoder:
         """Decode many rows for a matrix at once, if all are base64 of the known length; else None."""
         if self._row_bytes < 0 or sys.byteorder != "little" or set(map(type, values)) != {bytes}:
             return None
-        try:
-            rows: list[RawRow] = list(map(_decode_base64, values))
-        except ValueError:  # of which binascii.Error is one
-            return None
-        return rows if set(map(len, rows)) == {self._row_bytes} else None
+        return _base64_rows(values, self._row_bytes)  # type: ignore[arg-type]  # they are all bytes
 
     def decode_row(self, value: Value) -> RawRow:
         """Decode one vector for a row of a matrix; whether its numbers are finite is left to `not_finite`.
@@ -152,6 +151,11 @@ class VectorDecoder:
             self._check_dimension(size)
         return row
 
+    def conclude(self) -> None:
+        """End the search for the dimension, if all vectors so far agree on it."""
+        if self.dimension is None and self._agreement and self._agreement.only:
+            self._set_dimension(self._agreement.only)
+
     def _set_dimension(self, dimension: int | None) -> None:
         self.dimension = dimension
         # As base64 of float32; no length at all where that is not asked for, or not known.
@@ -160,15 +164,17 @@ class VectorDecoder:
     def _check_dimension(self, size: int) -> None:
         dimension = size * 8 if self._is_packed else size
         if self.dimension is None and dimension:
+            if self._agreement and not self._agreement.see(dimension):
+                return
             self._set_dimension(dimension)
-        if dimension != self.dimension or not dimension:
+        if dimension != self.dimension:
             words = f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}"
             raise ResponseError(words, retryable=not self._is_demanded)
 
     def _from_json(self, text: JSONText) -> Vector:
         numbers = self._read_numbers(text)
         if self._dtype == "float32":
-            return _checked(numbers.astype(np.float32), "a vector holds a number that is not a finite float32")
+            return checked(numbers.astype(np.float32), "a vector holds a number that is not a finite float32")
         low, high = _INTEGER_RANGES[self._dtype]
         is_whole = numbers.dtype == np.int64 or (numbers % 1 == 0).all()
         if numbers.size and not (is_whole and low <= numbers.min() and numbers.max() <= high):
@@ -179,35 +185,10 @@ class VectorDecoder:
         if self._dtype != "float32":
             return np.frombuffer(data, self.stored)
         if len(data) == self._row_bytes:
-            return _checked(np.frombuffer(data, _FLOAT32), NOT_FINITE)
+            return checked(np.frombuffer(data, _FLOAT32), NOT_FINITE)
         if len(data) == 4 * self._usual > 0 and np.isfinite(vector := np.frombuffer(data, _FLOAT32)).all():
             return vector
         return guess_floats(data, self.dimension or 0)
-
-
-def quiet() -> np.errstate:
-    """Keep numpy from warning of numbers beyond float32, which are looked for here anyway."""
-    return np.errstate(over="ignore", invalid="ignore")
-
-
-def not_finite(matrix: Matrix) -> npt.NDArray[np.intp]:
-    """Which rows of a matrix hold NaN or infinity."""
-    numbers = matrix.reshape(-1)
-    # One pass settles the usual case: the sum of squares is finite.
-    if matrix.dtype != np.float32 or math.isfinite(numbers.dot(numbers)):
-        return np.empty(0, np.intp)
-    return np.flatnonzero(~np.isfinite(matrix).all(axis=1))
-
-
-def _checked(vector: npt.NDArray[np.float32], words: str) -> npt.NDArray[np.float32]:
-    if not _is_finite(vector):
-        raise ResponseError(words)
-    return vector
-
-
-def _is_finite(vector: npt.NDArray[np.float32]) -> bool:
-    # A dot product is the fastest look at all numbers; that of large ones overflows.
-    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
 def _is_array(value: JSONText | bytes | str) -> TypeGuard[JSONText]:
@@ -222,3 +203,11 @@ def _base64_bytes(value: JSONText | bytes | str) -> bytearray:
         if isinstance(text, bytes):
             return _base64_bytes(text_of(b'"%b"' % text))  # JSON may write a slash as \\/
         raise ResponseError("a vector is a string that is not base64") from error
+
+
+def _base64_rows(contents: Sequence[bytes], size: int) -> list[RawRow] | None:
+    try:
+        rows: list[RawRow] = list(map(_decode_base64, contents))
+    except ValueError:  # of which binascii.Error is one
+        return None
+    return rows if set(map(len, rows)) == {size} else None

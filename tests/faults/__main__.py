@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-MARKS = {"passed": "✓", "failed": "[bold red]✗[/]", "skipped": "[yellow]todo[/]"}
+MARKS = {"passed": "✓", "failed": "[bold red]✗[/]"}
 QUIET = ["-q", "--no-header", "--no-summary", "--show-capture=no", "-p", "no:cacheprovider", "--disable-warnings"]
 
 

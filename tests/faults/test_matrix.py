@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.fault_table import ROWS, waiting
+from support.fault_table import ROWS
 from support.matrix import WIRES, meet
 
 
 def cells():
     """Each fault with each wire format that it can happen in, in order and not."""
     for number, (name, row) in enumerate(ROWS.items()):
-        marks = [pytest.mark.xfail(reason=reason, strict=True) for reason in waiting(row)]
         ways = [(wire, ordered) for wire in WIRES if wire in row.wires for ordered in (True, False)]
         for wire, ordered in ways if "ASYNCEMBED_FAULTS" in os.environ else [ways[number % len(ways)]]:
             order = "ordered" if ordered else "unordered"
-            yield pytest.param(name, wire, ordered, marks=marks, id=f"{name}-{wire}-{order}")
+            yield pytest.param(name, wire, ordered, id=f"{name}-{wire}-{order}")
 
 
 @pytest.mark.parametrize(("name", "wire", "ordered"), list(cells()))

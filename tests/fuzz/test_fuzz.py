@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from asyncembed.wire import _cutter, _vectors
+from asyncembed.wire import _finite, _text, _vectors
 from asyncembed.wire._items import ItemReader
 from asyncembed.wire._steps import Steps
 from fuzz.__main__ import plan
@@ -61,12 +61,12 @@ def test_short_cuts_are_taken_in_many_cases(monkeypatch):
         (Steps, "are_alike", lambda self, number: True),
         (Steps, "_counts_on", lambda self: True),
         (
-            _cutter,
-            "_ends_escaped",
+            _text,
+            "ends_escaped",
             lambda data, start, end=None: data[: len(data) if end is None else end][-1:] == b"\\",
         ),
         (ItemReader, "let_go", lambda self: None),
-        (_vectors, "_is_finite", lambda vector: True),
+        (_finite, "_is_finite", lambda vector: True),
         (_vectors.VectorDecoder, "_check_dimension", lambda self, size: None),
     ],
 )

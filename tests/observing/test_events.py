@@ -232,12 +232,12 @@ async def test_a_run_whose_texts_raise(connect, told):
 
 
 async def test_leaving_early(server, connect, told):
-    server.script += [faults.Stall(after=1)]
+    server.script += [faults.Stall(after=2)]
     async with connect().embed_stream(TEXTS) as stream:
         await anext(stream)
     assert told.names == ["request_started", "request_ended", "run_ended"]
-    assert (told[1].error, told[1].vectors) == ("CancelledError", 1)
-    assert (told[2].error, told[2].done) == (StreamClosedError.__name__, 1)
+    assert (told[1].error, told[1].vectors) == ("CancelledError", 2)
+    assert (told[2].error, told[2].done) == (StreamClosedError.__name__, 2)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -119,7 +119,7 @@ async def test_requests_that_go_wrong(server, client, telemetry):
 
 
 async def test_leaving_early_is_no_error(server, client, telemetry):
-    server.script += [faults.Stall(after=1)]
+    server.script += [faults.Stall(after=2)]
     async with client.embed_stream(TEXTS) as stream:
         await anext(stream)
     (span,) = telemetry.spans

@@ -64,11 +64,11 @@ def midway(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
 def too_large(words: str, **limit: int) -> Row:
     """Requests have to be split in two, and the size is remembered."""
     rule = faults.TooLarge(words=None if words == "its own words" else words, **limit)
-    return Row(Arrives(splits(CHUNK), at_most=True, needed=6), rules=(rule,), client=ALONE, waits_for="splitting")
+    return Row(Arrives(splits(CHUNK), at_most=True, needed=6), rules=(rule,), client=ALONE)
 
 
 def poisoned(on_error: str, **how: object) -> Row:
     """One text that no request may hold."""
     options = {"chunk_size": len(TEXTS), "on_error": on_error}
     rule = faults.Poisoned(TEXTS[5], **how)
-    return Row(Fails(5, splits(len(TEXTS))), rules=(rule,), options=options, waits_for="splitting")
+    return Row(Fails(5, splits(len(TEXTS))), rules=(rule,), options=options)

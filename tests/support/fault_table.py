@@ -24,12 +24,7 @@ from support.matrix import ATTEMPTS, BASE64, BY_ORDER, CHUNK, FLOATS, IMPATIENT,
 from support.outcomes import Arrives, Ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-WAITING = {
-    "first vectors": "the first vector decides the dimension, also when it is the one that is wrong",
-}
-"""What cannot hold yet. Once it has been made, its rows pass, which is an error until its line here is taken away."""
+    from collections.abc import Mapping
 
 NO_JSON = ("nan", "infinite")
 PIECES = {"chunk_bytes": 100, "framing": "chunked"}
@@ -70,8 +65,8 @@ BREAKS = {
     "reset before a vector": once(faults.Reset(after=0, part=0)),
     **{f"reset after {count}, in pieces": once(faults.Reset(after=count), server=PIECES) for count in (1, 2, 3)},
     "reset after the last vector": once(faults.Reset(after=CHUNK), extra=0, server=PIECES),
-    "reset while the client is busy": once(Stepwise(3, reset=True), busy=True, waits_for="ends of connections"),
-    "cut off while the client is busy": once(Stepwise(3, reset=False), busy=True, waits_for="ends of connections"),
+    "reset while the client is busy": once(Stepwise(3, reset=True), busy=True),
+    "cut off while the client is busy": once(Stepwise(3, reset=False), busy=True),
     **{
         f"{name} after {count}": once(fault(after=count))
         for name, fault in [("cut off", faults.CutOff), ("cut, length right", faults.Truncated)]
@@ -102,12 +97,9 @@ BREAKS = {
 CONTENTS = {
     **{f"vector: {what}": once(faults.WrongVector(what, at=1)) for what in get_args(WrongValue) if what not in NO_JSON},
     **{f"vector: {what} in base64": once(faults.WrongVector(what, at=1), wires=BASE64) for what in NO_JSON},
+    **{f"vector: {what} in JSON": once(faults.WrongVector(what, at=1), wires=FLOATS) for what in NO_JSON},
     **{
-        f"vector: {what} in JSON": once(faults.WrongVector(what, at=1), wires=FLOATS, waits_for="NaN")
-        for what in NO_JSON
-    },
-    **{
-        f"vector: {what}, the very first": once(faults.WrongVector(what, at=0), client=ALONE, waits_for="first vectors")
+        f"vector: {what}, the very first": once(faults.WrongVector(what, at=0), client=ALONE)
         for what in ("short", "long")
     },
     "vector: null inside always": always(faults.WrongVector("null-inside"), ResponseError, options={"chunk_size": 1}),
@@ -124,7 +116,6 @@ CONTENTS = {
         faults.WrongIndex("missing", at=2),
         wires=INDEXED,
         server={"item_order": "reversed"},
-        waits_for="missing index",
     ),
     "other dimension once": Row(Arrives(), script=(right, faults.OtherDimension()), client=ALONE),
     "other dimension from then on": Row(
@@ -180,8 +171,3 @@ SPLITTING = {
 }
 
 ROWS: Mapping[str, Row] = {**NO_FAULT, **CONNECTIONS, **BREAKS, **CONTENTS, **FLOODS, **REFUSALS, **SPLITTING}
-
-
-def waiting(row: Row) -> Iterable[str]:
-    """Why it cannot hold yet, if so."""
-    return [WAITING[row.waits_for]] if row.waits_for in WAITING else []

@@ -87,7 +87,6 @@ class Row:
         unseen: Requests of which the server never hears.
         over_tls: Whether client and server speak TLS; False if the client does not trust the server.
         busy: Whether the client is slow to look at what has come.
-        waits_for: What has to be made before it can hold.
     """
 
     outcome: Outcome
@@ -102,7 +101,6 @@ class Row:
     unseen: int = 0
     over_tls: bool | None = None
     busy: bool = False
-    waits_for: str = ""
 
 
 @dataclass

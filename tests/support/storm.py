@@ -13,7 +13,6 @@ from asyncembed import EmbedClient, EmbedResult, RetryPolicy, StreamClosedError
 from asyncembed.flow._rate import Limiter
 from asyncembed.testing import Chaos, FakeServer, faults, vector_of
 from support.fault_rows import Stepwise
-from support.fault_table import WAITING
 from support.formats import DIMENSION
 from support.matrix import MINUTE, PATIENT, WIRES, Busy
 from support.results import numbered
@@ -33,12 +32,11 @@ WAYS = ["stream", "numpy", "arrow", "callback", "async callback", "callbacks sid
 ENDS = ["exhausted", "exhausted", "exhausted", "broken off", "raised", "cancelled", "closed"]
 SECONDS = 60
 RARELY = 0.1
-ENDS_LOSE = "ends of connections" in WAITING
 # Behind half a number the usual garbage makes it look whole, and nobody could say what was told.
 USUAL = [faults.Garbage(garbage=b"e}") if fault == faults.Garbage() else fault for fault in faults.TRANSIENT]
 FURTHER = [
     faults.Shuffled(),
-    *(Stepwise(after=2, reset=reset) for reset in (True, False) if not ENDS_LOSE),
+    *(Stepwise(after=2, reset=reset) for reset in (True, False)),
     *(faults.WrongVector(what) for what in ("null", "null-inside", "nested", "empty", "string", "object")),
 ]
 OF_BASE64 = [faults.WrongVector("nan"), *(faults.WrongBase64(what) for what in ("floats", "padding", "letters"))]
@@ -74,7 +72,7 @@ class Storm:
         self.wire = choose(WIRES)
         self.way, self.end = choose(WAYS), choose(ENDS)
         self.ordered = choose([True, False])
-        self.busy = not ENDS_LOSE and choose([True, False, False])
+        self.busy = choose([True, False, False])
         self.enough = COUNT if self.end == "exhausted" else self.random.randrange(COUNT)
         self.restless = choose([0, 0.002, 0.02, 0.1])
         self.options = {"chunk_size": choose([5, 17, 48, 96]), "ordered": self.ordered}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
-from asyncembed.wire._cutter import LONGEST_INLINE, ValueCutter
-from asyncembed.wire._text import text_of
+from asyncembed.wire._cutter import ValueCutter
+from asyncembed.wire._text import LONGEST_INLINE, text_of
 
 quick = settings(max_examples=150, deadline=None)
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 import asyncembed
 from asyncembed import ResponseError
 from asyncembed.wire import _numbers
+from asyncembed.wire._finite import quiet
 from asyncembed.wire._numbers import number_reader, read_numbers_json, read_numbers_orjson
-from asyncembed.wire._vectors import VectorDecoder, quiet
+from asyncembed.wire._vectors import VectorDecoder
 
 simdjson = pytest.importorskip("simdjson") and pytest.param(number_reader(), id="simdjson")
 READERS = [simdjson, pytest.param(read_numbers_orjson, id="orjson"), pytest.param(read_numbers_json, id="json")]

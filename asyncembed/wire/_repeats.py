@@ -1,0 +1,98 @@
+"""Values that are taken out of a response without a look at what lies between them, as that repeats byte for byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncembed.wire._text import LONGEST_INLINE, NOT_CUT, OPEN, end_of_numbers, end_of_string
+
+if TYPE_CHECKING:
+    from asyncembed.wire._gap import Gap
+    from asyncembed.wire._text import JSONText, OpenValue
+
+
+class Repeats:
+    """Takes them from chunks that follow each other; the last value of a chunk may end in the next one.
+
+    Args:
+        gap: What lies between two values.
+        value: The value that is open at the end of a chunk.
+        max_value_bytes: Most bytes it may have.
+    """
+
+    __slots__ = ("_before", "_gap", "_max_value_bytes", "_open", "next_number", "size")
+
+    def __init__(self, gap: Gap, value: OpenValue, max_value_bytes: int) -> None:
+        self._gap = gap
+        self._open = value
+        self._max_value_bytes = max_value_bytes
+        self._before = b""  # the gap before the open value, if that was found here
+        self.next_number: int | None = None
+        """The number in that gap."""
+        self.size = 0
+        """Bytes of the last string that was cut, without its quotes."""
+
+    @property
+    def has_open(self) -> bool:
+        """Whether `take` can go on at the beginning of the next chunk."""
+        return bool(self._before)
+
+    def give_back(self) -> bytes:
+        """Return the gap before the open value, which is in no structure, if somebody else is to go on with that."""
+        before, self._before = self._before, b""
+        return before
+
+    def take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText | bytes], int]:
+        """Take values from a chunk, from `pos` on, or from where the last one was left open.
+
+        Returns:
+            The number before each, None if gaps have none; the values, and of strings, which are as long as the last
+            one was, what is between the quotes; and how far the chunk has been read.
+        """
+        if not self._before:
+            return self._take(data, pos)
+        value, pos = self._resume(data)
+        if value is None:
+            return [], [], pos
+        number = self._gap.number
+        numbers, values, pos = self._take(data, pos)
+        return [number, *numbers], [value, *values], pos
+
+    def _take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText | bytes], int]:
+        if self._gap.is_before_string:
+            numbers, contents, pos = self._gap.repeat_strings(data, pos, self.size)
+            return numbers, [*contents], self._keep_open(data, pos)
+        numbers, places, pos = self._gap.repeat(data, pos, end_of_numbers)
+        view = memoryview(data)
+        return numbers, [view[start:end] for start, end in places], self._keep_open(data, pos)
+
+    def _keep_open(self, data: bytes, pos: int) -> int:
+        """Take the beginning of a value behind one more such gap if it does not end in this chunk."""
+        last = self._gap.number
+        start = self._gap.end(data, pos)
+        end_of = end_of_string if self._gap.is_before_string else end_of_numbers
+        if start > pos and end_of(data, start + 1) == OPEN:
+            self._before, self.next_number = data[pos:start], self._gap.number
+            self._open.begin(data, start)
+            pos = len(data)
+        self._gap.number = last
+        return pos
+
+    def _resume(self, data: bytes) -> tuple[JSONText | bytes | None, int]:
+        """Return the open value if it ends here as expected, and how far the chunk has been read.
+
+        That is not at all if it is something else, which is to be looked at as a whole.
+        """
+        value = self._open
+        end = value.end_in(data)
+        if end == NOT_CUT or len(value) > self._max_value_bytes:
+            return None, 0
+        if end == OPEN:
+            value.extend(data)
+            return None, len(data)
+        is_string = value.is_string
+        if is_string and len(value) + end <= LONGEST_INLINE + len(b'""'):
+            return None, 0
+        text = value.take(data, end)
+        self._before, self._gap.number = b"", self.next_number
+        return bytes(text[1:-1]) if is_string else text, end
