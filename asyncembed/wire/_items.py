@@ -90,7 +90,7 @@ class ItemReader:
         return list(zip(positions, whole, strict=True))[first:]
 
     def complete(self, number: int | None) -> list[tuple[object, Value]]:
-        """Return position and value of the open item, once, as its end, with `number` in it, has come and is left out."""
+        """Return position and value of the open item, once, as its end, with `number` in it, came and is left out."""
         if self._layout.item is None or self._is_given:
             return []
         self._is_given = True
