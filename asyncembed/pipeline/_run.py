@@ -152,6 +152,11 @@ class Run:
         self.outbox.close(self.error)
         self.observer.ended(self.error, self.summary)
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether the work is done, and everybody was told."""
+        return self._ended is not None
+
     def abandon(self) -> None:
         """Drop results that nobody will take, and give back all memory."""
         self.outbox.clear()
