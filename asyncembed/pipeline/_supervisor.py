@@ -140,12 +140,14 @@ class Crew:
         worker, reservation = job
         try:
             await worker.complete()
-        except Exception as error:  # noqa: BLE001  # recorded, so that no exception group is made of it
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # recorded: no group is made of it, and no exit stops the loop
             self._stop(error)
         finally:
             self._give_back(reservation)
 
-    def _stop(self, error: Exception) -> None:
+    def _stop(self, error: BaseException) -> None:
         self._run.fail(error)
         self._run.stopping.stop()
         is_final = ends_every_batch(error)  # else what is on its way has been paid for and may still arrive
