@@ -21,16 +21,6 @@ from asyncembed._errors import (
     StreamClosedError,
     TransportError,
 )
-from asyncembed._events import (
-    BatchSplit,
-    EndpointPaused,
-    Event,
-    InputsFailed,
-    RequestEnded,
-    RequestStarted,
-    RetryScheduled,
-    RunEnded,
-)
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, Matrix, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs, RequestOptions
 from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
@@ -45,6 +35,16 @@ from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
     from asyncembed._callback import Callback
+    from asyncembed._events import (
+        BatchSplit,
+        EndpointPaused,
+        Event,
+        InputsFailed,
+        RequestEnded,
+        RequestStarted,
+        RetryScheduled,
+        RunEnded,
+    )
     from asyncembed._response import StreamingEmbedResponse
     from asyncembed.otel import OpenTelemetryEvents
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
@@ -117,11 +117,19 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
 
 _LATER = {
     "ArrowStreamReader": "readers",
+    "BatchSplit": "_events",
     "Callback": "_callback",
+    "EndpointPaused": "_events",
+    "Event": "_events",
     "FormatName": "sinks",
+    "InputsFailed": "_events",
     "NumpyStreamReader": "readers",
     "OpenTelemetryEvents": "otel",
     "RechunkedReader": "readers",
+    "RequestEnded": "_events",
+    "RequestStarted": "_events",
+    "RetryScheduled": "_events",
+    "RunEnded": "_events",
     "StreamingEmbedResponse": "_response",
 }
 """Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from asyncembed._models import EmbedBlock, EmbedInput, Matrix
     from asyncembed._settings import Dtype
+    from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
 
@@ -62,20 +63,19 @@ class GrowingMatrix:
         self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # nobody has seen it yet
 
 
-async def collect(texts: Texts, stream: EmbedStream[EmbedBlock], dtype: Dtype) -> EmbedResponse:
-    """Take every block of an unordered stream over `texts` into one response; there is no list of vectors."""
-    matrix = GrowingMatrix(dtype, length(texts))
+async def collect(texts: Texts, stream: EmbedStream[EmbedBlock], run: Run) -> EmbedResponse:
+    """Take every block of the unordered stream of a run over `texts` into one response; there is no list of vectors."""
+    matrix = GrowingMatrix(run.options.dtype, length(texts))
     given: dict[int, Sequence[EmbedInput]] = {}
     async with stream:
         async for block in stream:
             matrix.put(block.index, block.embeddings)
             given[block.index] = block.inputs
     inputs = [item for first in sorted(given) for item in given[first]]
-    summary = stream.summary
     return EmbedResponse(
-        embeddings=matrix.done(summary.dimension),
+        embeddings=matrix.done(run.decoder.dimension),
         texts=[item.text for item in inputs],
         ids=[item.id for item in inputs],
-        usage=summary.usage,
-        model=summary.model,
+        usage=run.usage,
+        model=run.options.model,
     )

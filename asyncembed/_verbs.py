@@ -38,9 +38,8 @@ class Verbs(Streams):
         """
         from asyncembed._collect import collect  # noqa: PLC0415
 
-        call = self._call(options, "raise")
-        run = Run(call, texts, ordered=False, as_blocks=True)
-        return await collect(texts, EmbedStream(run, self._adopt), call.options.dtype)
+        run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True)
+        return await collect(texts, EmbedStream(run, self._adopt), run)
 
     async def embed_with_callback(
         self,

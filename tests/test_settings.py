@@ -207,3 +207,19 @@ def test_memory_beyond_every_number_is_refused():
     """A float that its bytes do not fit into."""
     with pytest.raises(ConfigurationError, match="max_memory_mb="):
         EmbedClient("openai", api_key="k", max_memory_mb=1e305)
+
+
+async def test_options_that_were_checked_before_vouch_for_no_others():
+    """Not for what is only equal to them, nor for what has changed since, nor for a budget of somebody else's."""
+    extra = {"user": "me"}
+    async with EmbedClient("openai", api_key="k") as client:
+        for _ in range(2):
+            client.embed_stream(["a"], chunk_size=1, dimensions=1, extra=extra)
+            client.embed_stream(["a"], chunk_size=1, dimensions=1)
+        with pytest.raises(ConfigurationError, match=r"chunk_size=1\.0"):
+            client.embed_stream(["a"], chunk_size=1.0, dimensions=1)
+        extra["input"] = "mine"
+        with pytest.raises(ConfigurationError, match="extra= may not hold input"):
+            client.embed_stream(["a"], chunk_size=1, dimensions=1, extra=extra)
+        one, two = (client.embed_stream(["a"], max_memory_mb=1)._run.endpoint.budget for _ in range(2))
+        assert one is not two

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PERIOD: Final = 60.0
 """Seconds of a minute."""
 
-_REQUESTS, _INPUTS, _TOKENS = range(3)
+_REQUESTS, _TOKENS = range(2)
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class Ticket:
 
     Attributes:
         at: When it starts; it may be put off while it is waited for.
-        costs: Requests, inputs and tokens.
+        costs: Requests, tokens and, if they are limited, inputs.
         charges: Where they are noted.
     """
 
@@ -62,7 +62,9 @@ class Limiter:
         period: float = PERIOD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._windows = tuple(Window(limit, period) for limit in (requests, inputs, tokens))
+        # Books of requests and tokens are kept in any case, as the API may say later what it allows.
+        limits = (requests, tokens) if inputs is None else (requests, tokens, inputs)
+        self._windows = tuple(Window(limit, period) for limit in limits)
         self._clock = clock
         self._late = period * SLACK
         self._waiting: dict[Ticket, None] = {}  # in the order of their times
@@ -72,8 +74,8 @@ class Limiter:
     @property
     def limits(self) -> tuple[float | None, float | None, float | None]:
         """Requests, inputs and tokens a minute, as they are declared or as the API has said."""
-        requests, inputs, tokens = (window.limit for window in self._windows)
-        return requests, inputs, tokens
+        requests, tokens, *inputs = (window.limit for window in self._windows)
+        return requests, inputs[0] if inputs else None, tokens
 
     @property
     def waiting(self) -> int:
@@ -84,8 +86,8 @@ class Limiter:
         """Plan a request behind all others; one without inputs takes nothing."""
         with self._lock:
             now = self._clock()
-            amounts = (1, inputs, tokens) if inputs else (0, 0, 0)
-            costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=True)]
+            amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
+            costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
             ticket = Ticket(self._earliest(costs, now) if inputs else now, costs, [])
             self._note(ticket)
             if ticket.at > now:
@@ -138,10 +140,11 @@ class Limiter:
                 self._put_off(waiting, until - waiting[0].at)
 
     def _earliest(self, costs: list[int], now: float) -> float:
-        for window in self._windows:
+        first = at = self._end(now)
+        for window, cost in zip(self._windows, costs, strict=True):
             window.forget(now)
-        first = self._end(now)
-        return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
+            at = max(at, window.earliest(cost, first))
+        return at
 
     def _end(self, now: float) -> float:
         """When the last of those starts who wait; nobody does before that who comes after them."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from inspect import iscoroutinefunction
 from logging import DEBUG, INFO, WARNING
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from asyncembed._errors import APIStatusError, AsyncEmbedError, StreamClosedError
-from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RetryScheduled, RunEnded
-from asyncembed._logs import LOGGER, write
+from asyncembed._errors import AsyncEmbedError, StreamClosedError
+from asyncembed._logs import LOGGER
 from asyncembed._settings import check
 from asyncembed.pipeline._watch import Watch
-from asyncembed.pipeline._words import without_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
     from asyncembed._settings import EmbedOptions
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
+    from asyncembed.pipeline._teller import Teller
     from asyncembed.wire._transport import Transport
 
 
@@ -60,24 +58,8 @@ class Hook:
             self._has_failed = True
 
 
-class Names(TypedDict):
-    """What every event bears."""
-
-    provider: str
-    model: str
-    run: str
-
-
-class Reason(TypedDict):
-    """What an event says of the error that it is about."""
-
-    error: str | None
-    message: str
-    status: int | None
-
-
 class Observer:
-    """Makes events of what happens in one run.
+    """Knows whether anybody listens to one run, and what was asked for when it went wrong.
 
     Args:
         hook: The caller's `on_event`, if there is one.
@@ -89,26 +71,21 @@ class Observer:
     def __init__(self, hook: Hook | None, provider: str, options: EmbedOptions, *, skips: bool) -> None:
         self._hook = hook
         self._provider = provider
+        self._options = options
         self._skips = skips
         self._requests = 0
-        self._given_up: frozenset[int] = frozenset()  # what the last of these events was about
         self._asked: WeakKeyDictionary[BaseException, Sequence[str]] = WeakKeyDictionary()
-        self.options = options
-
-    @cached_property
-    def names(self) -> Names:
-        """What every event of this run bears."""
-        return {"provider": self._provider, "model": self.options.model, "run": os.urandom(6).hex()}
 
     def listens(self, level: int) -> bool:
         """Whether anybody wants an event of this level: only then is it worth making."""
         return self._hook is not None or LOGGER.isEnabledFor(level)
 
-    def tell(self, event: Event, level: int) -> None:
-        """Tell everybody."""
-        write(event, level)
-        if self._hook:
-            self._hook(event)
+    @cached_property
+    def teller(self) -> Teller:
+        """What makes the events and tells them."""
+        from asyncembed.pipeline._teller import Teller  # noqa: PLC0415  # few runs have a listener, and it takes a while
+
+        return Teller(self._hook, self._provider, self._options, self._asked)
 
     def request(
         self,
@@ -126,59 +103,30 @@ class Observer:
         if isinstance(error, AsyncEmbedError):
             self._asked[error] = texts
 
-    def reason(self, error: BaseException | None, *texts: str) -> Reason:
-        """What may be told of an error; of one that is not ours only its kind, as its words may hold anything."""
-        message = ""
-        if isinstance(error, AsyncEmbedError):
-            message = without_texts(str(error), [*self._asked.get(error, ()), *texts])
-        status = error.status if isinstance(error, APIStatusError) else 0
-        return {"error": type(error).__name__ if error else None, "message": message, "status": status or None}
-
     def retry(self, error: AsyncEmbedError, seconds: float, delivery: ResultDelivery | BlockDelivery) -> None:
         """Tell that what is missing will be asked for again."""
         if self.listens(INFO):
-            missing, attempt = delivery.missing, delivery.attempts
-            names, reason = self.names, self.reason(error)
-            self.tell(RetryScheduled(**names, **reason, attempt=attempt, indices=missing, seconds=seconds), INFO)
+            self.teller.retry(error, seconds, delivery)
 
     def paused(self, error: AsyncEmbedError, seconds: float, *, again: bool) -> None:
         """Tell that the API wants to be left alone."""
         level = DEBUG if again else INFO
         if self.listens(level):
-            self.tell(EndpointPaused(**self.names, **self.reason(error), seconds=seconds, again=again), level)
+            self.teller.paused(error, seconds, level, again=again)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that the texts with these indices will be asked for in parts of these sizes, because of `error`."""
         if self.listens(INFO):
-            names, reason = self.names, self.reason(error)
-            self.tell(BatchSplit(**names, **reason, indices=tuple(indices), parts=tuple(parts)), INFO)
+            self.teller.split(error, indices, parts)
 
     def gave_up(self, index: int, item: EmbedInput, error: AsyncEmbedError) -> None:
         """Tell that a text is given up; one event tells it of all texts that the error stands for."""
         level = WARNING if self._skips else INFO
-        if self.listens(level) and index not in self._given_up:
-            indices = error.indices if index in error.indices else (index,)
-            self._given_up = frozenset(indices)
-            names, reason = self.names, self.reason(error, item.text)
-            self.tell(InputsFailed(**names, **reason, indices=indices, skipped=self._skips), level)
+        if self.listens(level):
+            self.teller.gave_up(index, item, error, level, skipped=self._skips)
 
     def ended(self, error: BaseException | None, summarise: Callable[[], RunSummary]) -> None:
         """Tell how the run went."""
         level = DEBUG if error is None or isinstance(error, StreamClosedError) else INFO
         if self.listens(level):
-            self.tell(_run_ended(self.names, self.reason(error), summarise()), level)
-
-
-def _run_ended(names: Names, reason: Reason, summary: RunSummary) -> RunEnded:
-    return RunEnded(
-        **names,
-        **reason,
-        done=summary.done,
-        failed=summary.failed,
-        requests=summary.requests,
-        retries=summary.retries,
-        salvaged=summary.salvaged,
-        tokens=summary.usage.tokens,
-        bytes_received=summary.bytes_received,
-        seconds=summary.elapsed,
-    )
+            self.teller.ended(error, summarise(), level)

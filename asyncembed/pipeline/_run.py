@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -121,12 +122,17 @@ class Run:
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
-        self.failures = Failures(call, self.outbox, self.losses, self.observer, settling=settling)
+        self._call, self._settling = call, settling
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None
+
+    @cached_property
+    def failures(self) -> Failures:
+        """What becomes of texts that are given up; most runs have none."""
+        return Failures(self._call, self.outbox, self.losses, self.observer, settling=self._settling)
 
     def start(self) -> None:
         """Start the clock."""
@@ -151,6 +157,11 @@ class Run:
             self.endpoint.learned.dimensions.pop(self._kind, None)
         self.outbox.close(self.error)
         self.observer.ended(self.error, self.summary)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether the work is done, and everybody was told."""
+        return self._ended is not None
 
     def abandon(self) -> None:
         """Drop results that nobody will take, and give back all memory."""

@@ -77,6 +77,11 @@ class Source:
         """Whether `pump` must run beside the feeder."""
         return self._iterator is None
 
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether it is known that there is neither a batch any more nor an error."""
+        return self._ended and not self._batches and not self._error
+
     async def next_batch(self) -> Batch | None:
         """Return the next batch, or None after the last one; raises what the caller's iterable raises."""
         if not self._batches and not self._ended:
@@ -124,20 +129,8 @@ class Source:
     async def pump(self) -> None:
         """Pull an async iterable while batches are wanted.
 
-        In a plain task, which is cancelled once: anyio would cancel each `await` in the `finally` of a generator again.
+        In a plain task, which is cancelled once: anyio would cancel each `await` in a generator's `finally` again.
         """
-        task = asyncio.create_task(self._pull_async(), name="asyncembed-texts")
-        try:
-            await asyncio.wait([task])
-        finally:
-            task.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([task])
-            error = None if task.cancelled() else task.exception()
-        if error:
-            raise error
-
-    async def _pull_async(self) -> None:
         assert isinstance(self._texts, AsyncIterable)
         await self._wanted.wait()
         iterator = async_lines(self._texts)

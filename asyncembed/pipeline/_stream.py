@@ -99,7 +99,8 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         try:
             if self._task:
                 self._task.cancel()
-            if self._task and current_run() is not self._run.token:  # the caller's own texts may close it
+            # The caller's own texts may close it.
+            if self._task and not self._run.has_finished and current_run() is not self._run.token:
                 with anyio.CancelScope(shield=True):
                     # Not `await task`: that would raise the task's own cancellation here.
                     await asyncio.wait([self._task])

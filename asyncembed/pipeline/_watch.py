@@ -6,8 +6,6 @@ import time
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any
 
-from asyncembed._events import RequestEnded, RequestStarted
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -35,16 +33,16 @@ class Watch:
     __slots__ = (
         "_before",
         "_began",
-        "_delivery",
-        "_encoding",
-        "_number",
         "_observer",
         "_parser",
         "_response",
-        "_server",
-        "_texts",
-        "_to_first",
-        "_to_headers",
+        "delivery",
+        "encoding",
+        "number",
+        "server",
+        "texts",
+        "to_first",
+        "to_headers",
     )
 
     def __init__(
@@ -58,67 +56,54 @@ class Watch:
         encoding: Literal["base64", "float"],
     ) -> None:
         self._observer = observer
-        self._number = number
-        self._delivery = delivery
-        self._texts = texts
-        self._server = server
-        self._encoding = encoding
+        self.number = number
+        self.delivery = delivery
+        self.texts = texts
+        self.server = server
+        self.encoding = encoding
         self._began: float | None = None  # as long as nobody listens; the rest is not even set then
 
     def __enter__(self) -> Self:
         if self._observer.listens(DEBUG):
-            self._before = self._delivery.count_missing
+            self._before = self.delivery.count_missing
             self._response: Response | None = None
             self._parser: ResponseParser[Any] | None = None
-            self._to_headers: float | None = None
-            self._to_first: float | None = None
-            self._observer.tell(self._started(), DEBUG)
+            self.to_headers: float | None = None
+            self.to_first: float | None = None
+            self._observer.teller.request_started(self)
             self._began = time.monotonic()
         return self
+
+    @property
+    def arrived(self) -> int:
+        """Vectors that the request has brought."""
+        return self._before - self.delivery.count_missing
+
+    @property
+    def tokens(self) -> int | None:
+        """What the API says it billed."""
+        return self._parser.tokens if self._parser else None
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of the body that were read."""
+        return self._response.bytes_received if self._response else 0
 
     def opened(self, response: Response, parser: ResponseParser[Any]) -> None:
         """Note that the headers of an answer have come, and what its body will be read by."""
         if self._began is not None:
             self._response, self._parser = response, parser
-            self._to_headers = time.monotonic() - self._began
+            self.to_headers = time.monotonic() - self._began
 
     def progressed(self) -> None:
         """Note that something of the body was read."""
-        if self._began is not None and self._to_first is None and self._parser and self._parser.count:
-            self._to_first = time.monotonic() - self._began
+        if self._began is not None and self.to_first is None and self._parser and self._parser.count:
+            self.to_first = time.monotonic() - self._began
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._observer.note(error, self._texts)
+        self._observer.note(error, self.texts)
         if self._began is not None:
             self.progressed()
-            self._observer.tell(self._ended(error, time.monotonic() - self._began), DEBUG)
-
-    def _started(self) -> RequestStarted:
-        host, port = self._server
-        return RequestStarted(
-            **self._observer.names,
-            request=self._number,
-            attempt=self._delivery.attempts,
-            indices=self._delivery.missing,
-            encoding=self._encoding,
-            dimensions=self._observer.options.dimensions,
-            host=host,
-            port=port,
-        )
-
-    def _ended(self, error: BaseException | None, seconds: float) -> RequestEnded:
-        return RequestEnded(
-            **self._observer.names,
-            **self._observer.reason(error),
-            request=self._number,
-            attempt=self._delivery.attempts,
-            inputs=len(self._texts),
-            vectors=self._before - self._delivery.count_missing,
-            tokens=self._parser.tokens if self._parser else None,
-            bytes_received=self._response.bytes_received if self._response else 0,
-            seconds=seconds,
-            seconds_to_headers=self._to_headers,
-            seconds_to_first_vector=self._to_first,
-        )
+            self._observer.teller.request_ended(self, error, time.monotonic() - self._began)

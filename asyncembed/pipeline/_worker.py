@@ -46,7 +46,8 @@ class Worker:
         Raises:
             AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
         """
-        await self._run.failures.give_up(self._batch.refused, self._reservation)
+        if self._batch.refused:
+            await self._run.failures.give_up(self._batch.refused, self._reservation)
         self._run.in_flight += 1
         try:
             while part := self._parts.next():

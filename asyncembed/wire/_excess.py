@@ -21,8 +21,8 @@ TOO_LARGE_TO_PROCESS: Final = "input is too large to process"
 
 _CODES: Final = frozenset({"max_tokens_per_request", "array_above_max_length"})
 _THINGS: Final = r"(?:inputs?|texts?|items?|elements?|documents?|strings?|requests?)"
-_WHOLE: Final = re.compile(
-    rf"""split\ into\ more\ batches
+# Compiled, and kept by `re`, when they are first needed: few programs meet such an error, and it takes a while.
+_WHOLE: Final = rf"""(?ix)split\ into\ more\ batches
     | \bbatch\ size\b
     | \b(?:per|in|of|a|one)\ (?:a\ |one\ |the\ |submitted\ |single\ )*(?:batch|request)\b
     | \btoo\ many\ {_THINGS}\b
@@ -30,11 +30,9 @@ _WHOLE: Final = re.compile(
     | \b(?:at\ most|up\ to|maximum\ of|more\ than|exceeds?)\ \d+\ {_THINGS}\b
     | \barray\ too\ long\b
     | \bpayload\ too\ large\b
-    | {re.escape(TOO_LARGE_TO_PROCESS)}""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_ONE_INPUT: Final = re.compile(r"\binput ?\[\d+\]|\b(?:inputs?|texts?)\.\d+\b", re.IGNORECASE)
-_NUMBERS: Final = re.compile(r"(?<![\w.])\d{1,12}(?![\w.]*\w)")
+    | {re.escape(TOO_LARGE_TO_PROCESS)}"""
+_ONE_INPUT: Final = r"(?i)\binput ?\[\d+\]|\b(?:inputs?|texts?)\.\d+\b"
+_NUMBERS: Final = r"(?<![\w.])\d{1,12}(?![\w.]*\w)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,10 @@ class Excess:
 def read_excess(error: APIStatusError) -> Excess | None:
     """Return in what a request was too large; None if it was refused for another reason."""
     words = error.provider_message
-    is_whole = error.status == PAYLOAD_TOO_LARGE or error.code in _CODES or _WHOLE.search(words)
-    if not is_whole or _ONE_INPUT.search(words):
+    is_whole = error.status == PAYLOAD_TOO_LARGE or error.code in _CODES or re.search(_WHOLE, words)
+    if not is_whole or re.search(_ONE_INPUT, words):
         return None
-    numbers = sorted(int(digits) for digits in _NUMBERS.findall(words) if int(digits) > 0)
+    numbers = sorted(int(digits) for digits in re.findall(_NUMBERS, words) if int(digits) > 0)
     # Whatever the order in which they are said: what is allowed is less than what was too much.
     most, size = (numbers[0], numbers[-1]) if numbers and numbers[0] < numbers[-1] else (None, None)
     if most is None and len(numbers) == 1 and error.status != PAYLOAD_TOO_LARGE:

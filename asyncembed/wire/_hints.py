@@ -10,9 +10,9 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0
 _PART: Final = (
     r"(\d{1,9}(?:\.\d{1,9})?) ?(ns|us|\u00b5s|ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])"
 )
-_ONE: Final = re.compile(_PART)
-_WHOLE: Final = re.compile(rf"(?:{_PART} ?)+")
-_ASKED: Final = re.compile(rf"(?:try again|retry) (?:in|after) ((?:{_PART} ?)+)", re.IGNORECASE)
+# Compiled, and kept by `re`, when they are first needed: few programs meet such a text, and it takes a while.
+_WHOLE: Final = rf"(?:{_PART} ?)+"
+_ASKED: Final = rf"(?:try again|retry) (?:in|after) ({_WHOLE})"
 
 
 def number(text: str | None) -> float | None:
@@ -32,17 +32,17 @@ def duration(text: str | None) -> float | None:
     if seconds is not None:
         return seconds if seconds >= 0 else None
     text = (text or "").strip()
-    return _sum(text) if _WHOLE.fullmatch(text) else None
+    return _sum(text) if re.fullmatch(_WHOLE, text) else None
 
 
 def asked_in_words(message: str) -> float | None:
     """Return the seconds that a message asks to wait: "Please try again in 1.156s", "retry after 55 seconds"."""
-    found = _ASKED.search(message)
+    found = re.search(_ASKED, message, re.IGNORECASE)
     return _sum(found[1].lower()) if found else None
 
 
 def _sum(text: str) -> float:
-    return sum(float(count) * _SECONDS[_short(unit)] for count, unit in _ONE.findall(text))
+    return sum(float(count) * _SECONDS[_short(unit)] for count, unit in re.findall(_PART, text))
 
 
 def _short(unit: str) -> str:

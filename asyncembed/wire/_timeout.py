@@ -89,12 +89,16 @@ class SilenceLimit:
         self._since = None
 
     def close(self) -> None:
-        """Wait for nothing more."""
+        """Wait for nothing more, and let go of whom to tell: it holds this object, and both would stay for a while."""
+        self._stop_timer()
+        self._expire = _nothing
+
+    def _stop_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
 
     def _set(self, due: float) -> None:
-        self.close()
+        self._stop_timer()
         self._timer = self._loop.call_at(due, self._look, due)
 
     def _look(self, set_for: float) -> None:
@@ -110,3 +114,7 @@ class SilenceLimit:
             self._set(now + late)
         else:
             self._expire()
+
+
+def _nothing() -> None:
+    """What there is to do when a wait that is over takes too long."""

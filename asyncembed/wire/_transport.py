@@ -83,6 +83,7 @@ class Transport:
         self._plain_headers = CIMultiDict({**self._headers, "Accept-Encoding": "identity"})
         self.secrets = secrets
         self._timeouts = timeouts
+        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._read_size = read_size
         address = yarl.URL(url)
         self._near = _is_loopback(address) or _is_private(address)
@@ -123,7 +124,7 @@ class Transport:
                     headers=headers,
                     allow_redirects=False,
                     raise_for_status=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+                    timeout=self._client_timeout,
                     read_bufsize=self._read_size,
                 )
         except TimeoutError as error:

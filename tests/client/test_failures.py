@@ -21,6 +21,7 @@ from asyncembed import (
     AuthenticationError,
     ConfigurationError,
     InvalidInputError,
+    RequestStarted,
     ResponseError,
     RetryPolicy,
     ServerError,
@@ -192,6 +193,21 @@ async def test_an_exit_inside_the_source_is_no_group(client):
     with pytest.raises(SystemExit) as caught:
         await take_all(client.embed_stream(texts()), [])
     assert caught.value.code == 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_exit_inside_a_listener_is_no_group(connect, count):
+    """It gets to the consumer, from whatever task it comes."""
+
+    def exits(event):
+        if isinstance(event, RequestStarted):
+            sys.exit(3)
+
+    client = connect(on_event=exits)
+    with pytest.raises(SystemExit) as caught:
+        await take_all(client.embed_stream(TEXTS[:count], chunk_size=2), [])
+    assert caught.value.code == 3
+    assert not leftovers(client)
 
 
 async def test_nothing_is_logged_as_an_error(server, once, caplog):

@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 from support.results import check_results, check_vectors, endless, numbered, take_all
-from support.scripted import refused
+from support.scripted import Gate, refused, right
 from support.watching import leftovers, turns, until
 
 from asyncembed import AsyncEmbedError, AuthenticationError
@@ -155,3 +155,21 @@ async def test_the_summary_of_a_stream(server, client):
     assert 0 < summary.peak_reserved_bytes <= summary.budget_bytes
     assert summary.bytes_received == sum(len(piece) for request in server.requests for piece in request.pieces)
     assert summary.elapsed == stream.summary.elapsed > 0
+
+
+@pytest.mark.parametrize(("count", "workers"), [(2, 0), (4, 1), (7, 2)])
+async def test_the_last_request_needs_no_task_of_its_own(server, client, count, workers):
+    """A call of few texts is the rule in a web service, and a task costs as much as a tenth of it."""
+    gate = Gate()
+
+    async def waits(exchange):
+        await gate.wait()
+        await right(exchange)
+
+    server.default = waits
+    embedding = asyncio.create_task(client.embed([f"text {number}" for number in range(count)], chunk_size=3))
+    await until(lambda: len(server.requests) == workers + 1)
+    names = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("asyncembed")]
+    assert sorted(names) == ["asyncembed", *["asyncembed-worker"] * workers]
+    gate.opened.set()
+    assert len(await embedding) == count

@@ -29,7 +29,6 @@ from asyncembed import (
     ServerError,
     StreamClosedError,
 )
-from asyncembed.pipeline import _observer, _watch
 from asyncembed.pipeline._observer import Hook, Observer
 from asyncembed.testing import Chaos, faults, vector_of
 
@@ -309,10 +308,7 @@ async def test_a_split(told):
 async def test_when_nobody_listens_nothing_is_made(server, connect, monkeypatch):
     """Neither events nor ids, in a run with every kind of trouble."""
     monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
-    monkeypatch.setattr(Observer, "names", property(lambda _: pytest.fail("somebody listens")))
-    for module, kinds in ((_watch, KINDS[:2]), (_observer, KINDS[2:])):
-        for kind in kinds:
-            monkeypatch.setattr(module, kind.__name__, lambda **_: pytest.fail("an event was made"))
+    monkeypatch.setattr(Observer, "teller", property(lambda _: pytest.fail("somebody listens")))
     server.script += [faults.CutOff(after=1), faults.TooManyRequests("seconds", wait=0.01), faults.Refused(400)]
     stream = connect(on_event=None, max_concurrency=1).embed_stream([*TEXTS, ""], chunk_size=3, on_error="skip")
     await take(stream)
@@ -347,6 +343,6 @@ def test_events_are_plain_values(kind):
 
 def test_of_an_error_without_a_status_none_is_told(told):
     observer = Observer(Hook(told), "openai", EmbedOptions(model="m"), skips=False)
-    assert observer.reason(None) == {"error": None, "message": "", "status": None}
-    assert observer.reason(InvalidInputError("no"))["status"] is None
-    assert observer.reason(ServerError("no", status=500))["status"] == 500
+    assert observer.teller.reason(None) == {"error": None, "message": "", "status": None}
+    assert observer.teller.reason(InvalidInputError("no"))["status"] is None
+    assert observer.teller.reason(ServerError("no", status=500))["status"] == 500
