@@ -51,3 +51,43 @@ async def test_what_takes_long_is_one_piece_a_turn(clock):
 
 async def test_what_is_short_is_done_in_one_turn(clock):
     assert len(set(await turns_of(clock, LONGEST / 10, 4))) == 1
+
+
+async def test_whoever_is_cancelled_in_the_line_holds_up_nobody(clock):
+    """Neither while it stands there nor when its turn has come."""
+    turns, clock.turn, done = Turns(), 0, []
+    tasks = [asyncio.create_task(work(turns, clock, 2 * LONGEST, done)) for _ in range(6)]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    await asyncio.sleep(0)
+    assert done == [0]
+    tasks[1].cancel()  # it has been told to go on in this turn
+    await asyncio.wait(tasks)
+    assert [task.cancelled() for task in tasks] == [False, True, False, True, False, False]
+
+
+async def test_who_stands_in_line_is_not_looked_at_in_every_turn(clock):
+    """A task of many waits for one step of its own."""
+    turns, clock.turn, done, steps = Turns(), 0, [], 0
+
+    class Watched:
+        """Counts how often the task that waits here goes on."""
+
+        def __await__(self):
+            nonlocal steps
+            waits = turns.wait().__await__()
+            while True:
+                try:
+                    future = next(waits)
+                except StopIteration:
+                    return
+                steps += 1
+                yield future
+
+    async def last() -> None:
+        await Watched()
+        done.append(clock.turn)
+
+    tasks = [asyncio.create_task(work(turns, clock, 2 * LONGEST, done)) for _ in range(20)]
+    await asyncio.gather(*tasks, last())
+    assert (len(done), steps) == (21, 1)
