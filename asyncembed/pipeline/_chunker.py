@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import ConfigurationError, InvalidInputError
-from asyncembed._models import EmbedInput
+from asyncembed._models import EmbedInput, make_many
 from asyncembed.pipeline._excerpt import excerpt
 
 if TYPE_CHECKING:
@@ -131,19 +131,16 @@ class Chunker:
         Only strings of ASCII, which most are. What stops it, because it has to be looked at, is given back.
         """
         most = min(self._most - self._count, STRETCH)
-        first, inputs = index, self._batch.inputs
+        taken: list[str] = []
         room = left = self._room_for(most)
         try:
             for item in islice(texts, most):
                 if type(item) is not str or not item.isascii() or not 0 < len(item) <= left:
                     return [item]
                 left -= len(item)
-                inputs[index] = EmbedInput(item)
-                index += 1
+                taken.append(item)
         finally:  # if the caller's iterable raises, too
-            count, text_bytes = index - first, room - left
-            size = text_bytes + count * JSON_OVERHEAD
-            self._reckon(count, size, size, text_bytes // BYTES_PER_TOKEN + count)
+            self._take(taken, index, room - left)
         return []
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
@@ -184,6 +181,13 @@ class Chunker:
         """Bytes that so many texts of ASCII may have together, whatever each of them has."""
         own, each = self._bytes - count * JSON_OVERHEAD, self._each + 2 * JSON_OVERHEAD
         return min(own, (self._tokens - count) * BYTES_PER_TOKEN, (self._memory - count * each) // 2)
+
+    def _take(self, texts: list[str], index: int, text_bytes: int) -> None:
+        count = len(texts)
+        inputs = make_many(EmbedInput, texts, repeat(None))
+        self._batch.inputs.update(zip(range(index, index + count), inputs, strict=True))
+        size = text_bytes + count * JSON_OVERHEAD  # also in memory
+        self._reckon(count, size, size, text_bytes // BYTES_PER_TOKEN + count)
 
     def _reckon(self, count: int, size: int, memory: int, tokens: int) -> None:
         self._bytes -= size

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from asyncembed._errors import ResponseError
-from asyncembed._models import EmbedResult
+from asyncembed._models import EmbedResult, make_many
 from asyncembed.pipeline._held import Entry, Held
 
 if TYPE_CHECKING:
@@ -198,4 +198,4 @@ class ResultDelivery(Delivery["Vector"]):
 
     def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult]:
         indices, inputs, vectors = arrived
-        return list(map(EmbedResult, indices, vectors, map(_text_of, inputs), map(_id_of, inputs)))
+        return make_many(EmbedResult, indices, vectors, map(_text_of, inputs), map(_id_of, inputs))

@@ -55,8 +55,9 @@ class Exchange:
             await self._ask(texts, encoding, permit, watch)
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
-        run, largest = self._run, self._run.cost.largest_value(self._request_bytes)
-        parser = ResponseParser(run.layout(encoding), self._delivery.decode, largest, self._delivery.decode_run)
+        run, delivery, largest = self._run, self._delivery, self._run.cost.largest_value(self._request_bytes)
+        layout, gap = run.layout(encoding), run.gaps.get(encoding)
+        parser = ResponseParser(layout, delivery.decode, largest, delivery.decode_run, gap)
         self._begin(permit)
         response = await self._transport.post(
             run.endpoint.body(texts, run.options, encoding),
@@ -70,7 +71,8 @@ class Exchange:
         finally:
             response.close()
             parser.discard()
-            permit.settle(parser.tokens, complete=self._delivery.is_complete)
+            run.gaps[encoding] = parser.gap
+            permit.settle(parser.tokens, complete=delivery.is_complete)
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)
 

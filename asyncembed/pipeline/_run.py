@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._source import Texts
+    from asyncembed.wire._gap import Gap
     from asyncembed.wire._layout import Layout
 
 
@@ -119,6 +120,8 @@ class Run:
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self._delivery = BlockDelivery if as_blocks else ResultDelivery
         self._layouts: dict[str, Layout] = {}
+        self.gaps: dict[str, Gap] = {}
+        """What lay between the vectors of the last response, for each encoding."""
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()

@@ -48,16 +48,18 @@ class ValueCutter:
 
     Args:
         max_value_bytes: Most bytes one array or string may have that is open at the end of a chunk.
+        gap: What lay between the values of an earlier response of the same kind.
     """
 
-    __slots__ = ("_error", "_gap", "_max_value_bytes", "_open", "_repeats", "_unbroken", "position")
+    __slots__ = ("_error", "_max_value_bytes", "_open", "_repeats", "_unbroken", "gap", "position")
 
-    def __init__(self, max_value_bytes: int = sys.maxsize) -> None:
+    def __init__(self, max_value_bytes: int = sys.maxsize, gap: Gap | None = None) -> None:
         self._max_value_bytes = max_value_bytes
         self._open = OpenValue()
         self._unbroken = 0  # bytes of earlier chunks since the last string or array began or ended
-        self._gap = Gap()  # between two values that were cut
-        self._repeats = Repeats(self._gap, self._open, max_value_bytes)
+        self.gap = gap.for_next_response() if gap else Gap()
+        """What lies between two values that were cut."""
+        self._repeats = Repeats(self.gap, self._open, max_value_bytes)
         self._error: ResponseError | None = None
         self.position = 0
         """How far the present chunk has been read."""
@@ -65,7 +67,7 @@ class ValueCutter:
     @property
     def number(self) -> int | None:
         """The number between the last two values, if they could be the first of many by `repeat`."""
-        return self._gap.number
+        return self.gap.number
 
     @property
     def next_number(self) -> int | None:
@@ -121,7 +123,7 @@ class ValueCutter:
         if len(self._open) and data:
             whole, pos = self._continue(data, structure, values)
             data, to_repeat = whole, to_repeat and whole is data  # else no position in it would be one in the chunk
-        view, size, gap = memoryview(data), len(data), self._gap
+        view, size, gap = memoryview(data), len(data), self.gap
         while pos < size and not (to_repeat and values and gap.may_begin(data, pos)):
             began, start = pos, gap.end(data, pos)
             gap.in_a_row = gap.in_a_row + 1 if start else 0
@@ -155,7 +157,7 @@ class ValueCutter:
             values.append(value)
         elif len(_EMPTY) < len(value) <= LONGEST_INLINE + len(_EMPTY):
             structure.append(value)
-            self._gap.interrupt()
+            self.gap.interrupt()
         else:
             structure.append(_EMPTY)
             values.append(value)
@@ -168,7 +170,7 @@ class ValueCutter:
             raise self._too_long()
         end = self._open.end_in(data)
         if before or end == NOT_CUT:  # look at it again as a whole: it is no array of numbers, after all
-            self._gap.interrupt()
+            self.gap.interrupt()
             return before + self._open.take() + data, 0
         if end == OPEN:
             self._open.extend(data)

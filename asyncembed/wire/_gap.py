@@ -20,8 +20,8 @@ MOST_DIGITS: Final = 20
 LONGEST: Final = 1_024
 """Bytes of the longest gap that is looked at."""
 
-ENOUGH: Final = 2
-"""Gaps in a row that must have been recognised before more of them are expected."""
+ENOUGH: Final = 3
+"""Gaps in a row that must have been recognised before more of them are expected: as many as `Steps` has to see."""
 
 MOST_TRIES: Final = 8
 """Gaps that are compared before a response counts as one whose items are not alike."""
@@ -50,6 +50,12 @@ class Gap:
     def is_before_string(self) -> bool:
         """Whether a string begins where a gap ends, and not an array."""
         return (self._tail or self._head).endswith(b'"')
+
+    def for_next_response(self) -> Gap:
+        """Return another one that begins with what this one has learned."""
+        other = Gap()
+        other._head, other._tail, other._reach = self._head, self._tail, self._reach
+        return other
 
     def interrupt(self) -> None:
         """Note that the next gap does not begin at the end of a value that was cut, so it cannot count as one."""

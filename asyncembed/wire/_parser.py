@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from asyncembed.wire._events import Event
+    from asyncembed.wire._gap import Gap
     from asyncembed.wire._layout import Layout
     from asyncembed.wire._text import JSONText
     from asyncembed.wire._vectors import Value
@@ -42,6 +43,7 @@ class ResponseParser(Generic[DecodedT]):
         decode: Makes a vector of what stands in the place of one, at once; raises `ResponseError` if it is none.
         max_value_bytes: Most bytes one vector or text may have in the response.
         decode_run: Makes vectors of many values at once, or gives None, and then each of them is given to `decode`.
+        gap: That of an earlier response of the same kind, so that it has not to be learned again.
     """
 
     def __init__(
@@ -50,11 +52,12 @@ class ResponseParser(Generic[DecodedT]):
         decode: Callable[[Value], DecodedT],
         max_value_bytes: int = sys.maxsize,
         decode_run: Callable[[Sequence[Value]], list[DecodedT] | None] = _not_at_once,
+        gap: Gap | None = None,
     ) -> None:
         self._layout = layout
         self._decode = decode
         self._decode_run = decode_run
-        self._cutter = ValueCutter(max_value_bytes)
+        self._cutter = ValueCutter(max_value_bytes, gap)
         self._events = EventReader()
         self._items = ItemReader(layout)
         self._error: ResponseError | None = None
@@ -70,6 +73,11 @@ class ResponseParser(Generic[DecodedT]):
     def by_order(self) -> bool:
         """Whether a position followed from the order alone, because no index was sent."""
         return self._items.positions.by_order
+
+    @property
+    def gap(self) -> Gap:
+        """What lies between the vectors of this response."""
+        return self._cutter.gap
 
     @property
     def tokens(self) -> int | None:

@@ -23,6 +23,8 @@ from .oracle import Constant, Fields, Walk, readings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from asyncembed.wire._gap import Gap
+
 DEEPEST: Final = 64
 LARGEST: Final = 1 << 63
 ALIKE: Final = 2
@@ -44,6 +46,7 @@ class Case:
         rows: Whether vectors are for the rows of a matrix.
         limit: Most bytes of one value.
         reader: Which of the readers of numbers is used.
+        before: A response that was read before it, maybe of another form; none if it is empty.
     """
 
     kind: Kind
@@ -53,6 +56,7 @@ class Case:
     rows: bool
     limit: int
     reader: int
+    before: bytes = b""
 
     @property
     def data(self) -> bytes:
@@ -91,6 +95,7 @@ def case(seed: int, number: int) -> Case:
         rows=dice.hits(0.25),
         limit=dice.of((100, 200)) if dice.hits(0.1) else 1_000_000,
         reader=dice.below(4),
+        before=dice.of((original, original, _original(seed, group ^ 1))).data if dice.hits(0.4) else b"",
     )
 
 
@@ -107,7 +112,7 @@ class Outcome:
         readers = (None, None, read_numbers_orjson, read_numbers_json)
         self.decoder = VectorDecoder(case.kind.dtype, case.demanded, readers[case.reader], case.usual)
         decode, decode_run = _decoders(self.decoder, rows=case.rows)
-        self.parser = ResponseParser(case.kind.layout, decode, case.limit, decode_run)
+        self.parser = ResponseParser(case.kind.layout, decode, case.limit, decode_run, _gap_of(case))
         self.given: list[tuple[int, bytes]] = []
         self.error = ""
         self.keeps_chunk = False
@@ -130,11 +135,21 @@ class Outcome:
 
     def _is_gap(self, piece: bytes) -> bool:
         """Whether a piece is remembered as what lies between two vectors, which is no more than a few bytes."""
-        gap = self.parser._cutter._gap
+        gap = self.parser.gap
         return piece is gap._last or piece is gap._head
 
     def _take(self, vectors: list[tuple[int, np.ndarray]]) -> None:
         self.given += [(position, vector.tobytes()) for position, vector in vectors]
+
+
+def _gap_of(case: Case) -> Gap | None:
+    """What is learned from the response before."""
+    if not case.before:
+        return None
+    parser = ResponseParser(case.kind.layout, str)
+    parser.feed(case.before)
+    parser.discard()
+    return parser.gap
 
 
 def _decoders(decoder: VectorDecoder, *, rows: bool) -> tuple[Callable[..., np.ndarray], Callable[..., object]]:

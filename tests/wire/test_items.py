@@ -189,12 +189,33 @@ def test_items_that_repeat_are_not_parsed(order, value, monkeypatch):
     assert read([data], layout) == [(number, value) for number in range(100)]
     assert sum(repeated) > 90
     repeated.clear()
-    value = value * 20
+    value = value * 100
     data, layout = document(order, value, 100)
     size = len(data) // 140  # most lie in two of them
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
     assert read(pieces, layout) == [(number, value) for number in range(100)]
     assert sum(repeated) > 40, "the end of a chunk is no reason to parse"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("earlier", ORDERS)
+def test_what_an_earlier_response_has_taught(order, earlier, monkeypatch):
+    """It spares a few items, and does no harm if the next response has another form."""
+    data, layout = document(earlier, LONG, 20)
+    parser = ResponseParser(layout, plain)
+    parser.feed(data)
+    parser.close()
+    repeated: list[int] = []
+    repeat = ItemReader.repeat
+    monkeypatch.setattr(
+        ItemReader,
+        "repeat",
+        lambda self, numbers, values: repeated.append(len(values)) or repeat(self, numbers, values),
+    )
+    data, layout = document(order, LONG, 100)
+    following = ResponseParser(layout, plain, gap=parser.gap)
+    assert following.feed(data) + following.close() == [(number, LONG) for number in range(100)]
+    assert sum(repeated) == 96 if order == earlier else sum(repeated) > 90
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
