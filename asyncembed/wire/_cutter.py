@@ -105,11 +105,8 @@ class ValueCutter:
             self._error = error
         return b"".join(structure), values
 
-    def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText | bytes]]:
-        """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat.
-
-        Of strings it gives what is between the quotes.
-        """
+    def repeat(self, data: bytes) -> tuple[list[int | None], list[JSONText]]:
+        """Take values, with the numbers before them, from the rest of the chunk while the bytes between them repeat."""
         numbers, values, self.position = self._repeats.take(data, self.position)
         return numbers, values
 
@@ -161,7 +158,7 @@ class ValueCutter:
         else:
             structure.append(_EMPTY)
             values.append(value)
-            self._repeats.size = len(value) - len(_EMPTY)
+            self._repeats.size = len(value)
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
         """Go on with the open value; return the data to go on with and the position in it."""

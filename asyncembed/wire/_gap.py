@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import repeat
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -102,27 +102,20 @@ class Gap:
             pos = end
         return numbers, places, pos
 
-    def repeat_strings(self, data: bytes, pos: int, size: int) -> tuple[list[int | None], list[bytes], int]:
-        """Find gaps like the ones before, and strings of `size` bytes between them, from `pos` on.
-
-        Returns:
-            The number in each gap, None if they have none; what is between the quotes of the string behind it; and
-            where the last one ends.
-        """
+    def repeat_strings(self, data: bytes, pos: int, size: int) -> tuple[list[int | None], list[tuple[int, int]], int]:
+        """Do the same for strings of `size` bytes, from quote to quote, at once: faster than one after the other."""
         found = _before_string(self._head, self._tail, size).findall(data, pos)
         if found and not found[-1][1]:  # the rest of the chunk
             found.pop()
-        if not found:
-            return [], [], pos
-        numbers, contents = zip(*found, strict=True)
-        if max(map(bytes.find, contents, repeat(b'"'))) >= 0:  # they are shorter, and not the same at all
-            return [], [], pos
-        end = pos + len(found) * (len(self._head) + len(self._tail) + size + 1) + sum(map(len, numbers))
-        if not self._tail:
-            return [None] * len(found), list(contents), end
-        counted = list(map(int, numbers))
-        self.number = counted[-1]
-        return list(counted), list(contents), end
+        digits = [number for number, _ in found]
+        stride = len(self._head) + len(self._tail) - 1 + size
+        ends = list(accumulate(map(stride.__add__, map(len, digits)), initial=pos))[1:]
+        starts = list(map((-size).__add__, ends))
+        if list(map(data.find, repeat(b'"'), map((1).__add__, starts))) != list(map((-1).__add__, ends)):
+            return [], [], pos  # they are shorter, and not the same at all
+        numbers = list(map(int, digits)) if self._tail else [None] * len(digits)
+        self.number = numbers[-1] if numbers else self.number
+        return list(numbers), list(zip(starts, ends, strict=True)), ends[-1] if ends else pos
 
     def learn(self, gap: bytes) -> None:
         """Look at a gap, together with the first byte of the value behind it."""
@@ -150,7 +143,7 @@ def _before_string(head: bytes, tail: bytes, size: int) -> re.Pattern[bytes]:
     It does not look at these bytes, and so takes no longer than a few comparisons.
     """
     number = rb"(0|[1-9][0-9]{0,17})" if tail else b"()"
-    same = re.escape(head) + number + re.escape(tail) + rb'(.{%d}[^\\])"' % (size - 1)
+    same = re.escape(head) + number + re.escape(tail) + rb'.{%d}[^\\](")' % (size - 3)
     return re.compile(same + b"|.+", re.DOTALL)
 
 

@@ -75,7 +75,7 @@ class ItemReader:
         is_settled = self._is_at_vector and not self._values and not self.positions.are_mixed
         return is_settled and self._steps.are_alike(number)
 
-    def repeat(self, numbers: Sequence[int | None], values: Sequence[JSONText | bytes]) -> list[tuple[object, Value]]:
+    def repeat(self, numbers: Sequence[int | None], values: Sequence[JSONText]) -> list[tuple[object, Value]]:
         """Take vectors, each with the number that lies before it, and return position and value as `read` does."""
         if not values:
             return []
@@ -84,7 +84,7 @@ class ItemReader:
         self._steps.skip(len(self._around), self._given, self.positions.count, numbers[-1])
         if self._layout.item is None:
             return list(zip(positions, values, strict=True))
-        whole = [_like(values[0], self._value), *values]  # of the last one, the item is still open
+        whole = [self._value, *values]  # of the last one, the item is still open
         self._value = whole.pop()
         first, self._is_given = int(self._is_given), False
         return list(zip(positions, whole, strict=True))[first:]
@@ -177,10 +177,3 @@ class ItemReader:
         if not self._is_given:
             self._items.append((position, self._value))
         self._value, self._is_given = None, False
-
-
-def _like(other: JSONText | bytes, value: Value) -> Value:
-    """Return a string without its quotes if another one has none, as a run of the same kind is decoded as a whole."""
-    if isinstance(other, bytes) and isinstance(value, memoryview | bytearray):
-        return bytes(value[1:-1])
-    return value

@@ -30,7 +30,7 @@ class Repeats:
         self.next_number: int | None = None
         """The number in that gap."""
         self.size = 0
-        """Bytes of the last string that was cut, without its quotes."""
+        """Bytes of the last string that was cut; those that follow are taken to be as long."""
 
     @property
     def has_open(self) -> bool:
@@ -42,7 +42,7 @@ class Repeats:
         before, self._before = self._before, b""
         return before
 
-    def take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText | bytes], int]:
+    def take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText], int]:
         """Take values from a chunk, from `pos` on, or from where the last one was left open.
 
         Returns:
@@ -58,11 +58,11 @@ class Repeats:
         numbers, values, pos = self._take(data, pos)
         return [number, *numbers], [value, *values], pos
 
-    def _take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText | bytes], int]:
+    def _take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText], int]:
         if self._gap.is_before_string:
-            numbers, contents, pos = self._gap.repeat_strings(data, pos, self.size)
-            return numbers, [*contents], self._keep_open(data, pos)
-        numbers, places, pos = self._gap.repeat(data, pos, end_of_numbers)
+            numbers, places, pos = self._gap.repeat_strings(data, pos, self.size)
+        else:
+            numbers, places, pos = self._gap.repeat(data, pos, end_of_numbers)
         view = memoryview(data)
         return numbers, [view[start:end] for start, end in places], self._keep_open(data, pos)
 
@@ -78,7 +78,7 @@ class Repeats:
         self._gap.number = last
         return pos
 
-    def _resume(self, data: bytes) -> tuple[JSONText | bytes | None, int]:
+    def _resume(self, data: bytes) -> tuple[JSONText | None, int]:
         """Return the open value if it ends here as expected, and how far the chunk has been read.
 
         That is not at all if it is something else, which is to be looked at as a whole.
@@ -90,9 +90,7 @@ class Repeats:
         if end == OPEN:
             value.extend(data)
             return None, len(data)
-        is_string = value.is_string
-        if is_string and len(value) + end <= LONGEST_INLINE + len(b'""'):
+        if value.is_string and len(value) + end <= LONGEST_INLINE + len(b'""'):
             return None, 0
-        text = value.take(data, end)
         self._before, self._gap.number = b"", self.next_number
-        return bytes(text[1:-1]) if is_string else text, end
+        return value.take(data, end), end

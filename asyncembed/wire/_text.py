@@ -61,7 +61,7 @@ def ends_escaped(data: bytes, start: int, end: int | None = None) -> bool:
     return (last - first) % 2 == 1
 
 
-def text_of(string: JSONText | bytes) -> str:
+def text_of(string: JSONText) -> str:
     """The text of a string that was cut out."""
     try:
         return str(orjson.loads(string))

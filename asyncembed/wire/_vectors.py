@@ -15,6 +15,7 @@ import math
 import sys
 from functools import partial
 from itertools import repeat
+from operator import getitem, itemgetter
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 import numpy as np
@@ -34,16 +35,17 @@ if TYPE_CHECKING:
     from asyncembed.wire._agreement import Agreement
     from asyncembed.wire._text import JSONText
 
-Value: TypeAlias = "JSONText | bytes | str | None"
-"""What stands for a vector: an array or a string as JSON text; what is between the quotes of a string, as bytes or, if
-it was short, as a `str` without escapes; or None for anything else."""
+Value: TypeAlias = "JSONText | str | None"
+"""What stands for a vector: an array or a string as JSON text, a short string, or None for anything else."""
 
 RawRow: TypeAlias = "Vector | Numbers | bytearray"
 """One row for a matrix, decoded but not checked: numbers, or the bytes of float32."""
 
 _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
 _FLOAT32: Final = np.dtype("<f4")
-_BRACKET: Final = ord("[")
+_BRACKET, _QUOTE = ord("["), ord('"')
+_BETWEEN_QUOTES: Final = slice(1, -1)
+_first_of = itemgetter(0)
 _decode_base64 = partial(pybase64.b64decode_as_bytearray, validate=True)
 
 
@@ -126,9 +128,13 @@ class VectorDecoder:
 
     def decode_rows(self, values: Sequence[Value]) -> list[RawRow] | None:
         """Decode many rows for a matrix at once, if all are base64 of the known length; else None."""
-        if self._row_bytes < 0 or sys.byteorder != "little" or set(map(type, values)) != {bytes}:
+        if self._row_bytes < 0 or sys.byteorder != "little" or not _are_strings(values):
             return None
-        return _base64_rows(values, self._row_bytes)  # type: ignore[arg-type]  # they are all bytes
+        try:
+            rows: list[RawRow] = list(map(_decode_base64, map(getitem, values, repeat(_BETWEEN_QUOTES))))
+        except ValueError:  # of which binascii.Error is one
+            return None
+        return rows if set(map(len, rows)) == {self._row_bytes} else None
 
     def decode_row(self, value: Value) -> RawRow:
         """Decode one vector for a row of a matrix; whether its numbers are finite is left to `not_finite`.
@@ -191,23 +197,20 @@ class VectorDecoder:
         return guess_floats(data, self.dimension or 0)
 
 
-def _is_array(value: JSONText | bytes | str) -> TypeGuard[JSONText]:
-    return not isinstance(value, str | bytes) and value[0] == _BRACKET
+def _are_strings(values: Sequence[Value]) -> TypeGuard[Sequence[JSONText]]:
+    """Whether all are JSON text of strings."""
+    are_texts = set(map(type, values)) <= {memoryview, bytearray}
+    return are_texts and set(map(_first_of, values)) == {_QUOTE}  # type: ignore[arg-type]
 
 
-def _base64_bytes(value: JSONText | bytes | str) -> bytearray:
-    text = value if isinstance(value, str | bytes) else bytes(value[1:-1])
+def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:
+    return not isinstance(value, str) and value[0] == _BRACKET
+
+
+def _base64_bytes(value: JSONText | str) -> bytearray:
     try:
-        return _decode_base64(text)
+        return _decode_base64(value if isinstance(value, str) else value[_BETWEEN_QUOTES])
     except (binascii.Error, ValueError) as error:
-        if isinstance(text, bytes):
-            return _base64_bytes(text_of(b'"%b"' % text))  # JSON may write a slash as \\/
+        if not isinstance(value, str):
+            return _base64_bytes(text_of(value))  # JSON may write a slash as \\/
         raise ResponseError("a vector is a string that is not base64") from error
-
-
-def _base64_rows(contents: Sequence[bytes], size: int) -> list[RawRow] | None:
-    try:
-        rows: list[RawRow] = list(map(_decode_base64, contents))
-    except ValueError:  # of which binascii.Error is one
-        return None
-    return rows if set(map(len, rows)) == {size} else None
