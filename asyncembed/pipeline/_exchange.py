@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._models import Usage
-from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
     from asyncembed.flow._memory import Reservation
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._body import Response
+    from asyncembed.wire._parser import ResponseParser
     from asyncembed.wire._transport import Transport
 
 
@@ -56,8 +56,7 @@ class Exchange:
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery, largest = self._run, self._delivery, self._run.cost.largest_value(self._request_bytes)
-        layout, gap = run.layout(encoding), run.gaps.get(encoding)
-        parser = ResponseParser(layout, delivery.decode, largest, delivery.decode_run, gap)
+        parser = run.parsers.new(encoding, delivery, largest)
         self._begin(permit)
         response = await self._transport.post(
             run.endpoint.body(texts, run.options, encoding),
@@ -71,7 +70,7 @@ class Exchange:
         finally:
             response.close()
             parser.discard()
-            run.gaps[encoding] = parser.gap
+            run.parsers.learn(encoding, parser)
             permit.settle(parser.tokens, complete=delivery.is_complete)
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from asyncembed._errors import StreamClosedError, without_frames
 from asyncembed._models import RunSummary, Usage
@@ -23,6 +23,7 @@ from asyncembed.pipeline._failures import Failures
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
+from asyncembed.pipeline._parsers import Parsers
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
 from asyncembed.wire._agreement import Agreement
@@ -38,10 +39,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._failures import DeadLetters
-    from asyncembed.pipeline._source import Texts
-    from asyncembed.wire._gap import Gap
-    from asyncembed.wire._layout import Layout
-
+from asyncembed.pipeline._source import Texts
 
 _span_of = attrgetter("span")
 
@@ -118,10 +116,8 @@ class Run:
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model])
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
-        self._delivery = BlockDelivery if as_blocks else ResultDelivery
-        self._layouts: dict[str, Layout] = {}
-        self.gaps: dict[str, Gap] = {}
-        """What lay between the vectors of the last response, for each encoding."""
+        self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
+        self.parsers = Parsers(endpoint.provider, options)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
@@ -171,16 +167,6 @@ class Run:
         self.outbox.clear()
         for reservation in tuple(self.reservations):
             reservation.release()
-
-    def new_delivery(self, batch: Batch) -> ResultDelivery | BlockDelivery:
-        """Open the books of a batch."""
-        return self._delivery(batch, self.decoder)
-
-    def layout(self, encoding: Literal["base64", "float"]) -> Layout:
-        """Where things lie in the responses."""
-        if encoding not in self._layouts:
-            self._layouts[encoding] = self.endpoint.provider.layout(self.options, encoding)
-        return self._layouts[encoding]
 
     async def admit(self, batch: Batch) -> Permit:
         """Wait until the rate limits allow a request for `batch`."""
