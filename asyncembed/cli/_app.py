@@ -77,6 +77,11 @@ def exits() -> Iterator[None]:
         stop()
 
 
+def given(**values: float | None) -> dict[str, float]:
+    """Return the values that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def show_version(asked: bool) -> None:
     """Print the version and leave."""
     if asked:
@@ -110,6 +115,11 @@ def embed(
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Most texts in one request.")] = None,
     max_memory: Annotated[float, typer.Option(help="Megabytes for requests and results that wait.")] = 256,
     max_concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 32,
+    requests_per_minute: Annotated[
+        float | None, typer.Option(help="Requests that the API allows in a minute, retries included.")
+    ] = None,
+    inputs_per_minute: Annotated[float | None, typer.Option(help="Texts that it allows in a minute.")] = None,
+    tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens that it allows in a minute.")] = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, if the model allows.")] = None,
     input_type: Annotated[str | None, typer.Option(help='"document", "query", or the provider\'s own word.')] = None,
     dtype: Annotated[DtypeName, typer.Option(help="Type of the numbers, if the API has it.")] = DtypeName.FLOAT32,
@@ -149,6 +159,11 @@ def embed(
             base_url=base_url,
             max_memory_mb=max_memory,
             max_concurrency=max_concurrency,
+            limits=given(
+                requests_per_minute=requests_per_minute,
+                inputs_per_minute=inputs_per_minute,
+                tokens_per_minute=tokens_per_minute,
+            ),
             options=options,
             skip=skip,
             resume=resume,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import typer
 
-from asyncembed import ConfigurationError, EmbedClient, RunSummary
+from asyncembed import ConfigurationError, EmbedClient, RateLimit, RunSummary
 from asyncembed.cli import STOPPED
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
@@ -22,7 +22,7 @@ from asyncembed.cli._signals import on_stop
 from asyncembed.sinks import find_format, folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from asyncembed import EmbedOptionsArgs
     from asyncembed.cli._inputs import Source
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What was asked for on the command line; the fields are the options of the same names."""
+    """What was asked for on the command line; the fields are the options of the same names.
+
+    Attributes:
+        limits: What is declared of a `RateLimit`, if anything.
+    """
 
     sources: Sequence[Source]
     fields: Fields
@@ -41,6 +45,7 @@ class Job:
     base_url: str | None = field(repr=False)
     max_memory_mb: float
     max_concurrency: int
+    limits: Mapping[str, float]
     options: EmbedOptionsArgs
     skip: bool
     resume: bool
@@ -196,6 +201,7 @@ def _client(job: Job) -> EmbedClient:
         base_url=job.base_url,
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,
+        rate_limit=RateLimit(**job.limits) if job.limits else None,
     )
 
 
@@ -212,4 +218,5 @@ def _settings(job: Job) -> dict[str, object]:
         "resume": job.resume,
         "max memory": f"{job.max_memory_mb:g} MB",
         "max concurrency": job.max_concurrency,
+        **job.limits,
     }

@@ -264,6 +264,14 @@ def test_a_full_disk_is_a_plain_error(run, threaded_server, openai, texts_file, 
         (["--provider", "nobody"], "provider='nobody' is not known"),
         (["--provider", "openai"], "set OPENAI_API_KEY"),
         (["--provider", "local", "--max-memory", "0"], "max_memory_mb=0.0 must be a number above 0"),
+        *(
+            (
+                ["--provider", "local", f"--{name}-per-minute", value],
+                f"{name}_per_minute={value} must be a number above 0",
+            )
+            for name in ("requests", "inputs", "tokens")
+            for value in ("0.0", "-1.5", "nan")
+        ),
         (["--provider", "openai", "--base-url", "ftp://x"], "is not an http:// or https:// address"),
         (["--provider", "openai", "--base-url", "http://127.0.0.1:1/v1", "--dtype", "int8"], "dtype='int8' is not"),
     ],
