@@ -132,7 +132,7 @@ class BatchSplit(Event):
     """What the API did not take as a whole will be asked for in parts.
 
     Where the first of two halves is taken, the other one must hold the bad text. It is halved again without being asked
-    for, and without another event.
+    for, with an event of its own, and the error is the one that both halves were refused with.
 
     Attributes:
         indices: Input indices of the texts.

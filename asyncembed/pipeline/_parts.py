@@ -24,7 +24,7 @@ class Part:
     Attributes:
         indices: Their input indices, ascending.
         sibling: The part that must hold a bad text if this one holds none.
-        is_refused: Whether it must hold a bad text itself.
+        is_refused: Whether it must hold a bad text among others, so that it need not be asked for to be halved.
     """
 
     indices: list[int]
@@ -46,18 +46,16 @@ class Parts:
         self._parts = [Part(list(indices))]  # the next one is last
 
     def next(self) -> Part | None:
-        """Return the part to ask for now, if there is one that holds anything."""
+        """Return the part to ask for now, or to halve if it is refused; None if there is none that holds anything."""
         while self._parts:
             part = self._parts.pop()
-            if part.is_refused and len(part) > 1:
-                self.halve(part)
-            elif part.indices:
+            if part.indices:
                 return part
         return None
 
     def taken(self, part: Part) -> None:
         """Note that all of a part has arrived."""
-        if part.sibling:
+        if part.sibling and len(part.sibling) > 1:
             part.sibling.is_refused = True
 
     def halve(self, part: Part) -> list[int]:

@@ -36,6 +36,7 @@ class Worker:
         self._reservation = reservation
         self._permit: Permit | None = permit  # for the next request
         self._parts = Parts(batch.inputs)
+        self._refusal: InvalidInputError | None = None  # why parts were last asked for
         self._delivery = run.new_delivery(batch)
         self._secrets = transport.secrets
         self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
@@ -51,6 +52,10 @@ class Worker:
         self._run.in_flight += 1
         try:
             while part := self._parts.next():
+                if part.is_refused:  # with its other half, and that was taken
+                    assert self._refusal
+                    self._split(part, self._refusal, self._parts.halve(part))
+                    continue
                 await self._complete(part)
                 if self._run.stopping.is_on:
                     return
@@ -145,8 +150,13 @@ class Worker:
             sizes = self._parts.cut(part, caps.learn(excess, len(part), self._bytes_of(len(part))))
         else:
             sizes = self._parts.halve(part)
-        self._run.observer.split(error, part.indices, sizes)
+        self._split(part, error, sizes)
         return True
+
+    def _split(self, part: Part, error: InvalidInputError, sizes: list[int]) -> None:
+        """Note that a part is asked for in parts of these sizes, because of `error`."""
+        self._refusal = error.with_traceback(None)  # its frames hold what was sent and received
+        self._run.observer.split(error, part.indices, sizes)
 
     async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
         """Wait until the next attempt may begin or the run ends; raise `error` if there is to be no attempt."""

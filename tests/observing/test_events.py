@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import itertools
 import logging
 import pickle
 from collections import Counter
@@ -176,19 +177,40 @@ async def test_texts_that_are_given_up(server, connect, told, on_error):
 
 
 async def test_a_bad_text_is_looked_for(server, connect, told):
-    """The parts of each split are asked for, or known to hold the bad text and split again."""
+    """The parts of each split are asked for, or known to hold the bad text and split again, for the same reason."""
     server.rules.append(faults.Poisoned("text 4"))
     stream = connect().embed_stream(TEXTS, on_error="skip")
     assert [result.index for result in await take(stream)] == [0, 1, 2, 3, 5]
     check_against(server.ledger, told, TEXTS, stream.summary)
-    (split,), (failed,) = told.of(BatchSplit), told.of(InputsFailed)
-    assert (split.indices, split.parts) == ((0, 1, 2, 3, 4, 5), (3, 3))
-    assert split.error == failed.error == "InvalidInputError"
-    assert split.status == failed.status == 400
+    splits, (failed,) = told.of(BatchSplit), told.of(InputsFailed)
+    assert [(event.indices, event.parts) for event in splits] == [
+        ((0, 1, 2, 3, 4, 5), (3, 3)), ((3, 4, 5), (1, 2)), ((4, 5), (1, 1)),
+    ]  # fmt: skip
+    assert {event.error for event in [*splits, failed]} == {"InvalidInputError"}
+    assert {event.status for event in [*splits, failed]} == {400}
+    assert len({event.message for event in splits}) == 1
     assert failed.indices == (4,)
     started = told.of(RequestStarted)
     assert [event.indices for event in started] == [(0, 1, 2, 3, 4, 5), (0, 1, 2), (3,), (4,), (5,)]
     assert [event.attempt for event in started] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("bad", [{0}, {20}, {5, 6}, {1, 11, 20}, set(range(21))])
+async def test_the_events_of_a_bisection_add_up(server, connect, told, bad):
+    """What is asked for, or split unasked, is the whole batch or one part of a split; each part is one of the two."""
+    texts = numbered(21)
+    server.rules.extend(faults.Poisoned(texts[index]) for index in bad)
+    stream = connect(retry=RetryPolicy(max_attempts=3)).embed_stream(texts, on_error="skip")
+    await take(stream)
+    check_against(server.ledger, told, texts, stream.summary)
+    expected, seen = Counter([tuple(range(21))]), set()
+    for split in told.of(BatchSplit):
+        assert sum(split.parts) == len(split.indices)
+        ends = list(itertools.accumulate(split.parts))
+        expected.update(split.indices[end - size : end] for end, size in zip(ends, split.parts, strict=True))
+        seen.add(split.indices)
+    seen.update(event.indices for event in told.of(RequestStarted))
+    assert expected == Counter(seen)
 
 
 async def test_a_request_that_is_too_large(server, connect, told):
@@ -318,10 +340,11 @@ async def test_when_nobody_listens_nothing_is_made(server, connect, monkeypatch)
 async def test_what_was_asked_for_is_forgotten_with_its_error(server, connect):
     """Texts that errors may repeat are kept only as long as the errors are."""
     server.script += [faults.Refused(503)] * 3
-    stream = connect(on_event=None).embed_stream(TEXTS)
+    server.rules.append(faults.Poisoned("text 4"))
+    stream = connect(on_event=None).embed_stream(TEXTS, on_error="skip")
     await take(stream)
     gc.collect()
-    assert not stream._run.observer._asked
+    assert set(stream._run.observer._asked) == {stream.summary.failure}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,10 @@ def bisect(count: int, bad: set[int]) -> tuple[int, list[int], list[int]]:
     """Requests made, and which texts were taken and refused, when those in `bad` are refused with all beside them."""
     parts, requests, taken, refused = Parts(range(count)), 0, [], []
     while part := parts.next():
+        if part.is_refused:
+            assert len(part) > 1
+            parts.halve(part)
+            continue
         requests += 1
         if not bad & set(part.indices):
             taken += part.indices
