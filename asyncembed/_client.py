@@ -54,7 +54,7 @@ class EmbedClient(Verbs):
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
         headers: Further headers of every request.
         session: Your own aiohttp session, for proxies or TLS of your own; it is not closed here.
-        on_event: Told of each `Event`: requests that start, end, are retried or split, pauses, failures, ends of runs.
+        on_event: Told of each `Event`: requests that start, end, are retried, split or held up, failures, ends of runs.
             It is called on the event loop between two steps of the work, so it must be quick, as to count, or to put
             into a queue. What it raises breaks no run: it is logged, once.
 

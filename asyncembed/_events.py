@@ -4,6 +4,7 @@
                                       ├─ retry_scheduled ── endpoint_paused, if the API asks ── request_started ...
                                       ├─ batch_split ── request_started ...
                                       └─ inputs_failed
+    requests_held, wherever a request waits for long that nobody asked to wait
     run_ended, once, after everything else
 
 Every `request_started` is followed by one `request_ended` with the same `run` and `request`, however it ends.
@@ -125,6 +126,25 @@ class EndpointPaused(Event):
 
     seconds: float
     again: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestsHeld(Event):
+    """The client itself lets a request of the run wait, for more than a second or nobody knows how long.
+
+    Others that come to wait for the same reason meanwhile are not told of.
+
+    Attributes:
+        reason: "rate_limit", as what the API allows in a minute is used up; or "outage", as the API is down, and one
+            request at a time finds out whether it is back.
+        seconds: For how long, as far as is known: until the request may start, or the next one may find out; None while
+            one does.
+    """
+
+    name: ClassVar[str] = "requests_held"
+
+    reason: Literal["rate_limit", "outage"]
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,7 @@ PUBLIC = {
     "RequestEnded",
     "RequestOptions",
     "RequestStarted",
+    "RequestsHeld",
     "ResponseError",
     "ResumeError",
     "RetryPolicy",

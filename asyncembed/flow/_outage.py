@@ -52,15 +52,21 @@ class Outage:
         """Whether the API is down, as far as is known."""
         return self._failures >= FAILURES
 
-    async def wait(self) -> None:
-        """Return when it is over, or when the caller is the one to find out; `end_attempt` must follow then."""
+    async def wait(self, begins: Callable[[float | None], None] | None = None) -> None:
+        """Return when it is over, or when the caller is the one to find out; `end_attempt` must follow then.
+
+        Each time that there is something to wait for, `begins` is told for how long, None while somebody finds out.
+        """
         while self.is_on:
             left = self._next - self._clock()
             if left <= 0 and not self._is_tried:
                 self._is_tried = True
                 return
+            seconds = None if self._is_tried else left
+            if begins:
+                begins(seconds)
             self._changed.clear()
-            with anyio.move_on_after(None if self._is_tried else left):
+            with anyio.move_on_after(seconds):
                 await self._changed.wait()
 
     def end_attempt(self, *, failed: bool | None) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from asyncembed.flow._rate import Limiter, Ticket
     from asyncembed.flow._tokens import TokenEstimate
+    from asyncembed.pipeline._observer import Observer
 
 
 class Permit:
@@ -46,11 +47,13 @@ class Admission:
     Args:
         limiter: The limits.
         estimate: How many tokens the texts have.
+        observer: Whom to tell of waits.
     """
 
-    def __init__(self, limiter: Limiter, estimate: TokenEstimate) -> None:
+    def __init__(self, limiter: Limiter, estimate: TokenEstimate, observer: Observer) -> None:
         self._limiter = limiter
         self._estimate = estimate
+        self._observer = observer
 
     async def ask(self, inputs: int, size: int) -> Permit:
         """Wait until a request of so many texts and bytes may be sent; where there are no texts, at once.
@@ -59,9 +62,16 @@ class Admission:
         """
         ticket = self._limiter.book(inputs, self._estimate.of(size))
         try:
-            while left := self._limiter.seconds_left(ticket):  # noqa: ASYNC110  # it may have been put off
-                await anyio.sleep(left)
+            if left := self._limiter.seconds_left(ticket):
+                await self._wait(ticket, left)
         except BaseException:
             self._limiter.withdraw(ticket)
             raise
         return Permit(self._limiter, ticket, self._estimate, size)
+
+    async def _wait(self, ticket: Ticket, left: float) -> None:
+        with self._observer.limit_hold as hold:
+            while left:
+                hold.begins(left)
+                await anyio.sleep(left)
+                left = self._limiter.seconds_left(ticket)  # it may have been put off

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import iscoroutinefunction
 from logging import DEBUG, INFO, WARNING
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from asyncembed._errors import AsyncEmbedError, StreamClosedError
 from asyncembed._logs import LOGGER
 from asyncembed._settings import check
+from asyncembed.flow._hold import Hold
 from asyncembed.pipeline._watch import Watch
 
 if TYPE_CHECKING:
@@ -113,6 +114,20 @@ class Observer:
         level = DEBUG if again else INFO
         if self.listens(level):
             self.teller.paused(error, seconds, level, again=again)
+
+    @cached_property
+    def limit_hold(self) -> Hold:
+        """Entered by what waits for the rate limits; they may be used up in a run that is well."""
+        return Hold(partial(self._held, "rate_limit", DEBUG))
+
+    @cached_property
+    def outage_hold(self) -> Hold:
+        """Entered by what waits until the API is back."""
+        return Hold(partial(self._held, "outage", INFO))
+
+    def _held(self, reason: Literal["rate_limit", "outage"], level: int, seconds: float | None) -> None:
+        if self.listens(level):
+            self.teller.held(reason, seconds, level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that the texts with these indices will be asked for in parts of these sizes, because of `error`."""

@@ -113,7 +113,7 @@ class Run:
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest)
-        self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model])
+        self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)

@@ -12,6 +12,7 @@ from asyncembed._events import (
     EndpointPaused,
     InputsFailed,
     RequestEnded,
+    RequestsHeld,
     RequestStarted,
     RetryScheduled,
     RunEnded,
@@ -21,6 +22,7 @@ from asyncembed.pipeline._words import without_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from asyncembed._events import Event
     from asyncembed._models import EmbedInput, RunSummary
@@ -115,6 +117,10 @@ class Teller:
     def paused(self, error: AsyncEmbedError, seconds: float, level: int, *, again: bool) -> None:
         """Tell that the API wants to be left alone."""
         self._tell(EndpointPaused(**self._names, **self.reason(error), seconds=seconds, again=again), level)
+
+    def held(self, reason: Literal["rate_limit", "outage"], seconds: float | None, level: int) -> None:
+        """Tell that requests begin to wait."""
+        self._tell(RequestsHeld(**self._names, reason=reason, seconds=seconds), level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that texts will be asked for in parts of these sizes."""

@@ -124,7 +124,8 @@ class Worker:
         if self._permit is None:
             await stopping.wait(partial(self._ask_for_leave, count))
         if outage.is_on:
-            await stopping.wait(outage.wait)
+            with self._run.observer.outage_hold as hold:
+                await stopping.wait(partial(outage.wait, hold.begins))
         if stopping.is_on:
             outage.end_attempt(failed=None)  # somebody else may find out
         return not stopping.is_on

@@ -23,6 +23,7 @@ from asyncembed import (
     InputsFailed,
     InvalidInputError,
     RequestEnded,
+    RequestsHeld,
     RequestStarted,
     RetryPolicy,
     RetryScheduled,
@@ -34,7 +35,9 @@ from asyncembed.pipeline._observer import Hook, Observer
 from asyncembed.testing import Chaos, faults, vector_of
 
 TEXTS = numbered(6)
-KINDS = [RequestStarted, RequestEnded, RetryScheduled, EndpointPaused, BatchSplit, InputsFailed, RunEnded]
+KINDS = [
+    RequestStarted, RequestEnded, RetryScheduled, EndpointPaused, RequestsHeld, BatchSplit, InputsFailed, RunEnded,
+]  # fmt: skip
 
 
 async def take(stream):

@@ -1,0 +1,60 @@
+"""One long wait is told once, however many wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from asyncembed.flow._hold import LONG, Hold
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def hold(told):
+    return Hold(told.append)
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(0.1, False), (LONG, False), (LONG + 0.01, True), (None, True)])
+def test_only_what_is_long_or_not_known_is_told(hold, told, seconds, is_told):
+    with hold:
+        hold.begins(seconds)
+    assert told == [seconds] * is_told
+
+
+def test_who_comes_to_wait_as_well_is_not_told_of(hold, told):
+    with hold:
+        hold.begins(2)
+        for _ in range(3):
+            with hold:
+                hold.begins(5)
+        hold.begins(7)  # as it was put off
+    assert told == [2]
+
+
+def test_the_next_wait_is_told_again(hold, told):
+    for seconds in (2, 3):
+        with hold, hold:
+            hold.begins(seconds)
+    assert told == [2, 3]
+
+
+def test_a_short_wait_that_becomes_long_is_told(hold, told):
+    with hold:
+        for seconds in (0.5, 4, 8):
+            hold.begins(seconds)
+    assert told == [4]
+
+
+def test_it_ends_for_who_is_cancelled_too(hold, told):
+    def wait():
+        with hold:
+            hold.begins(2)
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+    assert told == [2, 2]

@@ -1,0 +1,134 @@
+"""Why nothing happens: waits for a rate limit and for an API that is down are told, once for all that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from logging import DEBUG, INFO
+
+import pytest
+from support.results import numbered
+from support.watching import until
+
+from asyncembed import RateLimit, RequestsHeld, RetryPolicy
+from asyncembed.flow import _rate
+from asyncembed.flow._outage import FAILURES
+from asyncembed.pipeline._observer import Observer
+from asyncembed.testing import faults
+
+TEXTS = numbered(6)
+TWO = {"requests_per_minute": 2}
+
+
+def names(lines):
+    return [line.split()[0] for line in lines]
+
+
+@pytest.fixture
+def down():
+    """Makes an API count as down, and returns its client."""
+
+    def count_as_down(client):
+        for _ in range(FAILURES):
+            client._endpoint.learned.outage.end_attempt(failed=True)
+        return client
+
+    return count_as_down
+
+
+def has_waited(stream, reason):
+    return f"{reason}_hold" in vars(stream._run.observer)
+
+
+async def collect(stream):
+    return [result async for result in stream]
+
+
+async def cancel(task):
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_rate_limit_that_is_used_up(connect, told, lines):
+    client = connect(rate_limit=RateLimit(**TWO))
+    async with client.embed_stream(TEXTS, chunk_size=1) as stream:
+        await anext(stream)
+        await until(lambda: told.of(RequestsHeld))
+    (held,) = told.of(RequestsHeld)
+    assert held.reason == "rate_limit"
+    assert 1 < held.seconds <= 61
+    assert (held.provider, held.model, held.run) == ("openai", client.model, told[0].run)
+    assert (held.error, held.message, held.status) == (None, "", None)
+    assert "requests_held" in names(lines(DEBUG))
+    assert not lines(INFO)
+
+
+async def test_all_that_wait_for_it_are_told_of_once(server, connect, told):
+    """The third batch, and the first two again."""
+    server.script += [faults.Refused(503)] * 2
+    client = connect(rate_limit=RateLimit(**TWO))
+    task = asyncio.create_task(client.embed(TEXTS, chunk_size=2))
+    await until(lambda: client._endpoint.limiter.waiting == 3)
+    await cancel(task)
+    assert len(told.of(RequestsHeld)) == 1
+
+
+async def test_each_run_that_waits_for_it_is_told(connect, told):
+    client = connect(rate_limit=RateLimit(**TWO))
+    tasks = [asyncio.create_task(client.embed(TEXTS, chunk_size=3)) for _ in range(2)]
+    await until(lambda: client._endpoint.limiter.waiting == 2)
+    await asyncio.gather(*map(cancel, tasks))
+    assert len({event.run for event in told.of(RequestsHeld)}) == len(told.of(RequestsHeld)) == 2
+
+
+async def test_waits_that_nobody_notices_are_not_told(connect, told, monkeypatch):
+    monkeypatch.setattr(_rate, "PERIOD", 0.4)
+    client = connect(rate_limit=RateLimit(**TWO))
+    stream = client.embed_stream(TEXTS, chunk_size=2)
+    assert len(await collect(stream)) == 6
+    assert has_waited(stream, "limit")
+    assert not told.of(RequestsHeld)
+
+
+async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, told, lines):
+    """For how long is not known."""
+    released = asyncio.Event()
+
+    async def late(exchange):
+        await released.wait()
+        await exchange.deliver()
+
+    server.script += [faults.Refused(503)] * FAILURES
+    server.default = late
+    task = asyncio.create_task(connect(retry=RetryPolicy(initial_backoff=0.001)).embed(numbered(12), chunk_size=1))
+    await until(lambda: told.of(RequestsHeld))
+    released.set()
+    assert len(await task) == 12
+    (held,) = told.of(RequestsHeld)
+    assert (held.reason, held.seconds) == ("outage", None)
+    assert names(lines(INFO)).count("requests_held") == 1
+
+
+async def test_an_api_that_is_down_until_somebody_may_find_out(connect, down, told):
+    client = down(connect(retry=RetryPolicy(initial_backoff=30)))
+    stream = client.embed_stream(TEXTS, chunk_size=1)
+    task = asyncio.create_task(anext(stream))
+    await until(lambda: stream.summary.in_flight == len(TEXTS))
+    await cancel(task)
+    await stream.aclose()
+    (held,) = told.of(RequestsHeld)
+    assert held.reason == "outage"
+    assert 14 < held.seconds <= 30
+
+
+@pytest.mark.parametrize("reason", ["limit", "outage"])
+async def test_when_nobody_listens_nothing_is_made(connect, down, monkeypatch, reason):
+    monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
+    monkeypatch.setattr(Observer, "teller", property(lambda _: pytest.fail("somebody listens")))
+    client = connect(on_event=None, rate_limit=RateLimit(**TWO), retry=RetryPolicy(initial_backoff=30))
+    if reason == "outage":
+        down(client)
+    async with client.embed_stream(TEXTS, chunk_size=1) as stream:
+        results = asyncio.create_task(collect(stream))
+        await until(lambda: has_waited(stream, reason))
+        await cancel(results)
