@@ -6,11 +6,11 @@ import asyncio
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 
 import typer
 
-from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, EmbedOptionsArgs, __version__
+from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, __version__
 from asyncembed.cli._console import WRONG_USE, fail, stop
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
@@ -24,6 +24,10 @@ from asyncembed.sinks import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from asyncembed import EmbedOptionsArgs
+
+ValueT = TypeVar("ValueT")
 
 app: Final = typer.Typer(
     name="asyncembed",
@@ -77,7 +81,7 @@ def exits() -> Iterator[None]:
         stop()
 
 
-def given(**values: float | None) -> dict[str, float]:
+def given(**values: ValueT | None) -> dict[str, ValueT]:
     """Return the values that were given."""
     return {name: value for name, value in values.items() if value is not None}
 
@@ -140,15 +144,9 @@ def embed(
 ) -> None:
     """Embed texts from files into one file of vectors."""
     skip = on_error is OnErrorChoice.SKIP
-    options = EmbedOptionsArgs(dtype=dtype.value)
-    if chunk_size is not None:
-        options["chunk_size"] = chunk_size
-    if dimensions is not None:
-        options["dimensions"] = dimensions
-    if input_type is not None:
-        options["input_type"] = input_type
-    if dead_letter is not None:
-        options["dead_letter"] = dead_letter
+    options = given(
+        dtype=dtype.value, chunk_size=chunk_size, dimensions=dimensions, input_type=input_type, dead_letter=dead_letter
+    )
     with exits():
         job = Job(
             sources=parse_sources(inputs, input_format and input_format.value),
@@ -164,7 +162,7 @@ def embed(
                 inputs_per_minute=inputs_per_minute,
                 tokens_per_minute=tokens_per_minute,
             ),
-            options=options,
+            options=cast("EmbedOptionsArgs", options),
             skip=skip,
             resume=resume,
             overwrite=overwrite,

@@ -20,15 +20,17 @@ LONGEST: Final = 0.0005
 class Turns:
     """Lets work begin that takes a while without an `await`; shared by all who do such work on one event loop."""
 
-    __slots__ = ("_began", "_line")
+    __slots__ = ("_began", "_line", "_loop")
 
     def __init__(self) -> None:
         self._began: float | None = None  # the first work of this turn
         self._line: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def wait(self) -> None:
         """Return at once if there is time left in this turn of the loop, and else in a later one."""
-        if self._began is None:
+        if self._began is None or self._loop is not asyncio.get_running_loop():  # the last one may have died in a turn
+            self._line.clear()
             self._begin()
         elif self._line or time.perf_counter() - self._began > LONGEST:
             place = asyncio.get_running_loop().create_future()
@@ -36,8 +38,8 @@ class Turns:
             await place
 
     def _begin(self) -> None:
-        self._began = time.perf_counter()
-        asyncio.get_running_loop().call_soon(self._end)
+        self._began, self._loop = time.perf_counter(), asyncio.get_running_loop()
+        self._loop.call_soon(self._end)
 
     def _end(self) -> None:
         self._began = None

@@ -125,10 +125,11 @@ class Chunker:
         self._batch.inputs[index] = item
         return done if self._count < self._most else done + self.flush()
 
-    def fill(self, texts: Iterator[TextLike], index: int) -> list[TextLike]:
+    def fill(self, texts: Iterator[TextLike], index: int) -> list[TextLike] | None:
         """Take the next texts, from `index` on, into the batch that was begun, as far as they are sure to fit.
 
-        Only strings of ASCII, which most are. What stops it, because it has to be looked at, is given back.
+        Only strings of ASCII, which most are. What stops it, because it has to be looked at, is given back; None if
+        there are no more texts.
         """
         most = min(self._most - self._count, STRETCH)
         taken: list[str] = []
@@ -141,7 +142,7 @@ class Chunker:
                 taken.append(item)
         finally:  # if the caller's iterable raises, too
             self._take(taken, index, room - left)
-        return []
+        return [] if len(taken) == most else None
 
     def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
         """Take a text that will not be sent, and return the batches that are complete now."""

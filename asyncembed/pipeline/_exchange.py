@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
@@ -97,8 +99,11 @@ class Exchange:
             while chunk := await response.read():
                 try:
                     await run.endpoint.turns.wait()
-                finally:  # even if the run ends here, as it has arrived and is paid for
-                    run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                except asyncio.CancelledError:  # what has arrived is paid for; a fault in it is of no interest any more
+                    with suppress(ResponseError):
+                        run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                    raise
+                run.deliver(delivery.accept(parser.feed(chunk)), reservation)
                 watch.progressed()
                 delivery.check(parser.count)
             run.deliver(delivery.accept(parser.close()), reservation)

@@ -96,17 +96,19 @@ class Source:
         assert self._iterator is not None
         try:
             for item in self._iterator:
-                rest = [item]
+                rest: list[TextLike] | None = [item]
                 while rest and not self._batches:
                     self._add(rest.pop())
                     rest = [] if self._batches else self._fill(self._iterator)
+                if rest is None:  # and the iterator is not asked again, as it might have more later
+                    break
                 if self._batches:
                     return
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
         self._end()
 
-    def _fill(self, texts: Iterator[TextLike]) -> list[TextLike]:
+    def _fill(self, texts: Iterator[TextLike]) -> list[TextLike] | None:
         pending = self._chunker.pending
         try:
             return self._chunker.fill(texts, self._index)

@@ -112,7 +112,9 @@ class Gap:
         ends = list(accumulate(map(stride.__add__, map(len, digits)), initial=pos))[1:]
         starts = list(map((-size).__add__, ends))
         if list(map(data.find, repeat(b'"'), map((1).__add__, starts))) != list(map((-1).__add__, ends)):
-            return [], [], pos  # they are shorter, and not the same at all
+            # They hold quotes, as no base64 does: to try that again for each would take the square of the time.
+            self._head, self._tries = b"", MOST_TRIES
+            return [], [], pos
         numbers = list(map(int, digits)) if self._tail else [None] * len(digits)
         self.number = numbers[-1] if numbers else self.number
         return list(numbers), list(zip(starts, ends, strict=True)), ends[-1] if ends else pos

@@ -60,6 +60,8 @@ class Repeats:
 
     def _take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText], int]:
         if self._gap.is_before_string:
+            if self.size <= LONGEST_INLINE + len(b'""'):  # an empty one
+                return [], [], pos
             numbers, places, pos = self._gap.repeat_strings(data, pos, self.size)
         else:
             numbers, places, pos = self._gap.repeat(data, pos, end_of_numbers)

@@ -97,8 +97,9 @@ class OpenValue:
 
     def extend(self, data: bytes) -> None:
         """Go on with a chunk in which it does not end, either."""
-        self._note(data, int(self._escaped))
-        self._text += data
+        if data:  # else the next chunk is still to begin with what is escaped
+            self._note(data, int(self._escaped))
+            self._text += data
 
     def end_in(self, data: bytes) -> int:
         """Where it ends in the next chunk: `OPEN` if nowhere, `NOT_CUT` if it is no array of numbers after all."""

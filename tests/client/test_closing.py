@@ -7,10 +7,11 @@ import gc
 
 import pytest
 from support.results import endless, numbered
-from support.scripted import Gate, refused
+from support.scripted import Exchange, Gate, refused, right
 from support.watching import leftovers, turns, until
 
 from asyncembed import AuthenticationError, StreamClosedError
+from asyncembed.flow._turns import Turns
 
 pytestmark = pytest.mark.usefixtures("loop_mode")
 TEXTS = numbered(500)
@@ -179,3 +180,35 @@ async def test_a_closed_client_refuses_work(client):
         client.embed_stream(TEXTS)
     with pytest.raises(StreamClosedError):
         await client.embed(TEXTS)
+
+
+async def test_a_fault_in_a_response_does_not_cover_the_close(server, client, monkeypatch):
+    """A worker with the rest of a response that was seen to be no JSON is ended, and does not ask again."""
+    read, stands_in_line, waits = asyncio.Event(), asyncio.Event(), 0
+
+    async def wait(self: Turns) -> None:
+        nonlocal waits
+        waits += 1
+        read.set()
+        if waits == 2:
+            stands_in_line.set()
+            await asyncio.Event().wait()
+
+    async def reply(exchange: Exchange) -> None:
+        send = await exchange.start(chunked=True)
+        await send(b'{"data":[ oh no! ')
+        await read.wait()
+        await send(b"more")
+
+    monkeypatch.setattr(Turns, "wait", wait)
+    server.script.append(reply)
+    stream = client.embed_stream(["a"] + ["b"] * 3, chunk_size=1)
+    server.default = lambda exchange: Gate().wait()
+    consumer = asyncio.create_task(anext(stream))
+    async with asyncio.timeout(30):
+        await stands_in_line.wait()
+        server.default = right
+        await stream.aclose()
+    with pytest.raises(StreamClosedError):
+        await consumer
+    assert [request.texts for request in server.requests].count(["a"]) == 1

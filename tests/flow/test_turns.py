@@ -91,3 +91,16 @@ async def test_who_stands_in_line_is_not_looked_at_in_every_turn(clock):
     tasks = [asyncio.create_task(work(turns, clock, 2 * LONGEST, done)) for _ in range(20)]
     await asyncio.gather(*tasks, last())
     assert (len(done), steps) == (21, 1)
+
+
+def test_a_loop_that_dies_in_a_turn_does_not_hold_up_the_next_one():
+    """A client may be used again, by another `asyncio.run`."""
+    turns = Turns()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(turns.wait())  # it ends before the turn does
+    loop.close()
+
+    async def again() -> None:
+        await asyncio.gather(*(turns.wait() for _ in range(3)))
+
+    asyncio.run(asyncio.wait_for(again(), 30))

@@ -99,3 +99,28 @@ async def test_an_error_comes_after_the_texts_before_it():
     assert list((await source.next_batch()).inputs) == list(range(20))
     with pytest.raises(BrokenError):
         await source.next_batch()
+
+
+class Resuming:
+    """An iterator that breaks the rules: after its end there is more."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> str:
+        self.asked += 1
+        if self.asked == 4:
+            raise StopIteration
+        return f"text {self.asked}"
+
+
+async def test_the_end_of_the_texts_is_the_end():
+    """Nobody asks for more, as no `for` loop would."""
+    texts = Resuming()
+    source = Source(texts, Chunker(Limits(inputs=50), None, CostModel(), 1 << 60), 1.0, strict=True)
+    assert len(await source.next_batch()) == 3
+    assert await source.next_batch() is None
+    assert texts.asked == 4

@@ -343,3 +343,34 @@ def test_a_text_is_not_taken_for_the_vector():
     parser = ResponseParser(LAYOUT, plain)
     assert parser.feed(json.dumps({"data": items}).encode()) == [(number, "AAAA") for number in range(6)]
     parser.close()
+
+
+def test_a_chunk_without_bytes_changes_nothing():
+    """Also between a backslash and what it escapes, in a value that is open."""
+    items = [f'{{"index":{number},"embedding":"{LONG}"}}' for number in range(6)]
+    items += ['{"index":6,"embedding":"' + "B" * 70 + '\\"' + "},{" + '"}', f'{{"index":7,"embedding":"{LONG}"}}']
+    data = ('{"data":[' + ",".join(items) + "]}").encode()
+    right = read([data])
+    for cut in range(len(data)):
+        assert read([data[:cut], b"", data[cut:]]) == right
+
+
+@pytest.mark.parametrize("text", [b'"', b'"{-1}z"', b'"{-1}z",""{-1}z"'])
+def test_empty_strings_do_not_repeat(text):
+    """They are cut out, too, but nothing is skipped for them."""
+    data = b'{"data":["","","","","","","' + text + b"]}"
+    pieces = [data[place : place + 1] for place in range(len(data))]
+    assert outcome([data], BARE) == outcome(pieces, BARE)
+
+
+def test_what_is_not_the_same_after_all_is_not_tried_again(monkeypatch):
+    """To look at all that follows for each string would take the square of the time."""
+    tries = []
+    repeat_strings = Gap.repeat_strings
+    monkeypatch.setattr(
+        Gap, "repeat_strings", lambda self, data, pos, size: tries.append(pos) or repeat_strings(self, data, pos, size)
+    )
+    strings = [f'"{LONG}"'] * 200 + ['"' + "B" * 40 + '\\"' + "B" * 38 + '"']
+    data = ('{"data":[' + ",".join(strings) + "]}").encode()
+    assert [position for position, _ in read([data], BARE)] == list(range(201))
+    assert len(tries) == 1
