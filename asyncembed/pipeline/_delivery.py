@@ -152,6 +152,8 @@ class Delivery(ABC, Generic[RowT]):
             if position not in self._awaited:
                 break
             results += self.accept([(position, row)])
+        else:  # what came before was no good, so the same position is awaited again
+            return results
         what = "two vectors" if 0 <= position < len(self._asked) else "a vector too many,"
         self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
         return results

@@ -158,7 +158,7 @@ class ValueCutter:
         else:
             structure.append(_EMPTY)
             values.append(value)
-            self._repeats.size = len(value)
+            self._repeats.note_size(len(value))
 
     def _continue(self, data: bytes, structure: list[bytes | JSONText], values: list[JSONText]) -> tuple[bytes, int]:
         """Go on with the open value; return the data to go on with and the position in it."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOST_DIGITS: Final = 20
-"""Digits of the number that may differ."""
+MOST_DIGITS: Final = 18
+"""Digits of the number that may differ; one of more may be too large for the parser."""
 
 LONGEST: Final = 1_024
 """Bytes of the longest gap that is looked at."""
@@ -144,7 +144,7 @@ def _before_string(head: bytes, tail: bytes, size: int) -> re.Pattern[bytes]:
 
     It does not look at these bytes, and so takes no longer than a few comparisons.
     """
-    number = rb"(0|[1-9][0-9]{0,17})" if tail else b"()"
+    number = rb"(0|[1-9][0-9]{0,%d})" % (MOST_DIGITS - 1) if tail else b"()"
     same = re.escape(head) + number + re.escape(tail) + rb'.{%d}[^\\](")' % (size - 3)
     return re.compile(same + b"|.+", re.DOTALL)
 

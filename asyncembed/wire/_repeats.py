@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncembed.wire._text import LONGEST_INLINE, NOT_CUT, OPEN, end_of_numbers, end_of_string
 
 if TYPE_CHECKING:
     from asyncembed.wire._gap import Gap
     from asyncembed.wire._text import JSONText, OpenValue
+
+MOST_SIZES: Final = 8
+"""Lengths of the strings of a response, after which they do not count as alike: a pattern is made for each of them."""
 
 
 class Repeats:
@@ -20,7 +23,7 @@ class Repeats:
         max_value_bytes: Most bytes it may have.
     """
 
-    __slots__ = ("_before", "_gap", "_max_value_bytes", "_open", "next_number", "size")
+    __slots__ = ("_before", "_gap", "_max_value_bytes", "_open", "_size", "_sizes", "next_number")
 
     def __init__(self, gap: Gap, value: OpenValue, max_value_bytes: int) -> None:
         self._gap = gap
@@ -29,13 +32,19 @@ class Repeats:
         self._before = b""  # the gap before the open value, if that was found here
         self.next_number: int | None = None
         """The number in that gap."""
-        self.size = 0
-        """Bytes of the last string that was cut; those that follow are taken to be as long."""
+        self._size = 0  # of the last string that was cut: those that follow are taken to be as long
+        self._sizes = 0  # how often that was another one
 
     @property
     def has_open(self) -> bool:
         """Whether `take` can go on at the beginning of the next chunk."""
         return bool(self._before)
+
+    def note_size(self, size: int) -> None:
+        """Note how many bytes a string has that was cut."""
+        if size != self._size:
+            self._size = size
+            self._sizes += 1
 
     def give_back(self) -> bytes:
         """Return the gap before the open value, which is in no structure, if somebody else is to go on with that."""
@@ -60,9 +69,9 @@ class Repeats:
 
     def _take(self, data: bytes, pos: int) -> tuple[list[int | None], list[JSONText], int]:
         if self._gap.is_before_string:
-            if self.size <= LONGEST_INLINE + len(b'""'):  # an empty one
+            if self._size <= LONGEST_INLINE or self._sizes > MOST_SIZES:
                 return [], [], pos
-            numbers, places, pos = self._gap.repeat_strings(data, pos, self.size)
+            numbers, places, pos = self._gap.repeat_strings(data, pos, self._size)
         else:
             numbers, places, pos = self._gap.repeat(data, pos, end_of_numbers)
         view = memoryview(data)

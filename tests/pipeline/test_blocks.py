@@ -105,3 +105,17 @@ def test_any_order_over_any_attempts_gives_every_row_once(count, seed, lost):
     blocks += delivery.rest()
     assert flat(blocks) == [(index, f"text {index}", index) for index in kept]
     assert all(a.index + a.span < b.index for a, b in itertools.pairwise(blocks))
+
+
+def test_a_position_that_is_no_good_at_first_may_come_again():
+    """In one chunk as in two."""
+    bad = bytearray(np.full(len(vector(100)), np.nan, np.float32).tobytes())
+    for bursts in (
+        [[(0, bad)], [(0, vector(100)), (1, vector(101))]],
+        [[(0, bad), (0, vector(100)), (1, vector(101))]],
+    ):
+        delivery = new_delivery(batch_of(100, 101))
+        delivery.ask()
+        blocks = [block for burst in bursts for block in delivery.accept(burst)]
+        delivery.check()
+        assert flat(blocks) == [(index, f"text {index}", index) for index in (100, 101)]

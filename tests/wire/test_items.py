@@ -13,7 +13,7 @@ from asyncembed import ResponseError
 from asyncembed.providers import OpenAI
 from asyncembed.wire import _cutter
 from asyncembed.wire._cutter import ValueCutter
-from asyncembed.wire._gap import Gap
+from asyncembed.wire._gap import Gap, _before_string
 from asyncembed.wire._items import ItemReader
 from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
@@ -374,3 +374,23 @@ def test_what_is_not_the_same_after_all_is_not_tried_again(monkeypatch):
     data = ('{"data":[' + ",".join(strings) + "]}").encode()
     assert [position for position, _ in read([data], BARE)] == list(range(201))
     assert len(tries) == 1
+
+
+def test_strings_of_many_lengths_are_not_taken_to_be_alike():
+    """What finds the next of the same length would have to be made for each of them."""
+    _before_string.cache_clear()
+    strings = [f'"{LONG}{"B" * (number // 2)}"' for number in range(400)]
+    data = ('{"data":[' + ",".join(strings) + "]}").encode()
+    assert read([data], BARE) == [(number, LONG + "B" * (number // 2)) for number in range(400)]
+    assert _before_string.cache_info().misses < 20
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_an_index_that_is_too_large_is_refused_among_many(value):
+    """As it is when it stands alone."""
+    text = ORDERS["index first"].replace("%s", json.dumps(value))
+    items = [text % number for number in (*range(8), 10**18, 10**19, 5)]
+    data = ('{"data":[' + ",".join(items) + "]}").encode()
+    found = outcome([data], LAYOUT)
+    assert found == outcome([data[place : place + 1] for place in range(len(data))], LAYOUT)
+    assert found[1] == "an error"
