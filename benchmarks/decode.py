@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import orjson
@@ -103,7 +103,10 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
 
     def parse(rows: bool) -> None:
         decoder = VectorDecoder(dtype, dimension)
-        parser = ResponseParser(layout, decoder.decode_row if rows else decoder.decode)
+        decode, decode_run = (
+            (decoder.decode_row, decoder.decode_rows) if rows else (decoder.decode, decoder.decode_run)
+        )
+        parser: ResponseParser[Any] = ResponseParser(layout, decode, decode_run=decode_run)
         found = [vector for data in chunks for vector in parser.feed(data)]
         assert len(found + parser.close()) == BATCH
 
