@@ -103,9 +103,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
 
     def parse(rows: bool) -> None:
         decoder = VectorDecoder(dtype, dimension)
-        decode, decode_run = (
-            (decoder.decode_row, decoder.decode_rows) if rows else (decoder.decode, decoder.decode_run)
-        )
+        decode, decode_run = (decoder.decode_row, decoder.decode_rows) if rows else (decoder.decode, decoder.decode_run)
         parser: ResponseParser[Any] = ResponseParser(layout, decode, decode_run=decode_run)
         found = [vector for data in chunks for vector in parser.feed(data)]
         assert len(found + parser.close()) == BATCH
