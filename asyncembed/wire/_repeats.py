@@ -55,8 +55,7 @@ class Repeats:
         """Take values from a chunk, from `pos` on, or from where the last one was left open.
 
         Returns:
-            The number before each, None if gaps have none; the values, and of strings, which are as long as the last
-            one was, what is between the quotes; and how far the chunk has been read.
+            The number before each, None if gaps have none; the values; and how far the chunk has been read.
         """
         if not self._before:
             return self._take(data, pos)
