@@ -172,17 +172,21 @@ def document(order: str, value: object, count: int) -> tuple[bytes, Layout]:
     return ('{"data":[' + ",".join(items) + "]}").encode(), BARE if order == "bare list" else LAYOUT
 
 
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-@pytest.mark.parametrize("order", ORDERS)
-def test_items_that_repeat_are_not_parsed(order, value, monkeypatch):
-    """Of many items in one chunk, only the first few go through ijson."""
-    repeated: list[int] = []
+@pytest.fixture
+def repeated(monkeypatch) -> list[int]:
+    """How many values were taken at a time without being parsed."""
+    counts: list[int] = []
     repeat = ItemReader.repeat
     monkeypatch.setattr(
-        ItemReader,
-        "repeat",
-        lambda self, numbers, values: repeated.append(len(values)) or repeat(self, numbers, values),
+        ItemReader, "repeat", lambda self, numbers, values: counts.append(len(values)) or repeat(self, numbers, values)
     )
+    return counts
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("order", ORDERS)
+def test_items_that_repeat_are_not_parsed(order, value, repeated):
+    """Of many items in one chunk, only the first few go through ijson."""
     data, layout = document(order, value, 100)
     assert read([data], layout) == [(number, value) for number in range(100)]
     assert sum(repeated) > 90
@@ -197,19 +201,13 @@ def test_items_that_repeat_are_not_parsed(order, value, monkeypatch):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("earlier", ORDERS)
-def test_what_an_earlier_response_has_taught(order, earlier, monkeypatch):
+def test_what_an_earlier_response_has_taught(order, earlier, repeated):
     """It spares a few items, and does no harm if the next response has another form."""
     data, layout = document(earlier, LONG, 20)
     parser = ResponseParser(layout, plain)
     parser.feed(data)
     parser.close()
-    repeated: list[int] = []
-    repeat = ItemReader.repeat
-    monkeypatch.setattr(
-        ItemReader,
-        "repeat",
-        lambda self, numbers, values: repeated.append(len(values)) or repeat(self, numbers, values),
-    )
+    repeated.clear()
     data, layout = document(order, LONG, 100)
     following = ResponseParser(layout, plain, gap=parser.gap)
     assert following.feed(data) + following.close() == [(number, LONG) for number in range(100)]
