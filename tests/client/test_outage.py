@@ -39,8 +39,8 @@ async def test_retries_are_a_small_part_of_what_an_api_gets_while_it_is_down():
 
 
 async def test_an_api_that_stays_away_ends_the_run_and_the_error_says_what_was_tried():
-    async with FakeServer(dimension=4, default=Refused(503)) as server, connect(server, max_elapsed=0.3) as client:
-        with pytest.raises(ServerError, match=r"answered 503: .* \(\d+ attempts in \d+\.\d s\)"):
+    async with FakeServer(dimension=4, default=Refused(503)) as server, connect(server, max_elapsed=1.5) as client:
+        with pytest.raises(ServerError, match=r"answered 503: .* \(\d+ attempts? in \d+\.\d s\)"):
             await client.embed(TEXTS, chunk_size=1)
     assert len(server.ledger.entries) < 120
 
