@@ -37,9 +37,9 @@ async def test_a_signal_ends_a_run_cleanly_and_keeps_what_came(start, server, op
     server.script.extend([server.default, server.default, stalled(gate)])
     one_by_one = ("--chunk-size", 2, "--max-concurrency", 1)
     process = await start("embed", texts_file, "-o", out, *one_by_one, *openai(server))
-    await asyncio.wait_for(gate.reached.wait(), 20)
+    await asyncio.wait_for(gate.reached.wait(), 60)
     process.signal(number)
-    ended = await asyncio.wait_for(process.end(), 20)
+    ended = await asyncio.wait_for(process.end(), 60)
     assert ended.code == 130
     assert ended.err == f"stopped: 4 of 10 texts are kept in {partial}; go on with --resume\n"
     assert not out.exists()
@@ -72,7 +72,7 @@ sys.meta_path.insert(0, Finder())
 sys.argv = ["asyncembed", "embed", {str(texts_file)!r}, "-o", {str(tmp_path / "v.parquet")!r}]
 main()
 """
-    ended = await asyncio.wait_for((await start("-c", code)).end(), 20)
+    ended = await asyncio.wait_for((await start("-c", code)).end(), 60)
     assert (ended.code, ended.out) == (130, "")
     assert ended.err in {"stopped\n", "stopped: nothing is kept\n"}
 
@@ -84,9 +84,9 @@ async def test_a_signal_ends_a_search_cleanly(start, server, openai, texts_file,
     gate = Gate()
     server.script.append(stalled(gate))
     process = await start("search", out, "text 3", *openai(server))
-    await asyncio.wait_for(gate.reached.wait(), 20)
+    await asyncio.wait_for(gate.reached.wait(), 60)
     process.signal(number)
-    ended = await asyncio.wait_for(process.end(), 20)
+    ended = await asyncio.wait_for(process.end(), 60)
     assert (ended.code, ended.out, ended.err) == (130, "", "stopped\n")
 
 
@@ -97,9 +97,9 @@ async def test_ctrl_c_works_while_nothing_comes_from_a_pipe(start, server, opena
     process = await start("embed", "-", "-o", out, "--chunk-size", 1, "--max-concurrency", 1, *openai(server))
     process.stdin.write(b"one\ntwo\nthree\n")
     await process.stdin.drain()
-    await asyncio.wait_for(gate.reached.wait(), 20)
+    await asyncio.wait_for(gate.reached.wait(), 60)
     process.signal(signal.SIGINT)
-    code = await asyncio.wait_for(process.wait(), 20)  # the pipe is still open
+    code = await asyncio.wait_for(process.wait(), 60)  # the pipe is still open
     assert code == 130
     assert np.load(tmp_path / "v.npy.partial" / "vectors.npy").shape == (2, 8)
 
@@ -115,10 +115,10 @@ async def test_a_terminal_shows_how_the_run_goes_and_then_only_the_result(start,
     shown = b""
     with os.fdopen(master, "rb", buffering=0) as terminal:
         while b"in flight" not in shown or b"4 of 10" not in shown:
-            shown += await asyncio.wait_for(asyncio.to_thread(terminal.read, 4096), 20)
+            shown += await asyncio.wait_for(asyncio.to_thread(terminal.read, 4096), 60)
         gate.opened.set()
         while b"embedded to" not in shown:
-            shown += await asyncio.wait_for(asyncio.to_thread(terminal.read, 4096), 20)
+            shown += await asyncio.wait_for(asyncio.to_thread(terminal.read, 4096), 60)
         assert (await process.end()).code == 0
     frame = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
     assert re.search(r"━+╺?━* *4 of 10  40%  \d+:\d\d left", frame)
@@ -192,7 +192,7 @@ async def test_the_local_model_serves_other_programs_until_ctrl_c(start, monkeyp
         async with session.post(f"{url}/embeddings", json=body, headers=headers) as response:
             assert len(orjson.loads(await response.read())["data"]) == 1
     process.signal(signal.SIGINT)
-    ended = await asyncio.wait_for(process.end(), 20)
+    ended = await asyncio.wait_for(process.end(), 60)
     assert (ended.code, ended.err) == (0, "stopped\n")
     assert "curl" in ended.out
     assert '-H "Authorization: Bearer $MY_KEY"' in ended.out

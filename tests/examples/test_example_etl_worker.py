@@ -57,7 +57,7 @@ def start(examples: Path, environment: dict[str, str], path: Path):
 
 async def end(process: asyncio.subprocess.Process) -> tuple[int, list[int], str]:
     """Return exit status, the numbers of the last line, and what went to stderr."""
-    out, err = await asyncio.wait_for(process.communicate(), 10)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     numbers = re.fullmatch(LAST_LINE, out.decode().splitlines()[-1]).groups()
     return process.returncode, [int(number.replace(",", "")) for number in numbers], err.decode()
 
@@ -121,11 +121,11 @@ async def test_rows_are_written_while_the_queue_is_silent(examples: Path, path: 
         queue.put_nowait(row)
     with closing(worker["open_database"](str(path))) as database:
         transfer = asyncio.create_task(worker["transfer"](queue, database, Progress(produced=3, written=0)))
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 60)
         assert not transfer.done()
 
         queue.put_nowait(None)
-        await asyncio.wait_for(transfer, 5)
+        await asyncio.wait_for(transfer, 60)
     assert upstream.requests == [["a", "bb", "ccc"]]
     vectors = {row: np.frombuffer(vector, np.float32).tolist() for row, vector in written(path)}
     assert vectors == {row: upstream.vector_of(text) for row, text in enumerate(["a", "bb", "ccc"])}

@@ -84,4 +84,4 @@ async def test_who_gives_up_finding_out_leaves_it_to_another(outage, clock):
     await settle()
     assert not other.done()
     outage.end_attempt(failed=None)
-    await asyncio.wait_for(other, 5)
+    await asyncio.wait_for(other, 60)
