@@ -40,6 +40,10 @@ class BlockDelivery(Delivery["RawRow"]):
     def decode(self) -> Callable[[Value], RawRow]:
         return self._decoder.decode_row
 
+    @property
+    def decode_run(self) -> Callable[[Sequence[Value]], list[RawRow] | None]:
+        return self._decoder.decode_rows
+
     def rest(self) -> Sequence[EmbedBlock]:
         """Return blocks of what arrived, without the gaps."""
         matrix, self._matrix = self._matrix, None
@@ -50,10 +54,6 @@ class BlockDelivery(Delivery["RawRow"]):
         rows = np.flatnonzero(np.frombuffer(self._arrived, np.uint8))
         stretches = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else ()
         return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
-
-    @property
-    def decode_run(self) -> Callable[[Sequence[Value]], list[RawRow] | None]:
-        return self._decoder.decode_rows
 
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
         indices, _, rows = arrived

@@ -4,7 +4,7 @@ A burst is what one piece of a response completed, and in an ordered queue what 
 a whole, as most of what a single result would cost here is the same for many.
 
 Nothing here blocks a producer. What waits is bounded by the memory budget, because a request's reservation is given
-back result by result as the consumer takes them; a producer that waited for room here would keep a request slot from
+back burst by burst as the consumer takes them; a producer that waited for room here would keep a request slot from
 the very call that a consumer may make before it takes the next result.
 
 The consumer waits and then takes, so a result is never in the hands of a task that is being cancelled.

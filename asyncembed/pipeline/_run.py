@@ -81,7 +81,7 @@ class Run:
         first: Index of the first text.
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
-        most_ready: Items that may be ready before nothing more is asked for; None if only memory limits them.
+        most_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
         settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
     """
 
