@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from itertools import islice, repeat
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import ConfigurationError, InvalidInputError
-from asyncembed._models import EmbedInput, make_many
+from asyncembed._models import EmbedInput
 from asyncembed.pipeline._excerpt import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from asyncembed.flow._cost import CostModel
     from asyncembed.providers import Limits
 
@@ -25,9 +22,6 @@ BYTES_PER_TOKEN: Final = 2
 
 JSON_OVERHEAD: Final = 3
 """Bytes around one text in a request: two quotes and a comma."""
-
-STRETCH: Final = 64
-"""Most texts that are taken without a look at each limit, because all of them together stay below it."""
 
 
 @dataclass(slots=True)
@@ -89,8 +83,6 @@ def check_text(text: str, index: int) -> int:
 class Chunker:
     """Groups texts into batches; `add` gives the batches that a text completes, `flush` the rest.
 
-    `fill` is for speed alone: it takes many texts at once where no limit is near.
-
     Args:
         limits: What one request of this provider may hold; they may be changed for the next batch.
         chunk_size: Most texts in a batch, if the caller wants fewer than the provider allows.
@@ -100,103 +92,65 @@ class Chunker:
 
     def __init__(self, limits: Limits, chunk_size: int | None, cost: CostModel, budget: int) -> None:
         self.limits = limits
-        self._chunk_size = chunk_size
-        self._most = 0
-        self._cost = cost
         self.budget = budget
+        self._chunk_size = chunk_size
+        self._cost = cost
         self._batch = Batch()
-        self._count = 0
-        # What the batch leaves of each limit, as costs grow with every text by what it is reckoned at alone.
-        self._tokens = self._bytes = self._memory = self._each = 0
+        # What the batch leaves of each limit, and what each text needs in memory besides itself.
+        self._inputs = self._tokens = self._bytes = self._memory = self._each = 0
 
     @property
     def pending(self) -> int:
         """Texts in the batch that is not complete yet."""
-        return self._count
+        return len(self._batch)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the batch holds as many texts as it may."""
-        return 0 < self._most <= self._count
+    def add(
+        self, item: EmbedInput, index: int, text_bytes: int, refusal: InvalidInputError | None = None
+    ) -> list[Batch]:
+        """Take the text at `index` and return the batches that are complete now.
 
-    def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
-        """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
-        done = self._make_room(item.text, text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1)
-        self._batch.inputs[index] = item
-        return done if self._count < self._most else done + self.flush()
-
-    def fill(self, texts: Iterator[TextLike], index: int) -> list[TextLike] | None:
-        """Take the next texts, from `index` on, into the batch that was begun, as far as they are sure to fit.
-
-        Only strings of ASCII, which most are. What stops it, because it has to be looked at, is given back; None if
-        there are no more texts.
+        Args:
+            item: The text.
+            index: Its place in the input.
+            text_bytes: Its length in UTF-8.
+            refusal: Why it will not be sent; it keeps its place in the batch all the same.
         """
-        most = min(self._most - self._count, STRETCH)
-        taken: list[str] = []
-        room = left = self._room_for(most)
-        try:
-            for item in islice(texts, most):
-                if type(item) is not str or not item.isascii() or not 0 < len(item) <= left:
-                    return [item]
-                left -= len(item)
-                taken.append(item)
-        finally:  # if the caller's iterable raises, too
-            self._take(taken, index, room - left)
-        return [] if len(taken) == most else None
-
-    def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
-        """Take a text that will not be sent, and return the batches that are complete now."""
-        size = len(item.text.encode("utf-8", "surrogatepass"))
-        done = self._make_room(item.text, size + JSON_OVERHEAD, 0)
-        self._batch.refused.append((index, item, error))
-        return done if self._count < self._most else done + self.flush()
+        size = text_bytes + JSON_OVERHEAD
+        tokens = 0 if refusal else text_bytes // BYTES_PER_TOKEN + 1
+        # A string of ASCII takes its length, besides what is counted for every result.
+        memory = size if text_bytes == len(item.text) else sys.getsizeof(item.text)
+        need = size + memory + self._each
+        done: list[Batch] = []
+        if size > self._bytes or tokens > self._tokens or need > self._memory or not self._inputs:
+            done = self.flush()  # if the text is the first, it goes alone
+            self._begin()
+            need = size + memory + self._each
+        self._inputs -= 1
+        self._bytes -= size
+        self._tokens -= tokens
+        self._memory -= need
+        batch = self._batch
+        batch.request_bytes += size
+        batch.text_memory += memory
+        if refusal:
+            batch.refused.append((index, item, refusal))
+        else:
+            batch.inputs[index] = item
+        return done if self._inputs else done + self.flush()
 
     def flush(self) -> list[Batch]:
         """Return the batch that is not complete yet, if it holds anything."""
-        if not self._count:
-            return []
-        batch, self._batch, self._count = self._batch, Batch(), 0
-        return [batch]
+        batch, self._batch, self._inputs = self._batch, Batch(), 0
+        return [batch] if len(batch) else []
 
     def _begin(self) -> None:
         """Give a batch all the room there is now."""
-        self._most = min(self._chunk_size or self.limits.inputs, self.limits.inputs)
-        self._tokens = sys.maxsize if self.limits.tokens is None else self.limits.tokens
-        self._bytes = self.limits.request_bytes
+        limits = self.limits
+        self._inputs = min(self._chunk_size or limits.inputs, limits.inputs)
+        self._tokens = sys.maxsize if limits.tokens is None else limits.tokens
+        self._bytes = limits.request_bytes
         self._memory = self.budget - self._cost.working(0)
         self._each = self._cost.waiting(1, 0)
-
-    def _make_room(self, text: str, size: int, tokens: int) -> list[Batch]:
-        """Reckon with one more text, and return the batch that it does not fit into any more, if that is so."""
-        # A string of ASCII takes its length, beside what is reckoned for every result.
-        memory = size if size == len(text) + JSON_OVERHEAD else sys.getsizeof(text)
-        need = size + memory + self._each
-        done: list[Batch] = []
-        if size > self._bytes or tokens > self._tokens or need > self._memory or not self._count:
-            done = self.flush()  # if it is the first, it goes alone
-            self._begin()
-        self._reckon(1, size, memory, tokens)
-        return done
-
-    def _room_for(self, count: int) -> int:
-        """Bytes that so many texts of ASCII may have together, whatever each of them has."""
-        own, each = self._bytes - count * JSON_OVERHEAD, self._each + 2 * JSON_OVERHEAD
-        return min(own, (self._tokens - count) * BYTES_PER_TOKEN, (self._memory - count * each) // 2)
-
-    def _take(self, texts: list[str], index: int, text_bytes: int) -> None:
-        count = len(texts)
-        inputs = make_many(EmbedInput, texts, repeat(None))
-        self._batch.inputs.update(zip(range(index, index + count), inputs, strict=True))
-        size = text_bytes + count * JSON_OVERHEAD  # also in memory
-        self._reckon(count, size, size, text_bytes // BYTES_PER_TOKEN + count)
-
-    def _reckon(self, count: int, size: int, memory: int, tokens: int) -> None:
-        self._bytes -= size
-        self._tokens -= tokens
-        self._memory -= size + memory + count * self._each
-        self._count += count
-        self._batch.request_bytes += size
-        self._batch.text_memory += memory
 
 
 def _describe(item: object) -> str:

@@ -96,26 +96,12 @@ class Source:
         assert self._iterator is not None
         try:
             for item in self._iterator:
-                rest: list[TextLike] | None = [item]
-                while rest and not self._batches:
-                    self._add(rest.pop())
-                    rest = [] if self._batches else self._fill(self._iterator)
-                if rest is None:  # and the iterator is not asked again, as it might have more later
-                    break
+                self._add(item)
                 if self._batches:
                     return
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
         self._end()
-
-    def _fill(self, texts: Iterator[TextLike]) -> list[TextLike] | None:
-        pending = self._chunker.pending
-        try:
-            return self._chunker.fill(texts, self._index)
-        finally:
-            self._index += self._chunker.pending - pending
-            if self._chunker.is_full:
-                self._batches.extend(self._chunker.flush())
 
     async def _wait_for_pump(self) -> None:
         self._wanted.set()
@@ -167,14 +153,16 @@ class Source:
         index = self._index
         given = as_input(item, index)
         self._index += 1
-        try:
-            size = check_text(given.text, index)
-        except InvalidInputError as error:
-            if self._strict:
-                raise
-            self._batches.extend(self._chunker.refuse(given, index, error))
-        else:
-            self._batches.extend(self._chunker.add(given, index, size))
+        text, refusal = given.text, None
+        size = len(text)
+        if not size or not text.isascii():
+            try:
+                size = check_text(text, index)
+            except InvalidInputError as error:
+                if self._strict:
+                    raise
+                size, refusal = len(text.encode("utf-8", "surrogatepass")), error
+        self._batches += self._chunker.add(given, index, size, refusal)
 
     def _end(self) -> None:
         self._batches.extend(self._chunker.flush())

@@ -6,12 +6,7 @@ stand anywhere, and an index that contradicts the order says that those before i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from asyncembed._errors import ResponseError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class Positions:
@@ -28,11 +23,6 @@ class Positions:
         self.by_order = False
         """Whether a position followed from the order alone, because no index was sent."""
 
-    @property
-    def are_mixed(self) -> bool:
-        """Whether some items had an index and some had none."""
-        return self.by_order and self._has_indices
-
     def close(self) -> object:
         """End an item and return its position: a whole number, or something else where nobody knows it.
 
@@ -43,25 +33,6 @@ class Positions:
         self.index = None
         self.count += 1
         return position
-
-    def skip(self, numbers: Sequence[int | None]) -> Sequence[object]:
-        """End as many items as there are numbers, and return their positions.
-
-        Args:
-            numbers: For each, what stands in the place of an index between its vector and the next, or None.
-        """
-        first, self.count = self.count, self.count + len(numbers)
-        if self.index is not None:  # of an item that begins with its index, the last one is still open
-            positions = [self.index, *numbers[:-1]]
-            self.index = numbers[-1]
-            return positions
-        return numbers if self._has_indices or numbers[0] is not None else range(first, self.count)
-
-    def present(self, number: int | None) -> object:
-        """Return the position of the item that is being read, where `number` stands as it does for `skip`."""
-        if self.index is not None:
-            return self.index
-        return self.count if number is None and not self._has_indices else number
 
     def _position(self) -> object:
         if self.index is None:

@@ -28,7 +28,7 @@ def tokens(batch: Batch) -> int:
     return sum(len(item.text.encode()) // BYTES_PER_TOKEN + 1 for item in batch.inputs.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     texts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), max_size=40),
     left_out=st.sets(st.integers(0, 40), max_size=5),
@@ -113,12 +113,12 @@ def test_one_text_may_complete_two_batches():
 def test_refused_texts_count_but_are_not_sent():
     """They have a place in the batch, and memory for what they are."""
     chunker, error = Chunker(Limits(inputs=3), None, CostModel(), UNLIMITED), InvalidInputError("x")
-    assert chunker.add(EmbedInput("a"), 0, 1) == chunker.refuse(EmbedInput(""), 1, error) == []
+    assert chunker.add(EmbedInput("a"), 0, 1) == chunker.add(EmbedInput(""), 1, 0, error) == []
     assert chunker.pending == 2
     (batch,) = chunker.add(EmbedInput("b"), 2, 1)
     assert batch == Batch({0: EmbedInput("a"), 2: EmbedInput("b")}, [(1, EmbedInput(""), error)], 11, 11)
     assert len(batch) == 3
-    refused = [chunker.refuse(EmbedInput(""), index, error) for index in range(3)]
+    refused = [chunker.add(EmbedInput(""), index, 0, error) for index in range(3)]
     assert [len(batches) for batches in refused] == [0, 0, 1]
     assert (refused[2][0].inputs, len(refused[2][0])) == ({}, 3)
 
