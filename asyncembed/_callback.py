@@ -34,7 +34,7 @@ def takes_result(callback: Callback) -> bool:
     gets two.
 
     Raises:
-        ConfigurationError: if it is no function that can be called with either, or its arguments are in the wrong order.
+        ConfigurationError: if it cannot be called with either, or its arguments are in the wrong order.
     """
     if not callable(callback):
         raise ConfigurationError(f"callback is a {type(callback).__name__}, which cannot be called")

@@ -19,10 +19,10 @@ from asyncembed import EmbedOptions
 from asyncembed.providers import get_provider
 from asyncembed.wire._events import EventReader
 from asyncembed.wire._fitness import quiet
-from asyncembed.wire._items import ItemReader
 from asyncembed.wire._numbers import number_reader
 from asyncembed.wire._parser import ResponseParser
 from asyncembed.wire._scan import scan
+from asyncembed.wire._structure import StructureReader
 from asyncembed.wire._vectors import VectorDecoder
 from benchmarks.measure import RESULTS, describe, machine, write
 from benchmarks.server import CANNED, Canned
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed import Dtype
-    from asyncembed.wire._events import Event
     from asyncembed.wire._vectors import Value
     from benchmarks.measure import Row
 
@@ -97,9 +96,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     layout = get_provider(provider).layout(
         EmbedOptions(model="m", dtype=dtype), "base64" if kind == "base64" else "float"
     )
-    reader = EventReader()
     scanned = _scanned(chunks)
-    events: list[list[Event]] = [reader.feed(structure) for structure, _ in scanned]
 
     def parse(rows: bool) -> None:
         decoder = VectorDecoder(dtype, dimension)
@@ -109,10 +106,11 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
         assert len(found + parser.close()) == BATCH
 
     def follow() -> None:
-        items = ItemReader(layout)
-        for some, (_, values) in zip(events, scanned, strict=True):
-            items.read(some, values)
-        assert items.positions.count == BATCH
+        reader = StructureReader(layout)
+        for structure, values in scanned:
+            reader.feed(structure, values)
+        assert reader.positions.count == BATCH
+        reader.discard()
 
     def decode() -> None:
         decoder = VectorDecoder(dtype, dimension)
@@ -125,7 +123,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
         "rows": lambda: parse(rows=True),
         "scan": lambda: _scanned(chunks),
         "events": lambda: _feed(EventReader(), [structure for structure, _ in scanned]),
-        "items": follow,
+        "structure": follow,
         "decode": decode,
         "library": lambda: _library(kind, texts),
         "orjson": lambda: _whole(kind, body),

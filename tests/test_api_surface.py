@@ -19,7 +19,7 @@ SANS_IO = [
     "wire/_events.py",
     "wire/_fitness.py",
     "wire/_hints.py",
-    "wire/_items.py",
+    "wire/_structure.py",
     "wire/_layout.py",
     "wire/_numbers.py",
     "wire/_parser.py",

@@ -77,9 +77,9 @@ class Delivery(ABC, Generic[RowT]):
         return not self._awaited
 
     def ask(self, indices: Iterable[int] | None = None) -> list[str]:
-        """Begin an attempt and return the texts to ask for: those of `indices` (ascending), or of all, that are missing."""
+        """Begin an attempt and return the texts to ask for: the missing ones, of `indices` (ascending) if given."""
         wanted = sorted(self._missing) if indices is None else indices
-        self._asked = [index for index in wanted if index in self._missing]
+        self._asked = [*filter(self._missing.__contains__, wanted)]
         self._awaited = set(range(len(self._asked)))
         self._refused.clear()
         self.attempts += bool(self._asked)
@@ -97,8 +97,7 @@ class Delivery(ABC, Generic[RowT]):
         if len(fitting) < len(positions) or not fitting <= self._awaited:
             return self._accept_to_fault(vectors)
         self._awaited -= fitting
-        asked = self._asked
-        indices = [asked[position] for position in positions]
+        indices = [*map(self._asked.__getitem__, positions)]
         inputs = [*map(self._missing.pop, indices)]
         if self._held:
             return self._sift(self._held, list(zip(indices, inputs, rows, strict=True)))

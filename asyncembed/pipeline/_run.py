@@ -112,9 +112,10 @@ class Run:
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
-        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest)
+        strict = call.on_error == "raise"
+        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest, first=first, strict=strict)
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
-        self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
+        self.source = Source(texts, self._chunker, call.max_wait)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
         self.reservations: set[Reservation] = set()

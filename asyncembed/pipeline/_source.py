@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
-from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
-from asyncembed.pipeline._chunker import TextLike, as_input, check_text
+from asyncembed._errors import AsyncEmbedError, ConfigurationError
+from asyncembed.pipeline._chunker import TextLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,18 +50,15 @@ class Source:
         texts: The caller's texts.
         chunker: Groups them.
         max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
-        strict: Whether a text that no API would take ends the run, or is refused alone.
-        first: Index of the first text.
     """
 
-    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float, *, strict: bool, first: int = 0) -> None:
+    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float) -> None:
         self._texts = texts
         self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else lines(texts)
         self._chunker = chunker
         self._max_wait = max_wait
-        self._strict = strict
         self._batches: deque[Batch] = deque()
-        self._first = self._index = first
+        self._first = chunker.index
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
         self._ended = False
@@ -70,7 +67,7 @@ class Source:
     @property
     def pulled(self) -> int:
         """Texts taken from the caller so far."""
-        return self._index - self._first
+        return self._chunker.index - self._first
 
     @property
     def needs_pump(self) -> bool:
@@ -95,13 +92,11 @@ class Source:
     def _pull(self) -> None:
         assert self._iterator is not None
         try:
-            for item in self._iterator:
-                self._add(item)
-                if self._batches:
-                    return
+            self._batches += self._chunker.take(self._iterator)
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
-        self._end()
+        if not self._batches:
+            self._end()
 
     async def _wait_for_pump(self) -> None:
         self._wanted.set()
@@ -124,7 +119,7 @@ class Source:
         iterator = async_lines(self._texts)
         try:
             async for item in iterator:
-                self._add(item)
+                self._batches += self._chunker.take([item])
                 if self._batches:
                     self._wanted.clear()
                 if self._batches or self._chunker.pending == 1:
@@ -148,21 +143,6 @@ class Source:
         """Close a generator that was given, so that what it holds open is released now."""
         if inspect.isgenerator(self._iterator):
             self._iterator.close()
-
-    def _add(self, item: TextLike) -> None:
-        index = self._index
-        given = as_input(item, index)
-        self._index += 1
-        text, refusal = given.text, None
-        size = len(text)
-        if not size or not text.isascii():
-            try:
-                size = check_text(text, index)
-            except InvalidInputError as error:
-                if self._strict:
-                    raise
-                size, refusal = len(text.encode("utf-8", "surrogatepass")), error
-        self._batches += self._chunker.add(given, index, size, refusal)
 
     def _end(self) -> None:
         self._batches.extend(self._chunker.flush())

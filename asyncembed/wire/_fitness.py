@@ -5,10 +5,14 @@ Dust is bytes in the wrong order, or of another type: as float32 they are number
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NOT_FINITE: Final = "a vector holds NaN, infinity or a number that is not a finite float32"
 DUST: Final = "a vector of base64 holds no number above 1e-9, as if its bytes were in the wrong order"
@@ -16,8 +20,8 @@ DUST: Final = "a vector of base64 holds no number above 1e-9, as if its bytes we
 SMALLEST: Final = 1e-9
 """Size that the largest number of a vector has at least, if it is not 0."""
 
-# The sum of squares is the fastest look at all numbers. From here on one of them is above `SMALLEST`, however many of up
-# to a million there are.
+# The sum of squares is the fastest look at all numbers. From here on one of them is above `SMALLEST`, in a vector of up
+# to a million.
 _SURE: Final = 1e-12
 _INFINITE: Final = float("inf")
 
@@ -34,6 +38,12 @@ def doubtful_rows(matrix: npt.NDArray[np.float32 | np.int8 | np.uint8]) -> list[
     squares = np.einsum("ij,ij->i", matrix, matrix)
     are_sure = (squares >= _SURE) & (squares < _INFINITE)
     return [] if are_sure.all() else np.flatnonzero(~are_sure).tolist()
+
+
+def are_vectors(rows: Sequence[npt.NDArray[np.float32]]) -> bool:
+    """Whether `fault_in` finds nothing in any of these, as far as their sums of squares tell."""
+    squares = [*map(np.ndarray.dot, rows, rows)]
+    return all(map(math.isfinite, squares)) and min(squares) >= _SURE
 
 
 def fault_in(vector: npt.NDArray[np.float32], *, is_base64: bool) -> str:

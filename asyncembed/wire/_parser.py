@@ -1,4 +1,4 @@
-"""One response, from bytes to (position, vector): the scanner, then ijson, then a decoder of vectors."""
+"""One response, from bytes to (position, vector): scanner, structure, decoder of vectors."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import sys
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._events import EventReader
 from asyncembed.wire._fitness import quiet
-from asyncembed.wire._items import ItemReader
 from asyncembed.wire._scan import scan
+from asyncembed.wire._structure import StructureReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from asyncembed.wire._items import Item
     from asyncembed.wire._layout import Layout
-    from asyncembed.wire._scan import JSONText
+    from asyncembed.wire._structure import Item
     from asyncembed.wire._vectors import Value
 
 DecodedT = TypeVar("DecodedT")
-
-STEP: Final = 16_384
-"""Most bytes of the structure that become events at once: an event takes 50 times its bytes."""
 
 MAX_FAULTS: Final = 8
 """Bad vectors of one response that are described; there may be any number."""
@@ -56,9 +51,7 @@ class ResponseParser(Generic[DecodedT]):
         self._decode_run = decode_run
         self._max_value_bytes = max_value_bytes
         self._open = bytearray()  # the beginning of a value that has not ended yet
-        self._eventless = 0  # bytes of structure since the last event: a number or white space without an end
-        self._events = EventReader()
-        self._items = ItemReader(layout)
+        self._structure = StructureReader(layout)
         self._error: ResponseError | None = None
         self.faults: list[str] = []
         """Why vectors were left out; the first few of them."""
@@ -66,22 +59,22 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def count(self) -> int:
         """Places for a vector met so far: the count of vectors the response claims to hold."""
-        return self._items.positions.count
+        return self._structure.positions.count
 
     @property
     def by_order(self) -> bool:
         """Whether a position followed from the order alone, because no index was sent."""
-        return self._items.positions.by_order
+        return self._structure.positions.by_order
 
     @property
     def has_failed(self) -> bool:
         """Whether the next call raises an error; what came before it has been given."""
-        return self._error is not None or self._events.has_failed
+        return self._error is not None or self._structure.has_failed
 
     @property
     def tokens(self) -> int | None:
         """Tokens the response says were billed, if it has said so yet."""
-        values = (self._items.found.get(prefix) for prefix in self._layout.tokens)
+        values = (self._structure.found.get(prefix) for prefix in self._layout.tokens)
         return next(
             (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
         )
@@ -89,7 +82,7 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def message(self) -> str:
         """An error message inside the response; empty if there is none."""
-        values = (self._items.found.get(prefix) for prefix in self._layout.messages)
+        values = (self._structure.found.get(prefix) for prefix in self._layout.messages)
         return next((value for value in values if isinstance(value, str)), "")
 
     def feed(self, data: bytes) -> list[tuple[int, DecodedT]]:
@@ -108,12 +101,14 @@ class ResponseParser(Generic[DecodedT]):
             self._open += data
             piece = self._open
         structure, values, end = scan(piece, searched)
-        vectors = self._decoded(self._follow(structure, values))
+        items = self._structure.feed(structure, values)
+        self._error = self._structure.error
+        vectors = self._decoded(items)
         if end or not searched:
             self._open = bytearray(piece[end:])
-        if max(len(self._open), self._eventless) > self._max_value_bytes:
+        if max(len(self._open), self._structure.eventless) > self._max_value_bytes:
             self._error = self._error or self._too_long()
-        self._items.let_go()
+        self._structure.let_go()
         return vectors
 
     def close(self) -> list[tuple[int, DecodedT]]:
@@ -123,29 +118,15 @@ class ResponseParser(Generic[DecodedT]):
             ResponseError: if it was cut off or is not JSON.
         """
         vectors = self.feed(b"")
-        vectors += self._decoded(self._follow(bytes(self._open[:1]), []))  # ijson says that it is cut off
-        vectors += self._decoded(self._items.read(self._events.close()))
-        self._error = self._error or self._items.error
+        vectors += self._decoded(self._structure.close(bytes(self._open[:1])))
+        self._error = self._error or self._structure.error
         if self._error:
             raise self._error
         return vectors
 
     def discard(self) -> None:
         """End a response that will not be read further; a parser left in the middle of one complains when it goes."""
-        self._events.discard()
-
-    def _follow(self, structure: bytes, values: Sequence[JSONText]) -> list[Item]:
-        """Read the structure and the values that were taken out of it, up to the first fault."""
-        items: list[Item] = []
-        for start in range(0, len(structure) or 1, STEP):
-            part = structure[start : start + STEP]
-            events = self._events.feed(part)
-            self._eventless = 0 if events else self._eventless + len(part)
-            items += self._items.read(events, values if start == 0 else ())
-            self._error = self._error or self._items.error
-            if self.has_failed:
-                break
-        return items
+        self._structure.discard()
 
     def _decoded(self, items: list[Item]) -> list[tuple[int, DecodedT]]:
         if not items:

@@ -6,7 +6,15 @@ stand anywhere, and an index that contradicts the order says that those before i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final, cast
+
 from asyncembed._errors import ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_INDEX: Final = (1 << 63) - 1
+"""Largest whole number that ijson's parser takes."""
 
 
 class Positions:
@@ -33,6 +41,24 @@ class Positions:
         self.index = None
         self.count += 1
         return position
+
+    def close_all(self, indices: Sequence[object]) -> Sequence[int] | None:
+        """End an item for each index, None where it has none, and return their positions.
+
+        Returns:
+            None if they are to be ended one by one, as they are not all of one kind.
+        """
+        kinds = set(map(type, indices))
+        count = self.count + len(indices)
+        if kinds == {int} and not self.by_order and max(whole := cast("Sequence[int]", indices)) <= MAX_INDEX:
+            self._has_indices = True
+            self.count = count
+            return whole
+        if kinds == {type(None)} and not self._has_indices:
+            self.by_order = True
+            first, self.count = self.count, count
+            return range(first, count)
+        return None
 
     def _position(self) -> object:
         if self.index is None:

@@ -2,8 +2,8 @@
 
 They are 99 % of an embedding response, and a general JSON parser spends its time making a Python object of each number
 and a copy of each string. `scan` finds them with a few searches for single bytes, hands each over as one slice for a
-decoder that knows only numbers or only base64, and leaves an empty array or an empty string in its place. What is left,
-a hundredth of the size, goes to ijson.
+decoder that knows only numbers or only base64, and leaves an empty string in its place. What is left, a hundredth of
+the size, goes to ijson.
 
 The contract between the two:
 
@@ -11,8 +11,8 @@ The contract between the two:
   still hold `null`, `NaN`, `{}` or garbage: then it is no vector, and the decoder that gets the slice says so.
 - A string is taken out when it has more than `LONGEST_INLINE` bytes (or it is empty), whether it is a value or a key.
   Others stay. Brackets inside of a string are never looked at.
-- Empty ones are taken out too. So every empty array and every empty string in the structure that comes out stands for
-  exactly one slice, in order, and nothing a server sends can be mistaken for one.
+- Empty ones are taken out too. So every empty string in the structure that comes out stands for exactly one slice, in
+  order, and nothing a server sends can be mistaken for one.
 
 Nothing is validated here: what is not JSON reaches ijson as it came.
 """
@@ -20,9 +20,13 @@ Nothing is validated here: what is not JSON reaches ijson as it came.
 from __future__ import annotations
 
 import re
-from typing import Final, TypeAlias
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 JSONText: TypeAlias = memoryview | bytearray
 """An array from bracket to bracket, or a string from quote to quote, as it came."""
@@ -30,20 +34,24 @@ JSONText: TypeAlias = memoryview | bytearray
 LONGEST_INLINE: Final = 62
 """Bytes between the quotes of the longest string that is left in the structure: names and short words."""
 
-# Up to the next array that may be one of numbers, or the next string that is long, empty or holds an escape. The last
-# alternative never matches: before Python 3.11.5, a possessive repeat ends where its last failed attempt got to, and
-# this one gets nowhere.
-_STRUCTURE: Final = re.compile(rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=["\[{])|(?!))*+' % LONGEST_INLINE)
-# Whatever any JSON parser may take for white space counts as such here: an array that looks empty to ijson and was not
-# taken out would be taken for one that was.
-_FIRST_ITEM: Final = re.compile(rb"[^!-~]*([!-~])")
-_BEGINS_NUMBERS: Final = frozenset(b"-0123456789]NI")  # some servers write NaN and Infinity for numbers
-_MAX_INDENT: Final = 64  # bytes of white space in which the first item is looked for before the array has ended
+TAKEN: Final = b'""'
+"""What stands in the structure for a value that was taken out."""
+
+# Up to the next array of numbers, or the next string that is long, empty or holds an escape. The first item of an array
+# is looked for within 64 bytes of white space, which is whatever a JSON parser might take for that; some servers write
+# NaN and Infinity for numbers. The last alternative never matches: before Python 3.11.5, a possessive repeat ends where
+# its last failed attempt got to, and this one gets nowhere.
+_STRUCTURE: Final = re.compile(
+    rb'(?:[^"\[]++|"[^"\\]{1,%d}+"|\[(?=[^!-~]{0,64}[!-,./:-HJ-MO-\\^-~])|(?!))*+' % LONGEST_INLINE
+)
 
 _OPEN: Final = 0
 _NOT_NUMBERS: Final = -1
+_EMPTY: Final = len(TAKEN)
+_INLINE: Final = LONGEST_INLINE + 2
 _QUOTE: Final = ord('"')
 _BACKSLASH: Final = ord("\\")
+_first_byte = itemgetter(0)
 
 
 def scan(data: bytes | bytearray, searched: int = 0) -> tuple[bytes, list[memoryview], int]:
@@ -54,65 +62,61 @@ def scan(data: bytes | bytearray, searched: int = 0) -> tuple[bytes, list[memory
         searched: How many of these bytes the last call has seen already. They are not searched again.
 
     Returns:
-        The structure, with an empty value for each one taken out; those values, as views of `data`; and where to begin
-        the next piece: at a value or word that does not end in `data`, or at its end.
+        The structure, with `TAKEN` for each value taken out; those values, as views of `data`; and where to begin the
+        next piece: at a value or word that does not end in `data`, or at its end.
     """
-    structure: list[bytes | bytearray | memoryview] = []
+    parts: list[bytes | bytearray] = []
     values: list[memoryview] = []
-    view, size, pos = memoryview(data), len(data), 0
-    while True:
-        start = _STRUCTURE.match(data, pos).end()  # type: ignore[union-attr]  # it matches nothing, too
-        if start > pos:
-            structure.append(data[pos:start])
-        if start == size:
-            break
-        first = max(start + 1, searched)
-        is_string = data[start] == _QUOTE
-        end = _end_of_string(data, start, first) if is_string else _end_of_numbers(data, start, first)
-        if end == _OPEN:
-            break
-        if end == _NOT_NUMBERS:
-            end = start + 1
-            structure.append(b"[")
-        elif is_string and 2 < end - start <= LONGEST_INLINE + 2:  # it holds an escape
-            structure.append(view[start:end])
+    view, size, begin, pos = memoryview(data), len(data), 0, 0
+    while (start := _STRUCTURE.match(data, pos).end()) < size:  # type: ignore[union-attr]  # it matches nothing, too
+        first = start + 1 if start >= searched else searched
+        if data[start] == _QUOTE:
+            pos = data.find(b'"', first) + 1
+            if pos and data[pos - 2] == _BACKSLASH:
+                pos = _end_of_escaped(data, start, pos)
+            is_taken = not _EMPTY < pos - start <= _INLINE
         else:
-            structure.append(b'""' if is_string else b"[]")
-            values.append(view[start:end])
-        pos = end
-    return b"".join(structure), values, start
+            pos = _end_of_numbers(data, first)
+            is_taken = pos != _NOT_NUMBERS
+            pos = pos if is_taken else start + 1
+        if not pos:  # it is open
+            break
+        if is_taken:
+            parts.append(data[begin:start])
+            values.append(view[start:pos])
+            begin = pos
+    parts.append(data[begin:start])
+    return TAKEN.join(parts), values, start
 
 
-def text_of(string: JSONText) -> str:
-    """Return the text of a string that was taken out."""
+def are_strings(values: Sequence[JSONText]) -> bool:
+    """Whether all values, one at least, are strings, and none is an array."""
+    return set(map(_first_byte, values)) == {_QUOTE}
+
+
+def text_of(value: JSONText) -> str:
+    """Return the text of a string that was taken out; of an array, how it is written."""
     try:
-        return str(orjson.loads(string))
+        return str(orjson.loads(value))
     except ValueError:  # a control character, a lone surrogate
-        return bytes(string[1:-1]).decode("utf-8", "replace")
+        return bytes(value[1:-1]).decode("utf-8", "replace")
 
 
-def _end_of_numbers(data: bytes | bytearray, start: int, pos: int) -> int:
-    """Where the array that begins at `start` ends, `_OPEN` or `_NOT_NUMBERS`; it does not end before `pos`."""
-    item = _FIRST_ITEM.match(data, start + 1, start + 1 + _MAX_INDENT)
-    if item and item[1][0] not in _BEGINS_NUMBERS:
-        return _NOT_NUMBERS
+def _end_of_numbers(data: bytes | bytearray, pos: int) -> int:
+    """Where the array ends that goes on at `pos`, `_OPEN`, or `_NOT_NUMBERS` if it holds a string or an array."""
     # Each search ends where the one before did, so that many brackets in a row cost no more than as many bytes.
     opened = data.find(b"[", pos)
-    close = data.find(b"]", pos, opened if opened >= 0 else len(data))
+    close = data.find(b"]", pos, opened) if opened >= 0 else data.find(b"]", pos)
     if opened >= 0 > close or data.find(b'"', pos, close if close >= 0 else len(data)) >= 0:
-        return _NOT_NUMBERS
-    if not item and close >= 0 and _FIRST_ITEM.match(data, start + 1)[1][0] not in _BEGINS_NUMBERS:  # type: ignore[index]
         return _NOT_NUMBERS
     return close + 1
 
 
-def _end_of_string(data: bytes | bytearray, start: int, pos: int) -> int:
-    """Where the string that begins at `start` ends, or `_OPEN`; it does not end before `pos`."""
-    while (quote := data.find(b'"', pos)) >= 0:
-        if data[quote - 1] != _BACKSLASH or not _is_escaped(data, start, quote):
-            return quote + 1
-        pos = quote + 1
-    return _OPEN
+def _end_of_escaped(data: bytes | bytearray, start: int, end: int) -> int:
+    """Where the string that begins at `start` ends, or `_OPEN`; a quote behind a backslash ends at `end`."""
+    while end and _is_escaped(data, start, end - 1):
+        end = data.find(b'"', end) + 1
+    return end
 
 
 def _is_escaped(data: bytes | bytearray, start: int, quote: int) -> bool:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import pybase64
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._fitness import fault_in
+from asyncembed.wire._fitness import are_vectors, fault_in
 from asyncembed.wire._numbers import Numbers, number_reader
-from asyncembed.wire._scan import text_of
+from asyncembed.wire._scan import are_strings, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,8 +121,8 @@ class VectorDecoder:
         data = self.decode_rows(values)
         if data is None:
             return None
-        rows: list[Vector] = [np.frombuffer(row, _FLOAT32) for row in data]
-        return None if any([fault_in(row, is_base64=True) for row in rows]) else rows
+        rows = [np.frombuffer(row, _FLOAT32) for row in data]
+        return [*rows] if are_vectors(rows) else None
 
     def decode_rows(self, values: Sequence[Value]) -> list[RawRow] | None:
         """Decode many rows for a matrix at once, if all are base64 of the known length; else None."""
@@ -133,7 +133,7 @@ class VectorDecoder:
             rows: list[RawRow] = [_decode_base64(value[1:-1]) for value in values]
         except ValueError:  # of which binascii.Error is one
             return None
-        return rows if all([len(row) == size for row in rows]) else None
+        return rows if set(map(len, rows)) == {size} else None
 
     def decode_row(self, value: Value) -> RawRow:
         """Decode one vector for a row of a matrix; whether its numbers are finite is left to the matrix.
@@ -236,7 +236,7 @@ def _distance_from_1(floats: _Floats) -> float:
 
 def _are_strings(values: Sequence[Value]) -> TypeGuard[Sequence[JSONText]]:
     """Whether all are JSON text of strings."""
-    return set(map(type, values)) <= {memoryview, bytearray} and all([value[0] == _QUOTE for value in values])  # type: ignore[index]
+    return set(map(type, values)) <= {memoryview, bytearray} and are_strings(values)  # type: ignore[arg-type]
 
 
 def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:

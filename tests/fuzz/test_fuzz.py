@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 
 from asyncembed.wire import _scan, _vectors
-from asyncembed.wire._items import ItemReader
+from asyncembed.wire._structure import StructureReader
 from fuzz.__main__ import plan
 from fuzz.cases import case, fault_of
 from fuzz.documents import KINDS
@@ -51,7 +51,7 @@ def test_every_kind_of_response_is_met():
     ("owner", "name", "broken"),
     [
         (_scan, "_is_escaped", lambda data, start, quote: True),
-        (ItemReader, "let_go", lambda self: None),
+        (StructureReader, "let_go", lambda self: None),
         (_vectors, "fault_in", lambda vector, is_base64: ""),
         (_vectors.VectorDecoder, "_check_dimension", lambda self, size: None),
     ],

@@ -57,7 +57,7 @@ async def test_whatever_is_given(items, inputs, most_tokens, request_bytes, budg
     """Every text once and in order, also those before an error of the caller's own."""
     cost = CostModel(dimension=10)
     limits = Limits(inputs=inputs, tokens=most_tokens, request_bytes=request_bytes)
-    source = Source(breaking(items) if breaks else items, Chunker(limits, None, cost, budget), 1.0, strict=False)
+    source = Source(breaking(items) if breaks else items, Chunker(limits, None, cost, budget), 1.0)
     batches = await drained(source)
     placed = sorted(
         [(index, item.text) for batch in batches for index, item in batch.inputs.items()]
@@ -87,7 +87,7 @@ async def test_a_batch_is_as_full_as_it_may_be(count):
             pulled.append(number)
             yield "twelve bytes"
 
-    source = Source(texts(), Chunker(Limits(inputs=count), None, CostModel(), 1 << 60), 1.0, strict=True)
+    source = Source(texts(), Chunker(Limits(inputs=count), None, CostModel(), 1 << 60, strict=True), 1.0)
     for batches in range(1, 4):
         assert len(await source.next_batch()) == count
         assert len(pulled) == source.pulled == batches * count
@@ -95,7 +95,7 @@ async def test_a_batch_is_as_full_as_it_may_be(count):
 
 async def test_an_error_comes_after_the_texts_before_it():
     """However many of them were taken at once."""
-    source = Source(breaking(["text"] * 20), Chunker(Limits(inputs=50), None, CostModel(), 1 << 60), 1.0, strict=True)
+    source = Source(breaking(["text"] * 20), Chunker(Limits(inputs=50), None, CostModel(), 1 << 60, strict=True), 1.0)
     assert list((await source.next_batch()).inputs) == list(range(20))
     with pytest.raises(BrokenError):
         await source.next_batch()
@@ -120,7 +120,7 @@ class Resuming:
 async def test_the_end_of_the_texts_is_the_end():
     """Nobody asks for more, as no `for` loop would."""
     texts = Resuming()
-    source = Source(texts, Chunker(Limits(inputs=50), None, CostModel(), 1 << 60), 1.0, strict=True)
+    source = Source(texts, Chunker(Limits(inputs=50), None, CostModel(), 1 << 60, strict=True), 1.0)
     assert len(await source.next_batch()) == 3
     assert await source.next_batch() is None
     assert texts.asked == 4
