@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncembed._decide.excess import read_excess
 from asyncembed._errors import AsyncEmbedError, InvalidInputError
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
 from asyncembed.pipeline._endpoint import blames_encoding
 from asyncembed.pipeline._excerpt import name_texts
 from asyncembed.pipeline._exchange import Exchange
 from asyncembed.pipeline._parts import Parts
-from asyncembed.wire._excess import read_excess
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
