@@ -98,6 +98,6 @@ def _items(value: object) -> list[Mapping[str, object]]:
 
 
 def _steps(place: object) -> list[str]:
-    parts = [str(part) for part in place] if isinstance(place, list) else [place] if isinstance(place, str) else []
+    parts = [str(part) for part in (place if isinstance(place, list) else [place]) if isinstance(part, str | int)]
     parts = [part for part in parts if re.fullmatch(_PLAIN_STEP, part) and part not in {"None", "null"}]
     return [step for part in parts for step in re.findall(_STEP, part)]

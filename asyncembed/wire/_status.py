@@ -157,13 +157,13 @@ def _is_reason(words: str) -> bool:
 def _all_words(value: object, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str) and value.strip():
         yield _joined(value)
-    if isinstance(value, list):
+    if isinstance(value, list) and depth < _MOST_DEPTH:
         for item in value[:_MOST_DEPTH]:
             yield from _all_words(item, depth + 1)
-    if not isinstance(value, dict) or depth > _MOST_DEPTH:
+    if not isinstance(value, dict) or depth >= _MOST_DEPTH:
         return
     if isinstance(value.get("msg"), str) and isinstance(place := value.get("loc"), list) and place:
-        yield _joined(f"{'.'.join(map(str, place))}: {value['msg']}")
+        yield _joined(f"{'.'.join(str(step) for step in place if isinstance(step, str | int))}: {value['msg']}")
     if isinstance(faults := value.get("detail"), list):  # FastAPI says most there
         yield from _all_words(faults, depth + 1)
     if isinstance(faults := value.get("errors"), dict):  # ASP.NET too
@@ -187,7 +187,7 @@ def _with_violations(document: Document, words: str) -> str:
         for violation in violations[:_MOST_DEPTH] if isinstance(violations, list) else ():
             if isinstance(violation, dict) and isinstance(said := violation.get("description"), str):
                 field = violation.get("field")
-                words += "" if said in words else f" ({field}: {_joined(said)})"
+                words += "" if said in words or not isinstance(field, str) else _joined(f" ({field}: {said})")
     return words
 
 
