@@ -37,6 +37,7 @@ class Worker:
         self._permit: Permit | None = permit  # for the next request
         self._parts = Parts(batch.inputs)
         self._refusal: InvalidInputError | None = None  # why parts were last asked for
+        self._is_hopeless = False  # whether the API wants to be left alone for longer than the run may wait
         self._delivery = run.new_delivery(batch)
         self._secrets = transport.secrets
         self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
@@ -69,7 +70,7 @@ class Worker:
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
             lost = self._delivery.give_up()
-            if ends_every_batch(error):
+            if self._is_hopeless or ends_every_batch(error):
                 raise
             if self._run.on_error == "raise" or not self._run.losses.may_go_on(error, self._run.done):
                 name_texts(error, lost, self._secrets)
@@ -165,6 +166,7 @@ class Worker:
         if is_overload(error):
             self._endpoint.concurrency.overloaded()
         if wait is None:
+            self._is_hopeless = backoff.is_hopeless
             raise _final(error, backoff)
         self._run.observer.retry(error, wait, self._delivery)
         if getattr(error, "retry_after", None) is not None:
