@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from asyncembed._errors import APIStatusError, AsyncEmbedError, QuotaExceededError, ResponseError, TransportError
+from asyncembed._errors import (
+    APIStatusError,
+    AsyncEmbedError,
+    InvalidInputError,
+    QuotaExceededError,
+    ResponseError,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +34,11 @@ _LASTS: Final = r"(?i)\b(?:per|a|each|every)[ -]?(?:day|month)\b|\bdaily\b|\bmon
 
 def is_retryable(error: AsyncEmbedError) -> bool:
     """Whether the same request may go well later."""
+    if isinstance(error, QuotaExceededError | InvalidInputError):
+        return False  # whatever the status: llama.cpp blames a text with 500
     if isinstance(error, APIStatusError):
         transient = error.status in RETRYABLE_STATUSES or error.status // 100 == 5  # noqa: PLR2004
-        return transient and error.status not in _NEVER_BETTER and not isinstance(error, QuotaExceededError)
+        return transient and error.status not in _NEVER_BETTER
     return isinstance(error, TransportError | ResponseError) and error.retryable
 
 

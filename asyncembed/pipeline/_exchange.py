@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
@@ -59,12 +60,12 @@ class Exchange:
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery, largest = self._run, self._delivery, self._run.cost.largest_value(self._request_bytes)
         parser = run.parsers.new(encoding, delivery, largest)
-        self._begin(permit)
         response = await self._transport.post(
             run.endpoint.body(texts, run.options, encoding),
             compact=encoding == "base64",
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
+            begin=partial(self._begin, permit),
         )
         watch.opened(response, parser)
         try:

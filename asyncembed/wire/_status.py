@@ -47,6 +47,7 @@ _ERRORS: Final[Mapping[int, type[APIStatusError]]] = {
     422: InvalidInputError,
     429: RateLimitError,
 }
+_UNAUTHORIZED: Final = 401
 _QUOTA_CODES: Final = frozenset({"insufficient_quota", "AUTHZ_INSUFFICIENT_BALANCE"})
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id", "x-debug-trace-id", "apim-request-id", "mistral-correlation-id", "x-amzn-requestid",
@@ -76,7 +77,7 @@ _MOST_DEPTH: Final = 5
 
 
 def status_error(
-    provider: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets
+    provider: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets, *, advice: str = ""
 ) -> APIStatusError:
     """Build the exception for an error answer.
 
@@ -86,12 +87,14 @@ def status_error(
         headers: Response headers, looked up without regard to case.
         body: The first bytes of the body, in any form a provider or a proxy uses.
         secrets: Keys, which some services repeat; they are blotted out of everything that is kept.
+        advice: What to say besides, if the API wants a key.
     """
     answer = read_answer(status, headers, body, secrets)
     words = answer.provider_message[:MAX_WORDS]
     request = f" (request {answer.request_id})" if answer.request_id else ""
+    help_ = f"; {advice}" if advice and status == _UNAUTHORIZED else ""
     return _kind_of(answer)(
-        f"{provider} answered {status}: {words or 'no message'}{request}",
+        f"{provider} answered {status}: {words or 'no message'}{request}{help_}",
         status=status,
         code=answer.code,
         request_id=answer.request_id,

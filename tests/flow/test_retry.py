@@ -11,6 +11,7 @@ from asyncembed import (
     APIStatusError,
     AsyncEmbedError,
     ConfigurationError,
+    InvalidInputError,
     QuotaExceededError,
     RateLimitError,
     ResponseError,
@@ -50,6 +51,7 @@ def test_statuses_that_never_will(status):
 def test_other_errors_say_themselves():
     """A quota that is used up is no matter of time."""
     assert not is_retryable(QuotaExceededError("x", status=429))
+    assert not is_retryable(InvalidInputError("x", status=500))
     for retryable in (True, False):
         assert is_retryable(TransportError("x", retryable=retryable)) is retryable
         assert is_retryable(ResponseError("x", retryable=retryable)) is retryable
