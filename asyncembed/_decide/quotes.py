@@ -39,7 +39,7 @@ class OwnWords:
 
     def may_quote(self, phrase: str) -> bool:
         """Whether a phrase stands in one of the texts, so that it may be theirs also where only a part is repeated."""
-        longest = max(phrase.split(), key=len)
+        longest = max(phrase.split(), key=len, default="")
         likely = (text for text in self._texts if longest in text.lower())  # the rest is slower
         return any(phrase in _plain(text) for text in likely)
 

@@ -72,7 +72,7 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
 
 
 def asked_in_headers(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that headers ask to wait in so many words: `retry-after-ms`, or `Retry-After`, seconds or a date."""
+    """Seconds that headers ask to wait: `retry-after-ms` or `Retry-After`, in seconds, as a duration or as a date."""
     if (milliseconds := number(headers.get("retry-after-ms"))) is not None:
         return max(0.0, milliseconds / 1000)
     value = headers.get("retry-after")

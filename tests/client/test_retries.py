@@ -122,7 +122,7 @@ async def test_absurd_waits_are_capped_or_ignored(server, connect, wait):
 @pytest.mark.parametrize("on_error", ["raise", "yield", "skip"])
 @pytest.mark.parametrize(("words", "asked"), [("come back tomorrow", 2), ("the quota of 1000 per day is used up", 1)])
 async def test_a_wait_that_is_too_long_ends_the_run(server, connect, on_error, words, asked):
-    """With what the API says, and no text is given up for it."""
+    """With what the API says; no text fails because of it."""
     server.script.append(right)
     server.default = refused(429, words, headers={"Retry-After": "86400"})
     client = connect(retry=RetryPolicy(initial_backoff=0.001, max_backoff=0.02), max_concurrency=1)

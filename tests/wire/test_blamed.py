@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -126,6 +126,7 @@ def test_whether_only_other_fields_are_blamed(fields, blames_none):
     assert ErrorAnswer(status=400, fields=fields).blames_no_text is blames_none
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 999),
     st.sampled_from(["input[{}]", "$.inputs[{}]", "body.texts.{}", "text at index {}", "item {} is bad"]),
@@ -135,6 +136,7 @@ def test_every_position_is_found(position, form):
     assert read({"message": f"no: {form.format(position)}"}).positions == (position,)
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=4)))
 def test_no_place_is_too_strange(place):
     """Fields are names, positions are numbers from 0 up."""
