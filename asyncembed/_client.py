@@ -10,7 +10,7 @@ import anyio
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
 from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
-from asyncembed._secret import hide, hide_address, hide_values
+from asyncembed._secret import hide_address, hide_key, hide_values
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
@@ -20,7 +20,7 @@ from asyncembed.pipeline._supervisor import current_run
 from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import NoReturn
 
     import aiohttp
@@ -43,7 +43,9 @@ class EmbedClient(Verbs):
     Args:
         provider: Name of a provider, or a `Provider` of your own.
         model: The provider's name of the model; each provider has a default.
-        api_key: The key; taken from the provider's customary environment variable if not given.
+        api_key: The key; taken from the provider's customary environment variable if not given. For keys that expire,
+            pass a function, plain or async, that returns one: it is called when the first request needs a key, and
+            once more when the API has refused that key. It is called on the event loop, so a plain one must be quick.
         base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
         max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
         max_concurrency: Most requests at once. It begins with at most 8, and grows while the API answers well.
@@ -67,7 +69,7 @@ class EmbedClient(Verbs):
         provider: str | Provider,
         *,
         model: str | None = None,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         base_url: str | None = None,
         max_memory_mb: float = 256,
         max_concurrency: int = 32,
@@ -80,13 +82,14 @@ class EmbedClient(Verbs):
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         # Tools that show the local variables of a traceback get to see these instead.
-        api_key, base_url, headers = hide(api_key), hide_address(base_url), hide_values(headers)
+        key, api_key = hide_key(api_key), None
+        base_url, headers = hide_address(base_url), hide_values(headers)
         self._provider = get_provider(provider)
         self._model = model or self._provider.default_model
         check_choice("encoding", encoding, Encoding)
         self._connection = Connection(
             self._provider,
-            api_key=api_key,
+            api_key=key,
             base_url=base_url,
             headers=headers,
             session=session,

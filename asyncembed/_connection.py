@@ -15,8 +15,19 @@ import yarl
 from multidict import CIMultiDict
 
 from asyncembed._errors import ConfigurationError, StreamClosedError
-from asyncembed._secret import Address, Secret, hide, hide_address, hide_values, without_secrets
+from asyncembed._secret import (
+    Address,
+    NoKey,
+    Secret,
+    hide,
+    hide_address,
+    hide_values,
+    is_sendable,
+    names_secret,
+    without_secrets,
+)
 from asyncembed.flow._cost import READ_BUFSIZE
+from asyncembed.wire._authorization import Authorization, KeySource
 from asyncembed.wire._secrets import Secrets
 from asyncembed.wire._transport import Transport, new_session
 
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from asyncembed._secret import KeyFunction
     from asyncembed._settings import Timeouts
     from asyncembed.local import LocalServer
     from asyncembed.providers import Provider
@@ -35,7 +47,7 @@ class Connection:
 
     Args:
         provider: The API.
-        api_key: The key; from the provider's environment variable if None.
+        api_key: The key, or a function that gives one; from the provider's environment variable if None.
         base_url: The address; from the provider's environment variable, or its own, if None.
         headers: Further headers of every request.
         session: The caller's own HTTP session, which is never closed here.
@@ -49,7 +61,7 @@ class Connection:
         self,
         provider: Provider,
         *,
-        api_key: str | None,
+        api_key: Secret | KeyFunction | NoKey | None,
         base_url: str | None,
         headers: Mapping[str, str] | None,
         session: aiohttp.ClientSession | None,
@@ -62,10 +74,23 @@ class Connection:
         """Whether it is the provider's own address."""
         self.address = None if self.is_official or not self._base_url else without_secrets(self._base_url)
         """Where that is, otherwise, without what may be secret; None for the embedded server, too."""
-        key = _find_key(provider, hide(api_key), required=self.is_official)
-        self._headers = _join_headers(provider, key, login, _checked(hide_values(headers)))
+        key = _find_key(provider, api_key, required=self.is_official)
+        own = _own_headers(provider, key, login, _checked(hide_values(headers)))
+        self._headers = CIMultiDict(_headers_from_environment(provider))
+        self._headers.update(own)
         # Whatever is in a header or a query of the caller's may be a key.
-        self._secrets = Secrets([key or "", *_secrets_in(given_url), *filter(_is_secret, self._headers.values())])
+        fixed = key if isinstance(key, Secret) else Secret()
+        self._secrets = Secrets([fixed, *_secrets_in(given_url), *own.values()])
+        self._authorization = Authorization(
+            KeySource(key, self._secrets),
+            provider.authorize,
+            kept=frozenset(map(str.lower, own)),
+            secrets=self._secrets,
+        )
+        variable = next(iter(provider.key_variables), None)
+        way = f"set {variable}, or pass api_key=" if variable else "pass api_key="
+        has_key = key or _secrets_in(given_url) or any(map(names_secret, own))
+        self._advice = "" if has_key else f"no key was sent; {way}"
         self._session = session
         self._owns_session = session is None
         self._timeouts = timeouts
@@ -114,6 +139,8 @@ class Connection:
             secrets=self._secrets,
             timeouts=self._timeouts,
             read_size=READ_BUFSIZE,
+            authorization=self._authorization,
+            advice=self._advice,
         )
 
     async def _start_server(self) -> str:
@@ -131,10 +158,12 @@ class Connection:
 
 def _find_base_url(provider: Provider, given: str | None) -> Address | None:
     variable = provider.base_url_variable
-    url = hide_address(given or (variable and os.environ.get(variable)) or provider.base_url)
+    found = None if given or not variable else _from_environment(variable)
+    url = hide_address(given or found or provider.base_url)
     if url and not _is_http(url):
         shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", str(url)))
-        raise ConfigurationError(f"base_url={shown!r} is not an http:// or https:// address")
+        name = variable if found else "base_url"
+        raise ConfigurationError(f"{name}={shown!r} is not an http:// or https:// address")
     return Address(url) if url else None
 
 
@@ -168,32 +197,40 @@ def _join(base_url: str, path: str) -> Address:
     return Address(url.with_path(url.path.rstrip("/") + path, keep_query=True))
 
 
-def _find_key(provider: Provider, given: str | None, *, required: bool) -> str | None:
-    key = given or hide(next(filter(None, map(os.environ.get, provider.key_variables)), None))
-    if key and not isinstance(key, str):
-        raise ConfigurationError(f"api_key= must be a str, not {type(key).__name__}")
-    if key and not (key.isascii() and key.isprintable() and key == key.strip()):
-        raise ConfigurationError("the API key holds white space or characters that a header cannot carry")
+def _from_environment(variable: str) -> Secret | None:
+    """Return what a variable holds, without what comes of files at its ends; None if it holds nothing."""
+    value = hide(os.environ.get(variable, ""))
+    return Secret(value.strip().strip("\ufeff").strip()) or None
+
+
+def _find_key(
+    provider: Provider, given: Secret | KeyFunction | NoKey | None, *, required: bool
+) -> Secret | KeyFunction | None:
+    if isinstance(given, NoKey):
+        raise ConfigurationError(f"api_key= must be a str, not {given.kind}, or a function that returns one")
+    if given and not isinstance(given, Secret):
+        return given
+    keys = {"api_key=": given, **{name: _from_environment(name) for name in provider.key_variables}}
+    name, key = next(((name, key) for name, key in keys.items() if key), ("", None))
+    if key and not is_sendable(key):
+        raise ConfigurationError(f"{name} holds white space or characters that a header cannot carry")
     if required and provider.key_variables and not key:
         variable = provider.key_variables[0]
         raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
     return key
 
 
-def _join_headers(provider: Provider, key: str | None, login: str | None, given: Mapping[str, str]) -> CIMultiDict[str]:
-    """Return the headers of every request; the caller's replace others of the same name, however it is written."""
-    headers = CIMultiDict(_headers_from_environment(provider))
-    headers.update(hide_values(provider.headers(key)))
-    headers.update(given)
-    if login and "Authorization" in headers:
+def _own_headers(
+    provider: Provider, key: Secret | KeyFunction | None, login: Secret | None, given: Mapping[str, str]
+) -> CIMultiDict[str]:
+    """Return the headers of the caller's, which replace others of the same name, and what the address says."""
+    headers = CIMultiDict(given)
+    names = {*headers, *(provider.headers(key) if isinstance(key, Secret) else ("Authorization",) if key else ())}
+    if login and "authorization" in map(str.lower, names):
         raise ConfigurationError("base_url= holds a user and a password, and there is a key besides; give one of them")
     if login:
         headers["Authorization"] = login
     return headers
-
-
-def _is_secret(value: str) -> bool:
-    return isinstance(value, Secret)
 
 
 def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -204,5 +241,9 @@ def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _headers_from_environment(provider: Provider) -> dict[str, str]:
-    found = {name: os.environ.get(variable) for name, variable in provider.header_variables.items()}
-    return {name: value for name, value in found.items() if value}
+    found = {name: _from_environment(variable) for name, variable in provider.header_variables.items()}
+    for name, value in found.items():
+        if value and not is_sendable(value):
+            variable = provider.header_variables[name]
+            raise ConfigurationError(f"{variable} holds line ends or characters that a header cannot carry")
+    return {name: str(value) for name, value in found.items() if value}

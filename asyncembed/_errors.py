@@ -19,6 +19,11 @@ Every attribute beyond the message has a default, so the standard pickling of ex
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncembed._answer import ErrorAnswer
+
 
 class AsyncEmbedError(Exception):
     """Base of every error this package raises on purpose."""
@@ -53,8 +58,10 @@ class APIStatusError(AsyncEmbedError):
         retry_after: float | None = None,
         provider_message: str = "",
         indices: tuple[int, ...] = (),
+        answer: ErrorAnswer | None = None,
     ) -> None:
         super().__init__(message)
+        self._answer = answer
         self.status = status
         self.code = code
         self.request_id = request_id
@@ -121,6 +128,12 @@ class StreamClosedError(AsyncEmbedError):
 
 class ResumeError(AsyncEmbedError):
     """Raised when a file cannot be continued because it belongs to another input, model or option."""
+
+
+def answer_of(error: BaseException) -> ErrorAnswer | None:
+    """Return all facts of the error answer that an exception was made of, None if it was made of none."""
+    answer: ErrorAnswer | None = getattr(error, "_answer", None)
+    return answer
 
 
 def without_frames(error: BaseException) -> BaseException:

@@ -7,7 +7,10 @@ such a text for a header as it is, and so does not show it either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex, TypeVar
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex, TypeAlias, TypeVar
 
 import yarl
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
+
+KeyFunction: TypeAlias = Callable[[], str | Awaitable[str]]
+"""Gives a key whenever it is called; it may be a coroutine function."""
 
 
 class Secret(str):
@@ -47,6 +53,41 @@ class Address(Secret):
 def hide(value: T) -> T | Secret:
     """Return a text as a secret, and anything else, such as None or a mistake, as it is."""
     return Secret(value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class NoKey:
+    """Stands for something that was given as a key and is none: it may hold one all the same.
+
+    Attributes:
+        kind: Name of its type.
+    """
+
+    kind: str
+
+
+def hide_key(given: object) -> Secret | KeyFunction | NoKey | None:
+    """Return a key, or a function that gives one, so that it does not show."""
+    if given is None or isinstance(given, str):
+        return None if given is None else Secret(given)
+    if not callable(given):
+        return NoKey(type(given).__name__)
+
+    def ask() -> str | Awaitable[str]:
+        answer: str | Awaitable[str] = given()
+        return answer
+
+    return ask  # the `repr` of a method or a partial function shows what it belongs to
+
+
+def names_secret(header: str) -> bool:
+    """Whether a header of this name holds a key, or something that is made of one."""
+    return re.search(r"(?i)auth|key|token|secret|signature|credential|password|cookie", header) is not None
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header can carry a text as it is."""
+    return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def hide_address(url: T) -> T | Address:

@@ -46,7 +46,9 @@ class RetryPolicy:
             at least one new vector starts the count again.
         initial_backoff: Upper end of the first wait; it doubles with every attempt.
         max_backoff: Upper end of any wait, also where the API asks for a longer one.
-        max_elapsed: Seconds after the first failure at which no further attempt is begun.
+        max_elapsed: Seconds after the first failure at which no further attempt is begun. If the API asks to wait for
+            longer than this, there is one more attempt after `max_backoff`. If the API asks for that again, or speaks
+            of a day or a quota, the run ends.
     """
 
     max_attempts: int = 8

@@ -16,6 +16,12 @@ import asyncembed
 PACKAGE = Path(asyncembed.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 SANS_IO = [
+    "_answer.py",
+    "_decide/excess.py",
+    "_decide/quotes.py",
+    "_decide/signs.py",
+    "wire/_blamed.py",
+    "wire/_error_body.py",
     "wire/_events.py",
     "wire/_fitness.py",
     "wire/_hints.py",
@@ -230,7 +236,15 @@ def test_every_module_says_what_it_is_for():
 
 def test_the_rooms_can_be_imported_one_by_one():
     """In any order: there is no circle."""
-    for name in ("pipeline._source", "wire._parser", "providers", "flow._memory", "_settings", "_errors"):
+    for name in (
+        "_decide.signs",
+        "pipeline._source",
+        "wire._parser",
+        "providers",
+        "flow._memory",
+        "_settings",
+        "_errors",
+    ):
         subprocess.run(
             [sys.executable, "-W", "error", "-c", f"import asyncembed.{name}"], check=True, cwd=PACKAGE.parent
         )

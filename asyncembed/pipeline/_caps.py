@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD
 
 if TYPE_CHECKING:
+    from asyncembed._decide.excess import Excess
     from asyncembed.providers import Limits
-    from asyncembed.wire._excess import Excess
 
 MARGIN: Final = 0.9
 """Share of a limit in tokens or bytes that is used, as the next texts are not exactly like these."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
@@ -64,12 +65,12 @@ class Exchange:
             run.cost.largest_value(self._request_bytes),
             delivery.decode_run,
         )
-        self._begin(permit)
         response = await self._transport.post(
             run.endpoint.body(texts, run.options, encoding),
             compact=encoding == "base64",
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
+            begin=partial(self._begin, permit),
         )
         watch.opened(response, parser)
         try:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from asyncembed._decide.excess import read_excess
 from asyncembed._errors import AsyncEmbedError, InvalidInputError
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
 from asyncembed.pipeline._endpoint import blames_encoding
 from asyncembed.pipeline._excerpt import name_texts
 from asyncembed.pipeline._exchange import Exchange
 from asyncembed.pipeline._parts import Parts
-from asyncembed.wire._excess import read_excess
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._parts import Part
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
+
+
+MOST_RENEWALS: Final = 3
+"""Refusals of a key after which one batch asks with another one: keys may expire while a batch waits."""
 
 
 class Worker:
@@ -37,8 +41,11 @@ class Worker:
         self._permit: Permit | None = permit  # for the next request
         self._parts = Parts(batch.inputs)
         self._refusal: InvalidInputError | None = None  # why parts were last asked for
+        self._is_hopeless = False  # whether the API wants to be left alone for longer than the run may wait
         self._delivery = run.new_delivery(batch)
+        self._transport = transport
         self._secrets = transport.secrets
+        self._renewals = 0
         self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
 
     async def complete(self) -> None:
@@ -69,7 +76,7 @@ class Worker:
         except AsyncEmbedError as error:
             error.indices = self._delivery.missing or error.indices
             lost = self._delivery.give_up()
-            if ends_every_batch(error):
+            if self._is_hopeless or ends_every_batch(error):
                 raise
             if self._run.on_error == "raise" or not self._run.losses.may_go_on(error, self._run.done):
                 name_texts(error, lost, self._secrets)
@@ -95,13 +102,19 @@ class Worker:
                 self._run.salvaged += arrived
                 if arrived:
                     backoff.progressed()
-                if self._endpoint.learns_from(error, encoding):
+                if self._endpoint.learns_from(error, encoding) or await self._has_newer_key(error):
                     self._run.observer.retry(error, 0.0, self._delivery)
                     continue
                 if self._is_split(part, error):
                     return
                 await self._back_off(backoff, error)
         self._parts.taken(part)
+
+    async def _has_newer_key(self, error: AsyncEmbedError) -> bool:
+        """Whether the key has expired, and there is another one to ask with."""
+        has_one = self._renewals < MOST_RENEWALS and await self._transport.renew_key(error)
+        self._renewals += has_one
+        return has_one
 
     async def _watched(self, attempt: Awaitable[None]) -> None:
         """Make an attempt, and note what it says about the state of the API."""
@@ -146,7 +159,7 @@ class Worker:
         """Whether the API does not take a part as it is, so that smaller ones are to be asked for."""
         if not isinstance(error, InvalidInputError) or len(part) == 1 or blames_encoding(error):
             return False
-        if excess := read_excess(error):
+        if (excess := read_excess(error)) and not excess.is_of_one_text:
             caps = self._endpoint.learned.caps[self._run.options.model]
             sizes = self._parts.cut(part, caps.learn(excess, len(part), self._bytes_of(len(part))))
         else:
@@ -165,6 +178,7 @@ class Worker:
         if is_overload(error):
             self._endpoint.concurrency.overloaded()
         if wait is None:
+            self._is_hopeless = backoff.is_hopeless
             raise _final(error, backoff)
         self._run.observer.retry(error, wait, self._delivery)
         if getattr(error, "retry_after", None) is not None:

@@ -12,6 +12,7 @@ from asyncembed._settings import check
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from asyncembed._decide.signs import Sign
     from asyncembed._settings import Dtype, EmbedOptions
     from asyncembed.flow._rate import RateLimit
     from asyncembed.wire._layout import Layout
@@ -59,6 +60,8 @@ class Provider(ABC):
     """Whether its documents promise base64; where only they do, binary streams alone ask for it."""
     base64_by_default: ClassVar[bool] = False
     """Whether its base64 has been seen, so that `encoding="auto"` asks for it."""
+    signs: ClassVar[tuple[Sign, ...]] = ()
+    """What errors of this API mean, where that is not what they mean everywhere."""
 
     @abstractmethod
     def body(
@@ -73,6 +76,18 @@ class Provider(ABC):
     def headers(self, api_key: str | None) -> dict[str, str]:
         """Return the headers that carry the key."""
         return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    async def authorize(self, api_key: str | None, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the headers that say who asks, before each attempt; by default `headers(api_key)`.
+
+        Override it where they depend on the request, as a signature does.
+
+        Args:
+            api_key: The key that holds now, None if there is none.
+            url: The address of the request.
+            body: The body of the request.
+        """
+        return self.headers(api_key)
 
     def dimension(self, options: EmbedOptions) -> int | None:
         """Return the dimension of the vectors, if it is asked for or known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ResponseError, TransportError
@@ -43,11 +44,18 @@ class Response:
             TransportError: if the connection breaks or is silent for too long.
             ResponseError: if the body is larger than any that can be right.
         """
-        chunk = await self._read()
+        chunk = await self._read() if self.bytes_received else await self._begin()
         self.bytes_received += len(chunk)
         if self.bytes_received > self._max_bytes:
             raise ResponseError(f"the response is larger than its vectors can be: over {self._max_bytes} bytes")
         return chunk
+
+    async def _begin(self) -> bytes:
+        """Return the first bytes without a byte order mark, which some gateways write before the JSON."""
+        chunk = await self._read()
+        while chunk and BOM_UTF8.startswith(chunk) and (more := await self._read()):
+            chunk += more
+        return chunk.removeprefix(BOM_UTF8)
 
     def _end_silence(self) -> None:
         if self._content.total_bytes == self._heard and not self._content.is_eof():

@@ -1,18 +1,42 @@
-"""Times to wait as APIs write them: in Go's way, as plain seconds, and in the words of an error message."""
+"""Times to wait as APIs write them: in headers, in fields of an error body, and in the words of its message."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Final
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
 
-_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOO_MUCH: Final = frozenset({429, 503, 529})
+"""Statuses that waiting may cure, so that the body, or the end of the limit's period, may say for how long."""
+
+_SECONDS: Final = {
+    "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0
+}  # fmt: skip
 _PART: Final = (
-    r"(\d{1,9}(?:\.\d{1,9})?) ?(ns|us|\u00b5s|ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)(?![a-z])"
+    r"(\d{1,9}(?:\.\d{1,9})?) ?"
+    r"(ns|us|\u00b5s|ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
 )
 # Compiled, and kept by `re`, when they are first needed: few programs meet such a text, and it takes a while.
-_WHOLE: Final = rf"(?:{_PART} ?)+"
-_ASKED: Final = rf"(?:try again|retry) (?:in|after) ({_WHOLE})"
+_WHOLE: Final = rf"(?:{_PART}(?:,? and |, | )?)+"
+_ASKED: Final = (
+    rf"(?:try(?:ing)? again|retry(?:ing)?(?: (?:your|the|this) requests?)?|wait(?:ing)?|come back|available|resets?)"
+    rf"(?: again)?(?: in| after| for)?(?: about| at least)? ({_WHOLE})"
+)
+_RESETS: Final = ("x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset")
+_FIELDS: Final = ("retry_after", "retryAfter", "retry_after_seconds", "estimated_time")
+"""Of an error body: seconds. Hugging Face estimates how long it will be loading a model."""
+
+_LONGEST_DELAY: Final = 1e8
+"""Seconds; a larger number is a point in time."""
+
+_LARGEST_UNIX_TIME: Final = 1e11
+"""Seconds; a larger number counts milliseconds, or parts of those."""
 
 
 def number(text: str | None) -> float | None:
@@ -39,6 +63,89 @@ def asked_in_words(message: str) -> float | None:
     """Return the seconds that a message asks to wait: "Please try again in 1.156s", "retry after 55 seconds"."""
     found = re.search(_ASKED, message, re.IGNORECASE)
     return _sum(found[1].lower()) if found else None
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that headers ask to wait: `retry-after-ms`, `Retry-After`, or the end of the limit's period."""
+    asked = asked_in_headers(headers, now)
+    return until_reset(headers, now) if asked is None else asked
+
+
+def asked_in_headers(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds that headers ask to wait: `retry-after-ms` or `Retry-After`, in seconds, as a duration or as a date."""
+    if (milliseconds := number(headers.get("retry-after-ms"))) is not None:
+        return max(0.0, milliseconds / 1000)
+    value = headers.get("retry-after")
+    if (seconds := number(value)) is not None:
+        return max(0.0, seconds)
+    return _wait(value, now)
+
+
+def until_reset(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds until the period of a limit is over, as `X-RateLimit-Reset` tells in one of many forms.
+
+    It may be seconds from now, a duration such as "6m0s", a date, or Unix time in seconds, milliseconds or less.
+    """
+    value = next(filter(None, map(headers.get, _RESETS)), None)
+    moment = number(value)
+    if moment is None:
+        return _wait(value, now)
+    if 0 <= moment < _LONGEST_DELAY:
+        return moment
+    while moment > _LARGEST_UNIX_TIME:
+        moment /= 1000
+    left = moment - (time.time() if now is None else now)
+    return left if left > 0 else None
+
+
+def asked_in_body(document: object, words: str) -> float | None:
+    """Seconds that the body of an error asks to wait, in one of its fields or in the words of its message."""
+    error = document.get("error") if isinstance(document, dict) else None
+    for place in (error, document):
+        if isinstance(place, dict) and (seconds := _asked_in_fields(place)) is not None:
+            return seconds
+    return asked_in_words(words)
+
+
+def _asked_in_fields(place: Mapping[object, object]) -> float | None:
+    details = place.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None  # Google's RetryInfo
+        if isinstance(delay, str) and (seconds := duration(delay)) is not None:
+            return seconds
+    for name in _FIELDS:
+        value = place.get(name)
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            seconds = duration(str(value))
+            if seconds is not None:
+                return seconds
+    metadata = place.get("metadata")
+    headers = metadata.get("headers") if isinstance(metadata, dict) else None  # OpenRouter's, of the service behind it
+    if isinstance(headers, dict):
+        return retry_after({str(name).lower(): str(value) for name, value in headers.items()})
+    return None
+
+
+def _wait(value: str | None, now: float | None) -> float | None:
+    """Seconds that a duration lasts, or until a date; none are left to one that has passed."""
+    if not value:
+        return None
+    seconds = duration(value)
+    if seconds is not None:
+        return seconds
+    moment = _moment(value)
+    return None if moment is None else max(0.0, moment - (time.time() if now is None else now))
+
+
+def _moment(value: str) -> float | None:
+    """Return the Unix time of a date, as HTTP or as ISO 8601 writes it."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(value.strip())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 def _sum(text: str) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import ipaddress
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import yarl
@@ -20,6 +21,7 @@ from multidict import CIMultiDict
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._secret import Address
 from asyncembed._version import __version__
+from asyncembed.wire._authorization import refuses_key
 from asyncembed.wire._body import Response
 from asyncembed.wire._failures import FAILURES, timeout_error, transport_error
 from asyncembed.wire._status import status_error
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._settings import Timeouts
+    from asyncembed.wire._authorization import Authorization
     from asyncembed.wire._secrets import Secrets
 
 _ERROR_BODY_BYTES: Final = 65_536
@@ -57,10 +60,12 @@ class Transport:
         provider: Name for error messages.
         session: The HTTP session; whoever opened it closes it.
         url: The endpoint.
-        headers: Headers of every request, the key among them.
+        headers: Headers of every request, besides those that say who asks.
         secrets: Keys, to be blotted out of messages.
         timeouts: Time limits.
         read_size: Bytes of a response at which its connection is not read further for now; twice as many may be held.
+        authorization: Says who asks; None if `headers` say all there is to say.
+        advice: What a message adds when the API wants a key.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class Transport:
         secrets: Secrets,
         timeouts: Timeouts,
         read_size: int,
+        authorization: Authorization | None = None,
+        advice: str = "",
     ) -> None:
         self._provider = provider
         self._session = session
@@ -85,13 +92,31 @@ class Transport:
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._read_size = read_size
+        self._authorization = authorization
+        self._advice = advice
+        self._refused: WeakKeyDictionary[BaseException, int] = WeakKeyDictionary()  # numbers of keys, by the error
         address = yarl.URL(url)
         self._near = _is_loopback(address) or _is_private(address)
         self.server = address.host, address.port
         """Its name or address, and its port."""
 
+    async def renew_key(self, error: AsyncEmbedError) -> bool:
+        """Whether `error` says that the key was refused, and there is a newer one to try again with.
+
+        Raises:
+            ConfigurationError: if the caller's function gives no key.
+        """
+        number = self._refused.get(error)
+        return number is not None and self._authorization is not None and await self._authorization.key.renew(number)
+
     async def post(
-        self, body: bytes, *, compact: bool, max_bytes: int, heard: Callable[[Mapping[str, str]], None]
+        self,
+        body: bytes,
+        *,
+        compact: bool,
+        max_bytes: int,
+        heard: Callable[[Mapping[str, str]], None],
+        begin: Callable[[], None] | None = None,
     ) -> Response:
         """Send a request and return its response when the headers have come.
 
@@ -100,18 +125,30 @@ class Transport:
             compact: Whether the response is compact already (base64), so that compressing it is not worth it.
             max_bytes: Most body bytes, decompressed, that the response may have.
             heard: Told about the headers of a response, whatever its status.
+            begin: Told when the request is sent, which is when there is a key for it.
 
         Raises:
             APIStatusError: if the status is not 2xx.
             TransportError: if no response came.
+            ConfigurationError: if the caller's function gives no key.
         """
-        headers = self._plain_headers if compact or self._near else self._headers
+        headers, number = CIMultiDict(self._plain_headers if compact or self._near else self._headers), 0
+        if self._authorization:
+            number, own = await self._authorization.headers(self._url, body)
+            headers.update(own)
+        if begin:
+            begin()
         # aiohttp's own object shows the address and what the server has said, so it stays out of sight.
         response = Response(await self._send(body, headers), self.secrets, self._timeouts.read, max_bytes)
         heard(response.headers)
         if response.status in _ALLOWED:
+            if self._authorization:
+                self._authorization.key.accepted(number)
             return response
-        raise await self._status_error(response)
+        error = await self._status_error(response)
+        if refuses_key(error):
+            self._refused[error] = number
+        raise error
 
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         limits = self._timeouts
@@ -140,7 +177,7 @@ class Transport:
             body = b""  # the status alone says enough
         finally:
             response.close()
-        return status_error(self._provider, response.status, response.headers, body, self.secrets)
+        return status_error(self._provider, response.status, response.headers, body, self.secrets, advice=self._advice)
 
 
 def _is_loopback(url: yarl.URL) -> bool:

@@ -8,7 +8,7 @@ import struct
 import termios
 
 import pytest
-from support.scripted import KEY, raw
+from support.scripted import KEY, raw, said
 
 from asyncembed import Timeouts, TransportError
 from asyncembed.wire._secrets import Secrets
@@ -67,4 +67,31 @@ async def test_chunks_of_any_size_are_read_to_the_end(server, transport, sizes):
     server.default = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n")
     response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
     assert await read_all(response) == b"".join(bytes([65 + at]) * size for at, size in enumerate(sizes))
+    response.close()
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"\xef\xbb\xbf{}"], [b"\xef", b"\xbb", b"\xbf", b"{", b"}"], [b"\xef\xbb\xbf", b"{}"]]
+)
+async def test_a_byte_order_mark_is_no_part_of_the_body(server, transport, pieces):
+    """Wherever it is cut; half of one is."""
+
+    async def reply(exchange):
+        await exchange.head(200, {"Transfer-Encoding": "chunked"})
+        for piece in pieces:
+            await exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await acknowledged(exchange)
+        await exchange.send(b"0\r\n\r\n")
+
+    server.default = reply
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    assert await read_all(response) == b"{}"
+    response.close()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xef", b"\xef\xbb", b"\xef\xbbx", b"{}\xef\xbb\xbf", b"\xff\xfe"])
+async def test_what_is_no_byte_order_mark_is_left_as_it_is(server, transport, body):
+    server.default = said(body)
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    assert await read_all(response) == body
     response.close()

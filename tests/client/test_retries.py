@@ -17,6 +17,7 @@ from asyncembed import (
     InvalidInputError,
     ModelNotFoundError,
     QuotaExceededError,
+    RateLimitError,
     RetryPolicy,
     ServerError,
 )
@@ -116,6 +117,21 @@ async def test_absurd_waits_are_capped_or_ignored(server, connect, wait):
     async with asyncio.timeout(30):
         await client.embed(TEXTS)
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("on_error", ["raise", "yield", "skip"])
+@pytest.mark.parametrize(("words", "asked"), [("come back tomorrow", 2), ("the quota of 1000 per day is used up", 1)])
+async def test_a_wait_that_is_too_long_ends_the_run(server, connect, on_error, words, asked):
+    """With what the API says; no text fails because of it."""
+    server.script.append(right)
+    server.default = refused(429, words, headers={"Retry-After": "86400"})
+    client = connect(retry=RetryPolicy(initial_backoff=0.001, max_backoff=0.02), max_concurrency=1)
+    stream = client.embed_stream(numbered(40), chunk_size=10, on_error=on_error)
+    taken = []
+    with pytest.raises(RateLimitError, match=f"{words}.*longer than max_elapsed") as caught:
+        taken += [result async for result in stream]
+    assert len(server.requests) == 1 + asked
+    assert (caught.value.retry_after, stream.summary.failed, stream.summary.done) == (86_400, 0, 10)
 
 
 async def test_all_workers_pause_together(server, connect):

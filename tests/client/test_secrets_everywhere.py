@@ -12,6 +12,7 @@ import textwrap
 import traceback
 from base64 import b64encode
 from contextlib import suppress
+from functools import partial
 from types import FunctionType, MethodType, ModuleType
 
 import pytest
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.traceback import Traceback
 from support.scripted import KEY, broken_after, raw, refused, right, said
 
-from asyncembed import AsyncEmbedError, ConfigurationError, EmbedClient, RetryPolicy
+from asyncembed import AsyncEmbedError, AuthenticationError, ConfigurationError, EmbedClient, RetryPolicy
 from asyncembed._secret import Address, Secret, without_secrets
 from asyncembed.providers import OpenAI
 from asyncembed.testing import FakeServer
@@ -122,6 +123,27 @@ FAULTS = {
 }
 
 
+class KeyHolder:
+    """Shows its key in its `repr`, as a dataclass would."""
+
+    def __init__(self, key):
+        self.key = key
+
+    def __repr__(self):
+        return f"KeyHolder({self.key!r})"
+
+    def get(self):
+        return self.key
+
+    async def fetch(self):
+        await asyncio.sleep(0)
+        return self.key
+
+
+ECHO["function"] = ECHO["key"]
+GIVEN = {"function": {"api_key": partial(KeyHolder.fetch, KeyHolder(KEY))}}
+
+
 @pytest.mark.parametrize("kind", ECHO)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_faulty_run_shows_no_secret(server, connect, guarded, tmp_path, caplog, capfd, fault, kind):
@@ -130,7 +152,7 @@ async def test_a_faulty_run_shows_no_secret(server, connect, guarded, tmp_path, 
     asyncio.get_running_loop().set_debug(True)
     server.script += [right, right]
     server.default = FAULTS[fault](ECHO[kind])
-    client = {"key": connect, "login": guarded}[kind](retry=ONCE, encoding="float")
+    client = {"login": guarded}.get(kind, connect)(retry=ONCE, encoding="float", **GIVEN.get(kind, {}))
     stream = client.embed_stream(TEXTS, chunk_size=3, max_concurrency=1, on_error="yield")
     views, failures = [], []
     try:
@@ -167,12 +189,109 @@ async def test_what_goes_over_the_wire(server, guarded):
     assert (request.headers["x-key"], request.headers["authorization"]) == (HEADER, f"Basic {LOGIN}")
 
 
+ANSWERS = {
+    "line end": KEY + "\n",
+    "bytes": KEY.encode(),
+    "list": [KEY],
+    "tuple": (KEY, 3_600),
+    "object": KeyHolder(KEY),
+}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("when", ["first", "later"])
+@pytest.mark.parametrize("answer", [*ANSWERS, "error", "chained error", "end of iteration"])
+async def test_a_function_that_gives_no_key_shows_nothing(server, connect, caplog, capfd, answer, when, is_async):
+    """Neither what it returned nor what it raised, nor the key before."""
+    caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
+    asked = []
+
+    def give():
+        asked.append(1)
+        if when == "later" and len(asked) == 1:
+            return KEY
+        if answer == "end of iteration":
+            raise StopIteration(KEY)
+        if answer.endswith("error"):
+            raise RuntimeError(f"no token: {KEY}") from (LookupError(KEY) if "chained" in answer else None)
+        return ANSWERS[answer]
+
+    async def fetch():
+        await asyncio.sleep(0)
+        return give()
+
+    server.default = refused(401, f"expired: {KEY}")
+    client = connect(api_key=fetch if is_async else give)
+    with pytest.raises(ConfigurationError, match="api_key= is a function that") as caught:
+        await client.embed(TEXTS)
+    assert seen(*error_views(caught.value), *object_views(client), caplog.text, capfd.readouterr()) == []
+
+
+async def test_all_keys_of_a_function_are_hidden(server, connect, caplog):
+    """A server may repeat the one before."""
+    caplog.set_level(logging.DEBUG)
+    keys = [KEY, HEADER, QUERY]
+    client = connect(api_key=lambda: keys.pop(0))
+    server.script += [refused(401, f"expired: {KEY}")]
+    server.default = refused(401, f"expired: {HEADER}, before {KEY}", code=HEADER, headers={"X-Request-Id": KEY})
+    with pytest.raises(AuthenticationError, match=r"expired: \*\*\*, before \*\*\*") as caught:
+        await client.embed(TEXTS)
+    assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {KEY}", f"Bearer {HEADER}"]
+    assert seen(*error_views(caught.value), *object_views(client), caplog.text) == []
+
+
+class Signing(OpenAI):
+    """Signs each request with a key that is not sent."""
+
+    async def authorize(self, api_key, url, body):
+        return {"Authorization": f"Sign {HEADER}", "X-Token": QUERY, "X-Key-Id": PASSWORD.encode().hex()}
+
+
+async def test_what_a_provider_signs_with_is_hidden(server, connect, caplog):
+    caplog.set_level(logging.DEBUG)
+    server.default = refused(403, f"bad signature {HEADER}, {QUERY}, {KEY}")
+    client = connect(Signing(), base_url=f"{server.url}/v1")
+    with pytest.raises(AuthenticationError, match=r"bad signature \*\*\*, \*\*\*, \*\*\*") as caught:
+        await client.embed(TEXTS)
+    assert server.requests[0].headers["authorization"] == f"Sign {HEADER}"
+    assert seen(*error_views(caught.value), *object_views(client), caplog.text) == []
+
+
+async def test_a_function_that_is_cancelled_shows_nothing(connect):
+    """The traceback leads through what waits for it."""
+    entered = asyncio.Event()
+    holder = KeyHolder(KEY)
+
+    async def never(self):
+        entered.set()
+        await asyncio.Event().wait()
+
+    client = connect(api_key=partial(never, holder))
+    transport = await client._connection.open()
+    posting = asyncio.create_task(transport.post(b"{}", compact=True, max_bytes=1_000, heard=lambda _: None))
+    await entered.wait()
+    posting.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await posting
+    trace = caught.value.__traceback__
+    while trace.tb_frame.f_code.co_name != "_answer_of":
+        trace = trace.tb_next
+    trace.tb_next = None  # what comes then are the caller's own frames
+    assert seen(*error_views(caught.value)) == []
+
+
 MISTAKES = {
     "provider": lambda: EmbedClient("nobody", api_key=KEY),
     "encoding": lambda: EmbedClient("openai", api_key=KEY, encoding="hex"),
     "address": lambda: EmbedClient("openai", api_key=KEY, base_url=f"ftp://a:{HEADER}@host/?key={HEADER}"),
     "no address": lambda: EmbedClient("openai", api_key=KEY, base_url=f"http://a:{HEADER}@["),
     "key": lambda: EmbedClient("openai", api_key=KEY + "\n"),
+    "key of bytes": lambda: EmbedClient("openai", api_key=KEY.encode()),
+    "key in a list": lambda: EmbedClient("openai", api_key=[KEY]),
+    "key in an object": lambda: EmbedClient("openai", api_key=KeyHolder(KEY)),
+    "function": lambda: EmbedClient("openai", api_key=KeyHolder(KEY).get, max_memory_mb=-1),
+    "two functions": lambda: EmbedClient("openai", api_key=KeyHolder(KEY).get, base_url=f"https://a:{HEADER}@host"),
     "header": lambda: EmbedClient("openai", api_key=KEY, headers={"X-Key": HEADER + "\n"}),
     "memory": lambda: EmbedClient("openai", api_key=KEY, headers={"X-Key": HEADER}, max_memory_mb=-1),
     "two keys": lambda: EmbedClient("openai", api_key=KEY, base_url=f"https://a:{HEADER}@host"),
@@ -185,6 +304,19 @@ def test_a_client_that_cannot_be_built_shows_nothing(mistake):
     """The frames of the package; those of the caller are his own."""
     with pytest.raises(ConfigurationError) as caught:
         MISTAKES[mistake]()
+    assert seen(*error_views(caught.value)) == []
+
+
+VARIABLES = {"OPENAI_API_KEY": KEY, "OPENAI_ORG_ID": HEADER, "OPENAI_PROJECT_ID": QUERY}
+
+
+@pytest.mark.parametrize("inside", ["\n", "\r\nX: y", "\x01", "ä", "\ufeff"])
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_variable_that_no_header_can_carry_is_named_and_not_shown(monkeypatch, variable, inside):
+    monkeypatch.setenv("OPENAI_API_KEY", "another")
+    monkeypatch.setenv(variable, VARIABLES[variable] + inside + "x")
+    with pytest.raises(ConfigurationError, match=f"^{variable} holds ") as caught:
+        EmbedClient("openai")
     assert seen(*error_views(caught.value)) == []
 
 

@@ -11,6 +11,7 @@ from asyncembed import (
     APIStatusError,
     AsyncEmbedError,
     ConfigurationError,
+    InvalidInputError,
     QuotaExceededError,
     RateLimitError,
     ResponseError,
@@ -50,6 +51,7 @@ def test_statuses_that_never_will(status):
 def test_other_errors_say_themselves():
     """A quota that is used up is no matter of time."""
     assert not is_retryable(QuotaExceededError("x", status=429))
+    assert not is_retryable(InvalidInputError("x", status=500))
     for retryable in (True, False):
         assert is_retryable(TransportError("x", retryable=retryable)) is retryable
         assert is_retryable(ResponseError("x", retryable=retryable)) is retryable
@@ -115,6 +117,69 @@ def test_the_wait_an_api_asks_for_is_kept(asked, draw, expected):
     """Never earlier, a little later, and not for a day."""
     error = RateLimitError("x", status=429, retry_after=asked)
     assert backoff(draw=draw).wait_before_retry(error) == pytest.approx(expected)
+
+
+AZURE = (
+    "Requests to the Embeddings_Create Operation have exceeded the call rate limit of your tier. Please retry after "
+    "86400 seconds. Please go here: https://aka.ms/oai/quotaincrease to increase the default rate limit."
+)
+
+
+def too_long(words: str = AZURE, seconds: float = 86_400, kind: type[APIStatusError] = RateLimitError):
+    return kind("x", status=429 if kind is RateLimitError else 503, retry_after=seconds, provider_message=words)
+
+
+@pytest.mark.parametrize("kind", [RateLimitError, ServerError])
+def test_a_wait_of_a_day_is_believed_the_second_time(kind):
+    """Azure says it now and then, and takes the next request."""
+    tries = backoff(draw=0.0)
+    assert tries.wait_before_retry(too_long(kind=kind)) == 60
+    assert not tries.is_hopeless
+    assert tries.wait_before_retry(too_long(kind=kind)) is None
+    assert tries.is_hopeless
+    assert "2 attempts" in tries.describe()
+    assert "longer than max_elapsed" in tries.describe()
+
+
+def test_other_errors_between_do_not_matter_and_progress_does():
+    """What was delivered shows that a day was not meant."""
+    tries = backoff(draw=0.0)
+    assert tries.wait_before_retry(too_long()) == 60
+    tries.progressed()
+    assert tries.wait_before_retry(too_long()) == 60
+    assert tries.wait_before_retry(BUSY) == 0
+    assert tries.wait_before_retry(too_long(seconds=601)) is None
+    assert tries.is_hopeless
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["100 requests per day", "the daily limit is reached", "Quota exceeded", "1000 API calls / month", "free-per-day",
+     "monthly credits are used up", "your quota is used up"],
+)  # fmt: skip
+def test_a_wait_of_a_day_that_is_explained_is_believed_at_once(words):
+    """The words name a day or a quota."""
+    tries = backoff(draw=0.0)
+    assert tries.wait_before_retry(too_long(words)) is None
+    assert tries.is_hopeless
+    assert "longer than max_elapsed" in tries.describe()
+
+
+def test_a_short_wait_is_kept_whatever_the_words():
+    """Google speaks of quotas when it means a minute."""
+    tries = backoff(draw=0.0)
+    for _ in range(3):
+        assert tries.wait_before_retry(too_long("You exceeded your current quota", 5)) == 5
+    assert tries.wait_before_retry(too_long("You exceeded your current quota", 600)) == 60
+    assert not tries.is_hopeless
+
+
+def test_attempts_that_are_used_up_are_not_hopeless():
+    """Another batch may go well."""
+    tries = backoff(max_attempts=1)
+    assert tries.wait_before_retry(too_long()) is None
+    assert not tries.is_hopeless
+    assert tries.describe() == ""
 
 
 def test_an_asked_wait_beyond_the_last_moment_ends_it():

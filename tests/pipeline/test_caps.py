@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from asyncembed._decide.excess import Excess
 from asyncembed.pipeline._caps import Caps
 from asyncembed.providers import Limits
-from asyncembed.wire._excess import Excess
 
 WIDE = Limits(inputs=2_048, tokens=300_000)
 

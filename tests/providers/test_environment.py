@@ -83,6 +83,47 @@ async def test_the_address_comes_from_the_environment(server, monkeypatch, name,
     assert (await asked(server, EmbedClient(name, api_key="k")))[0] == path
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t\n\n", "\ufeff"])
+async def test_what_files_leave_at_the_ends_of_a_variable_is_left_out(server, monkeypatch, end):
+    """As of secrets of Kubernetes, or of `echo`."""
+    given = {"OPENAI_API_KEY": "k", "OPENAI_ORG_ID": "o", "OPENAI_PROJECT_ID": "p", "OPENAI_BASE_URL": server.url}
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, f"{end}{value}{end}")
+    _, headers = await asked(server, EmbedClient("openai"))
+    names = ("authorization", "openai-organization", "openai-project")
+    assert [headers[name] for name in names] == ["Bearer k", "o", "p"]
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"])
+@pytest.mark.parametrize("value", ["a\nb", "a\r\nX: y", "\u00e9", "a\u2026"])
+def test_a_variable_that_no_header_can_carry_is_named(monkeypatch, variable, value):
+    """And what it holds is not repeated."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=rf"^{variable} holds .* that a header cannot carry$"):
+        EmbedClient("openai")
+
+
+@pytest.mark.parametrize("value", [" ", "\n", "\ufeff"])
+def test_a_variable_of_nothing_but_white_space_holds_nothing(monkeypatch, value):
+    monkeypatch.setenv("OPENAI_API_KEY", value)
+    with pytest.raises(ConfigurationError, match="needs a key: set OPENAI_API_KEY"):
+        EmbedClient("openai")
+
+
+def test_an_address_that_is_none_is_refused_by_the_name_of_its_variable(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "localhost:8000")
+    with pytest.raises(ConfigurationError, match=r"^OPENAI_BASE_URL='localhost:8000' is not an http:// or https://"):
+        EmbedClient("openai", api_key="k")
+
+
+async def test_a_header_of_the_environment_is_replaced_however_it_is_written(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "theirs")
+    client = EmbedClient("openai", api_key="k", base_url=server.url, headers={"openai-ORGANIZATION": "mine"})
+    _, headers = await asked(server, client)
+    assert headers["openai-organization"] == "mine"
+
+
 async def test_what_is_passed_wins_over_the_environment(server, monkeypatch):
     """Key, address and headers."""
     for variable in VARIABLES:

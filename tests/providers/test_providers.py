@@ -16,6 +16,7 @@ from asyncembed import (
     Provider,
     RetryPolicy,
 )
+from asyncembed._decide.signs import Sign
 from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import MemoryBudget
 from asyncembed.flow._outage import Outage
@@ -170,6 +171,14 @@ def test_facts_of_every_provider(kind):
         assert provider.dimension(EmbedOptions(model=model)) == dimension
     assert provider.headers("k") == {"Authorization": "Bearer k"}
     assert provider.headers(None) == provider.headers("") == {}
+    assert all(isinstance(sign, Sign) for sign in provider.signs)
+
+
+@pytest.mark.parametrize("kind", PROVIDERS.values())
+async def test_the_key_alone_says_who_asks(kind):
+    """Whatever the address and the body."""
+    assert await kind().authorize("k", "http://localhost/", b"{}") == {"Authorization": "Bearer k"}
+    assert await kind().authorize(None, "http://localhost/", b"{}") == {}
 
 
 def test_limits_and_dimensions():

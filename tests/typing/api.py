@@ -169,6 +169,11 @@ async def forms(client: EmbedClient) -> None:
     await client.embed(["a"], dimensions="256")  # type: ignore[arg-type]
 
 
+async def fetch_key() -> str:
+    """A key that expires."""
+    return "key"
+
+
 async def lifetime() -> None:
     """As a context manager or by hand."""
     options: EmbedOptionsArgs = {"model": "m", "max_wait": 0.1}
@@ -183,6 +188,9 @@ async def lifetime() -> None:
     EmbedClient("cohere", rate_limit=RateLimit(requests_per_minute=10, inputs_per_minute=500.5))
     await client.aclose()
     EmbedClient("openai", encoding="utf-8")  # type: ignore[arg-type]
+    EmbedClient("openai", api_key=lambda: "key")
+    EmbedClient("openai", api_key=fetch_key)
+    EmbedClient("openai", api_key=lambda: b"key")  # type: ignore[arg-type,return-value]
 
 
 def errors(error: AsyncEmbedError) -> None:
@@ -216,6 +224,10 @@ class Mine(Provider):
     def layout(self, options: EmbedOptions, encoding: Literal["base64", "float"]) -> Layout:
         """Say where the vectors lie."""
         return Layout(vectors=frozenset({"item"}))
+
+    async def authorize(self, api_key: str | None, url: str, body: bytes) -> Mapping[str, str]:
+        """Sign a request."""
+        return {**await super().authorize(api_key, url, body), "X-Length": str(len(body))}
 
 
 def hear(event: Event) -> None:

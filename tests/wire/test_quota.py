@@ -99,6 +99,13 @@ def test_durations(text, seconds):
         ("Please retry after 1 second.", 1),
         ("You exceeded your current quota. Please retry in 33.38s.", 33.38),
         ("Please try again in 250 milliseconds", 0.25),
+        ("Please wait 20 seconds before you try another request", 20),
+        ("The limit resets in 5 minutes", 300),
+        ("Please try again in 5 minutes.", 300),
+        ("retry your request after 1 minute and 20 seconds", 80),
+        ("Try again in 24 hours", 86_400),
+        ("try again in 2 days", 172_800),
+        ("at most 100 requests in 5 minutes", None),
         ("try again later", None),
         ("retry after 3 more attempts", None),
         ("", None),
@@ -122,6 +129,36 @@ GOOGLE = {
     }
 }
 OPENAI_BODY = {"error": {"message": "Please try again in 522ms.", "code": "rate_limit_exceeded"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "seconds"),
+    [
+        (429, [GOOGLE], 33),
+        (429, json.dumps(GOOGLE), 33),
+        (429, {"error": {"details": [{"retryDelay": "1.5s"}], "message": "retry in 9s"}}, 1.5),
+        (503, {"error": "Model m is currently loading", "estimated_time": 20.5}, 20.5),
+        (429, {"message": "slow down", "retry_after": 2}, 2),
+        (429, {"error": {"message": "slow down", "retryAfter": "3s"}}, 3),
+        (429, {"message": "slow down", "retry_after": True}, None),
+        (429, {"message": "slow down", "retry_after": "soon"}, None),
+        (529, {"message": "try again in 4s"}, 4),
+        (500, {"message": "try again in 4s"}, None),
+        (429, {"error": {"message": "m", "metadata": {"headers": {"X-RateLimit-Reset": "5"}}}}, 5),
+        (429, {"error": {"message": "m", "metadata": {"headers": {"X-RateLimit-Reset": 5}}}}, 5),
+    ],
+)
+def test_bodies(status, document, seconds):
+    """In the fields of Google, Hugging Face, OpenRouter and others, before the words."""
+    assert error_of(status, document) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("status", [400, 401, 500, 502])
+def test_the_end_of_a_period_is_no_wait_where_no_limit_was_met(status):
+    """Many services send it with every answer."""
+    assert error_of(status, {"message": "no"}, **{"X-RateLimit-Reset": "30"}) is None
+    assert error_of(429, {"message": "no"}, **{"X-RateLimit-Reset": "30"}) == 30
+    assert error_of(status, {"message": "no"}, **{"Retry-After": "30"}) == 30
 
 
 def test_a_body_says_how_long_to_wait_where_no_header_does():

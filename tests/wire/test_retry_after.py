@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncembed.wire._status import retry_after
+from asyncembed.wire._hints import retry_after
 
 NOW = 1_700_000_000.0
 
@@ -42,21 +42,35 @@ def at(seconds: float, zone: timezone = UTC, *, usegmt: bool = False) -> str:
         ({"retry-after-ms": "x", "retry-after": "60"}, 60),
         ({"x-ratelimit-reset": str(NOW + 7)}, 7),
         ({"x-ratelimit-reset": str(NOW - 7)}, None),
-        ({"x-ratelimit-reset": "30"}, None),
+        ({"x-ratelimit-reset": "30"}, 30),
+        ({"x-ratelimit-reset": "0"}, 0),
+        ({"x-ratelimit-reset": "0.5"}, 0.5),
+        ({"x-ratelimit-reset": "-30"}, None),
+        ({"x-ratelimit-reset": f"{(NOW + 7) * 1e3:.0f}"}, 7),
+        ({"x-ratelimit-reset": f"{(NOW - 7) * 1e3:.0f}"}, None),
+        ({"x-ratelimit-reset": f"{(NOW + 7) * 1e6:.0f}"}, 7),
+        ({"x-ratelimit-reset": "6m0s"}, 360),
+        ({"x-ratelimit-reset": "350ms"}, 0.35),
+        ({"x-ratelimit-reset": "2023-11-14T22:13:27Z"}, 7),
+        ({"x-ratelimit-reset": at(7, usegmt=True)}, 7),
+        ({"ratelimit-reset": "30"}, 30),
+        ({"X-Rate-Limit-Reset": str(NOW + 7)}, 7),
+        ({"retry-after": "6m0s"}, 360),
+        ({"retry-after": "2 minutes"}, 120),
         ({"x-ratelimit-reset": "soon"}, None),
         ({"retry-after": "2", "x-ratelimit-reset": str(NOW + 7)}, 2),
     ],
 )
 def test_waits(headers, expected):
     """In all the forms that providers send."""
-    assert retry_after(CIMultiDict(headers), NOW) == expected
+    assert retry_after(CIMultiDict(headers), NOW) == (None if expected is None else pytest.approx(expected))
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=20) | st.from_regex(r"(Mon, )?\d{1,2} (Jan|Feb) \d{1,4} \d\d:\d\d(:\d\d)? ?([+-]\d{4}|GMT|X)?"))
 def test_no_header_value_is_too_strange(value):
     """A wait is a finite number from 0 up, or unknown."""
-    for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset"):
+    for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset", "ratelimit-reset"):
         wait = retry_after(CIMultiDict({name: value}), NOW)
         assert wait is None or 0 <= wait < float("inf")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed.wire._secrets import Secrets
+from asyncembed.wire._secrets import MOST_RECENT, Secrets
 
 
 @pytest.mark.parametrize("value", ["sk-secret", "Bearer sk-secret", "bearer sk-secret", "  Token sk-secret  "])
@@ -31,3 +31,31 @@ def test_words_are_shortened_after_blotting():
     assert secrets.blot("x" * 495 + "sk-verysecret" + "y" * 500) == "x" * 495 + "***" + "yy"
     assert secrets.blot("x" * 8 + "sk-verysecret", 9) == "x" * 8 + "*"
     assert len(Secrets().blot("x" * 10_000)) == 500
+
+
+def test_keys_may_come_later():
+    """And those before stay hidden."""
+    secrets = Secrets(["first-key"])
+    secrets.add("Bearer second-key")
+    secrets.add("second-key")
+    secrets.add("first-key-longer")
+    secrets.add("a/key+1")
+    assert secrets.blot("first-key second-key first-key-longer a%2Fkey%2B1 third-key") == "*** *** *** *** third-key"
+
+
+@pytest.mark.parametrize("value", ["", " ", "x", "Bearer key", "Bearer", "Bearer "])
+def test_what_is_no_secret_garbles_nothing_later_either(value):
+    """As at the beginning."""
+    secrets = Secrets()
+    secrets.add(value)
+    assert secrets.blot("an extra key of the Bearer") == "an extra key of the Bearer"
+
+
+def test_only_so_many_later_ones_are_remembered():
+    """A signature a request, for days, fills no memory; what was there first is not forgotten."""
+    secrets = Secrets(["first-key"])
+    for number in range(10 * MOST_RECENT):
+        secrets.add(f"signature-{number:05}")
+    assert secrets.blot("first-key, signature-02559, signature-02400") == "***, ***, ***"
+    assert secrets.blot("signature-00001") == "signature-00001"
+    assert len(secrets._keys) == MOST_RECENT + 1

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from asyncembed._errors import APIStatusError
+    from collections.abc import Sequence
 
 Unit: TypeAlias = Literal["inputs", "tokens", "bytes"]
 
 PAYLOAD_TOO_LARGE: Final = 413
-TOO_LARGE_TO_PROCESS: Final = "input is too large to process"
-"""llama.cpp says so with status 500, and trying again does not help."""
 
 _CODES: Final = frozenset({"max_tokens_per_request", "array_above_max_length"})
 _THINGS: Final = r"(?:inputs?|texts?|items?|elements?|documents?|strings?|requests?)"
 # Compiled, and kept by `re`, when they are first needed: few programs meet such an error, and it takes a while.
+_TO_PROCESS: Final = (
+    r"(?i)\binput (?:\(\d+ tokens\) )?is too large to process\b"
+    r"|\binput \(\d+ tokens\) is larger than the max(?:imum)? context size\b"
+)
 _WHOLE: Final = rf"""(?ix)split\ into\ more\ batches
     | \bbatch\ size\b
     | \b(?:per|in|of|a|one)\ (?:a\ |one\ |the\ |submitted\ |single\ )*(?:batch|request)\b
@@ -29,10 +31,28 @@ _WHOLE: Final = rf"""(?ix)split\ into\ more\ batches
     | \bnumber\ of\ {_THINGS}
     | \b(?:at\ most|up\ to|maximum\ of|more\ than|exceeds?)\ \d+\ {_THINGS}\b
     | \barray\ too\ long\b
-    | \bpayload\ too\ large\b
-    | {re.escape(TOO_LARGE_TO_PROCESS)}"""
+    | \bpayload\ too\ large\b"""
 _ONE_INPUT: Final = r"(?i)\binput ?\[\d+\]|\b(?:inputs?|texts?)\.\d+\b"
 _NUMBERS: Final = r"(?<![\w.])\d{1,12}(?![\w.]*\w)"
+
+
+class Refusal(Protocol):
+    """What is read of a refusal: an `ErrorAnswer`, or the exception that was made of it."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def code(self) -> str | None:
+        """The first error code."""
+        ...
+
+    @property
+    def provider_message(self) -> str:
+        """The words."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +63,14 @@ class Excess:
         unit: What there was too much of.
         most: How much is allowed, if the API has said so.
         size: How much there was, if it has said so.
+        is_of_one_text: Whether both are about one text of the request, and not about all of them together: then a
+            request with fewer texts goes well only if it is without that text.
     """
 
     unit: Unit
     most: int | None = None
     size: int | None = None
+    is_of_one_text: bool = False
 
     @property
     def share(self) -> float:
@@ -55,21 +78,35 @@ class Excess:
         return self.most / self.size if self.most and self.size else 0.5
 
 
-def read_excess(error: APIStatusError) -> Excess | None:
+def is_too_large_to_process(words: str) -> bool:
+    """Whether a message is llama.cpp's about a text that is too long for its buffers.
+
+    It may have status 500, and trying again does not help.
+    """
+    return re.search(_TO_PROCESS, words) is not None
+
+
+def read_excess(error: Refusal) -> Excess | None:
     """Return in what a request was too large; None if it was refused for another reason."""
     words = error.provider_message
+    numbers = sorted(int(digits) for digits in re.findall(_NUMBERS, words) if int(digits) > 0)
+    if is_too_large_to_process(words):
+        return Excess("tokens" if "token" in words else "inputs", *_bounds(numbers), is_of_one_text=True)
     is_whole = error.status == PAYLOAD_TOO_LARGE or error.code in _CODES or re.search(_WHOLE, words)
     if not is_whole or re.search(_ONE_INPUT, words):
         return None
-    numbers = sorted(int(digits) for digits in re.findall(_NUMBERS, words) if int(digits) > 0)
-    # Whatever the order in which they are said: what is allowed is less than what was too much.
-    most, size = (numbers[0], numbers[-1]) if numbers and numbers[0] < numbers[-1] else (None, None)
+    most, size = _bounds(numbers)
     if most is None and len(numbers) == 1 and error.status != PAYLOAD_TOO_LARGE:
         most = numbers[0]
     return Excess(_unit(error, words), most, size)
 
 
-def _unit(error: APIStatusError, words: str) -> Unit:
+def _bounds(numbers: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return what is allowed and how much there was, in whatever order they are said: what is allowed is less."""
+    return (numbers[0], numbers[-1]) if numbers and numbers[0] < numbers[-1] else (None, None)
+
+
+def _unit(error: Refusal, words: str) -> Unit:
     if "token" in words.lower():
         return "tokens"
     if error.status == PAYLOAD_TOO_LARGE or re.search(r"\bbytes\b|payload", words, re.IGNORECASE):

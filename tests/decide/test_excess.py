@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncembed import InvalidInputError
-from asyncembed.wire._excess import Excess, read_excess
+from asyncembed._answer import ErrorAnswer
+from asyncembed._decide.excess import Excess, read_excess
 
 TOO_LARGE = [
     (400, None, "invalid request: total number of texts must be at most 96 - received 97", Excess("inputs", 96, 97)),
@@ -24,7 +25,12 @@ TOO_LARGE = [
     (422, None, "input: List should have at most 512 items after validation, not 600", Excess("inputs", 512, 600)),
     (413, None, "413 Request Entity Too Large nginx/1.18.0", Excess("bytes")),
     (413, None, "", Excess("bytes")),
-    (500, None, "input is too large to process. increase the physical batch size", Excess("inputs")),
+    (500, None, "input is too large to process. increase the physical batch size",
+     Excess("inputs", is_of_one_text=True)),
+    (500, None, "input (3002 tokens) is too large to process. increase the batch size (current batch size: 512)",
+     Excess("tokens", 512, 3_002, is_of_one_text=True)),
+    (400, None, "input (402 tokens) is larger than the max context size (256 tokens). skipping",
+     Excess("tokens", 256, 402, is_of_one_text=True)),
 ]  # fmt: skip
 ONE_TEXT = [
     "Invalid 'input[3]': maximum input length is 8192 tokens.",
@@ -43,7 +49,10 @@ def refusal(status: int, code: str | None, words: str) -> InvalidInputError:
 
 @pytest.mark.parametrize(("status", "code", "words", "excess"), TOO_LARGE)
 def test_too_large(status, code, words, excess):
+    """Whether the exception is asked about, or what it was made of."""
     assert read_excess(refusal(status, code, words)) == excess
+    codes = (code,) if code else ()
+    assert read_excess(ErrorAnswer(status=status, codes=codes, provider_message=words)) == excess
 
 
 @pytest.mark.parametrize("words", ONE_TEXT)

@@ -1,0 +1,368 @@
+"""What an error answer means: read from its status, its codes, the field it blames, and its words.
+
+A provider declares signs of its own, and they come first. The tables here are for every service. Where two causes are
+told in the same words, no sign decides: the meaning is None, and the answer to a harmless text tells them apart. A sign
+that is wrong about a key or a quota would end a run that one text has disturbed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from asyncembed._answer import TEXT_FIELDS
+from asyncembed._decide.excess import PAYLOAD_TOO_LARGE, read_excess
+from asyncembed._decide.quotes import OwnWords
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asyncembed._answer import ErrorAnswer
+
+Meaning: TypeAlias = Literal[
+    "text", "size", "time", "option", "model", "key", "quota", "encoding", "address", "transient"
+]
+"""What is wrong: a text, how much a request holds, how long it takes, an option of it, the model, the key, what the
+account may spend, how vectors are to travel, the address, or nothing that lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What an error answer means that has everything given here.
+
+    Attributes:
+        meaning: What is wrong.
+        status: HTTP status.
+        code: One of its codes, types and reasons, in the very same letters.
+        words: Regular expression for a phrase in its message or its codes; the case of letters does not matter.
+    """
+
+    meaning: Meaning
+    status: int | None = None
+    code: str | None = None
+    words: str | None = None
+
+    def fits(self, answer: ErrorAnswer, own: OwnWords) -> bool:
+        """Whether an answer has all of it; a phrase that may be quoted from a text counts for nothing."""
+        if self.status not in {None, answer.status} or (self.code is not None and self.code not in answer.codes):
+            return False
+        if self.words is None:
+            return True
+        found = (match[0].lower() for match in re.finditer(self.words, own.text, re.IGNORECASE))
+        return any(self.meaning in _HARMLESS or not own.may_quote(phrase) for phrase in found)
+
+
+_HARMLESS: Final[frozenset[Meaning]] = frozenset({"text", "size", "time", "transient"})
+"""Meanings that end no run: where they are wrong, another request shows it."""
+
+_LONG_WAIT: Final = 3_600.0
+"""Seconds; nothing that lasts longer is a matter of a rate."""
+
+_WRONG: Final = r"(?:incorrect|invalid|wrong|missing|malformed|expired|unknown|revoked|disabled|required|inactive)"
+_KEY: Final = (
+    r"(?:(?:api|access|auth|authentication|authorization|bearer|subscription|security|proxy server|secret)[ _-]?"
+    r"(?:keys?|tokens?|credentials?))"
+)
+_NOT_THERE: Final = (
+    r"(?:not found|does ?n['o]?t exist|not exist|is not (?:available|supported|deployed|loaded)"
+    r"|has been (?:deprecated|retired|decommissioned|removed)|no longer (?:available|supported))"
+)
+_OTHER: Final = r"(?:parameter|option|field|dimension|input|text|token)"
+_FIELD: Final = r"(?:fields?|parameters?|arguments?|names?|propert(?:y|ies)|keyword arguments?)"
+
+CODES: Final = (
+    # OpenAI
+    Sign("quota", code="insufficient_quota"),
+    Sign("quota", code="billing_hard_limit_reached"),
+    Sign("quota", code="billing_not_active"),
+    Sign("key", code="invalid_api_key"),
+    Sign("key", code="unsupported_country_region_territory"),
+    Sign("model", code="model_not_found"),
+    Sign("text", code="context_length_exceeded"),
+    Sign("text", code="string_above_max_length"),
+    Sign("text", code="content_policy_violation"),
+    Sign("option", code="unknown_parameter"),
+    Sign("option", code="unsupported_parameter"),
+    # Azure
+    Sign("model", code="DeploymentNotFound"),
+    Sign("text", code="content_filter"),
+    # Jina
+    Sign("quota", code="AUTHZ_INSUFFICIENT_BALANCE"),
+    Sign("key", code="AUTH_MISSING_API_KEY"),
+    Sign("key", code="AUTH_INVALID_API_KEY"),
+    Sign("key", code="AUTH_INVALID_FORMAT"),
+    Sign("model", code="INPUT_MODEL_NOT_FOUND"),
+    # Mistral
+    Sign("model", code="invalid_model"),
+    # Google
+    Sign("key", code="API_KEY_INVALID"),
+    Sign("key", code="API_KEY_EXPIRED"),
+    Sign("key", code="UNAUTHENTICATED"),
+    Sign("key", code="PERMISSION_DENIED"),
+    Sign("quota", code="BILLING_DISABLED"),
+    # Amazon
+    Sign("quota", code="ServiceQuotaExceededException"),
+    Sign("key", code="UnrecognizedClientException"),
+    Sign("key", code="InvalidSignatureException"),
+    Sign("key", code="IncompleteSignatureException"),
+    Sign("key", code="MissingAuthenticationTokenException"),
+    Sign("key", code="ExpiredTokenException"),
+    Sign("key", code="AccessDeniedException"),
+    Sign("model", code="ResourceNotFoundException"),
+    Sign("time", code="ModelTimeoutException"),
+    Sign("transient", code="ThrottlingException"),
+    # DashScope
+    Sign("quota", code="Arrearage"),
+    Sign("quota", code="AllocationQuota.FreeTierOnly"),
+    Sign("key", code="InvalidApiKey"),
+    Sign("text", code="DataInspectionFailed"),
+    Sign("text", code="data_inspection_failed"),
+    # GitHub, Together
+    Sign("model", code="unknown_model"),
+    Sign("model", code="model_not_available"),
+    # LiteLLM's proxy
+    Sign("quota", code="budget_exceeded"),
+    Sign("option", code="no_db_connection"),
+    Sign("option", code="UnsupportedParamsError"),
+    Sign("key", code="token_not_found_in_db"),
+    # llama.cpp
+    Sign("transient", code="unavailable_error"),
+    # text-embeddings-inference
+    Sign("transient", code="Overloaded"),
+    Sign("transient", code="Unhealthy"),
+)
+"""Codes that mean the same whatever the status."""
+
+_TEXT: Final = r"(?:inputs?|texts?|strings?|contents?|documents?|prompts?|sentences?|sequences?|passages?)"
+_MAX: Final = r"(?:the )?(?:\w+ ){0,3}?max(?:imum)?\b"
+
+TEXTS: Final = (
+    # OpenAI, Azure, vLLM
+    Sign("text", words=r"\bmaximum (?:context|input|sequence|prompt) length\b"),
+    # Ollama, LiteLLM
+    Sign("text", words=r"\bexceeds? (?:the )?(?:model'?s )?(?:available )?context (?:length|size|window)\b"),
+    Sign("text", words=r"\bcontext ?window ?(?:exceeded|size|of \d+)"),
+    # Jina, NVIDIA
+    Sign("text", words=rf"\b{_TEXT}\b.{{0,60}}?\bexceed(?:s|ed|ing)? {_MAX}"),
+    Sign("text", words=rf"\b{_TEXT}\b.{{0,60}}?\b(?:longer|larger|greater) than {_MAX}"),
+    # DashScope
+    Sign("text", words=r"\brange of input length\b"),
+    # text-embeddings-inference
+    Sign("text", words=r"\bmust have (?:less|fewer) than \d+ tokens\b"),
+    # Voyage, Cohere
+    Sign("text", words=r"\btoo many tokens\b"),
+    # words of many services
+    Sign("text", words=rf"\b{_TEXT}['\"`]? (?:is |are |was |were |that is )?too long\b|\bis too long for\b"),
+    # pydantic, Bedrock
+    Sign("text", words=r"\bstring should have at (?:most|least) \d+ characters?\b|\bexpected (?:max|min)length\b"),
+    # OpenAI, Cohere
+    Sign("text", words=r"\bempty (?:string|text|input)s?\b"),
+    Sign("text", words=rf"\b{_TEXT}\b[^.]{{0,40}}\b(?:is|are|be|was|were|contains?) (?:an )?(?:empty|blank)\b"),
+    # libraries for JSON and tokenizers
+    Sign("text", words=r"\binvalid (?:unicode|utf-?8|utf-?16|surrogate)|\blone surrogate|\bsurrogates? not allowed\b"),
+    # Ollama, for a vector that is no number
+    Sign("text", words=r"\bunsupported value: (?:nan|[+-]?inf)"),
+    # OpenRouter, Azure, DashScope
+    Sign("text", words=r"\brequires moderation\b|\bwas flagged\b|\bcontent (?:management|filter|moderation) policy\b"),
+    Sign("text", words=r"\bresponsible ai\b|\binappropriate content\b"),
+    # PyTorch
+    Sign("size", words=r"\bout of memory\b"),
+)
+"""Refusals of a text or of a size; they come before the others, as their messages may repeat the text."""
+
+REFUSALS: Final = (
+    # Ollama, LM Studio, Hugging Face
+    Sign("transient", words=r"\bis (?:currently |still )?(?:loading|overloaded|warming up)\b|\bloading model\b"),
+    Sign("transient", words=r"\btemporarily unavailable\b|\bserver (?:is )?busy\b"),
+    # LiteLLM's proxy without a database
+    Sign("option", words=r"\bno connected db\b"),
+    # Anthropic, DeepSeek, Together
+    Sign("quota", words=r"\bcredit balance\b|\binsufficient (?:account |credit )?(?:balance|credits?|funds|quota)\b"),
+    # OpenAI, Google, Hugging Face, LiteLLM's proxy
+    Sign(
+        "quota", words=r"\bexceeded (?:your|the|its) (?:(?:current|monthly|daily|free|included) )*(?:quota|credits?)\b"
+    ),
+    Sign("quota", words=r"\bquota (?:has been |is )?(?:exceeded|used up|exhausted)\b|\bbudget has been exceeded\b"),
+    # DashScope
+    Sign("quota", words=r"\baccount is in good standing\b|\baccount (?:is |has been )?(?:suspended|in arrears)\b"),
+    # Google, OpenAI
+    Sign("quota", words=r"\bbilling (?:hard limit|details|account|is not|not active|to be enabled|is disabled)\b"),
+    Sign("quota", words=r"\b(?:requires|enable|check your|set up|update your) (?:plan and )?billing\b"),
+    # OpenAI, x.ai, DashScope, Azure, Cohere, OpenRouter
+    Sign("key", words=rf"\b(?:{_WRONG}|no) (?:or missing |provided )?{_KEY}\b"),
+    # Google, Voyage
+    Sign(
+        "key",
+        words=rf"\b{_KEY} (?:provided )?(?:(?:is|was|has|are) )?(?:been )?(?:not (?:valid|found|provided)|{_WRONG})\b",
+    ),
+    Sign("key", words=rf"\b(?:provide|pass|supply|include|specify) (?:a |an |your )?(?:valid )?{_KEY}\b"),
+    # Amazon, Microsoft
+    Sign("key", words=rf"\b{_KEY} (?:\w+ ){{0,5}}?(?:has|is) (?:expired|invalid|been revoked)\b"),
+    # LiteLLM's proxy, DeepSeek, Google, FastAPI's examples
+    Sign("key", words=r"\bauthentication (?:error|failed|failure|fails|required|is required)\b"),
+    Sign("key", words=r"\bunregistered callers\b|\bcould not validate credentials\b"),
+    # Amazon, Google, OpenAI
+    Sign("key", words=r"\bnot authori[sz]ed to (?:perform|access|invoke|use|call)\b|\bpermission denied\b"),
+    Sign("key", words=r"\bnot have (?:the )?(?:required )?permissions?\b"),
+    Sign("key", words=r"\b(?:user location|country, region, or territory) (?:is )?not supported\b"),
+    # Mistral, LiteLLM's proxy, GitHub
+    Sign(
+        "model",
+        words=r"\b(?:invalid|unknown|unsupported|no such|unrecognized) (?:embedding )?model\b(?! (?:in|out)put)",
+    ),
+    # OpenAI, vLLM, Ollama, Cohere, Google, Voyage
+    Sign("model", words=rf"\b(?:model|deployment|engine)s?\b(?:(?!\b{_OTHER}s?\b).){{0,120}}?\b{_NOT_THERE}\b"),
+    # OpenRouter, LM Studio, Ollama
+    Sign("model", words=r"\bnot a valid model\b|\bno models? (?:is |are )?loaded\b|\btry pulling it\b"),
+    # Bedrock, Together, OpenRouter
+    Sign("model", words=r"\bmodel identifier is invalid\b|\bunable to access model\b|\bno endpoints found for\b"),
+    # Ollama, vLLM, OpenAI
+    Sign("model", words=r"\bdoes not support (?:the )?embed|\bnot an embedding model\b|\bmust provide a model\b"),
+    # what every service calls it
+    Sign("encoding", words=r"\bbase64\b|\bencoding_?format\b|\bembedding_?types?\b"),
+    # vLLM, infinity, LiteLLM
+    Sign("option", words=r"matryoshka|\bunsupportedparams"),
+    # OpenAI, Voyage
+    Sign("option", words=r"\bdoes not support (?:\w+ ){0,3}?['\"`]?(?:output[ _])?dimensions?"),
+    # Cohere, Voyage, Mistral, Google, Vertex, not pydantic's "input_type=str"
+    Sign("option", words=r"\b(?:dimensions|dimensionality|output[ _]?dimension(?:ality)?)\b(?!=)"),
+    Sign(
+        "option", words=r"\b(?:input_type|output_dtype|task_?type|truncate_prompt_tokens|truncation_direction)\b(?!=)"
+    ),
+    Sign("option", words=r"['\"`](?:truncate|truncation|normalized?|task|dtype|prompt_name|user)['\"`]"),
+    # Google, Go, serde, OpenAI
+    Sign("option", words=rf"\b(?:unknown|unrecognized|unexpected|unsupported|additional) (?:request )?{_FIELD}\b"),
+    # pydantic, JSON schema
+    Sign("option", words=r"\bextra (?:inputs|fields) (?:are )?not permitted\b|\bfield required\b"),
+    Sign("option", words=rf"\bmissing (?:required )?{_FIELD}\b"),
+)
+"""Refusals that every request would meet: answers with status 4xx, but for 429."""
+
+TOO_MANY: Final = (
+    # OpenAI, for a request that no minute has room for
+    Sign("size", words=r"\brequest too large\b|\btokens must be reduced\b"),
+    # Google's quotaId, OpenRouter, Cohere's trial keys
+    Sign("quota", words=r"perday(?:per|$|-|\b)"),
+    Sign("quota", words=r"\bcalls ?/ ?month\b|\bcredit balance\b|\binsufficient (?:balance|credits?|funds|quota)\b"),
+    Sign("quota", words=r"\bbudget has been exceeded\b"),
+)
+"""Answers with status 429 that are no matter of a rate."""
+
+TOO_MANY_FOR_LONG: Final = (
+    # Google says the same of what is over in a minute
+    Sign("transient", code="RESOURCE_EXHAUSTED"),
+    Sign("quota", words=r"\bexceeded your current quota\b|\b(?:per|a)[ -]day\b|\bdaily\b|\bmonthly\b|\bper[ -]month\b"),
+)
+"""The same, where nothing says that they are over soon."""
+
+FAILURES: Final = (
+    # Ollama, for a model that answers no embeddings
+    Sign("model", words=r"\bdoes not support (?:the )?embed"),
+    Sign("option", words=r"matryoshka"),
+    # proxies before a server that takes too long, but not before one that cannot be reached
+    Sign("time", words=r"(?<!connect )(?<!connection )\b(?:timed[ -]?out|time-?out|(?:read)?timeout(?:error)?)\b"),
+    Sign("time", words=r"\bdeadline exceeded\b"),
+)
+"""Answers with status 5xx."""
+
+PAGES: Final = (
+    # nginx
+    Sign("address", status=400, words=r"plain http request was sent to https port"),
+)
+"""Pages of HTML, whose other words come from anywhere."""
+
+FIELDS: Final[Mapping[str, Meaning]] = {
+    "model": "model",
+    "model_id": "model",
+    "deployment": "model",
+    "authorization": "key",
+    "api_key": "key",
+    "x-api-key": "key",
+    "api-key": "key",
+    "encoding_format": "encoding",
+    "encodingformat": "encoding",
+    "embedding_type": "encoding",
+    "embedding_types": "encoding",
+    "embeddingtypes": "encoding",
+}
+"""What it means if a field of the request is blamed, by its name in lower case; others are options, or hold texts."""
+
+STATUSES: Final[Mapping[int, Meaning]] = {
+    401: "key",
+    402: "quota",
+    405: "address",
+    408: "time",
+    409: "transient",
+    410: "address",
+    413: "size",
+    425: "transient",
+    498: "key",  # Cohere, for a token that it has banned
+    504: "time",
+    524: "time",  # Cloudflare
+    598: "time",
+}
+"""What a status means by itself."""
+
+_NOT_DONE: Final = frozenset({501, 505})
+
+_TOO_MUCH: Final = (
+    r"\btoo (?:many|large|long|big)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b|\bsplit\b|\blarger\b|>"
+)
+"""Words without which others about a request say nothing about its size."""
+
+
+def meaning_of(answer: ErrorAnswer, signs: Sequence[Sign] = (), texts: Sequence[str] = ()) -> Meaning | None:
+    """Return what an error answer means; None if it may mean more than one thing.
+
+    Args:
+        answer: The answer.
+        signs: The provider's own signs, which come first.
+        texts: The texts of the request, which the answer may repeat: what it quotes of them decides nothing.
+    """
+    own = OwnWords("\n".join((answer.provider_message, *answer.codes)), texts)
+    if answer.positions and texts and not answer.named(len(texts)):
+        answer = replace(answer, positions=())
+    return _first(signs, answer, own) or _first(CODES, answer, own) or _by_status(answer, own)
+
+
+def _first(signs: Sequence[Sign], answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
+    return next((sign.meaning for sign in signs if sign.fits(answer, own)), None)
+
+
+def _by_status(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
+    status = answer.status
+    if status == 429:  # noqa: PLR2004
+        is_soon_over = answer.retry_after is not None and answer.retry_after <= _LONG_WAIT
+        lasting = None if is_soon_over else _first(TOO_MANY_FOR_LONG, answer, own)
+        return _first(TOO_MANY, answer, own) or lasting or "transient"
+    if status >= 500:  # noqa: PLR2004
+        return _of_failure(answer, own)
+    if status < 400:  # noqa: PLR2004
+        return "address" if status >= 300 else None  # noqa: PLR2004
+    if answer.is_html:
+        return _first(PAGES, answer, own) or STATUSES.get(status) or ("address" if status == 404 else None)  # noqa: PLR2004
+    return _of_refusal(answer, own) or STATUSES.get(status)
+
+
+def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
+    if answer.blames_no_text:
+        known = (FIELDS.get(field.lower(), "option") for field in answer.fields if field.lower() not in TEXT_FIELDS)
+        return next(known)
+    if answer.status in {401, 402}:
+        return None  # the status says it
+    if answer.positions:
+        return "text"
+    if read_excess(answer) and (answer.status == PAYLOAD_TOO_LARGE or re.search(_TOO_MUCH, own.text)):
+        return "size"
+    found = _first(TEXTS, answer, own) or _first(REFUSALS, answer, own)
+    if found is None and answer.status == 404:  # noqa: PLR2004
+        return "model" if re.search(r"\b(?:models?|deployments?|engines?)\b", own.text) else "address"
+    return found
+
+
+def _of_failure(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
+    if (excess := read_excess(answer)) and excess.is_of_one_text:
+        return "size"
+    found = STATUSES.get(answer.status) or _first(TEXTS, answer, own) or _first(FAILURES, answer, own)
+    return found or (None if answer.status in _NOT_DONE else "transient")
