@@ -157,6 +157,7 @@ KEY: Final = (
             ],
             "result": None,
         },
+        is_told=False,
     ),
     KnownError(
         "cloudflare", "key", 401, {"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}
@@ -166,9 +167,9 @@ KEY: Final = (
     KnownError("api gateway", "key", 403, {"message": "Forbidden"}),
     KnownError("iis", "key", 401, b'\xef\xbb\xbf{"error": {"message": "The API key is invalid.", "code": "401"}}'),
     KnownError("nginx", "key", 401, page("401 Authorization Required", server="openresty")),
-    KnownError("nginx", "key", 403, page("403 Forbidden", server="nginx")),
+    KnownError("nginx", "key", 403, page("403 Forbidden", server="nginx"), is_told=False),
     KnownError("empty", "key", 401, ""),
-    KnownError("empty", "key", 403, ""),
+    KnownError("empty", "key", 403, "", is_told=False),
 )
 
 MODEL: Final = (
@@ -180,7 +181,12 @@ MODEL: Final = (
         openai("Project `proj_fake` does not have access to model `{model}`", "model_not_found"),
     ),
     KnownError(
-        "openai", "model", 403, openai("You are not allowed to generate embeddings from this model"), form="kind"
+        "openai",
+        "model",
+        403,
+        openai("You are not allowed to generate embeddings from this model"),
+        form="kind",
+        is_told=False,
     ),
     KnownError(
         "azure",
@@ -198,6 +204,7 @@ MODEL: Final = (
                 "message": "The embeddings operation does not work with the specified model, {model}.",
             }
         },
+        is_told=False,
     ),
     KnownError("cohere", "model", 404, cohere("model '{model}' not found, make sure the correct model ID was used")),
     KnownError("cohere", "model", 400, cohere("invalid request: model '{model}' is not supported by the embed API")),
@@ -216,6 +223,7 @@ MODEL: Final = (
         "model",
         400,
         google(400, "INVALID_ARGUMENT", "* BatchEmbedContentsRequest.model: unexpected model name format\n"),
+        is_told=False,
     ),
     KnownError("mistral", "model", 400, flat("Invalid model: {model}", "invalid_model", "1500")),
     KnownError(
@@ -250,6 +258,7 @@ MODEL: Final = (
         400,
         openai("litellm.BadRequestError: LLM Provider NOT provided. You passed model={model}", "400", kind=None),
         form="no provider",
+        is_told=False,
     ),
     *(
         KnownError(
@@ -275,12 +284,15 @@ MODEL: Final = (
         "model",
         400,
         openai("The model does not support Embeddings API", 400, kind="BadRequestError"),
+        is_told=False,
     ),
     KnownError("infinity", "model", 400, openai("Invalid model: {model}", 400, kind=None)),
     KnownError(
         "ollama", "model", 404, openai('model "{model}" not found, try pulling it first', kind="not_found_error")
     ),
-    KnownError("ollama", "model", 501, openai("this model does not support embeddings", kind="api_error")),
+    KnownError(
+        "ollama", "model", 501, openai("this model does not support embeddings", kind="api_error"), is_told=False
+    ),
     KnownError("lm studio", "model", 400, {"error": "No models loaded. Please load a model in the developer page."}),
     KnownError("lm studio", "model", 404, openai('Model "{model}" not found.', "model_not_found", param="model")),
     KnownError("huggingface", "model", 400, {"error": "Model not supported by provider hf-inference"}),
@@ -409,7 +421,13 @@ QUOTA: Final = (
         )
         for status in (402, 200)
     ),
-    KnownError("openrouter", "quota", 403, {"error": {"message": "Key limit exceeded (total limit).", "code": 403}}),
+    KnownError(
+        "openrouter",
+        "quota",
+        403,
+        {"error": {"message": "Key limit exceeded (total limit).", "code": 403}},
+        is_told=False,
+    ),
     KnownError("together", "quota", 402, openai("Credit limit exceeded, add a credit card.", kind="credit_limit")),
     KnownError(
         "fireworks",
