@@ -126,8 +126,8 @@ class BlameMeeting:
     """
 
     cell: Cell
-    ledger: Ledger
-    results: list[EmbedResult | EmbedFailure] = field(default_factory=list)
+    ledger: Ledger = field(repr=False)  # long, and a test that fails would write it
+    results: list[EmbedResult | EmbedFailure] = field(default_factory=list, repr=False)
     error: AsyncEmbedError | None = None
     summary: RunSummary | None = None
     requests: int = 0
