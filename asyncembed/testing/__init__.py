@@ -17,6 +17,9 @@
 * **Faults.** `faults` has values such as `faults.Reset(after=3)`. `server.script` holds replies to the next requests,
   `server.rules` those to every request they apply to, and `server.default` the reply to all others: put a `Chaos`
   there for faults at random that a seed brings back. A reply of one's own is a coroutine function of an `Exchange`.
+* **Errors of real services.** `faults.ServiceError(service="gemini", meaning="key")` refuses requests with the status
+  and the body of that service. A wrong key, model or option, a used-up quota, an over-long text, a request that is too
+  large and more are in `faults.KNOWN_ERRORS`, a table of about 300 `KnownError`s of 46 services, servers and gateways.
 * **Books.** `server.ledger` knows who asked for what, what was charged for and told, and what was sent in full.
 * **pytest.** `pytest_plugins = ["asyncembed.testing.pytest_plugin"]` in the topmost `conftest.py` brings a fixture
   `embedding_server`: a `FakeServer` in a thread of its own, for sync and async tests of any kind.
@@ -36,6 +39,7 @@ from asyncembed.testing._request import Request
 from asyncembed.testing._server import FakeServer
 from asyncembed.testing._serving import Rule
 from asyncembed.testing._vectors import tokens_of, vector_of
+from asyncembed.testing.faults._known import KnownError
 
 __all__ = [  # noqa: RUF022  # grouped as people look for them
     # The server
@@ -45,6 +49,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "vector_of",
     # What goes wrong
     "Chaos",
+    "KnownError",
     "faults",
     # What was asked and sent
     "Entry",

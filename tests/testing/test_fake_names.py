@@ -10,7 +10,12 @@ from asyncembed import testing
 from asyncembed.testing import faults
 
 KINDS = [getattr(faults, name) for name in faults.__all__ if inspect.isclass(getattr(faults, name))]
-ARGUMENTS = {faults.Redirect: {"location": "/"}, faults.Poisoned: {"text": "a"}, faults.TooLarge: {"items": 1}}
+ARGUMENTS = {
+    faults.Redirect: {"location": "/"},
+    faults.Poisoned: {"text": "a"},
+    faults.TooLarge: {"items": 1},
+    faults.ServiceError: {"service": "openai", "meaning": "key"},
+}
 
 
 @pytest.mark.parametrize("module", [testing, faults], ids=lambda module: module.__name__)
@@ -23,7 +28,7 @@ def test_every_public_name_is_documented(module):
 
 
 @pytest.mark.parametrize(
-    "kind", [*KINDS, *(getattr(testing, name) for name in ("Entry", "Limit", "Chaos", "FakeServer"))]
+    "kind", [*KINDS, *(getattr(testing, name) for name in ("Entry", "Limit", "Chaos", "FakeServer", "KnownError"))]
 )
 def test_every_attribute_is_documented(kind):
     documented = "".join(base.__doc__ or "" for base in kind.__mro__)

@@ -2,6 +2,7 @@
 
     server.script += [faults.Reset(after=3), faults.TooManyRequests("seconds", wait=0.1)]   # the next two requests
     server.rules.append(faults.Poisoned("a bad text"))                                      # every request it is about
+    server.rules.append(faults.ServiceError(service="gemini", meaning="key"))               # in the words of a service
     server.default = Chaos(seed=7, share=0.2)                                               # some, drawn at random
 
 A fault of one's own is any coroutine function that takes an `Exchange`.
@@ -33,6 +34,7 @@ from asyncembed.testing.faults._contents import (
 )
 from asyncembed.testing.faults._floods import GzipBomb, HugeBody, HugeHeader
 from asyncembed.testing.faults._refusals import Html, Poisoned, Redirect, Refused, TooLarge
+from asyncembed.testing.faults._service_error import KNOWN_ERRORS, ServiceError
 from asyncembed.testing.faults._waits import BOGUS_SECONDS, QuotaUsedUp, TooManyRequests
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ TRANSIENT: Final[tuple[Reply, ...]] = (
 
 __all__ = [
     "BOGUS_SECONDS",
+    "KNOWN_ERRORS",
     "TRANSIENT",
     "CutOff",
     "Drip",
@@ -76,6 +79,7 @@ __all__ = [
     "Refused",
     "Reset",
     "ResetInHead",
+    "ServiceError",
     "Shuffled",
     "Stall",
     "TooLarge",

@@ -1,0 +1,154 @@
+"""A fault that speaks as a certain service does: the same status, the same headers, a body of the same form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from asyncembed._settings import check
+from asyncembed.testing._body import Body, Mark
+from asyncembed.testing._vectors import tokens_of
+from asyncembed.testing.faults import _known_requests, _known_servers, _known_texts
+from asyncembed.testing.faults._known import OF_ONE_TEXT, OF_SIZE, KnownError
+from asyncembed.testing.faults._shapes import Details
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncembed.testing._exchange import Exchange
+    from asyncembed.testing.faults._known import Meaning
+
+KNOWN_ERRORS: Final[tuple[KnownError, ...]] = (
+    *_known_requests.KEY,
+    *_known_requests.MODEL,
+    *_known_requests.QUOTA,
+    *_known_requests.OPTION,
+    *_known_requests.ADDRESS,
+    *_known_texts.LONG_TEXT,
+    *_known_texts.BAD_TEXT,
+    *_known_texts.FIREWALL,
+    *_known_texts.MANY_TEXTS,
+    *_known_texts.MANY_TOKENS,
+    *_known_texts.MANY_BYTES,
+    *_known_requests.BASE64,
+    *_known_servers.BUSY,
+    *_known_servers.SLOW,
+)
+"""Every error that a `ServiceError` can be, to parametrize a test with all of them or with some."""
+
+MAX_TOKENS: Final = 512
+"""Tokens a text may have where a `ServiceError` about long texts is not told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceError:
+    """Refuses requests as a service does; answers others rightly.
+
+    The meaning decides which requests it refuses: those that hold the text which is to blame, those that are too large,
+    those that ask for base64, and for all other meanings every request. The other options leave out some of them.
+
+    Attributes:
+        service: Whose answer: "openai", "gemini", "tei", "nginx" ... `KNOWN_ERRORS` has all of them.
+        meaning: What is to blame: "key", "model", "quota", "option", "address", "long text", "bad text", "many texts",
+            "many tokens", "many bytes", "base64", "busy" or "slow".
+        status: HTTP status, where the service has several for this meaning; the first one known if left out.
+        form: The form of the answer, where it has several; the first one known if left out.
+        only: Says which texts are to blame: only requests that hold one are refused. "bad text" needs it; for "long
+            text" it is left out to blame texts of more than `most` tokens.
+        most: Most texts, tokens or bytes that a request may hold, or most tokens of one text. The sizes need it; for
+            "slow" it says how many texts are not too slow.
+        from_request: The first request of the server that may be refused, counted from 0.
+        until_request: The first one after that which may not; None for no end.
+        attempts: How often the very same request may be refused; None for always.
+
+    Raises:
+        ConfigurationError: if no such error is known, or an option is missing.
+    """
+
+    service: str
+    meaning: Meaning
+    status: int | None = None
+    form: str | None = None
+    only: Callable[[str], bool] | None = None
+    most: int | None = None
+    from_request: int = 0
+    until_request: int | None = None
+    attempts: int | None = None
+
+    def __post_init__(self) -> None:
+        known = [error for error in KNOWN_ERRORS if self._is_meant(error)]
+        of_service = sorted({error.name for error in KNOWN_ERRORS if error.service == self.service})
+        services = sorted({error.service for error in KNOWN_ERRORS})
+        hint = f"it has {', '.join(of_service)}" if of_service else f"use one of {', '.join(services)}"
+        check(bool(known), f"no such error of service {self.service!r} is known; {hint}")
+        check(
+            self.meaning != "bad text" or self.only is not None,
+            "a bad text needs only=, which says which texts are bad",
+        )
+        check(
+            self.meaning not in OF_SIZE or self.most is not None, f"{self.meaning!r} needs most=, how much is allowed"
+        )
+
+    @property
+    def known(self) -> KnownError:
+        """The error it answers with."""
+        return next(error for error in KNOWN_ERRORS if self._is_meant(error))
+
+    def applies(self, exchange: Exchange) -> bool:
+        """Whether it refuses the request."""
+        number, attempt = exchange.entry.number, exchange.entry.attempt
+        is_due = self.from_request <= number and (self.until_request is None or number < self.until_request)
+        is_new = self.attempts is None or attempt < self.attempts
+        return is_due and is_new and self._blames(exchange)
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Refuse the request, or answer it."""
+        if not self.applies(exchange):
+            await exchange.deliver()
+            return
+        known = self.known
+        body, kind = known.content(self._details(exchange))
+        if known.is_billed:
+            await exchange.deliver(Body(body, (Mark(len(body), tokens=exchange.answer.tokens),)))
+        else:
+            await exchange.say(body, known.status, {"Content-Type": kind, **known.headers})
+
+    def _is_meant(self, error: KnownError) -> bool:
+        return (
+            (error.service, error.meaning) == (self.service, self.meaning)
+            and self.status in {None, error.status}
+            and self.form in {None, error.form}
+        )
+
+    def _blames(self, exchange: Exchange) -> bool:
+        if self.meaning in OF_ONE_TEXT or self.only is not None:
+            return self._position(exchange) is not None
+        if self.meaning == "base64":
+            return "base64" in exchange.request.kinds
+        return self.most is None or self._size(exchange) > self.most
+
+    def _position(self, exchange: Exchange) -> int | None:
+        is_bad = self.only or self._is_long
+        return next((place for place, text in enumerate(exchange.request.texts) if is_bad(text)), None)
+
+    def _is_long(self, text: str) -> bool:
+        return self.meaning == "long text" and tokens_of(text) > (self.most or MAX_TOKENS)
+
+    def _size(self, exchange: Exchange) -> int:
+        if self.meaning == "many tokens":
+            return exchange.answer.tokens
+        return len(exchange.request.body if self.meaning == "many bytes" else exchange.request.texts)
+
+    def _details(self, exchange: Exchange) -> Details:
+        request = exchange.request
+        position = self._position(exchange) or 0
+        text = request.texts[position]
+        return Details(
+            model=request.model,
+            text=text,
+            position=position,
+            count=len(request.texts),
+            tokens=exchange.answer.tokens,
+            size=tokens_of(text) if self.meaning in OF_ONE_TEXT else self._size(exchange),
+            most=self.most or MAX_TOKENS,
+        )
