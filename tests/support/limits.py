@@ -126,6 +126,7 @@ class Scene:
         latency: Shortest and longest seconds to the server; as long back.
         headers: Whether the server says in each answer how its limit stands.
         ratio: How many tokens are reckoned for each that there is.
+        hold: For how many seconds something else holds a request up when its time has come.
         streams: How many ask at the same time, each with a limiter of `limiters`, in turn.
         slots: Most requests of all of them that are on their way.
     """
@@ -138,6 +139,7 @@ class Scene:
     latency: tuple[float, float] = (0.02, 0.3)
     headers: bool = False
     ratio: Callable[[], float] = lambda: 1.0
+    hold: Callable[[], float] = lambda: 0.0
     seed: int = 7
     streams: int = 4
     slots: int = 1_000
@@ -209,12 +211,21 @@ class Scene:
         if limiter.seconds_left(ticket):
             self._at(ticket.at, lambda: self._wait(stream, batch, limiter, ticket, then))
             return
-        limiter.begin(ticket)
-        self.sent.append((self.clock.now, self._units(batch)))
-        self._at(
-            self.clock.now + self.random.uniform(*self.latency), lambda: self._arrive(stream, batch, limiter, ticket)
-        )
+        held = self.hold()
+        if held:
+            self._at(self.clock.now + held, lambda: self._begin(stream, batch, limiter, ticket))
+        else:
+            self._begin(stream, batch, limiter, ticket)
         then()
+
+    def _begin(self, stream, batch, limiter: Limiter, ticket: Ticket) -> None:
+        now = self.clock.now
+        if left := limiter.begin(ticket):
+            self._at(now + left, lambda: self._begin(stream, batch, limiter, ticket))
+            return
+        self.sent.append((now, self._units(batch)))
+        there = now + self.random.uniform(*self.latency)
+        self._at(there, lambda: self._arrive(stream, batch, limiter, ticket))
 
     def _units(self, batch: tuple[int, int]) -> int:
         return (1, *batch)[self.unit]
