@@ -111,12 +111,19 @@ class EmbedBlock:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the API billed them, retries included; 0 where it did not say."""
+    """Tokens as the API billed them, retries included.
+
+    Attributes:
+        tokens: What the API said; 0 where it did not, or said what cannot be true.
+        unreported_tokens: An estimate for answers that began and broke off before they said it: APIs bill these, too.
+            An answer that came whole and does not say it adds nothing.
+    """
 
     tokens: int = 0
+    unreported_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.tokens + other.tokens)
+        return Usage(self.tokens + other.tokens, self.unreported_tokens + other.unreported_tokens)
 
 
 @dataclass(frozen=True, slots=True)

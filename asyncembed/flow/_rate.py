@@ -155,9 +155,9 @@ class Limiter:
             if waiting and waiting[0].at < until:
                 seconds = until - waiting[0].at
                 self._take_back(waiting)
-                for ticket in waiting:
-                    ticket.at += seconds
-                    self._note(ticket, now)
+                for each in waiting:
+                    each.at += seconds
+                    self._note(each, now)
 
     def _plan(self, tickets: list[Ticket], now: float) -> None:
         """Plan requests behind all others, one after the other, and none before the time that it was told."""

@@ -178,11 +178,16 @@ class Window:
 
     def _fits(self, amount: int, at: float, foreign: float = 0.0) -> float:
         """When so many units more are within the limit, as the log says; infinity if never."""
-        surplus = self._total_of(len(self._log)) + foreign - max(0.0, (self.limit or 0.0) - amount)  # what has to be out of the window
-        if surplus <= self._forgotten:
+        excess = self._used + foreign - max(0.0, (self.limit or 0.0) - amount)
+        if excess <= 0:
             return at
-        last = bisect_left(self._log, surplus, key=_total)
+        last = bisect_left(self._log, self._forgotten + excess, key=_total)
         return max(at, self._log[last].until) if last < len(self._log) else math.inf
+
+    @property
+    def _used(self) -> int:
+        """Units of all of the log, what starts only later included."""
+        return self._total_of(len(self._log)) - self._forgotten
 
     def _used_at(self, moment: float) -> int:
         """Units in the window that ends at `moment`."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
-from asyncembed._models import Usage
+from asyncembed.flow._tokens import believed
 
 if TYPE_CHECKING:
     from asyncembed.flow._memory import Reservation
@@ -46,9 +46,10 @@ class Exchange:
         self._reservation = reservation
         self._request_bytes = request_bytes
         self._has_asked = False
+        self._has_ended = False  # the last response was read to its end
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
-        """Ask for texts, and deliver what arrives.
+        """Ask for texts, with a permit that has begun, and deliver what arrives.
 
         Raises:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
@@ -59,9 +60,10 @@ class Exchange:
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery, largest = self._run, self._delivery, self._run.cost.largest_value(self._request_bytes)
         parser = run.parsers.new(encoding, delivery, largest)
-        self._begin(permit)
+        self._begin()
+        body = run.endpoint.body(texts, run.options, encoding)
         response = await self._transport.post(
-            run.endpoint.body(texts, run.options, encoding),
+            body,
             compact=encoding == "base64",
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
@@ -73,12 +75,13 @@ class Exchange:
             response.close()
             parser.discard()
             run.parsers.learn(encoding, parser)
-            permit.settle(parser.tokens, complete=delivery.is_complete)
+            tokens = believed(parser.tokens, len(body), len(texts))
+            watch.billed(tokens)
+            run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
-            run.usage += Usage(parser.tokens or 0)
 
-    def _begin(self, permit: Permit) -> None:
-        permit.begin()
+    def _begin(self) -> None:
+        self._has_ended = False
         self._run.requests += 1
         self._run.retries += self._has_asked
         self._has_asked = True
@@ -107,6 +110,7 @@ class Exchange:
                 watch.progressed()
                 delivery.check(parser.count)
             run.deliver(delivery.accept(parser.close()), reservation)
+            self._has_ended = True
             delivery.check()
         finally:  # so has what was held back
             run.deliver(delivery.settle(), reservation)

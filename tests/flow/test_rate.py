@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import random
@@ -19,6 +18,7 @@ from support.limits import (
     TOKENS,
     Clock,
     FixedWindow,
+    HeldUp,
     LeakyBucket,
     RollingWindow,
     Scene,
@@ -346,52 +346,13 @@ Held = st.tuples(
 )
 
 
-def play(limiter: Limiter, clock: Clock, requests: list[tuple]) -> list[tuple[float, tuple[int, int, int]]]:
-    """Let each request wait for its time, be held up, and begin when it may; return when each was sent."""
-    starts, events, numbers = [], [], itertools.count()
-
-    def at(moment: float, act) -> None:
-        heapq.heappush(events, (moment, next(numbers), act))
-
-    def ask(inputs, tokens, held, late, fate, share) -> None:
-        ticket = limiter.book(inputs, tokens)
-
-        def wait() -> None:
-            if left := limiter.seconds_left(ticket):
-                at(clock.now + left + late, wait)
-            elif fate == "give up when held":
-                at(clock.now + held, lambda: limiter.withdraw(ticket))
-            else:
-                at(clock.now + held, begin)
-
-        def begin() -> None:
-            if not (left := limiter.begin(ticket)):
-                starts.append((clock.now, (1, inputs, math.ceil(tokens * share))))
-                at(clock.now + 1, lambda: limiter.settle(ticket, math.ceil(tokens * share)))
-            elif fate == "give up at the beginning":
-                at(clock.now + left / 2, lambda: limiter.withdraw(ticket))
-            else:
-                at(clock.now + left + late, begin)
-
-        wait()
-
-    moment = clock.now
-    for seconds, *request in requests:
-        moment += seconds
-        at(moment, lambda request=request: ask(*request))
-    while events:
-        clock.now, _, act = heapq.heappop(events)
-        act()
-    return starts
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.lists(Held, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
 def test_no_window_holds_more_than_the_limit_whatever_holds_requests_up(requests, most, inputs, tokens):
     """But a request that is larger than the limit, alone; and each is sent in the end, unless it gives up."""
     clock = Clock()
     limiter = Limiter(most, inputs, tokens, clock=clock)
-    starts = play(limiter, clock, requests)
+    starts = HeldUp(limiter, clock).run(requests)
     check_windows(starts, (most, inputs, tokens))
     assert not limiter.waiting
     assert len(starts) >= sum(fate == "send" for *_, fate, _ in requests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections import deque
 from dataclasses import dataclass, field
@@ -250,3 +251,61 @@ class Scene:
         refills = isinstance(self.server, LeakyBucket)
         said = Allowance(self.server.limit, int(self.server.remaining(now)), self.server.reset(now), refills)
         return Quota(**{NAMES[self.unit]: said})
+
+
+class HeldUp:
+    """Requests that are held up between their time and their beginning, whose tasks wake up late, or which give up.
+
+    Args:
+        limiter: What they ask.
+        clock: The clock of that.
+    """
+
+    def __init__(self, limiter: Limiter, clock: Clock) -> None:
+        self._limiter, self._clock = limiter, clock
+        self._events: list[_Event] = []
+        self._numbers = itertools.count()
+        self._starts: list[tuple[float, tuple[int, int, int]]] = []
+
+    def run(self, requests: list[tuple]) -> list[tuple[float, tuple[int, int, int]]]:
+        """Ask for all of them one after the other, and return when each was sent, and what it took."""
+        moment = self._clock.now
+        for seconds, *request in requests:
+            moment += seconds
+            self._at(moment, lambda request=request: self._ask(*request))
+        while self._events:
+            event = heapq.heappop(self._events)
+            self._clock.now = event.at
+            event.act()
+        return self._starts
+
+    def _at(self, moment: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, _Event(moment, next(self._numbers), act))
+
+    def _later(self, seconds: float, act: Callable[[], object]) -> None:
+        self._at(self._clock.now + seconds, act)
+
+    def _ask(self, inputs: int, tokens: int, held: float, late: float, fate: str, share: float) -> None:
+        ticket, real = self._limiter.book(inputs, tokens), math.ceil(tokens * share)
+
+        def wait() -> None:
+            if left := self._limiter.seconds_left(ticket):
+                self._later(left + late, wait)
+            elif fate == "give up when held":
+                self._later(held, give_up)
+            else:
+                self._later(held, begin)
+
+        def begin() -> None:
+            if not (left := self._limiter.begin(ticket)):
+                self._starts.append((self._clock.now, (1, inputs, real)))
+                self._later(1, lambda: self._limiter.settle(ticket, real))
+            elif fate == "give up at the beginning":
+                self._later(left / 2, give_up)
+            else:
+                self._later(left + late, begin)
+
+        def give_up() -> None:
+            self._limiter.withdraw(ticket)
+
+        wait()
