@@ -46,7 +46,8 @@ class Exchange:
         self._reservation = reservation
         self._request_bytes = request_bytes
         self._has_asked = False
-        self._has_ended = False  # the last response was read to its end
+        self._count = 0  # texts of the last request
+        self._has_ended = False  # its response was read to its end
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
         """Ask for texts, with a permit that has begun, and deliver what arrives.
@@ -60,7 +61,7 @@ class Exchange:
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery, largest = self._run, self._delivery, self._run.cost.largest_value(self._request_bytes)
         parser = run.parsers.new(encoding, delivery, largest)
-        self._begin()
+        self._begin(len(texts))
         body = run.endpoint.body(texts, run.options, encoding)
         response = await self._transport.post(
             body,
@@ -80,8 +81,8 @@ class Exchange:
             run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
 
-    def _begin(self) -> None:
-        self._has_ended = False
+    def _begin(self, count: int) -> None:
+        self._count, self._has_ended = count, False
         self._run.requests += 1
         self._run.retries += self._has_asked
         self._has_asked = True
@@ -109,6 +110,7 @@ class Exchange:
                 run.deliver(delivery.accept(parser.feed(chunk)), reservation)
                 watch.progressed()
                 delivery.check(parser.count)
+                response.allow(run.cost.largest_response(self._count, self._request_bytes))
             run.deliver(delivery.accept(parser.close()), reservation)
             self._has_ended = True
             delivery.check()
