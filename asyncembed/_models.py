@@ -165,7 +165,7 @@ class RunSummary:
         retries: Requests that repeated an earlier one for what had not arrived.
         salvaged: Vectors kept from responses that broke.
         bytes_received: Body bytes read, decompressed.
-        usage: What the API said it billed.
+        usage: Tokens that were billed.
         elapsed: Seconds since texts were first pulled.
         in_flight: Requests being sent, answered or waiting to be tried again.
         reserved_bytes: Memory reserved now, by all streams that share the budget.
@@ -204,7 +204,7 @@ class EmbedResponse:
         embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype.
         texts: The texts as given.
         ids: The callers' ids, None where a text had none.
-        usage: What the API said it billed.
+        usage: Tokens that were billed.
         model: The model the API was asked for.
     """
 

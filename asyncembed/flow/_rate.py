@@ -78,7 +78,7 @@ class Limiter:
         self._late = period * SLACK
         self._numbers = itertools.count()
         self._waiting: dict[Ticket, None] = {}  # in the order of their times
-        # Re-entrant, as garbage collection may end a wait at any time, so also inside.
+        # Re-entrant, as garbage collection may end a wait, and so withdraw a ticket, while another thing is done here.
         self._lock = threading.RLock()
 
     @property
@@ -169,7 +169,7 @@ class Limiter:
             self._note(ticket, now)
 
     def _earliest(self, costs: list[int], now: float) -> float:
-        # When the last of those starts who wait; nobody does before that who comes after them.
+        # No later request starts before the last of those that wait.
         first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
         return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
 

@@ -15,7 +15,7 @@ MOST: Final = 1.0
 USUAL: Final = 0.5
 """Tokens a byte where the API never says how many there were; English has about 0.25, code 0.33."""
 
-BESIDES: Final = 256
+BESIDES: Final = 128
 """Tokens that a text may have besides its bytes: those that mark its ends, and what a server writes before each."""
 
 DEVIATIONS: Final = 2

@@ -63,12 +63,14 @@ class Exchange:
         parser = run.parsers.new(encoding, delivery, largest)
         self._begin(len(texts))
         body = run.endpoint.body(texts, run.options, encoding)
+        size = len(body)
         response = await self._transport.post(
             body,
             compact=encoding == "base64",
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
         )
+        del body  # it has been sent, and may be large
         watch.opened(response, parser)
         try:
             await self._stream(response, parser, watch)
@@ -76,7 +78,7 @@ class Exchange:
             response.close()
             parser.discard()
             run.parsers.learn(encoding, parser)
-            tokens = believed(parser.tokens, len(body), len(texts))
+            tokens = believed(parser.tokens, size, len(texts))
             watch.billed(tokens)
             run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
