@@ -83,12 +83,19 @@ class EmbedBlock:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the API billed them, retries included; 0 where it did not say."""
+    """Tokens as the API billed them, retries included.
+
+    Attributes:
+        tokens: What the API said; 0 where it did not, or said what cannot be true.
+        unreported_tokens: An estimate for answers that began and broke off before they said it: APIs bill these, too.
+            An answer that came whole and does not say it adds nothing.
+    """
 
     tokens: int = 0
+    unreported_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.tokens + other.tokens)
+        return Usage(self.tokens + other.tokens, self.unreported_tokens + other.unreported_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,7 @@ class RunSummary:
         retries: Requests that repeated an earlier one for what had not arrived.
         salvaged: Vectors kept from responses that broke.
         bytes_received: Body bytes read, decompressed.
-        usage: What the API said it billed.
+        usage: Tokens that were billed.
         elapsed: Seconds since texts were first pulled.
         in_flight: Requests being sent, answered or waiting to be tried again.
         reserved_bytes: Memory reserved now, by all streams that share the budget.
@@ -169,7 +176,7 @@ class EmbedResponse:
         embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype.
         texts: The texts as given.
         ids: The callers' ids, None where a text had none.
-        usage: What the API said it billed.
+        usage: Tokens that were billed.
         model: The model the API was asked for.
     """
 

@@ -75,7 +75,7 @@ class StreamingEmbedResponse:
     @property
     def usage(self) -> Usage:
         """What the response says was billed, if it has said so yet."""
-        return Usage(self._parser.tokens or 0)
+        return Usage(max(0, self._parser.tokens or 0))
 
     @property
     def message(self) -> str:

@@ -129,6 +129,7 @@ def test_usage_adds_up():
     """Over requests."""
     assert Usage(3) + Usage(4) == Usage(7)
     assert sum([Usage(1), Usage(2)], Usage()) == Usage(3)
+    assert Usage(1, 20) + Usage(2, 30) + Usage(4) == Usage(7, 50)
 
 
 def test_a_summary_starts_at_nothing():

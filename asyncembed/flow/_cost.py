@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,12 @@ TEXT_BYTES_PER_NUMBER: Final = 26
 """Longest common JSON form of one number, its comma and white space included."""
 
 
+LARGEST_DIMENSION: Final = 16_384
+"""Dimension that a vector may always have, whatever was assumed: a response must not be refused for a large model."""
+
+MOST_DIMENSIONS: Final = 65_536
+"""Dimension from which on a vector is refused that was not asked for in this size: no server may fill the memory."""
+
 ROW_TEXT_BYTES: Final = 48
 """Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
 
@@ -40,20 +47,34 @@ class CostModel:
     mark plus one read; one array may be open; and n results may be waiting for the consumer.
 
     Attributes:
-        dimension: Numbers in one vector, as it is known or assumed now.
+        dimension: Dimension of one vector, as it is known or assumed now.
         itemsize: Bytes of one number in memory.
+        packing: Dimensions that one number holds: 8 where they are bits.
+        is_settled: Whether no vector can have another dimension.
     """
 
     dimension: int = ASSUMED_DIMENSION
     itemsize: int = 4
+    packing: int = 1
+    is_settled: bool = False
+
+    @property
+    def width(self) -> int:
+        """Numbers in one vector."""
+        return math.ceil(self.dimension / self.packing)
+
+    @property
+    def row(self) -> int:
+        """Bytes of one vector in memory."""
+        return self.width * self.itemsize
 
     def working(self, request_bytes: int) -> int:
         """Bytes needed only while the request runs."""
-        return request_bytes + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * self.dimension + FIXED_COST
+        return request_bytes + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * self.width + FIXED_COST
 
     def waiting(self, inputs: int, text_memory: int) -> int:
         """Bytes needed until the consumer has taken the results: texts and vectors."""
-        return text_memory + inputs * (RESULT_COST + self.dimension * self.itemsize)
+        return text_memory + inputs * (RESULT_COST + self.row)
 
     def total(self, inputs: int, request_bytes: int, text_memory: int) -> int:
         """Bytes to reserve before the request starts."""
@@ -61,8 +82,16 @@ class CostModel:
 
     def largest_value(self, request_bytes: int) -> int:
         """Most bytes that one vector, or one echoed text, can have in a response."""
-        return ROW_TEXT_BYTES * max(self.dimension, ASSUMED_DIMENSION) + ECHO_BYTES * request_bytes
+        numbers = max(self.width, ASSUMED_DIMENSION if self.is_settled else LARGEST_DIMENSION)
+        return ROW_TEXT_BYTES * numbers + ECHO_BYTES * request_bytes
 
     def largest_response(self, inputs: int, request_bytes: int) -> int:
-        """Most bytes that a right response to such a request can have."""
-        return inputs * self.largest_value(0) + ECHO_BYTES * request_bytes + FIXED_COST
+        """Most bytes that a right response to such a request can have, as far as that is known now.
+
+        Its first vector may be larger than was assumed; when it is complete, the others may be as large, and what was
+        read beyond it by then is some of them.
+        """
+        others = (inputs - 1) * ROW_TEXT_BYTES * max(self.width, ASSUMED_DIMENSION)
+        if others:
+            others = max(others, 3 * READ_BUFSIZE)
+        return self.largest_value(request_bytes) + others + FIXED_COST

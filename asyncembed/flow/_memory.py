@@ -92,6 +92,10 @@ class MemoryBudget:
         else:
             await self._wait(_Waiter(cost, owner))
 
+    def add(self, cost: int) -> None:
+        """Reserve more for what has been let in already, whether it fits or not: what comes after it waits for that."""
+        self._grant(cost)
+
     def release(self, cost: int, owner: Owner) -> None:
         """Give back bytes of `owner`, and start whoever may go on now."""
         self.reserved -= cost
@@ -173,6 +177,17 @@ class Reservation:
         """Give back the share of so many results."""
         self._left -= results
         self._give_back(self._share * results)
+
+    def resize(self, by: int) -> None:
+        """Reserve `by` bytes more for each result that was not taken, or fewer, as its size turns out to be another."""
+        if self._left <= 0 or not by:
+            return
+        self._share += by
+        self._held += by * self._left
+        if by > 0:
+            self._budget.add(by * self._left)
+        else:
+            self._budget.release(-by * self._left, self._owner)
 
     def release(self) -> None:
         """Give everything back; a second call does nothing."""

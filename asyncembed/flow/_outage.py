@@ -24,6 +24,10 @@ FAILURES: Final = 8
 """Attempts in a row that brought nothing, by whichever worker, before this counts as an outage."""
 
 
+class Probe:
+    """Held by the one attempt that finds out whether an API is back."""
+
+
 class Outage:
     """Whether an API is down, as all streams of one client see it.
 
@@ -43,8 +47,8 @@ class Outage:
         self._clock = clock
         self._draw = draw
         self._failures = 0
-        self._next = 0.0  # when somebody may find out again
-        self._is_tried = False  # somebody is finding out
+        self._next = 0.0  # when the next attempt may find out
+        self._probe: Probe | None = None  # of the attempt that is finding out
         self._changed = asyncio.Event()
 
     @property
@@ -52,29 +56,43 @@ class Outage:
         """Whether the API is down, as far as is known."""
         return self._failures >= FAILURES
 
-    async def wait(self, begins: Callable[[float | None], None] | None = None) -> None:
-        """Return when it is over, or when the caller is the one to find out; `end_attempt` must follow then.
+    def lets_through(self, probe: Probe | None) -> bool:
+        """Whether an attempt may begin now, with what `wait` gave to it."""
+        return not self.is_on or (probe is not None and probe is self._probe)
 
-        Each time that there is something to wait for, `begins` is told for how long, None while somebody finds out.
+    async def wait(self, begins: Callable[[float | None], None] | None = None) -> Probe | None:
+        """Return None when it is over, or a probe if the caller is to find out; it must be given to `end_attempt`.
+
+        Each time that there is something to wait for, `begins` is told for how long, None while another finds out.
         """
         while self.is_on:
             left = self._next - self._clock()
-            if left <= 0 and not self._is_tried:
-                self._is_tried = True
-                return
-            seconds = None if self._is_tried else left
+            if left <= 0 and self._probe is None:
+                self._probe = Probe()
+                return self._probe
+            seconds = left if self._probe is None else None
             if begins:
                 begins(seconds)
             self._changed.clear()
             with anyio.move_on_after(seconds):
                 await self._changed.wait()
+        return None
 
-    def end_attempt(self, *, failed: bool | None) -> None:
-        """Note how an attempt ended: whether it brought nothing, or None if it does not say anything about the API."""
-        self._is_tried = False
+    def end_attempt(self, probe: Probe | None = None, *, failed: bool | None) -> None:
+        """Note how an attempt ended.
+
+        One that began before the outage was noticed ends it if it goes well; if it fails, that is nothing new.
+
+        Args:
+            probe: What `wait` gave, if it gave anything.
+            failed: Whether the attempt brought nothing; None if it does not say anything about the API.
+        """
+        is_probe = probe is not None and probe is self._probe
+        if is_probe:
+            self._probe = None
         if failed is False:
-            self._failures = 0
-        elif failed:
+            self._failures, self._probe = 0, None
+        elif failed and (is_probe or not self.is_on):
             self._failures += 1
             if self.is_on:
                 self._next = self._clock() + self._wait()

@@ -1,12 +1,17 @@
 """Rate limits: a time to start is given to each request at once, first come, first served, and then it waits.
 
-Whoever asks is told when to start, and what follows is planned behind that. So nobody ever depends on another one to
-wake it, and a limit can be shared between event loops in several threads with nothing but a lock that is held for
-microseconds. A planned time can only move to a later one; whoever wakes up looks again.
+Each request is told when to start, and what follows is planned behind that. So no request ever depends on another one
+to wake it, and a limit can be shared between event loops in several threads with nothing but a lock that is held for
+microseconds. A planned time can only move to a later one; a request that wakes up looks again.
+
+A request that something else holds up after its time has come, such as an outage, is asked again when it begins: the
+limit counts when requests are sent. It goes before all that came later, and these are planned again behind it. So what
+it waits for there, with its memory and its slot in its hands, is never more than the limit itself.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass, field
@@ -34,12 +39,16 @@ class Ticket:
     Attributes:
         at: When it starts; it may be put off while it is waited for.
         costs: Requests, tokens and, if they are limited, inputs.
-        charges: Where they are noted.
+        number: Its place among all that were asked for.
+        charges: Where the costs are noted.
+        is_withdrawn: Whether it will not be sent.
     """
 
     at: float
     costs: list[int]
-    charges: list[Charge]
+    number: int
+    charges: tuple[Charge, ...] = ()
+    is_withdrawn: bool = False
 
 
 class Limiter:
@@ -67,8 +76,9 @@ class Limiter:
         self._windows = tuple(Window(limit, period) for limit in limits)
         self._clock = clock
         self._late = period * SLACK
+        self._numbers = itertools.count()
         self._waiting: dict[Ticket, None] = {}  # in the order of their times
-        # Re-entrant, as garbage collection may end a wait at any time, so also inside. It changes amounts alone.
+        # Re-entrant, as garbage collection may end a wait, and so withdraw a ticket, while another thing is done here.
         self._lock = threading.RLock()
 
     @property
@@ -88,10 +98,8 @@ class Limiter:
             now = self._clock()
             amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
             costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
-            ticket = Ticket(self._earliest(costs, now) if inputs else now, costs, [])
-            self._note(ticket)
-            if ticket.at > now:
-                self._waiting[ticket] = None
+            ticket = Ticket(now, costs, next(self._numbers))
+            self._plan([ticket], now)
             return ticket
 
     def seconds_left(self, ticket: Ticket) -> float:
@@ -105,27 +113,35 @@ class Limiter:
     def withdraw(self, ticket: Ticket) -> None:
         """Forget a request that will not be sent."""
         with self._lock:
-            self._waiting.pop(ticket, None)
-            for window, charge, cost in zip(self._windows, ticket.charges, ticket.costs, strict=False):
-                window.correct(charge, -cost)
-            ticket.charges = []
+            ticket.is_withdrawn = True
+            self._take_back([ticket])
 
-    def begin(self, ticket: Ticket) -> None:
-        """Note that a request is sent now: if something else held it up, it counts from now on."""
+    def begin(self, ticket: Ticket) -> float:
+        """Seconds until a request may be sent, asked right before that; with none left it counts as sent now.
+
+        They are the rest of its time, or more if something else has held it up for so long that its time is over.
+        """
         with self._lock:
             now = self._clock()
             if ticket.charges and now - ticket.at > self._late:
-                self.withdraw(ticket)
-                ticket.at = self._end(now)
-                self._note(ticket)
+                later = [each for each in self._planned(now) if each.number > ticket.number]
+                self._take_back([ticket, *later])
+                ticket.at = now
+                self._plan([ticket, *later], now)
+            return self.seconds_left(ticket)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """Put the tokens that a request has really taken in the place of those it was reckoned at."""
         with self._lock:
             window, real = self._windows[_TOKENS], self._windows[_TOKENS].cost(tokens)
             if ticket.charges:
-                window.correct(ticket.charges[_TOKENS], real - ticket.costs[_TOKENS])
-                ticket.costs[_TOKENS] = real
+                more, ticket.costs[_TOKENS] = real - ticket.costs[_TOKENS], real
+                window.correct((ticket.charges[_TOKENS], more))
+                if more > 0 and window.limit is not None:  # those that wait were planned with less
+                    now = self._clock()
+                    waiting = self._planned(now)
+                    self._take_back(waiting)
+                    self._plan(waiting, now)
 
     def observe(self, ticket: Ticket, quota: Quota) -> None:
         """Take over what the API says about its limits in the answer to a request."""
@@ -135,33 +151,49 @@ class Limiter:
                 if allowance:
                     self._windows[unit].forget(now)
                     until = max(until, self._windows[unit].observe(allowance, ticket.costs[unit], now))
-            waiting = [each for each in list(self._waiting) if each.at > now]
+            waiting = self._planned(now)
             if waiting and waiting[0].at < until:
-                self._put_off(waiting, until - waiting[0].at)
+                seconds = until - waiting[0].at
+                self._take_back(waiting)
+                for each in waiting:
+                    each.at += seconds
+                    self._note(each, now)
+
+    def _plan(self, tickets: list[Ticket], now: float) -> None:
+        """Plan requests behind all others, one after the other, and none before the time that it was told."""
+        for window in self._windows:
+            window.forget(now)
+        for ticket in tickets:
+            if any(ticket.costs):
+                ticket.at = max(ticket.at, self._earliest(ticket.costs, now))
+            self._note(ticket, now)
 
     def _earliest(self, costs: list[int], now: float) -> float:
-        first = at = self._end(now)
-        for window, cost in zip(self._windows, costs, strict=True):
-            window.forget(now)
-            at = max(at, window.earliest(cost, first))
-        return at
+        # No later request starts before the last of those that wait.
+        first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
+        return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
 
-    def _end(self, now: float) -> float:
-        """When the last of those starts who wait; nobody does before that who comes after them."""
-        return max(now, next(reversed(self._waiting)).at) if self._waiting else now
-
-    def _put_off(self, waiting: list[Ticket], seconds: float) -> None:
-        for ticket in waiting:
-            self.withdraw(ticket)
-        for ticket in waiting:
-            ticket.at += seconds
-            self._note(ticket)
-            self._waiting[ticket] = None
-
-    def _note(self, ticket: Ticket) -> None:
-        if any(ticket.costs):
+    def _note(self, ticket: Ticket, now: float) -> None:
+        if any(ticket.costs) and not ticket.is_withdrawn:
             pairs = zip(self._windows, ticket.costs, strict=True)
-            ticket.charges = [window.charge(cost, ticket.at) for window, cost in pairs]
+            ticket.charges = tuple([window.charge(cost, ticket.at) for window, cost in pairs])
+            if ticket.at > now:
+                self._waiting[ticket] = None
+
+    def _planned(self, now: float) -> list[Ticket]:
+        """Those whose time has not come, in the order of their times."""
+        return [each for each in list(self._waiting) if each.at > now]
+
+    def _take_back(self, tickets: list[Ticket]) -> None:
+        """Take requests out of the plan, to plan them anew or for good."""
+        taken: list[tuple[tuple[Charge, ...], list[int]]] = []
+        for ticket in tickets:
+            charges, ticket.charges = ticket.charges, ()
+            if charges:
+                taken.append((charges, ticket.costs))
+            self._waiting.pop(ticket, None)
+        for unit, window in enumerate(self._windows):
+            window.correct(*((charges[unit], -costs[unit]) for charges, costs in taken))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,23 @@ MOST: Final = 1.0
 USUAL: Final = 0.5
 """Tokens a byte where the API never says how many there were; English has about 0.25, code 0.33."""
 
+BESIDES: Final = 128
+"""Tokens that a text may have besides its bytes: those that mark its ends, and what a server writes before each."""
+
 DEVIATIONS: Final = 2
 _GAIN: Final = 1 / 8
 _DEVIATION_GAIN: Final = 1 / 4
+
+
+def believed(tokens: int | None, size: int, texts: int) -> int | None:
+    """Return what an answer says about the tokens of a request, None if it does not or if that cannot be true.
+
+    Args:
+        tokens: What it says.
+        size: Bytes of the whole body of the request, as its fields may hold a prompt.
+        texts: How many texts are in it.
+    """
+    return tokens if tokens is not None and 0 <= tokens <= MOST * size + BESIDES * texts else None
 
 
 class TokenEstimate:
@@ -31,6 +45,10 @@ class TokenEstimate:
         """Return how many tokens a request of so many bytes is reckoned at."""
         a_byte = MOST if self._mean is None else self._mean + DEVIATIONS * self._deviation
         return math.ceil(size * a_byte)
+
+    def likely(self, size: int) -> int:
+        """Return about how many tokens a request of so many bytes has, neither too many nor too few."""
+        return round(size * (USUAL if self._mean is None else self._mean))
 
     def learn(self, size: int, tokens: int | None) -> None:
         """Note how many tokens a request of so many bytes had; None if the API has not said."""

@@ -14,10 +14,10 @@ for as long as it should have taken.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import deque
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ GRAINS: Final = 600
 UNKNOWN_RESET: Final = 1 / 60
 """Share of the minute to wait when an API says that nothing is left, but not until when."""
 
+_since, _at, _until, _total = attrgetter("since"), attrgetter("at"), attrgetter("until"), attrgetter("total")
+
 
 @dataclass(slots=True, eq=False)
 class Charge:
@@ -40,15 +42,19 @@ class Charge:
     Attributes:
         since: When the first of it started.
         at: When the last of it started.
+        until: When the last of it is out of the window.
         behind: When everything before it would be done at an even pace.
         amount: Units.
+        total: Units of everything up to it, since the window was made.
         counts: Whether it is still in the log.
     """
 
     since: float
     at: float
+    until: float
     behind: float
     amount: int = 0
+    total: int = 0
     counts: bool = True
 
 
@@ -65,8 +71,8 @@ class Window:
         self._is_declared = limit is not None
         self._period = period
         self._span = period * (1 + SLACK)
-        self._log: deque[Charge] = deque()
-        self._used = 0  # all of the log, what starts only later included
+        self._log: list[Charge] = []  # by time; what starts only later is in it, too
+        self._forgotten = 0  # units of everything that is not in the log any more
         self._paced = -math.inf  # when everything so far would be done at an even pace
         self._paced_from = -math.inf  # what started before the limit was known does not count for that
         self._foreign = 0.0  # what others use of the limit, as far as the API has said
@@ -94,25 +100,33 @@ class Window:
     def charge(self, amount: int, at: float) -> Charge:
         """Note a request that starts at `at`, after all others."""
         while self._log and self._log[-1].at > at and not self._log[-1].amount:  # it was planned and then withdrawn
-            self._drop(self._log.pop())
+            self._log.pop().counts = False
         if not self._log or at - self._log[-1].since > self._period / GRAINS:
-            self._log.append(Charge(at, at, self._paced))
+            self._log.append(Charge(at, at, at + self._span, self._paced))
         charge = self._log[-1]
-        charge.at = max(charge.at, at)
-        self.correct(charge, amount)
+        if at > charge.at:
+            charge.at, charge.until = at, at + self._span
+        charge.amount += amount
+        self._reckon(len(self._log) - 1)
         return charge
 
-    def correct(self, charge: Charge, amount: int) -> None:
-        """Add so many units to a charge, or take them away."""
-        if charge.counts:
-            charge.amount += amount
-            self._used += amount
-            self._pace(charge)
+    def correct(self, *corrections: tuple[Charge, int]) -> None:
+        """Add so many units to each of these charges, or take them away."""
+        first: Charge | None = None
+        for charge, amount in corrections:
+            if charge.counts:
+                charge.amount += amount
+                first = charge if first is None or charge.since < first.since else first
+        if first:
+            self._reckon(bisect_left(self._log, first.since, key=_since))
 
     def forget(self, now: float) -> None:
         """Drop what is out of the window."""
-        while self._log and self._log[0].at + self._span <= now:
-            self._drop(self._log.popleft())
+        if old := self._past(now):
+            for charge in self._log[:old]:
+                charge.counts = False
+            self._forgotten = self._log[old - 1].total
+            del self._log[:old]
 
     def observe(self, allowance: Allowance, amount: int, now: float) -> float:
         """Take over what the API says about the limit, and return until when there is nothing left of it.
@@ -140,22 +154,19 @@ class Window:
         self._paced = self._paced_from = now
         if self._log:
             self._log[0].behind = now
-            self._pace(self._log[0])
+            self._reckon(0)
 
-    def _drop(self, charge: Charge) -> None:
-        charge.counts = False
-        self._used -= charge.amount
-
-    def _pace(self, charge: Charge) -> None:
-        """Reckon from `charge` on when everything would be done."""
-        if self.limit is None:
-            return
-        tail = list(itertools.takewhile(lambda each: each is not charge, reversed(self._log)))
-        self._paced = charge.behind
-        for each in (charge, *reversed(tail)):
-            each.behind = self._paced
-            if each.amount and each.since > self._paced_from:
-                self._paced = max(self._paced, each.since) + each.amount * self._span / self.limit
+    def _reckon(self, index: int) -> None:
+        """Add up from the charge with this index on, and say when everything would be done at an even pace."""
+        total = self._total_of(index)
+        paced = self._log[index].behind
+        for charge in self._log[index:]:
+            charge.behind = paced
+            charge.total = total = total + charge.amount
+            if self.limit is not None and charge.amount and charge.since > self._paced_from:
+                paced = max(paced, charge.since) + charge.amount * self._span / self.limit
+        if self.limit is not None:
+            self._paced = paced
 
     def _wait(self, allowance: Allowance, amount: int) -> float:
         """Seconds until the API has told the truth for long enough."""
@@ -168,22 +179,24 @@ class Window:
     def _fits(self, amount: int, at: float, foreign: float = 0.0) -> float:
         """When so many units more are within the limit, as the log says; infinity if never."""
         excess = self._used + foreign - max(0.0, (self.limit or 0.0) - amount)
-        for charge in self._log:
-            if excess <= 0:
-                break
-            at = max(at, charge.at + self._span)
-            excess -= charge.amount
-        return at if excess <= 0 else math.inf
+        if excess <= 0:
+            return at
+        last = bisect_left(self._log, self._forgotten + excess, key=_total)
+        return max(at, self._log[last].until) if last < len(self._log) else math.inf
+
+    @property
+    def _used(self) -> int:
+        """Units of all of the log, what starts only later included."""
+        return self._total_of(len(self._log)) - self._forgotten
 
     def _used_at(self, moment: float) -> int:
-        """Units in the window that ends at `moment`; both ends of the log are looked at, the middle counts."""
-        counted = self._used
-        for charge in self._log:
-            if charge.at + self._span > moment:
-                break
-            counted -= charge.amount
-        for charge in reversed(self._log):
-            if charge.at <= moment:
-                break
-            counted -= charge.amount
-        return counted
+        """Units in the window that ends at `moment`."""
+        return self._total_of(bisect_right(self._log, moment, key=_at)) - self._total_of(self._past(moment))
+
+    def _past(self, moment: float) -> int:
+        """How many charges are out of the window that ends at `moment`."""
+        return bisect_right(self._log, moment, key=_until)
+
+    def _total_of(self, count: int) -> int:
+        """Units of so many charges, and of everything before them."""
+        return self._log[count - 1].total if count else self._forgotten

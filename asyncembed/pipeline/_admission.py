@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncembed._models import Usage
 from asyncembed.wire._quota import read_quota
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from asyncembed.flow._rate import Limiter, Ticket
     from asyncembed.flow._tokens import TokenEstimate
@@ -17,28 +18,63 @@ if TYPE_CHECKING:
 
 
 class Permit:
-    """Leave to send one request, once."""
+    """Leave to send one request, once: `begin` comes before it, or else `withdraw`."""
 
-    def __init__(self, limiter: Limiter, ticket: Ticket, estimate: TokenEstimate, size: int) -> None:
+    def __init__(
+        self, limiter: Limiter, ticket: Ticket, estimate: TokenEstimate, size: int, observer: Observer
+    ) -> None:
         self._limiter = limiter
         self._ticket = ticket
         self._estimate = estimate
         self._size = size
+        self._observer = observer
 
-    def begin(self) -> None:
-        """Say that the request is sent now."""
-        self._limiter.begin(self._ticket)
+    async def begin(self) -> None:
+        """Return when the request may be sent: at once, unless something has held it up since leave was given.
+
+        A request that is held up again after this begins again. One that is cancelled meanwhile has used nothing.
+        """
+        await self._wait(self._limiter.begin)
+
+    async def granted(self) -> None:
+        """Return when the limits give leave."""
+        await self._wait(self._limiter.seconds_left)
+
+    def withdraw(self) -> None:
+        """Give back leave to send a request that will not be sent."""
+        self._limiter.withdraw(self._ticket)
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """Take over what the answer says about the limits of the API."""
         if quota := read_quota(headers):
             self._limiter.observe(self._ticket, quota)
 
-    def settle(self, tokens: int | None, *, complete: bool) -> None:
-        """Take over how many tokens the answer says it was; one that is complete and does not say never will."""
-        if tokens or complete:
+    def settle(self, tokens: int | None, *, complete: bool, ended: bool) -> Usage:
+        """Take over how many tokens the answer says it was, and return what it was billed.
+
+        Args:
+            tokens: What the answer says; None if it does not, or nothing that can be true.
+            complete: Whether it has brought all that was asked for.
+            ended: Whether it was read to its end; one that was not is billed all the same, and might have said it.
+        """
+        if tokens or (complete and ended):
             self._estimate.learn(self._size, tokens)
             self._limiter.settle(self._ticket, tokens or self._estimate.of(self._size))
+        if tokens is None and not ended:
+            return Usage(unreported_tokens=self._estimate.likely(self._size))
+        return Usage(tokens or 0)
+
+    async def _wait(self, look: Callable[[Ticket], float]) -> None:
+        try:
+            if left := look(self._ticket):
+                with self._observer.limit_hold as hold:
+                    while left:
+                        hold.begins(left)
+                        await anyio.sleep(left)
+                        left = look(self._ticket)  # it may have been put off
+        except BaseException:
+            self.withdraw()
+            raise
 
 
 class Admission:
@@ -58,20 +94,9 @@ class Admission:
     async def ask(self, inputs: int, size: int) -> Permit:
         """Wait until a request of so many texts and bytes may be sent; where there are no texts, at once.
 
-        Whoever is cancelled meanwhile has used nothing.
+        A wait that is cancelled has used nothing.
         """
         ticket = self._limiter.book(inputs, self._estimate.of(size))
-        try:
-            if left := self._limiter.seconds_left(ticket):
-                await self._wait(ticket, left)
-        except BaseException:
-            self._limiter.withdraw(ticket)
-            raise
-        return Permit(self._limiter, ticket, self._estimate, size)
-
-    async def _wait(self, ticket: Ticket, left: float) -> None:
-        with self._observer.limit_hold as hold:
-            while left:
-                hold.begins(left)
-                await anyio.sleep(left)
-                left = self._limiter.seconds_left(ticket)  # it may have been put off
+        permit = Permit(self._limiter, ticket, self._estimate, size, self._observer)
+        await permit.granted()
+        return permit

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
-from asyncembed._models import Usage
+from asyncembed.flow._tokens import believed
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ class Exchange:
         self._reservation = reservation
         self._request_bytes = request_bytes
         self._has_asked = False
+        self._count = 0  # texts of the last request
+        self._has_ended = False  # its response was read to its end
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
-        """Ask for texts, and deliver what arrives.
+        """Ask for texts, with a permit that has begun, and deliver what arrives.
 
         Raises:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
@@ -65,25 +67,29 @@ class Exchange:
             run.cost.largest_value(self._request_bytes),
             delivery.decode_run,
         )
+        body = run.endpoint.body(texts, run.options, encoding)
+        size = len(body)
         response = await self._transport.post(
-            run.endpoint.body(texts, run.options, encoding),
+            body,
             compact=encoding == "base64",
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
-            begin=partial(self._begin, permit),
+            begin=partial(self._begin, len(texts)),
         )
+        del body  # it has been sent, and may be large
         watch.opened(response, parser)
         try:
             await self._stream(response, parser, watch)
         finally:
             response.close()
             parser.discard()
-            permit.settle(parser.tokens, complete=delivery.is_complete)
+            tokens = believed(parser.tokens, size, len(texts))
+            watch.billed(tokens)
+            run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
-            run.usage += Usage(parser.tokens or 0)
 
-    def _begin(self, permit: Permit) -> None:
-        permit.begin()
+    def _begin(self, count: int) -> None:
+        self._count, self._has_ended = count, False
         self._run.requests += 1
         self._run.retries += self._has_asked
         self._has_asked = True
@@ -111,7 +117,9 @@ class Exchange:
                 run.deliver(delivery.accept(parser.feed(chunk)), reservation)
                 watch.progressed()
                 delivery.check(parser.count)
+                response.allow(run.cost.largest_response(self._count, self._request_bytes))
             run.deliver(delivery.accept(parser.close()), reservation)
+            self._has_ended = True
             delivery.check()
         finally:  # so has what was held back
             run.deliver(delivery.settle(), reservation)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from asyncembed._errors import StreamClosedError, without_frames
 from asyncembed._models import RunSummary, Usage
-from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
+from asyncembed.flow._cost import ASSUMED_DIMENSION, MOST_DIMENSIONS, CostModel
 from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._admission import Admission
 from asyncembed.pipeline._blocks import BlockDelivery
@@ -108,8 +108,15 @@ class Run:
         # One vector of a dimension that was known before is enough; extra fields may ask for another one.
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known
         self._agreement = Agreement(usual)
-        self.decoder = VectorDecoder(options.dtype, demanded, usual=usual, agreement=self._agreement)
-        self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
+        self.decoder = VectorDecoder(
+            options.dtype, demanded, usual=usual, agreement=self._agreement, most=MOST_DIMENSIONS
+        )
+        self.cost = CostModel(
+            dimension=known or usual or ASSUMED_DIMENSION,
+            itemsize=self.decoder.stored.itemsize,
+            packing=self.decoder.packing,
+            is_settled=known is not None,
+        )
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
@@ -178,20 +185,34 @@ class Run:
         """Wait until the budget has what `batch` may need."""
         working = self.cost.working(batch.request_bytes)
         waiting = self.cost.waiting(len(batch), batch.text_memory)
-        budget, owner = self.endpoint.budget, self.reservations
+        budget, owner, row = self.endpoint.budget, self.reservations, self.cost.row
         await budget.reserve(working + waiting, owner)
         self._chunker.budget = budget.largest
-        return Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
+        reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
+        reservation.resize(self.cost.row - row)  # it may have been learned meanwhile
+        return reservation
 
     def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
-        """Hand results to the consumer, and learn from them what dimension is usual."""
+        """Hand results to the consumer, and learn from what was decoded what dimension is usual."""
+        self._learn_dimension()
         if results:
             self.done += sum(map(_span_of, results))
             self.losses.end_row()
-            self.cost.dimension = self.decoder.dimension or self.cost.dimension
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
             self.outbox.put(results, reservation)
+
+    def _learn_dimension(self) -> None:
+        """Reckon with the dimension that vectors have as soon as one is complete, also for what is under way."""
+        cost, dimension = self.cost, self.decoder.dimension
+        if dimension is None:
+            dimension = max(self.decoder.largest, cost.dimension)
+        else:
+            cost.is_settled = True
+        if dimension != cost.dimension:
+            row, cost.dimension = cost.row, dimension
+            for reservation in tuple(self.reservations):
+                reservation.resize(cost.row - row)
 
     def fail(self, error: BaseException) -> None:
         """End the run with `error`; further errors are noted on the first."""

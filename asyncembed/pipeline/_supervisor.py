@@ -7,6 +7,10 @@ way arrives, and the consumer gets the plain error after the results that came b
 Order of the gates: rate limits, memory, then a slot. What waits for its time needs neither of the others yet. A batch
 that waits for memory waits for a consumer, and must not hold a slot meanwhile, as the consumer may need one first.
 Slots come free by themselves.
+
+The rate limits count when requests are sent. So what one of the other gates has held up asks them again when it comes
+out of that, and once more when it begins. It goes before all that has not been given leave, so it waits there for no
+gate and no other batch, but for time alone.
 """
 
 from __future__ import annotations
@@ -66,11 +70,16 @@ async def _next_job(run: Run, transport: Transport) -> Job | None:
     await run.endpoint.learned.pause.wait()
     await run.outbox.wait_for_room()
     permit = await run.admit(batch)
-    reservation = await run.reserve(batch)
     try:
-        await run.endpoint.concurrency.acquire(reservation)
+        reservation = await run.reserve(batch)
+        try:
+            await permit.begin()  # memory may have held it up
+            await run.endpoint.concurrency.acquire(reservation)
+        except BaseException:
+            reservation.release()
+            raise
     except BaseException:
-        reservation.release()
+        permit.withdraw()
         raise
     return Worker(run, transport, batch, reservation, permit), reservation
 
@@ -122,6 +131,7 @@ class Crew:
         """Give back what was taken for batches that nobody has begun."""
         while not self._jobs.empty():
             if job := self._jobs.get_nowait():
+                job[0].withdraw()
                 self._give_back(job[1])
 
     async def _take_part(self) -> None:

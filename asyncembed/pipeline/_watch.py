@@ -43,6 +43,7 @@ class Watch:
         "texts",
         "to_first",
         "to_headers",
+        "tokens",
     )
 
     def __init__(
@@ -70,6 +71,7 @@ class Watch:
             self._parser: ResponseParser[Any] | None = None
             self.to_headers: float | None = None
             self.to_first: float | None = None
+            self.tokens: int | None = None
             self._observer.teller.request_started(self)
             self._began = time.monotonic()
         return self
@@ -78,11 +80,6 @@ class Watch:
     def arrived(self) -> int:
         """Vectors that the request has brought."""
         return self._before - self.delivery.count_missing
-
-    @property
-    def tokens(self) -> int | None:
-        """What the API says it billed."""
-        return self._parser.tokens if self._parser else None
 
     @property
     def bytes_received(self) -> int:
@@ -99,6 +96,11 @@ class Watch:
         """Note that something of the body was read."""
         if self._began is not None and self.to_first is None and self._parser and self._parser.count:
             self.to_first = time.monotonic() - self._began
+
+    def billed(self, tokens: int | None) -> None:
+        """Note what the API says it billed, as far as that is believed."""
+        if self._began is not None:
+            self.tokens = tokens
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from asyncembed.flow._memory import Reservation
+    from asyncembed.flow._outage import Probe
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._parts import Part
@@ -39,6 +40,7 @@ class Worker:
         self._batch = batch
         self._reservation = reservation
         self._permit: Permit | None = permit  # for the next request
+        self._probe: Probe | None = None  # if that is to find out whether the API is back
         self._parts = Parts(batch.inputs)
         self._refusal: InvalidInputError | None = None  # why parts were last asked for
         self._is_hopeless = False  # whether the API wants to be left alone for longer than the run may wait
@@ -69,6 +71,15 @@ class Worker:
         finally:
             self._run.deliver(self._delivery.rest(), self._reservation)
             self._run.in_flight -= 1
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """Give back the leave to send a request that will not be sent."""
+        permit, self._permit = self._permit, None
+        if permit:
+            permit.withdraw()
+        if self._probe:  # another request may find out
+            self._end_attempt(failed=None)
 
     async def _complete(self, part: Part) -> None:
         try:
@@ -90,7 +101,7 @@ class Worker:
             if not await self._may_ask(len(texts)):
                 return
             if last and backoff.is_over:
-                self._endpoint.learned.outage.end_attempt(failed=None)
+                self.withdraw()
                 raise _final(last, backoff)
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
@@ -127,21 +138,31 @@ class Worker:
             failed = is_retryable(error) and self._delivery.count_missing == before
             raise
         finally:
-            self._endpoint.learned.outage.end_attempt(failed=failed)
+            self._end_attempt(failed=failed)
+
+    def _end_attempt(self, *, failed: bool | None) -> None:
+        probe, self._probe = self._probe, None
+        self._endpoint.learned.outage.end_attempt(probe, failed=failed)
 
     async def _may_ask(self, count: int) -> bool:
         """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
         stopping, pause, outage = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.outage
-        if pause.is_on:
-            await stopping.wait(pause.wait)
-        if self._permit is None:
-            await stopping.wait(partial(self._ask_for_leave, count))
-        if outage.is_on:
-            with self._run.observer.outage_hold as hold:
-                await stopping.wait(partial(outage.wait, hold.begins))
-        if stopping.is_on:
-            outage.end_attempt(failed=None)  # somebody else may find out
-        return not stopping.is_on
+        while not stopping.is_on:
+            if pause.is_on:
+                await stopping.wait(pause.wait)
+            if self._permit is None:
+                await stopping.wait(partial(self._ask_for_leave, count))
+            if not outage.lets_through(self._probe):
+                await stopping.wait(self._wait_for_outage)
+            if self._permit:  # the last thing to ask, as it counts from when the request is sent
+                await stopping.wait(self._permit.begin)
+            if outage.lets_through(self._probe) and not (pause.is_on or stopping.is_on):
+                return True
+        return False
+
+    async def _wait_for_outage(self) -> None:
+        with self._run.observer.outage_hold as hold:
+            self._probe = await self._endpoint.learned.outage.wait(hold.begins)
 
     def _take_permit(self) -> Permit:
         permit, self._permit = self._permit, None

@@ -57,6 +57,10 @@ class Response:
             chunk += more
         return chunk.removeprefix(BOM_UTF8)
 
+    def allow(self, max_bytes: int) -> None:
+        """Take a body of so many bytes, if it could not be as large before."""
+        self._max_bytes = max(self._max_bytes, max_bytes)
+
     def _end_silence(self) -> None:
         if self._content.total_bytes == self._heard and not self._content.is_eof():
             self._content.set_exception(self._silent)

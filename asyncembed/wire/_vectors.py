@@ -57,10 +57,12 @@ class VectorDecoder:
         read_numbers: How a JSON array becomes numbers; the fastest reader installed by default.
         agreement: How the dimension is found if it is not known; vectors of any are given until then, for the caller to
             hold back and compare. Without it, the first vector sets the dimension.
+        most: Largest dimension that is taken where none was given.
     """
 
     __slots__ = (
-        "_agreement", "_dtype", "_is_demanded", "_is_packed", "_read_numbers", "_row_bytes", "_usual", "dimension",
+        "_agreement", "_dtype", "_is_demanded", "_is_packed", "_most", "_read_numbers", "_row_bytes", "_usual",
+        "dimension", "largest",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,8 @@ class VectorDecoder:
         read_numbers: Callable[[JSONText], Numbers] | None = None,
         usual: int | None = None,
         agreement: Agreement | None = None,
+        *,
+        most: int = sys.maxsize,
     ) -> None:
         self._dtype = dtype
         self._is_packed = dtype in {"binary", "ubinary"}
@@ -77,6 +81,9 @@ class VectorDecoder:
         self._is_demanded = dimension is not None  # a server that ignores it will do so again, and be paid for it
         self._usual = usual or 0
         self._agreement = agreement
+        self._most = most
+        self.largest = 0
+        """Largest dimension of a vector while none is agreed on."""
         self._set_dimension(dimension)
 
     @property
@@ -87,10 +94,14 @@ class VectorDecoder:
         return np.dtype(np.int8 if _INTEGER_RANGES[self._dtype][0] else np.uint8)
 
     @property
+    def packing(self) -> int:
+        """Dimensions that one number in memory holds."""
+        return 8 if self._is_packed else 1
+
+    @property
     def width(self) -> int:
         """Numbers that a vector has in memory, once the dimension is known: 8 bits are one of them."""
-        dimension = self.dimension or 0
-        return dimension // 8 if self._is_packed else dimension
+        return (self.dimension or 0) // self.packing
 
     @property
     def is_open(self) -> bool:
@@ -167,13 +178,15 @@ class VectorDecoder:
         self._row_bytes = 4 * dimension if dimension and self._dtype == "float32" else -1
 
     def _check_dimension(self, size: int) -> None:
-        dimension = size * 8 if self._is_packed else size
-        if self.dimension is None and dimension:
+        dimension = size * self.packing
+        if self.dimension is None and 0 < dimension <= self._most:
+            self.largest = max(self.largest, dimension)
             if self._agreement and not self._agreement.see(dimension):
                 return
             self._set_dimension(dimension)
         if dimension != self.dimension:
-            words = f"a vector has {dimension} dimensions instead of {self.dimension or 'some'}"
+            right = self.dimension or (f"at most {self._most}" if dimension else "some")
+            words = f"a vector has {dimension} dimensions instead of {right}"
             raise ResponseError(words, retryable=not self._is_demanded)
 
     def _from_json(self, text: JSONText) -> Vector:

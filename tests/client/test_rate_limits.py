@@ -12,11 +12,13 @@ import time
 import pytest
 from support.limits import FixedWindow, RollingWindow
 from support.results import check_results, numbered
-from support.scripted import ScriptedServer, refused, right
+from support.scripted import Gate, ScriptedServer, refused, right
 from support.watching import until
 
 from asyncembed import AuthenticationError, ConfigurationError, EmbedClient, RateLimit, RetryPolicy
 from asyncembed.flow import _rate
+from asyncembed.flow._outage import FAILURES
+from asyncembed.flow._rate import limiter_of
 
 TEXTS = numbered(6)
 SHORT = 2.0
@@ -78,6 +80,135 @@ async def test_retries_count(server, connect, short_minutes):
     await client.embed(["a"])
     assert len(server.requests) == 3
     assert time.monotonic() - start >= SHORT
+
+
+async def held_by_an_outage(server, connect, rate_limit):
+    """Three clients whose requests have leave, and wait until the API is back."""
+    clients = [connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60)) for _ in range(3)]
+    outages = [client._endpoint.learned.outage for client in clients]
+    for _ in range(FAILURES):
+        for outage in outages:
+            outage.end_attempt(failed=True)
+    calls = [asyncio.ensure_future(client.embed(numbered(8), chunk_size=1)) for client in clients]
+    await until(lambda: sum(client._endpoint.concurrency.in_flight for client in clients) == 24)
+
+    def go_on():
+        for outage in outages:
+            outage.end_attempt(failed=False)
+
+    return calls, go_on
+
+
+async def held_by_memory(server, connect, rate_limit):
+    """Streams of one client whose second request has leave, and waits for memory."""
+    client = connect(rate_limit=rate_limit)
+    budget, taken = client._endpoint.budget, set()
+    await budget.reserve(budget.total, taken)
+
+    async def consume(stream) -> list:
+        return [each async for each in stream]
+
+    streams = [client.embed_stream(numbered(2), chunk_size=1) for _ in range(24)]
+    calls = [asyncio.ensure_future(stream._refill()) for stream in streams]
+    await asyncio.gather(*calls)  # the first result of each is there, and not taken
+    await until(lambda: budget.waiting == 24)
+    calls = [asyncio.ensure_future(consume(stream)) for stream in streams]
+    return calls, lambda: budget.release(budget.total, taken)
+
+
+@pytest.mark.parametrize("held", [held_by_an_outage, held_by_memory])
+async def test_what_is_held_up_after_it_got_leave_does_not_exceed_the_limit(server, connect, short_minutes, held):
+    """All 24 would begin at once, and 20 are allowed."""
+    came = []
+
+    async def reply(exchange):
+        came.append(time.monotonic())
+        await right(exchange)
+
+    server.default = reply
+    rate_limit = RateLimit(requests_per_minute=20)
+    calls, go_on = await held(server, connect, rate_limit)
+    before = len(came)
+    go_on()
+    await asyncio.gather(*calls)
+    assert len(came) - before == 24
+    assert all(later - earlier >= 0.75 * SHORT for earlier, later in zip(came, came[20:], strict=False))
+
+
+async def test_a_stream_that_is_closed_while_it_is_held_up_has_used_nothing(server, connect):
+    """Leave that was given to requests which are not sent any more is given back."""
+    rate_limit = RateLimit(requests_per_minute=4)
+    client = connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60))
+    outage = client._endpoint.learned.outage
+    for _ in range(FAILURES):
+        outage.end_attempt(failed=True)
+    stream = client.embed_stream(numbered(2), chunk_size=1)
+    first = asyncio.ensure_future(anext(stream))
+    await until(lambda: client._endpoint.concurrency.in_flight == 2)
+    first.cancel()
+    await asyncio.wait([first])
+    await stream.aclose()
+    assert not server.requests
+    assert limiter_of(rate_limit)._windows[0]._used == 0
+
+
+async def test_a_run_that_fails_does_not_wait_at_the_beginning_of_a_request(server, connect, short_minutes):
+    """What was held up, and has to ask again, is not sent, and uses nothing of the limit."""
+    rate_limit = RateLimit(inputs_per_minute=3)
+    limiter, gate, more = limiter_of(rate_limit), Gate(), asyncio.Event()
+    client = connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60))
+    outage = client._endpoint.learned.outage
+
+    async def late_refusal(exchange):
+        await gate.wait()
+        await refused(403, "bad key")(exchange)
+
+    async def texts():
+        yield "a"
+        await more.wait()
+        yield "b"
+        yield "c"
+
+    async def consume():
+        return [each async for each in client.embed_stream(texts(), chunk_size=1)]
+
+    server.script.append(late_refusal)
+    task = asyncio.create_task(consume())
+    await gate.reached.wait()
+    for _ in range(FAILURES):
+        outage.end_attempt(failed=True)
+    more.set()
+    await until(lambda: client._endpoint.concurrency.in_flight == 3)
+    await connect(rate_limit=rate_limit).embed(TEXTS[:3], chunk_size=3)  # which waits until nothing else counts
+    outage.end_attempt(failed=False)
+    await until(lambda: limiter.waiting == 2)
+    gate.opened.set()
+    with pytest.raises(AuthenticationError, match="bad key"):
+        await task
+    assert not limiter.waiting
+    assert server.asked == [["a"], TEXTS[:3]]
+    assert limiter._windows[2]._used == 3
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 3])
+async def test_the_gates_never_wait_for_one_another(server, connect, short_minutes, max_concurrency):
+    """Memory for one batch, few slots, a limit, an API that is down at times, and consumers that take their time."""
+    retry = RetryPolicy(max_attempts=100, initial_backoff=0.001, max_backoff=0.05)
+    few = {"max_memory_mb": 0.6, "max_concurrency": max_concurrency}
+    client = connect(rate_limit=RateLimit(requests_per_minute=30), retry=retry, **few)
+    server.script.extend([*[right] * 5, *[refused(503)] * 20, *[right] * 5, *[refused(503)] * 3])
+
+    async def consume(number: int) -> list:
+        taken = []
+        async with client.embed_stream(numbered(6), chunk_size=2) as stream:
+            async for result in stream:
+                taken.append(result)
+                await asyncio.sleep(0.05 * number)
+        return taken
+
+    async with asyncio.timeout(120):
+        for taken in await asyncio.gather(*map(consume, range(6))):
+            check_results(taken, numbered(6))
 
 
 async def test_the_published_limit_holds_at_the_official_address_only(server, connect):

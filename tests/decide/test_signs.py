@@ -363,7 +363,7 @@ def test_a_wait_tells_a_used_up_day_from_a_rate():
     assert meaning_of(answer(429, {"message": "requests per day"}, Retry_After="5")) == "transient"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(300, 599),
     st.text(max_size=80),

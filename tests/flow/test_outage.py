@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncembed import RetryPolicy
-from asyncembed.flow._outage import FAILURES, Outage
+from asyncembed.flow._outage import FAILURES, Outage, Probe
 
 POLICY = RetryPolicy(initial_backoff=1.0, max_backoff=8.0)
 
@@ -59,8 +59,9 @@ async def test_one_finds_out_and_the_others_wait_until_it_is_over(outage, clock)
     clock.now += 100  # however long it takes
     await settle()
     assert [task.done() for task in waiting].count(True) == 1
-    outage.end_attempt(failed=False)
-    await asyncio.gather(*waiting)
+    probe = next(task.result() for task in waiting if task.done())
+    outage.end_attempt(probe, failed=False)
+    assert (await asyncio.gather(*waiting)).count(None) == 4
 
 
 async def test_the_next_one_tries_after_a_longer_wait(outage, clock):
@@ -72,16 +73,65 @@ async def test_the_next_one_tries_after_a_longer_wait(outage, clock):
         assert not task.done()
         task.cancel()
         clock.now += 0.01
-        await outage.wait()
-        outage.end_attempt(failed=True)
+        outage.end_attempt(await outage.wait(), failed=True)
 
 
 async def test_who_gives_up_finding_out_leaves_it_to_another(outage, clock):
     fail(outage)
     clock.now += 2
-    await outage.wait()
+    probe = await outage.wait()
     other = asyncio.create_task(outage.wait())
     await settle()
     assert not other.done()
-    outage.end_attempt(failed=None)
-    await asyncio.wait_for(other, 60)
+    outage.end_attempt(probe, failed=None)
+    assert isinstance(await asyncio.wait_for(other, 60), Probe)
+
+
+@pytest.mark.parametrize("failed", [True, None])
+async def test_an_attempt_from_before_lets_nobody_else_find_out(outage, clock, failed):
+    """Its end says nothing of that of the one that is on its way."""
+    fail(outage)
+    clock.now += 2
+    probe = await outage.wait()
+    other = asyncio.create_task(outage.wait())
+    for _ in range(50):
+        outage.end_attempt(failed=failed)
+    clock.now += 2
+    await settle()
+    assert not other.done()
+    assert outage.lets_through(probe)
+    assert not outage.lets_through(None)
+    outage.end_attempt(probe, failed=True)
+    await settle()
+    assert not other.done()
+    clock.now += 2
+    assert isinstance(await asyncio.wait_for(other, 60), Probe)
+
+
+async def test_attempts_from_before_that_fail_make_the_wait_no_longer(outage, clock):
+    """The API is asked again as soon as if they had not been."""
+    fail(outage)
+    clock.now += 0.5
+    fail(outage, 50)
+    clock.now += 0.5
+    assert isinstance(await asyncio.wait_for(outage.wait(), 60), Probe)
+
+
+async def test_an_attempt_from_before_that_goes_well_ends_it(outage, clock):
+    """The one that was finding out does not, whatever comes of it then."""
+    fail(outage)
+    clock.now += 2
+    probe = await outage.wait()
+    other = asyncio.create_task(outage.wait())
+    await settle()
+    outage.end_attempt(failed=False)
+    assert await asyncio.wait_for(other, 60) is None
+    fail(outage)
+    assert not outage.lets_through(probe)
+    clock.now += 2
+    newer = await outage.wait()
+    outage.end_attempt(probe, failed=True)
+    assert outage.lets_through(newer)
+    outage.end_attempt(newer, failed=False)
+    outage.end_attempt(probe, failed=True)
+    assert not outage.is_on

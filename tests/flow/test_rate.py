@@ -18,12 +18,13 @@ from support.limits import (
     TOKENS,
     Clock,
     FixedWindow,
+    HeldUp,
     LeakyBucket,
     RollingWindow,
     Scene,
 )
 
-from asyncembed.flow._rate import Limiter
+from asyncembed.flow._rate import Limiter, Ticket
 
 SERVERS = [FixedWindow, RollingWindow, LeakyBucket]
 KINDS = {  # unit, limit, inputs and tokens of a request: from, to
@@ -200,8 +201,95 @@ def test_what_was_held_up_counts_from_when_it_is_sent():
     limiter = Limiter(inputs=100, clock=clock)
     held = limiter.book(100, 0)
     clock.now += 0.9 * MINUTE
-    limiter.begin(held)
+    assert limiter.begin(held) == 0
     assert limiter.book(1, 0).at >= clock.now + MINUTE
+
+
+def hold(limiter: Limiter, clock: Clock, count: int) -> list[Ticket]:
+    """Permits of so many requests, each of which had to wait for its time and is not sent then."""
+    tickets = [limiter.book(1, 1) for _ in range(count)]
+    for ticket in tickets:
+        clock.now = max(clock.now, ticket.at)
+        assert not limiter.seconds_left(ticket)
+    return tickets
+
+
+def send_all(limiter: Limiter, clock: Clock, tickets: list[Ticket]) -> list[float]:
+    """Begin all of these requests as soon as they may, and return when they were sent."""
+    sent = []
+    while tickets:
+        left = [limiter.begin(ticket) for ticket in tickets]
+        sent += [clock.now] * left.count(0)
+        tickets = [ticket for ticket, seconds in zip(tickets, left, strict=True) if seconds]
+        clock.now += min(filter(None, left), default=0)
+    return sent
+
+
+def test_what_was_held_up_is_asked_again_when_it_begins():
+    """Permits of three minutes, which an outage has kept from being used, do not all begin when it is over."""
+    clock = Clock()
+    limiter = Limiter(requests=10, clock=clock)
+    start, tickets = clock.now, hold(limiter, clock, 30)
+    planned = [ticket.at - start for ticket in tickets]
+    clock.now += 5 * MINUTE
+    sent = send_all(limiter, clock, tickets)
+    check_windows([(at, (1, 1, 1)) for at in sent], (10, math.inf, math.inf))
+    assert [at - sent[0] for at in sent] == pytest.approx(planned)  # as if they were asked for now
+
+
+def test_what_was_held_up_goes_before_who_came_later():
+    """It has memory and a slot in its hands, so it waits for the limit alone, and not for those who wait for it."""
+    clock = Clock()
+    limiter = Limiter(requests=10, clock=clock)
+    first, second = hold(limiter, clock, 2)
+    clock.now += 2 * MINUTE
+    hold(limiter, clock, 10)
+    waiting = [limiter.book(1, 1) for _ in range(50)]
+    planned = [ticket.at for ticket in waiting]
+    assert limiter.begin(second) <= planned[0] - clock.now
+    assert limiter.begin(first) <= planned[0] - clock.now
+    assert clock.now < first.at <= second.at <= waiting[0].at
+    assert [ticket.at for ticket in waiting] == sorted(ticket.at for ticket in waiting)
+    assert planned[-1] < waiting[-1].at < planned[-1] + 0.5 * MINUTE
+
+
+def test_what_gives_up_at_its_beginning_has_used_nothing():
+    """Neither its first time nor its second."""
+    clock = Clock()
+    limiter = Limiter(requests=10, clock=clock)
+    (held,) = hold(limiter, clock, 1)
+    clock.now += 2 * MINUTE
+    hold(limiter, clock, 10)
+    assert limiter.begin(held) > 0
+    behind = limiter.book(1, 1)
+    assert behind.at >= held.at > clock.now
+    for ticket in (behind, held):
+        limiter.withdraw(ticket)
+    assert not limiter.waiting
+    assert limiter.book(1, 1).at == held.at
+
+
+def test_a_request_of_more_tokens_than_reckoned_puts_off_who_waits():
+    """The limit is in tokens that were billed."""
+    clock = Clock()
+    limiter = Limiter(tokens=100, clock=clock)
+    sent = [limiter.book(1, 35) for _ in range(2)]
+    waiting = [limiter.book(1, 20) for _ in range(3)]
+    assert clock.now < waiting[0].at < clock.now + MINUTE
+    limiter.settle(sent[0], 55)
+    assert waiting[0].at >= clock.now + MINUTE
+    check_windows([(each.at, (1, 1, each.costs[1])) for each in [*sent, *waiting]], (math.inf, math.inf, 100))
+
+
+def test_a_request_that_is_not_held_up_is_not_asked_again():
+    """A task that wakes up a little late has not lost its time."""
+    clock = Clock()
+    limiter = Limiter(requests=600, clock=clock)
+    for _ in range(2_000):
+        ticket = limiter.book(1, 1)
+        clock.now = max(clock.now, ticket.at) + 0.05
+        assert limiter.begin(ticket) == 0
+    assert clock.now - 1_000 < 2_000 / 600 * MINUTE / 0.95
 
 
 Step = st.tuples(
@@ -229,7 +317,7 @@ def test_no_window_of_a_minute_holds_more_than_the_limit(steps, requests, inputs
         assert not limiter.seconds_left(ticket)
         if act == "late":
             clock.now += 30
-        limiter.begin(ticket)
+        assert not limiter.begin(ticket)
         starts.append((clock.now, (1, some, many)))
         limiter.settle(ticket, many)
     check_windows(starts, (requests, inputs, tokens))
@@ -245,6 +333,41 @@ def check_windows(starts, limits) -> None:
         for unit, limit in enumerate(limits):
             used = sum(costs[unit] for _, costs in window)
             assert used <= limit or len(window) == 1, (NAMES[unit], used, limit)
+
+
+Held = st.tuples(
+    st.floats(0, 20),  # seconds until it is asked for
+    st.integers(1, 60),  # inputs
+    st.integers(1, 700),  # tokens
+    st.just(0.0) | st.floats(0, 2) | st.floats(0, 200),  # seconds that it is held up between its time and its beginning
+    st.floats(0, 0.3) | st.floats(0, 3),  # seconds by which its task wakes up late each time
+    st.sampled_from(["send"] * 4 + ["give up when held", "give up at the beginning"]),
+    st.floats(0.5, 1),  # share of the tokens reckoned that there were
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(Held, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
+def test_no_window_holds_more_than_the_limit_whatever_holds_requests_up(requests, most, inputs, tokens):
+    """But a request that is larger than the limit, alone; and each is sent in the end, unless it gives up."""
+    clock = Clock()
+    limiter = Limiter(most, inputs, tokens, clock=clock)
+    starts = HeldUp(limiter, clock).run(requests)
+    check_windows(starts, (most, inputs, tokens))
+    assert not limiter.waiting
+    assert len(starts) >= sum(fate == "send" for *_, fate, _ in requests)
+
+
+@settings(max_examples=30)
+@given(st.integers(20, 3_000), st.integers(1, 200), st.sampled_from([REQUESTS, INPUTS, TOKENS]), st.integers(1, 64))
+def test_a_limit_is_used_up_when_nothing_holds_requests_up(limit, large, unit, streams):
+    """By requests that fit into it some dozen times or more, from the first minute on."""
+    large = min(large, max(1, limit // 40))
+    run = scene(RollingWindow, unit, limit, (large, large), (large, large), streams=streams)
+    start = run.clock.now
+    run.run(4 * MINUTE)
+    assert run.share(start, start + 4 * MINUTE) >= 0.95
+    assert run.most_in_a_window(MINUTE) <= limit
 
 
 @settings(max_examples=100)

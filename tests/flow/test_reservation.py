@@ -78,6 +78,38 @@ def test_more_results_than_there_are_give_back_no_more_than_is_held():
     assert budget.reserved == 7
 
 
+@pytest.mark.parametrize("by", [-3, 0, 7])
+def test_results_may_turn_out_to_be_of_another_size(by):
+    """Of those that were not taken yet; in the end nothing is left."""
+    budget, owner = MemoryBudget(100), set()
+    held = reservation(budget, owner)
+    held.take()
+    before = budget.reserved
+    held.resize(by)
+    assert budget.reserved == before + 3 * by
+    held.take(2)
+    assert budget.reserved == before + 3 * by - 2 * (5 + by)
+    held.end_work()
+    held.take()
+    held.resize(by)
+    assert (budget.reserved, owner) == (0, set())
+
+
+async def test_results_that_turn_out_smaller_wake_who_waits():
+    """And those that turn out larger let nobody in, though nothing is taken away."""
+    budget = MemoryBudget(40)
+    held = reservation(budget, set())
+    held.resize(10)
+    assert budget.reserved == 73
+    task = asyncio.create_task(budget.reserve(17, {object()}))
+    await checkpoint()
+    held.resize(-10)
+    await checkpoint()
+    assert not task.done()
+    held.resize(-3)
+    await task
+
+
 async def test_giving_back_wakes_who_waits():
     """Piece by piece, as soon as it fits."""
     budget = MemoryBudget(40)
@@ -98,3 +130,23 @@ def test_what_a_request_may_need():
     assert cost.waiting(96, 700) == 700 + 96 * (RESULT_COST + 1_000 * 4)
     assert cost.total(96, 500, 700) == cost.working(500) + cost.waiting(96, 700)
     assert CostModel().dimension == 3_072
+
+
+def test_bits_are_reckoned_with_by_the_bytes_they_take():
+    """Eight in each, rounded up."""
+    bits, numbers = CostModel(dimension=1_020, itemsize=1, packing=8), CostModel(dimension=128, itemsize=1)
+    assert (bits.width, bits.row) == (128, 128)
+    assert bits.total(96, 500, 700) == numbers.total(96, 500, 700)
+
+
+def test_how_large_a_response_may_be():
+    """One vector of any size is always taken; how large the others may be follows from it."""
+    cost = CostModel(dimension=256)
+    first = cost.largest_value(0)
+    assert first == 48 * 16_384
+    assert first < cost.largest_response(100, 0) < 100 * first / 4
+    cost.dimension = 16_384
+    assert cost.largest_response(100, 0) >= 100 * first
+    cost.dimension, cost.is_settled = 256, True
+    assert cost.largest_value(0) == 48 * 3_072
+    assert cost.largest_value(1_000) == 48 * 3_072 + 6_000

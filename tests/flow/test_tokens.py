@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 
-from asyncembed.flow._tokens import TokenEstimate
+import pytest
+
+from asyncembed.flow._tokens import BESIDES, TokenEstimate, believed
 
 
 def test_a_byte_is_a_token_until_something_is_known():
@@ -19,6 +21,33 @@ def test_it_learns_what_is_billed():
         size = draw.randint(100, 10_000)
         estimate.learn(size, round(size * draw.uniform(0.24, 0.26)))
     assert 250 < estimate.of(1_000) < 280
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "texts", "is_believed"),
+    [
+        (None, 100, 1, False),
+        (0, 100, 1, True),
+        (25, 100, 1, True),
+        (100, 100, 1, True),
+        (2 * BESIDES, 10, 2, True),  # short texts, and a prompt before each
+        (100 + BESIDES + 1, 100, 1, False),
+        (-1, 100, 1, False),
+        (10**12, 8_000_000, 2_048, False),
+    ],
+)
+def test_what_cannot_be_true_is_not_believed(tokens, size, texts, is_believed):
+    """A token has a byte at least, but for what a server adds to each text."""
+    assert believed(tokens, size, texts) == (tokens if is_believed else None)
+
+
+def test_what_is_likely_is_neither_too_many_nor_too_few():
+    """Unlike what is asked of the rate limit."""
+    estimate = TokenEstimate()
+    assert estimate.likely(1_000) == 500
+    for tokens in (250, 350) * 20:
+        estimate.learn(1_000, tokens)
+    assert 280 < estimate.likely(1_000) < 320 < estimate.of(1_000)
 
 
 def test_it_follows_a_change():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections import deque
 from dataclasses import dataclass, field
@@ -126,6 +127,7 @@ class Scene:
         latency: Shortest and longest seconds to the server; as long back.
         headers: Whether the server says in each answer how its limit stands.
         ratio: How many tokens are reckoned for each that there is.
+        hold: For how many seconds something else holds a request up when its time has come.
         streams: How many ask at the same time, each with a limiter of `limiters`, in turn.
         slots: Most requests of all of them that are on their way.
     """
@@ -138,6 +140,7 @@ class Scene:
     latency: tuple[float, float] = (0.02, 0.3)
     headers: bool = False
     ratio: Callable[[], float] = lambda: 1.0
+    hold: Callable[[], float] = lambda: 0.0
     seed: int = 7
     streams: int = 4
     slots: int = 1_000
@@ -209,12 +212,21 @@ class Scene:
         if limiter.seconds_left(ticket):
             self._at(ticket.at, lambda: self._wait(stream, batch, limiter, ticket, then))
             return
-        limiter.begin(ticket)
-        self.sent.append((self.clock.now, self._units(batch)))
-        self._at(
-            self.clock.now + self.random.uniform(*self.latency), lambda: self._arrive(stream, batch, limiter, ticket)
-        )
+        held = self.hold()
+        if held:
+            self._at(self.clock.now + held, lambda: self._begin(stream, batch, limiter, ticket))
+        else:
+            self._begin(stream, batch, limiter, ticket)
         then()
+
+    def _begin(self, stream, batch, limiter: Limiter, ticket: Ticket) -> None:
+        now = self.clock.now
+        if left := limiter.begin(ticket):
+            self._at(now + left, lambda: self._begin(stream, batch, limiter, ticket))
+            return
+        self.sent.append((now, self._units(batch)))
+        there = now + self.random.uniform(*self.latency)
+        self._at(there, lambda: self._arrive(stream, batch, limiter, ticket))
 
     def _units(self, batch: tuple[int, int]) -> int:
         return (1, *batch)[self.unit]
@@ -239,3 +251,61 @@ class Scene:
         refills = isinstance(self.server, LeakyBucket)
         said = Allowance(self.server.limit, int(self.server.remaining(now)), self.server.reset(now), refills)
         return Quota(**{NAMES[self.unit]: said})
+
+
+class HeldUp:
+    """Requests that are held up between their time and their beginning, whose tasks wake up late, or which give up.
+
+    Args:
+        limiter: What they ask.
+        clock: The clock of that.
+    """
+
+    def __init__(self, limiter: Limiter, clock: Clock) -> None:
+        self._limiter, self._clock = limiter, clock
+        self._events: list[_Event] = []
+        self._numbers = itertools.count()
+        self._starts: list[tuple[float, tuple[int, int, int]]] = []
+
+    def run(self, requests: list[tuple]) -> list[tuple[float, tuple[int, int, int]]]:
+        """Ask for all of them one after the other, and return when each was sent, and what it took."""
+        moment = self._clock.now
+        for seconds, *request in requests:
+            moment += seconds
+            self._at(moment, lambda request=request: self._ask(*request))
+        while self._events:
+            event = heapq.heappop(self._events)
+            self._clock.now = event.at
+            event.act()
+        return self._starts
+
+    def _at(self, moment: float, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, _Event(moment, next(self._numbers), act))
+
+    def _later(self, seconds: float, act: Callable[[], object]) -> None:
+        self._at(self._clock.now + seconds, act)
+
+    def _ask(self, inputs: int, tokens: int, held: float, late: float, fate: str, share: float) -> None:
+        ticket, real = self._limiter.book(inputs, tokens), math.ceil(tokens * share)
+
+        def wait() -> None:
+            if left := self._limiter.seconds_left(ticket):
+                self._later(left + late, wait)
+            elif fate == "give up when held":
+                self._later(held, give_up)
+            else:
+                self._later(held, begin)
+
+        def begin() -> None:
+            if not (left := self._limiter.begin(ticket)):
+                self._starts.append((self._clock.now, (1, inputs, real)))
+                self._later(1, lambda: self._limiter.settle(ticket, real))
+            elif fate == "give up at the beginning":
+                self._later(left / 2, give_up)
+            else:
+                self._later(left + late, begin)
+
+        def give_up() -> None:
+            self._limiter.withdraw(ticket)
+
+        wait()

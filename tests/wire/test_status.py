@@ -401,7 +401,7 @@ def test_any_bytes_make_an_error(data):
     assert found.provider_message or not data.decode("utf-8", "replace").strip().strip("\ufeff")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(WRAPPINGS)), st.integers(0, 400), st.binary(max_size=5))
 def test_a_body_that_is_cut_or_garbled_makes_an_error(wrapping, cut, garbage):
     """At whatever place."""
