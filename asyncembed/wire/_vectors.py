@@ -43,6 +43,7 @@ _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (
 _FLOAT32: Final = np.dtype("<f4")
 _BRACKET, _QUOTE = ord("["), ord('"')
 _Floats: TypeAlias = npt.NDArray[np.float64 | np.float32 | np.float16]
+_BELIEVABLE_NUMBERS: Final = (1e-9, 1e4)
 _BELIEVABLE_NORMS: Final = (1e-6, 1e6)
 _decode_base64 = partial(pybase64.b64decode_as_bytearray, validate=True)
 
@@ -215,15 +216,21 @@ def _checked(vector: npt.NDArray[np.float32], *, is_base64: bool) -> npt.NDArray
 
 def _read_floats(data: bytearray, dimension: int | None) -> npt.NDArray[np.float32]:
     """Read base64 that is not float32 of the expected dimension; what comes may have another dimension."""
-    if dimension and len(data) == 2 * dimension:
-        # bfloat16 is the upper half of a float32.
-        brain = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-        return _most_believable(np.frombuffer(data, "<f2"), brain)
-    if dimension and len(data) == 8 * dimension:
-        return np.frombuffer(data, "<f8").astype(np.float32)
-    if not data or len(data) % 4:
+    if not data or len(data) % 2:
         raise ResponseError(f"a vector of {len(data)} base64 bytes holds no floats")
-    single = np.frombuffer(data, _FLOAT32)
+    singles = [np.frombuffer(data, _FLOAT32)] if len(data) % 4 == 0 else []
+    low, high = _BELIEVABLE_NUMBERS
+    if dimension and len(data) == 2 * dimension:
+        # bfloat16 is the upper half of a float32; what is not meant for that has numbers of any size.
+        brain = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+        sizes = np.abs(brain[brain != 0])
+        is_brain = bool(((low < sizes) & (sizes < high)).all())
+        return _most_believable(np.frombuffer(data, "<f2"), *([brain] if is_brain else singles))
+    if dimension and len(data) == 8 * dimension:
+        return _most_believable(np.frombuffer(data, "<f8"), *singles)
+    if not singles:
+        raise ResponseError(f"a vector of {len(data)} base64 bytes holds no floats")
+    single = singles[0]
     if dimension or len(data) % 8 or not single.any():
         return single
     # Doubles made of shorter floats have low halves of 0, and then their high halves alone make a norm.
