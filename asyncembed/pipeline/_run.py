@@ -117,7 +117,7 @@ class Run:
             packing=self.decoder.packing,
             is_settled=known is not None,
         )
-        self._has_dimension = False  # and the cost is reckoned with it
+        self._has_dimension = False  # and the cost model has it
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest)
@@ -205,7 +205,7 @@ class Run:
             self.outbox.put(results, reservation)
 
     def _learn_dimension(self) -> None:
-        """Reckon with the dimension that vectors have as soon as one is complete, also for what is under way."""
+        """Take over the dimension of the first complete vectors, also for requests that are under way."""
         cost, decoder = self.cost, self.decoder
         dimension = decoder.dimension or max(decoder.largest, cost.dimension)
         if decoder.dimension:
