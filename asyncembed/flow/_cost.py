@@ -29,7 +29,7 @@ LARGEST_DIMENSION: Final = 16_384
 """Dimension that a vector may always have, whatever was assumed: a response must not be refused for a large model."""
 
 MOST_DIMENSIONS: Final = 65_536
-"""Dimension from which on a vector is refused that was not asked for in this size: no server may fill the memory."""
+"""A vector with more dimensions is refused unless they were asked for: no server may fill the memory."""
 
 ROW_TEXT_BYTES: Final = 48
 """Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""

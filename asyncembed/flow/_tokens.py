@@ -47,7 +47,7 @@ class TokenEstimate:
         return math.ceil(size * a_byte)
 
     def likely(self, size: int) -> int:
-        """Return about how many tokens a request of so many bytes has, neither too many nor too few."""
+        """Return the most likely number of tokens in a request of `size` bytes."""
         return round(size * (USUAL if self._mean is None else self._mean))
 
     def learn(self, size: int, tokens: int | None) -> None:

@@ -107,18 +107,18 @@ class Window:
         if at > charge.at:
             charge.at, charge.until = at, at + self._span
         charge.amount += amount
-        self._reckon(len(self._log) - 1)
+        self._add_up(len(self._log) - 1)
         return charge
 
     def correct(self, *corrections: tuple[Charge, int]) -> None:
-        """Add so many units to each of these charges, or take them away."""
+        """Add an amount of units to each of these charges; a negative one takes them away."""
         first: Charge | None = None
         for charge, amount in corrections:
             if charge.counts:
                 charge.amount += amount
                 first = charge if first is None or charge.since < first.since else first
         if first:
-            self._reckon(bisect_left(self._log, first.since, key=_since))
+            self._add_up(bisect_left(self._log, first.since, key=_since))
 
     def forget(self, now: float) -> None:
         """Drop what is out of the window."""
@@ -154,9 +154,9 @@ class Window:
         self._paced = self._paced_from = now
         if self._log:
             self._log[0].behind = now
-            self._reckon(0)
+            self._add_up(0)
 
-    def _reckon(self, index: int) -> None:
+    def _add_up(self, index: int) -> None:
         """Add up from the charge with this index on, and say when everything would be done at an even pace."""
         total = self._total_of(index)
         paced = self._log[index].behind
@@ -198,5 +198,5 @@ class Window:
         return bisect_right(self._log, moment, key=_until)
 
     def _total_of(self, count: int) -> int:
-        """Units of so many charges, and of everything before them."""
+        """Units of the first `count` charges, and of everything before them."""
         return self._log[count - 1].total if count else self._forgotten

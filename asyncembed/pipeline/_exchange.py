@@ -106,6 +106,7 @@ class Exchange:
 
     async def _read(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
         run, delivery, reservation = self._run, self._delivery, self._reservation
+        dimension: int | None = None
         try:
             while chunk := await response.read():
                 try:
@@ -117,7 +118,9 @@ class Exchange:
                 run.deliver(delivery.accept(parser.feed(chunk)), reservation)
                 watch.progressed()
                 delivery.check(parser.count)
-                response.allow(run.cost.largest_response(self._count, self._request_bytes))
+                if dimension != run.cost.dimension:  # a vector has said how large the others may be
+                    dimension = run.cost.dimension
+                    response.allow(run.cost.largest_response(self._count, self._request_bytes))
             run.deliver(delivery.accept(parser.close()), reservation)
             self._has_ended = True
             delivery.check()

@@ -117,6 +117,7 @@ class Run:
             packing=self.decoder.packing,
             is_settled=known is not None,
         )
+        self._has_dimension = False  # and the cost model has it
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
@@ -194,7 +195,8 @@ class Run:
 
     def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
         """Hand results to the consumer, and learn from what was decoded what dimension is usual."""
-        self._learn_dimension()
+        if not self._has_dimension:
+            self._learn_dimension()
         if results:
             self.done += sum(map(_span_of, results))
             self.losses.end_row()
@@ -203,12 +205,11 @@ class Run:
             self.outbox.put(results, reservation)
 
     def _learn_dimension(self) -> None:
-        """Reckon with the dimension that vectors have as soon as one is complete, also for what is under way."""
-        cost, dimension = self.cost, self.decoder.dimension
-        if dimension is None:
-            dimension = max(self.decoder.largest, cost.dimension)
-        else:
-            cost.is_settled = True
+        """Take over the dimension of the first complete vectors, also for requests that are under way."""
+        cost, decoder = self.cost, self.decoder
+        dimension = decoder.dimension or max(decoder.largest, cost.dimension)
+        if decoder.dimension:
+            self._has_dimension = cost.is_settled = True
         if dimension != cost.dimension:
             row, cost.dimension = cost.row, dimension
             for reservation in tuple(self.reservations):

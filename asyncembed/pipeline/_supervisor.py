@@ -8,9 +8,8 @@ Order of the gates: rate limits, memory, then a slot. What waits for its time ne
 that waits for memory waits for a consumer, and must not hold a slot meanwhile, as the consumer may need one first.
 Slots come free by themselves.
 
-The rate limits count when requests are sent. So what one of the other gates has held up asks them again when it comes
-out of that, and once more when it begins. It goes before all that has not been given leave, so it waits there for no
-gate and no other batch, but for time alone.
+The rate limits count requests when they are sent. So a batch that another gate has held up asks them again, when it has
+its memory and when it begins. It goes before every batch that was never given leave, so all it waits for is time.
 """
 
 from __future__ import annotations
@@ -131,8 +130,7 @@ class Crew:
         """Give back what was taken for batches that nobody has begun."""
         while not self._jobs.empty():
             if job := self._jobs.get_nowait():
-                job[0].withdraw()
-                self._give_back(job[1])
+                self._give_back(job)
 
     async def _take_part(self) -> None:
         while job := await self._next():
@@ -146,16 +144,15 @@ class Crew:
             self._idle -= 1
 
     async def _complete(self, job: Job) -> None:
-        """Have the worker complete its batch, and then give back its slot and its memory."""
-        worker, reservation = job
+        """Have the worker complete its batch, and then give back what that did not use, its slot and its memory."""
         try:
-            await worker.complete()
+            await job[0].complete()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # recorded: no group is made of it, and no exit stops the loop
             self._stop(error)
         finally:
-            self._give_back(reservation)
+            self._give_back(job)
 
     def _stop(self, error: BaseException) -> None:
         self._run.fail(error)
@@ -167,7 +164,9 @@ class Crew:
             for task in self._tasks:
                 task.cancel()
 
-    def _give_back(self, reservation: Reservation) -> None:
+    def _give_back(self, job: Job) -> None:
+        worker, reservation = job
+        worker.withdraw()
         reservation.end_work()
         self._run.endpoint.concurrency.release(reservation)
 

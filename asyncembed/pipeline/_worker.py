@@ -71,7 +71,6 @@ class Worker:
         finally:
             self._run.deliver(self._delivery.rest(), self._reservation)
             self._run.in_flight -= 1
-            self.withdraw()
 
     def withdraw(self) -> None:
         """Give back the leave to send a request that will not be sent."""

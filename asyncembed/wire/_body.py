@@ -58,7 +58,7 @@ class Response:
         return chunk.removeprefix(BOM_UTF8)
 
     def allow(self, max_bytes: int) -> None:
-        """Take a body of so many bytes, if it could not be as large before."""
+        """Raise the limit of the body to `max_bytes`; it is never lowered."""
         self._max_bytes = max(self._max_bytes, max_bytes)
 
     def _end_silence(self) -> None:

@@ -42,7 +42,7 @@ def check(response, texts: list[str], dimension: int) -> None:
 @pytest.mark.parametrize("layout", [compact, pretty])
 @pytest.mark.parametrize("dimension", [3_072, 3_600, 12_288, 16_384])
 async def test_large_vectors_arrive_with_the_first_response(server, floats, dimension, layout, count):
-    """Of a model that nobody knows."""
+    """Also where the dimension of the model is unknown."""
     server.dimension, server.default = dimension, layout
     texts = numbered(count)
     check(await floats.embed(texts), texts, dimension)
@@ -85,7 +85,7 @@ async def test_vectors_larger_than_any_are_refused(server, floats, count):
         await floats.embed(TEXTS)
 
 
-async def test_what_is_under_way_is_reckoned_with_as_large_as_it_is(server, connect):
+async def test_the_reservation_grows_to_the_size_of_the_vectors(server, connect):
     """As soon as vectors are there, and before they are taken."""
     server.dimension, server.default = 16_384, compact
     client = connect(encoding="float", model="m")
@@ -99,8 +99,8 @@ async def test_what_is_under_way_is_reckoned_with_as_large_as_it_is(server, conn
     assert stream.summary.reserved_bytes == 0
 
 
-async def test_what_is_under_way_is_reckoned_with_as_small_as_it_is(server, connect):
-    """So that other requests need not wait for memory that nobody uses."""
+async def test_the_reservation_shrinks_to_the_size_of_the_vectors(server, connect):
+    """So that other requests do not wait for memory that is not used."""
     client = connect(encoding="float", model="m")
     texts = numbered(200)
     async with client.embed_stream(texts) as stream:

@@ -17,7 +17,7 @@ TEXTS = numbered(6)
 
 
 def saying(tokens: object):
-    """Answer rightly, and say that it was so many tokens."""
+    """Answer rightly, and report this number of tokens."""
     return changed(lambda document: document.update(usage={"prompt_tokens": tokens, "total_tokens": tokens}))
 
 
@@ -44,7 +44,7 @@ async def test_usage_that_cannot_be_true_holds_up_nothing(server, connect, token
 
 
 @pytest.mark.parametrize("tokens", NONSENSE)
-async def test_usage_that_cannot_be_true_is_told_to_nobody(server, connect, tokens):
+async def test_usage_that_cannot_be_true_is_not_reported(server, connect, tokens):
     """An event says the same as the summary."""
     told = []
     client = connect(on_event=told.append)
@@ -102,7 +102,7 @@ async def test_an_answer_that_breaks_before_its_usage(server, client, reply):
 
 
 async def test_an_answer_that_is_left_is_estimated(server, client):
-    """Whoever closes a stream early is billed for what was on its way."""
+    """The API bills what was on its way when the stream was closed."""
     gate = asyncio.Event()
 
     async def reply(exchange):

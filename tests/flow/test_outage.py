@@ -88,7 +88,7 @@ async def test_who_gives_up_finding_out_leaves_it_to_another(outage, clock):
 
 
 @pytest.mark.parametrize("failed", [True, None])
-async def test_an_attempt_from_before_lets_nobody_else_find_out(outage, clock, failed):
+async def test_an_attempt_from_before_does_not_free_the_probe(outage, clock, failed):
     """Its end says nothing of that of the one that is on its way."""
     fail(outage)
     clock.now += 2

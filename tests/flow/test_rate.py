@@ -206,7 +206,7 @@ def test_what_was_held_up_counts_from_when_it_is_sent():
 
 
 def hold(limiter: Limiter, clock: Clock, count: int) -> list[Ticket]:
-    """Permits of so many requests, each of which had to wait for its time and is not sent then."""
+    """Let requests wait for their times, and return their tickets without sending them."""
     tickets = [limiter.book(1, 1) for _ in range(count)]
     for ticket in tickets:
         clock.now = max(clock.now, ticket.at)
@@ -269,7 +269,7 @@ def test_what_gives_up_at_its_beginning_has_used_nothing():
     assert limiter.book(1, 1).at == held.at
 
 
-def test_a_request_of_more_tokens_than_reckoned_puts_off_who_waits():
+def test_more_tokens_than_estimated_put_off_what_waits():
     """The limit is in tokens that were billed."""
     clock = Clock()
     limiter = Limiter(tokens=100, clock=clock)
@@ -342,7 +342,7 @@ Held = st.tuples(
     st.just(0.0) | st.floats(0, 2) | st.floats(0, 200),  # seconds that it is held up between its time and its beginning
     st.floats(0, 0.3) | st.floats(0, 3),  # seconds by which its task wakes up late each time
     st.sampled_from(["send"] * 4 + ["give up when held", "give up at the beginning"]),
-    st.floats(0.5, 1),  # share of the tokens reckoned that there were
+    st.floats(0.5, 1),  # share of the estimated tokens that there were
 )
 
 

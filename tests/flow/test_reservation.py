@@ -96,7 +96,7 @@ def test_results_may_turn_out_to_be_of_another_size(by):
 
 
 async def test_results_that_turn_out_smaller_wake_who_waits():
-    """And those that turn out larger let nobody in, though nothing is taken away."""
+    """Those that turn out larger let nothing in."""
     budget = MemoryBudget(40)
     held = reservation(budget, set())
     held.resize(10)
@@ -132,7 +132,7 @@ def test_what_a_request_may_need():
     assert CostModel().dimension == 3_072
 
 
-def test_bits_are_reckoned_with_by_the_bytes_they_take():
+def test_bits_cost_the_bytes_they_take():
     """Eight in each, rounded up."""
     bits, numbers = CostModel(dimension=1_020, itemsize=1, packing=8), CostModel(dimension=128, itemsize=1)
     assert (bits.width, bits.row) == (128, 128)
