@@ -14,8 +14,8 @@ is tried again after a rest, which gets longer each time. The controller takes a
 should the rate not grow at all. Answers of more than three seconds force a step down, whatever it costs in rate.
 
 Time that no step down shortens does not come from the number of texts: it is the distance, or a consumer that blocks
-the event loop. From then on the controller leaves it out of account. No step raises a rate that the consumer limits, so
-no step up is kept. Refusals, time-outs and overloads take effect at once, without a measurement.
+the event loop. The controller leaves it out of account until a rest is over. No step raises a rate that the consumer
+limits, so no step up is kept. Refusals, time-outs and overloads take effect at once, without a measurement.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ SLOW: Final = 3.0
 INSTANT: Final = 0.5
 """Seconds: while answers take no longer, a larger size is kept that brings the same rate, as it saves requests."""
 
-FULL_PACE: Final = 5.0
-"""Seconds of a time limit that suits the times above; a shorter limit that was met shortens them in proportion."""
-
-LEAST_PACE: Final = 0.05
-"""Smallest share of the times above that a time-out leaves."""
+AMPLE_LIMIT: Final = 5.0
+"""Seconds of a time limit that suits the times above. A shorter one that was met shortens them in proportion."""
 
 FEWEST: Final = 4
 """Fewest answers in a measurement. There are always whole rounds of them, as part of a simultaneous burst misleads."""
+
+FEWEST_SLOW: Final = 2
+"""Fewest slow answers on which the controller acts: one may be a straggler."""
 
 ENOUGH: Final = 24
 """Fewest answers in a measurement that decides on a step whose effect is not obvious."""
@@ -194,7 +194,8 @@ class _Measurement:
 
     Attributes:
         rate: Texts answered a second.
-        seconds: Nine of ten answers took no longer.
+        typical: Seconds that half of the answers took at most.
+        late: Seconds that nine of ten answers took at most.
         answers: How many answers there were.
         rounds: How often as many as there may be in flight.
         is_full: Whether at least half of the requests had as many texts as the size allows.
@@ -202,7 +203,8 @@ class _Measurement:
     """
 
     rate: float
-    seconds: float
+    typical: float
+    late: float
     answers: int
     rounds: float
     is_full: bool
@@ -227,7 +229,7 @@ class _Window:
         seconds: Time of each answer to its headers.
         texts: Texts in all answers.
         full: Answers to requests with as many texts as the size allows.
-        slow: Slow answers.
+        slow: How many of the last answers were slow, one after the other.
     """
 
     first: int
@@ -244,13 +246,20 @@ class _Window:
     def answers(self) -> int:
         return len(self.seconds)
 
-    def measure(self, now: float, concurrency: int) -> _Measurement:
+    def is_slow(self, concurrency: int) -> bool:
+        """Whether more than half of the last round were slow, one after the other; two stand for a round that began."""
+        return self.slow >= FEWEST_SLOW and self.slow * 2 > min(self.answers, concurrency)
+
+    def measure(self, now: float, concurrency: int, last: int) -> _Measurement:
+        """Return the rate of all answers, and the times of the last ones."""
         assert self.start is not None
+        ascending = sorted(self.seconds[-last:])
         return _Measurement(
             rate=max(self.texts, 1) / max(now - self.start, 1e-6),
-            seconds=sorted(self.seconds)[self.answers * 9 // 10],
-            answers=self.answers,
-            rounds=self.answers / concurrency,
+            typical=ascending[last // 2],
+            late=ascending[last * 9 // 10],
+            answers=last,
+            rounds=last / concurrency,
             is_full=self.full * 2 >= self.answers,
             largest=self.largest,
         )
@@ -318,7 +327,7 @@ class Controller:
 
         self._wall = max_size
         self._unavoidable = 0.0  # seconds of each answer that no step down shortens
-        self._pace = 1.0  # all times above are multiplied with it
+        self._time_limit = math.inf  # seconds after which a request timed out
         self._is_additive = False
         self._ceiling = max_concurrency  # below the number that met an overload, until after a rest
         self._decreased_at = -math.inf
@@ -365,8 +374,8 @@ class Controller:
         self._landed_at = self._clock()
 
     def _answered(self, flight: Flight, seconds: float) -> None:
-        # An answer that took longer than the time limit that was learned proves that there is no such limit.
-        self._pace = max(self._pace, min(1.0, seconds / FULL_PACE))
+        if seconds > self._time_limit:  # then the time-out that taught it had another reason
+            self._time_limit = math.inf
         window = self._window
         if flight.order < window.first:
             self._slowest_before = max(self._slowest_before, seconds)
@@ -379,7 +388,7 @@ class Controller:
             window.seconds.append(seconds)
             window.texts += flight.texts
             window.full += flight.texts >= self._size
-            window.slow += self._own_time(seconds) > SLOW
+            window.slow = window.slow + 1 if self._own_time(seconds) > SLOW else 0
             self._consider()
 
     def _overloaded(self, flight: Flight) -> None:
@@ -391,8 +400,7 @@ class Controller:
     def _timed_out(self, flight: Flight) -> None:
         if flight.order < self._first_after_decrease:
             return
-        waited = self._clock() - flight.begun_at
-        self._pace = min(self._pace, max(waited / FULL_PACE, LEAST_PACE))
+        self._time_limit = min(self._time_limit, self._clock() - flight.begun_at)
         smaller = min(self._size, max(flight.texts, self._window.largest)) // 2
         self._decrease(TIMEOUT_DECREASE)
         if flight.texts > 1:
@@ -436,12 +444,12 @@ class Controller:
     def _consider(self) -> None:
         """See whether there are answers enough to judge a step or to take one."""
         window, trial = self._window, self._trial
-        is_slow = window.slow * 2 > window.answers and window.slow >= min(2, self._concurrency)
+        is_slow = window.is_slow(self._concurrency)
         if not is_slow and (window.answers < FEWEST or window.answers % self._concurrency):
             return
         now = self._clock()
-        measured = window.measure(now, self._concurrency)
-        if measured.seconds <= SOONER * self._unavoidable:
+        measured = window.measure(now, self._concurrency, window.slow if is_slow else window.answers)
+        if measured.typical <= SOONER * self._unavoidable:
             self._unavoidable = 0.0
         if not is_slow and window.peak < self._concurrency:  # the number held nothing back: the rate is the caller's
             self._restart(start=now)
@@ -461,7 +469,7 @@ class Controller:
         return self._judge_up(trial, after, gain) if trial.step in _UP else self._judge_down(trial, after, gain)
 
     def _judge_up(self, trial: _Trial, after: _Measurement, gain: float) -> bool | None:
-        own = self._own_time(after.seconds)
+        own = self._own_time(after.late)
         if own > SLOW:
             return False
         if gain >= OBVIOUS_GAIN:
@@ -477,21 +485,20 @@ class Controller:
         return gain >= needed
 
     def _judge_down(self, trial: _Trial, after: _Measurement, gain: float) -> bool | None:
-        if self._own_time(trial.before.seconds) > SLOW:
-            return after.seconds <= SOONER * self._slowest_before
+        if self._own_time(trial.before.typical) > SLOW:
+            return after.typical <= SOONER * self._slowest_before
         if gain < OBVIOUS_LOSS:
             return False
         if not after.is_enough:
             return None
-        return gain >= SAME_RATE and after.seconds <= SOONER * trial.before.seconds
+        return gain >= SAME_RATE and after.typical <= SOONER * trial.before.typical
 
     def _conclude(self, trial: _Trial, measured: _Measurement, *, is_kept: bool) -> None:
         """Keep a step and go on from there, or take it back."""
         self._trial = None
         step = trial.step
         if is_kept:
-            if self._last_kept is not _INVERSE[step]:  # else this goes to and fro
-                self._next_rest = SHORTEST_REST
+            self._rest, self._next_rest = 0, SHORTEST_REST
             self._last_kept = step
             self._is_growing |= step in _UP
             self._rejected = {_INVERSE[step]}
@@ -504,13 +511,13 @@ class Controller:
             self._is_growing = False
         if trial.before.is_enough or step in _DOWN:  # else it is tried again after a measurement that is
             self._rejected.add(step)
-        if step in _DOWN and measured.seconds > SOONER * self._slowest_before:
+        if step in _DOWN and measured.typical > SOONER * self._slowest_before:
             self._without_effect.add(step)
         self._restart(first=self._begun, skip=1)
 
     def _take_step(self, measured: _Measurement) -> None:
         """Take the next step that there is, rest, or go on measuring."""
-        if self._own_time(measured.seconds) > SLOW:
+        if self._own_time(measured.typical) > SLOW:
             is_size = measured.largest * 2 > self._size
             steps = (_Step.SMALLER, _Step.FEWER) if is_size else (_Step.FEWER, _Step.SMALLER)
             if not self._take_first(steps, self._without_effect, measured) and measured.rounds >= 1:
@@ -544,9 +551,9 @@ class Controller:
 
     def _settle(self, measured: _Measurement) -> None:
         """Leave the setting as it is for a while, as there is no step to take."""
-        is_late = self._own_time(measured.seconds) > QUICK
+        is_late = self._own_time(measured.typical) > QUICK
         if is_late and not any(self._setting(step, measured) for step in _DOWN if step not in self._without_effect):
-            self._unavoidable = measured.seconds
+            self._unavoidable = measured.typical
             self._rejected.clear()
             self._without_effect.clear()
         else:
@@ -559,32 +566,34 @@ class Controller:
         self._rejected.clear()
         self._without_effect.clear()
         self._ceiling = self._max_concurrency
+        self._unavoidable = 0.0
 
     def _setting(self, step: _Step, measured: _Measurement) -> tuple[int, int] | None:
         """Size and number after a step; None if it cannot be taken now."""
-        size, number, own = self._size, self._concurrency, self._own_time(measured.seconds)
-        if step is _Step.LARGER and measured.is_full and own <= QUICK and size < self._wall:
+        size, number = self._size, self._concurrency
+        late, typical = self._own_time(measured.late), self._own_time(measured.typical)
+        if step is _Step.LARGER and measured.is_full and late <= QUICK and size < self._wall:
             return min(2 * size, self._wall), number
         if step is _Step.MORE:
-            most = int(number * min(2.0, BEARABLE / own if own else 2.0))
+            most = int(number * min(2.0, BEARABLE / late if late else 2.0))
             wanted = math.ceil(number * ADDITIVE_GOAL) if self._is_additive else most
             more = min(wanted, most, self._ceiling)
             return (size, more) if more > number else None
-        if step is _Step.FEWER and own > QUICK and number > 1:
+        if step is _Step.FEWER and late > QUICK and number > 1:
             return size, number // 2
         # It is not the size that makes answers late as long as fewer requests bring them sooner.
         is_size = measured.is_full and (number == 1 or _Step.FEWER in self._without_effect)
         largest = min(size, measured.largest)
-        if step is _Step.SMALLER and own > QUICK and largest > 1 and (is_size or own > SLOW):
+        if step is _Step.SMALLER and late > QUICK and largest > 1 and (is_size or typical > SLOW):
             # Slow answers are brought to half of what is slow, in one step where that is not far.
-            share = 0.5 if own <= SLOW else min(0.5, max(LEAST_CUT, SLOW / 2 / own))
+            share = 0.5 if typical <= SLOW else min(0.5, max(LEAST_CUT, SLOW / 2 / typical))
             return max(1, int(largest * share)), number
         return None
 
     def _take(self, step: _Step, size: int, concurrency: int, before: _Measurement) -> None:
         self._trial = _Trial(step, self._size, self._concurrency, concurrency, before)
         self._rate = None
-        self._slowest_before = before.seconds
+        self._slowest_before = before.typical
         self._size = size
         if step is _Step.MORE:
             # Requests that are in flight already run under the new number too.
@@ -600,5 +609,5 @@ class Controller:
         self._window = _Window(self._window.first if first is None else first, skip, start, self._in_flight)
 
     def _own_time(self, seconds: float) -> float:
-        """Seconds of an answer that this client may cause, made longer where the server's time limit is short."""
-        return max(0.0, seconds - self._unavoidable) / self._pace
+        """Seconds of an answer that this client may cause, on a scale that a short time limit stretches."""
+        return max(0.0, seconds - self._unavoidable) * max(1.0, AMPLE_LIMIT / max(self._time_limit, 1e-3))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 from functools import cache, partial
+from itertools import pairwise
 from statistics import median
 
 import pytest
-from support.simulated_api import Latency, Overloaded, Simulation, Until, Workers, best_rate, rate
+from support.simulated_api import Down, Latency, Simulation, Until, Workers, best_rate, rate
 
 from asyncembed._decide.controller import Controller
 
@@ -53,7 +54,8 @@ def new_controls(**options):
 
 
 def share(requests, wanted):
-    return sum(map(wanted, requests)) / len(requests)
+    found = [wanted(request) for request in requests]
+    return sum(found) / len(found)
 
 
 def timed_out(request):
@@ -185,13 +187,45 @@ def test_it_follows_a_server_that_gets_slower_and_faster(noise):
     for since, until, expected in [(20, 100, 500), (150, 300, 50), (340, 400, 5000)]:
         then = [request for request in requests if since < request.begun and request.ended < until]
         assert rate(then, after=1) >= 0.9 * expected
-        assert share(then, slow) < 0.01
+        assert share(then, slow) < 0.02
 
 
 def test_it_comes_back_after_ten_seconds_of_refusals():
     """Nothing is answered meanwhile; a minute later it runs as many requests as before, grown one by one."""
-    server = Until(Latency(0.3), 20, Until(Overloaded(), 30, Latency(0.3)))
+    server = Until(Latency(0.3), 20, Until(Down("overloaded"), 30, Latency(0.3)))
     requests = Simulation(server, new_controls()).run(seconds=90)
     least = min(request.concurrency for request in requests if 20 < request.begun < 32)
     assert least <= MAX_CONCURRENCY * 0.8**8
     assert requests[-1].concurrency >= 0.9 * MAX_CONCURRENCY
+
+
+def test_a_gateway_without_a_server_has_no_short_time_limit():
+    """It says 504 at once, for a second; later answers that take longer show that this was no time limit."""
+    server = Until(Down("timed_out"), 1, eight_workers())
+    requests = Simulation(server, new_controls()).run(seconds=240)
+    assert timed_out(requests[0])
+    assert rate(requests[len(requests) // 2 :]) >= 0.9 * best("eight workers", 0.0)
+
+
+@pytest.mark.parametrize("options", [{"max_concurrency": 1}, {"max_size": 64, "max_concurrency": 8}])
+@pytest.mark.parametrize("texts_a_second", [500, 20])
+def test_a_far_server_that_comes_near_is_measured_anew(options, texts_a_second):
+    """Five seconds were not this client's doing, until the server changed; then they are."""
+    server = Until(Latency(5.0), 200, Workers(1, 0.0, 1 / texts_a_second))
+    requests = Simulation(server, new_controls(**options)).run(seconds=900)
+    assert share([request for request in requests if request.begun > 800], slow) == 0
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_longer_it_knows_a_server_the_less_it_tries(name):
+    """Of a hundred requests, less than one begins under another setting than the one before."""
+    requests = Simulation(SERVERS[name](), new_controls(max_size=256)).run(seconds=600)
+    later = [(request.size, request.concurrency) for request in requests if request.begun > 300]
+    assert share(pairwise(later), lambda pair: pair[0] != pair[1]) < 0.01
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_number_that_is_too_high_is_not_cured_by_smaller_requests(seed):
+    """500 texts a second, one request at a time: fewer requests bring answers sooner, so the size stays."""
+    requests = Simulation(serial(noise=0.3, seed=seed), new_controls()).run(seconds=240)
+    assert min(request.size for request in requests) == 64

@@ -111,11 +111,13 @@ class Until:
 
 
 @dataclass
-class Overloaded:
-    """Refuses every request for load."""
+class Down:
+    """Says the same to every request, at once."""
+
+    outcome: Outcome
 
     def submit(self, texts: int, now: float) -> Fate:
-        return Fate(now + REFUSAL, "overloaded")
+        return Fate(now + REFUSAL, self.outcome)
 
 
 class Flight(Protocol):
