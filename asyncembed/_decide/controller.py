@@ -506,7 +506,6 @@ class Controller:
             self._take_step(measured)
             return
         self._size, self._concurrency = min(trial.size, self._wall), trial.concurrency
-        self._rate = trial.before.rate if trial.before.is_enough else None
         if step in _UP:
             self._is_growing = False
         if trial.before.is_enough or step in _DOWN:  # else it is tried again after a measurement that is

@@ -198,7 +198,7 @@ def test_a_larger_size_that_makes_answers_slow_is_taken_back_at_once():
     caller.round(0.5)
     assert caller.controller.size == 128
     caller.round(4)
-    assert caller.controller.size <= FIRST_SIZE
+    assert caller.controller.size == FIRST_SIZE
 
 
 def test_a_first_round_that_is_quick_by_chance_does_not_hold_growth_back():
@@ -376,6 +376,18 @@ def test_one_slow_answer_of_sixteen_shrinks_nothing(concurrency, first):
                 assert caller.controller.size == FIRST_SIZE
 
 
+def test_two_slow_answers_among_many_requests_shrink_nothing():
+    """Even if they come one after the other."""
+    caller = Caller(max_size=FIRST_SIZE, max_concurrency=16, initial_concurrency=16)
+    for _ in range(5):
+        caller.round(0.5)
+    flights = caller.send()
+    caller.clock.now += 0.5
+    for index, flight in enumerate(flights):
+        flight.answered(10 if index in {7, 8} else 0.5)
+        assert caller.setting == (FIRST_SIZE, 16)
+
+
 @pytest.mark.parametrize("seconds", [0.05, 2.9])
 def test_small_requests_leave_the_size_alone(seconds):
     caller = Caller()
@@ -399,8 +411,19 @@ def test_slow_answers_to_small_requests_lower_the_number(texts):
     caller = Caller()
     for _ in range(50):
         caller.round(0.5 * caller.controller.concurrency, texts=texts)
-    assert caller.controller.size == FIRST_SIZE
+        assert caller.controller.size == FIRST_SIZE
     assert caller.controller.concurrency <= 4
+
+
+def test_a_far_server_that_becomes_slow_as_well_is_not_taken_for_farther():
+    """After 400 rounds of 5 s: 20 texts a second, one request at a time."""
+    caller = Caller(max_size=FIRST_SIZE, max_concurrency=8)
+    for _ in range(400):
+        caller.round(5)
+    assert caller.setting == (FIRST_SIZE, 8)
+    for _ in range(20):
+        caller.round(5 + caller.controller.size * caller.controller.concurrency / 20)
+    assert caller.controller.size * caller.controller.concurrency <= 100  # five seconds of its work
 
 
 OUTCOME = st.one_of(

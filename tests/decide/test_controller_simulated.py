@@ -216,6 +216,13 @@ def test_a_far_server_that_comes_near_is_measured_anew(options, texts_a_second):
     assert share([request for request in requests if request.begun > 800], slow) == 0
 
 
+@pytest.mark.parametrize("change", [20, 40, 50])
+def test_a_server_that_was_far_only_for_a_while(change):
+    """What five seconds a request would bear is forgotten as soon as answers take less."""
+    requests = Simulation(Until(Latency(5.0), change, serial()), new_controls()).run(seconds=300)
+    assert share([request for request in requests if request.begun > change + 60], slow) == 0
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_the_longer_it_knows_a_server_the_less_it_tries(name):
     """Of a hundred requests, less than one begins under another setting than the one before."""
