@@ -15,7 +15,8 @@ should the rate not grow at all. Answers of more than three seconds force a step
 
 Time that no step down shortens does not come from the number of texts: it is the distance, or a consumer that blocks
 the event loop. The controller leaves it out of account until a rest is over. No step raises a rate that the consumer
-limits, so no step up is kept. Refusals, time-outs and overloads take effect at once, without a measurement.
+limits, so no step up is kept. Refusals, time-outs and overloads take effect at once, without a measurement; after a
+time-out or an overload the number grows by one a round.
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ LEAST_SHARE: Final = 1 / 64
 """Smallest share of a refused request that the server may name as its limit: numbers in messages may mean anything."""
 
 IDLE: Final = 0.05
-"""Seconds without a request in flight after which a measurement begins again: the caller had nothing to send."""
+"""Seconds without a request in flight, if that is longer than an answer takes, after which a measurement begins again.
+
+The caller had nothing to send then. A shorter time passes between any two requests that are not in flight together.
+"""
 
 
 class _Step(Enum):
@@ -313,6 +317,7 @@ class Controller:
         self._in_flight = 0
         self._begun = 0
         self._landed_at = -math.inf
+        self._last_seconds = 0.0  # of the newest answer
 
         self._window = _Window(first=0, skip=0, start=None, peak=0)
         self._trial: _Trial | None = None
@@ -358,7 +363,7 @@ class Controller:
             What you must tell the outcome, whatever it is.
         """
         now = self._clock()
-        if not self._in_flight and now - self._landed_at > IDLE:
+        if not self._in_flight and now - self._landed_at > max(IDLE, self._last_seconds):
             self._restart(start=now)
         flight = Flight(self, texts, self._begun, now)
         self._begun += 1
@@ -374,6 +379,7 @@ class Controller:
         self._landed_at = self._clock()
 
     def _answered(self, flight: Flight, seconds: float) -> None:
+        self._last_seconds = seconds
         if seconds > self._time_limit:  # then the time-out that taught it had another reason
             self._time_limit = math.inf
         window = self._window

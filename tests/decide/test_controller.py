@@ -175,6 +175,15 @@ def test_pauses_between_bursts_do_not_count():
     assert numbers == [8, 16, 32, 64]
 
 
+def test_requests_one_after_the_other_are_measured_in_spite_of_the_time_between_them():
+    """It is shorter than an answer takes, so the caller does have texts to send."""
+    caller = Caller(max_concurrency=1)
+    for _ in range(60):
+        caller.round(0.3)
+        caller.clock.now += 0.2
+    assert caller.controller.size == 2048
+
+
 def test_an_overload_takes_back_a_number_that_is_on_trial():
     caller = Caller()
     caller.round(0.5, texts=1)
