@@ -11,6 +11,7 @@ from asyncembed._errors import (
     AsyncEmbedError,
     AuthenticationError,
     ConfigurationError,
+    EmbedTimeoutError,
     InvalidInputError,
     ModelNotFoundError,
     QuotaExceededError,
@@ -30,17 +31,19 @@ from asyncembed.flow._rate import RateLimit
 from asyncembed.pipeline._chunker import TextLike
 from asyncembed.pipeline._source import Texts
 from asyncembed.pipeline._stream import EmbedStream
-from asyncembed.providers import PROVIDERS, Limits, Provider
+from asyncembed.providers import PROVIDERS, Limits, Provider, Sign
 from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
     from asyncembed._callback import Callback
+    from asyncembed._check import CheckResult
     from asyncembed._events import (
         BatchSplit,
         EndpointPaused,
         Event,
         InputsFailed,
         RequestEnded,
+        RequestProbed,
         RequestsHeld,
         RequestStarted,
         RetryScheduled,
@@ -63,6 +66,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "StreamingEmbedResponse",
     # What goes in and comes out
     "Callback",
+    "CheckResult",
     "EmbedFailure",
     "EmbedInput",
     "EmbedResponse",
@@ -91,6 +95,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "InputsFailed",
     "OpenTelemetryEvents",
     "RequestEnded",
+    "RequestProbed",
     "RequestsHeld",
     "RequestStarted",
     "RetryScheduled",
@@ -100,11 +105,13 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "Layout",
     "Limits",
     "Provider",
+    "Sign",
     # Errors
     "APIStatusError",
     "AsyncEmbedError",
     "AuthenticationError",
     "ConfigurationError",
+    "EmbedTimeoutError",
     "InvalidInputError",
     "ModelNotFoundError",
     "QuotaExceededError",
@@ -121,6 +128,7 @@ _LATER = {
     "ArrowStreamReader": "readers",
     "BatchSplit": "_events",
     "Callback": "_callback",
+    "CheckResult": "_check",
     "EndpointPaused": "_events",
     "Event": "_events",
     "FormatName": "sinks",
@@ -129,6 +137,7 @@ _LATER = {
     "OpenTelemetryEvents": "otel",
     "RechunkedReader": "readers",
     "RequestEnded": "_events",
+    "RequestProbed": "_events",
     "RequestsHeld": "_events",
     "RequestStarted": "_events",
     "RetryScheduled": "_events",

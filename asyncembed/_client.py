@@ -9,7 +9,7 @@ import anyio
 
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
+from asyncembed._options import find_limiter, new_budget, new_call, new_slots
 from asyncembed._secret import hide_address, hide_key, hide_values
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
@@ -48,7 +48,9 @@ class EmbedClient(Verbs):
             once more when the API has refused that key. It is called on the event loop, so a plain one must be quick.
         base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
         max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
-        max_concurrency: Most requests at once. It begins with at most 8, and grows while the API answers well.
+        max_concurrency: Maximum number of concurrent requests to one model.
+        initial_concurrency: How many to start with; at most 8 if not given. The number grows while more requests bring
+            more vectors a second, and shrinks when the API is overloaded.
         rate_limit: What the API allows in a minute. Clients that are given the same object share it. If not given, what
             the provider has published holds at its own address, and what the API says in its headers everywhere.
         retry: When to try again.
@@ -73,6 +75,7 @@ class EmbedClient(Verbs):
         base_url: str | None = None,
         max_memory_mb: float = 256,
         max_concurrency: int = 32,
+        initial_concurrency: int | None = None,
         rate_limit: RateLimit | None = None,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
@@ -100,7 +103,7 @@ class EmbedClient(Verbs):
             provider=self._provider,
             encoding=encoding,
             retry=policy,
-            concurrency=new_concurrency(max_concurrency),
+            slots=new_slots(max_concurrency, initial_concurrency),
             budget=new_budget(max_memory_mb),
             limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),
             connect=self._connection.open,

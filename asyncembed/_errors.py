@@ -9,7 +9,8 @@
     │   ├── RateLimitError                     429
     │   ├── InvalidInputError                  400, 413, 422, or a text refused before it was sent
     │   └── ServerError                        5xx
-    ├── TransportError                         connect, TLS, reset, time-out
+    ├── TransportError                         connect, TLS, reset
+    │   └── EmbedTimeoutError                  no answer in time (also TimeoutError)
     ├── ResponseError                          a 200 that does not hold the vectors asked for
     ├── StreamClosedError                      the stream or the client was closed
     └── ResumeError                            the file belongs to another run
@@ -19,7 +20,7 @@ Every attribute beyond the message has a default, so the standard pickling of ex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from asyncembed._answer import ErrorAnswer
@@ -103,18 +104,49 @@ class TransportError(AsyncEmbedError):
         self.indices = indices
 
 
+class EmbedTimeoutError(TransportError, TimeoutError):
+    """Raised when the server does not answer in time; a `TimeoutError`, too.
+
+    Attributes:
+        phase: What took too long: to "connect", the "answer" up to its headers, or the next bytes of its "body".
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: Literal["connect", "answer", "body"] = "answer",
+        retryable: bool = True,
+        indices: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(message, retryable=retryable, indices=indices)
+        self.phase = phase
+
+
 class ResponseError(AsyncEmbedError):
     """Raised when a response is not JSON, is cut off, or holds a wrong count, dimension or number.
 
     Attributes:
         indices: Input indices whose vectors did not arrive; everything else of the response was kept.
         retryable: False where asking again cannot help, because what was delivered may be misaligned.
+        provider_message: The error message inside the response, if there is one.
+        is_empty: Whether the response was whole and held no vector at all.
     """
 
-    def __init__(self, message: str, *, missing: tuple[int, ...] = (), retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        missing: tuple[int, ...] = (),
+        retryable: bool = True,
+        provider_message: str = "",
+        is_empty: bool = False,
+    ) -> None:
         super().__init__(message)
         self.indices = missing
         self.retryable = retryable
+        self.provider_message = provider_message
+        self.is_empty = is_empty
 
     @property
     def missing(self) -> tuple[int, ...]:

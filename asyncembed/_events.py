@@ -2,6 +2,7 @@
 
     request_started ── request_ended ─┬─ nothing, if all vectors came
                                       ├─ retry_scheduled ── endpoint_paused, if the API asks ── request_started ...
+                                      ├─ request_probed, if nothing tells what is to blame
                                       ├─ batch_split ── request_started ...
                                       └─ inputs_failed
     requests_held, wherever a request waits for long that nobody asked to wait
@@ -163,6 +164,22 @@ class BatchSplit(Event):
 
     indices: tuple[int, ...]
     parts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestProbed(Event):
+    """A harmless text was asked for with the same options, as a refusal did not tell what is to blame.
+
+    It is a request like any other, with events of its own. The error is what the harmless text was refused with.
+
+    Attributes:
+        outcome: "taken", so that a text is to blame; "refused" as the texts were, so that the request or the account
+            is; "unclear", if it failed in another way.
+    """
+
+    name: ClassVar[str] = "request_probed"
+
+    outcome: Literal["taken", "refused", "unclear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ import orjson
 
 from asyncembed._errors import ConfigurationError
 from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_count, check_positive
-from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
 from asyncembed.flow._rate import RateLimit, limiter_of
+from asyncembed.flow._slots import SlotsByModel
 from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
-        endpoint = replace(endpoint, concurrency=new_concurrency(given["max_concurrency"]))
+        endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
     call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
 
@@ -114,10 +114,13 @@ def new_guarded_budget(megabytes: float) -> MemoryBudget:
     return MemoryBudget(monitor.brink, monitor)
 
 
-def new_concurrency(maximum: int) -> AdaptiveConcurrency:
-    """Return slots for at most so many requests at once."""
+def new_slots(maximum: int, initial: int | None = None) -> SlotsByModel:
+    """Return slots for at most so many requests at once, `initial` to begin with."""
     check_count("max_concurrency", maximum)
-    return AdaptiveConcurrency(maximum)
+    if initial is not None:
+        check_count("initial_concurrency", initial)
+        check(initial <= maximum, f"initial_concurrency={initial} must not be above max_concurrency={maximum}")
+    return SlotsByModel(maximum, initial)
 
 
 def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bool) -> Limiter:

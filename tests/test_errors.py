@@ -14,6 +14,7 @@ from asyncembed import (
     AsyncEmbedError,
     ConfigurationError,
     EmbedFailure,
+    EmbedTimeoutError,
     ResponseError,
     ResumeError,
     StreamClosedError,
@@ -42,7 +43,8 @@ ATTRIBUTES = {
     asyncembed.RateLimitError: STATUS,
     asyncembed.ServerError: STATUS,
     TransportError: {"retryable": False, "indices": (7,)},
-    ResponseError: {"missing": (1, 2), "retryable": False},
+    EmbedTimeoutError: {"phase": "body", "retryable": False, "indices": (7,)},
+    ResponseError: {"missing": (1, 2), "retryable": False, "provider_message": "no", "is_empty": True},
     StreamClosedError: {},
     ResumeError: {},
 }
@@ -102,7 +104,8 @@ def test_the_tree():
     direct = {ConfigurationError, APIStatusError, TransportError, ResponseError, StreamClosedError, ResumeError}
     assert {kind for kind in EXCEPTIONS if AsyncEmbedError in kind.__bases__} == direct
     assert issubclass(ConfigurationError, ValueError)
-    assert below | direct | {AsyncEmbedError} == EXCEPTIONS
+    assert issubclass(EmbedTimeoutError, TransportError | TimeoutError)
+    assert below | direct | {AsyncEmbedError, EmbedTimeoutError} == EXCEPTIONS
 
 
 def test_the_tree_is_in_the_documentation():

@@ -1,1 +1,1 @@
-"""Decisions without I/O: what an error answer means, and what follows from it."""
+"""Pure decisions: what an error means, what to send, when and how much. Nothing here does I/O or waits."""

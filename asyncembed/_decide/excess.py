@@ -31,7 +31,8 @@ _WHOLE: Final = rf"""(?ix)split\ into\ more\ batches
     | \bnumber\ of\ {_THINGS}
     | \b(?:at\ most|up\ to|maximum\ of|more\ than|exceeds?)\ \d+\ {_THINGS}\b
     | \barray\ too\ long\b
-    | \bpayload\ too\ large\b"""
+    | \bpayload\ too\ large\b
+    | \bpayload\ size\ exceeds\b"""
 _ONE_INPUT: Final = r"(?i)\binput ?\[\d+\]|\b(?:inputs?|texts?)\.\d+\b"
 _NUMBERS: Final = r"(?<![\w.])\d{1,12}(?![\w.]*\w)"
 
@@ -73,8 +74,18 @@ class Excess:
     is_of_one_text: bool = False
 
     @property
+    def is_of_count(self) -> bool:
+        """Whether there were too many texts."""
+        return self.unit == "inputs" and not self.is_of_one_text
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the API has said how much there was and how much is allowed."""
+        return bool(self.most and self.size)
+
+    @property
     def share(self) -> float:
-        """How much of such a request is allowed, above 0 and below 1; half where nobody knows."""
+        """How much of such a request is allowed, above 0 and below 1; half where the API does not say."""
         return self.most / self.size if self.most and self.size else 0.5
 
 

@@ -175,6 +175,8 @@ REFUSALS: Final = (
     # Ollama, LM Studio, Hugging Face
     Sign("transient", words=r"\bis (?:currently |still )?(?:loading|overloaded|warming up)\b|\bloading model\b"),
     Sign("transient", words=r"\btemporarily unavailable\b|\bserver (?:is )?busy\b"),
+    # LM Studio, for an address that it does not know
+    Sign("address", words=r"\bunexpected endpoint or method\b"),
     # LiteLLM's proxy without a database
     Sign("option", words=r"\bno connected db\b"),
     # Anthropic, DeepSeek, Together
@@ -184,6 +186,8 @@ REFUSALS: Final = (
         "quota", words=r"\bexceeded (?:your|the|its) (?:(?:current|monthly|daily|free|included) )*(?:quota|credits?)\b"
     ),
     Sign("quota", words=r"\bquota (?:has been |is )?(?:exceeded|used up|exhausted)\b|\bbudget has been exceeded\b"),
+    # Azure, x.ai, SiliconFlow
+    Sign("quota", words=r"\bout of call volume quota\b|(?:n't|not) have any credits\b|\bbalance is insufficient\b"),
     # DashScope
     Sign("quota", words=r"\baccount is in good standing\b|\baccount (?:is |has been )?(?:suspended|in arrears)\b"),
     # Google, OpenAI
@@ -201,7 +205,7 @@ REFUSALS: Final = (
     Sign("key", words=rf"\b{_KEY} (?:\w+ ){{0,5}}?(?:has|is) (?:expired|invalid|been revoked)\b"),
     # LiteLLM's proxy, DeepSeek, Google, FastAPI's examples
     Sign("key", words=r"\bauthentication (?:error|failed|failure|fails|required|is required)\b"),
-    Sign("key", words=r"\bunregistered callers\b|\bcould not validate credentials\b"),
+    Sign("key", words=r"\blogin fail(?:ed)?\b|\bunregistered callers\b|\bcould not validate credentials\b"),
     # Amazon, Google, OpenAI
     Sign("key", words=r"\bnot authori[sz]ed to (?:perform|access|invoke|use|call)\b|\bpermission denied\b"),
     Sign("key", words=r"\bnot have (?:the )?(?:required )?permissions?\b"),
@@ -214,7 +218,10 @@ REFUSALS: Final = (
     # OpenAI, vLLM, Ollama, Cohere, Google, Voyage
     Sign("model", words=rf"\b(?:model|deployment|engine)s?\b(?:(?!\b{_OTHER}s?\b).){{0,120}}?\b{_NOT_THERE}\b"),
     # OpenRouter, LM Studio, Ollama
-    Sign("model", words=r"\bnot a valid model\b|\bno models? (?:is |are )?loaded\b|\btry pulling it\b"),
+    Sign(
+        "model",
+        words=r"\bmodel not supported\b|\bnot a valid model\b|\bno models? (?:is |are )?loaded\b|\btry pulling it\b",
+    ),
     # Bedrock, Together, OpenRouter
     Sign("model", words=r"\bmodel identifier is invalid\b|\bunable to access model\b|\bno endpoints found for\b"),
     # Ollama, vLLM, OpenAI
@@ -260,6 +267,8 @@ FAILURES: Final = (
     # Ollama, for a model that answers no embeddings
     Sign("model", words=r"\bdoes not support (?:the )?embed"),
     Sign("option", words=r"matryoshka"),
+    # infinity
+    Sign("encoding", words=r"\bbase64\b.{0,40}\bnot supported\b"),
     # proxies before a server that takes too long, but not before one that cannot be reached
     Sign("time", words=r"(?<!connect )(?<!connection )\b(?:timed[ -]?out|time-?out|(?:read)?timeout(?:error)?)\b"),
     Sign("time", words=r"\bdeadline exceeded\b"),
@@ -292,7 +301,7 @@ STATUSES: Final[Mapping[int, Meaning]] = {
     401: "key",
     402: "quota",
     405: "address",
-    408: "time",
+    408: "transient",
     409: "transient",
     410: "address",
     413: "size",
@@ -353,8 +362,9 @@ def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
         return None  # the status says it
     if answer.positions:
         return "text"
-    if read_excess(answer) and (answer.status == PAYLOAD_TOO_LARGE or re.search(_TOO_MUCH, own.text)):
-        return "size"
+    is_too_large = answer.status == PAYLOAD_TOO_LARGE
+    if read_excess(answer) and (is_too_large or re.search(_TOO_MUCH, own.text)):
+        return (_first(TEXTS, answer, own) if is_too_large else None) or "size"
     found = _first(TEXTS, answer, own) or _first(REFUSALS, answer, own)
     if found is None and answer.status == 404:  # noqa: PLR2004
         return "model" if re.search(r"\b(?:models?|deployments?|engines?)\b", own.text) else "address"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 import typer
 
 from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, __version__
+from asyncembed.cli._check import check as run_check
 from asyncembed.cli._console import WRONG_USE, fail, stop
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
@@ -193,6 +194,19 @@ def search(
         typer.echo(to_json(hits))
     else:
         show(hits)
+
+
+@app.command()
+def check(
+    *,
+    provider: Annotated[str, typer.Option(help="The API to ask.")] = "local",
+    model: Model = None,
+    base_url: BaseUrl = None,
+    dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors to ask for.")] = None,
+) -> None:
+    """Embed one harmless word, to see whether key, model and address are right."""
+    with exits():
+        asyncio.run(run_check(provider, model, base_url, dimensions))
 
 
 @app.command()

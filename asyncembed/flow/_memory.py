@@ -96,6 +96,13 @@ class MemoryBudget:
         """Reserve more for what has been let in already, whether it fits or not: what comes after it waits for that."""
         self._grant(cost)
 
+    def take(self, cost: int) -> bool:
+        """Reserve `cost` bytes if they are free and nothing waits; whether they were."""
+        if self._waiters or not self._fits(cost):
+            return False
+        self._grant(cost)
+        return True
+
     def release(self, cost: int, owner: Owner) -> None:
         """Give back bytes of `owner`, and start whoever may go on now."""
         self.reserved -= cost
@@ -163,7 +170,7 @@ class Reservation:
         self._budget = budget
         self._working = working
         self._held = working + waiting
-        self._share = waiting // results
+        self._share = waiting // max(results, 1)
         self._left = results
         self._owner = owner
         owner.add(self)

@@ -1,4 +1,4 @@
-"""When to try again: how long to wait, when to stop, and one pause for everybody when the API asks for one."""
+"""When to try again: how long to wait, and when to stop. Without I/O."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import random
 import re
 import time
 from typing import TYPE_CHECKING, Final
-
-import anyio
 
 from asyncembed._errors import (
     APIStatusError,
@@ -96,14 +94,16 @@ class Backoff:
         wait = f"; it asks to wait for {self._too_long:g} s, longer than max_elapsed" if self.is_hopeless else ""
         return tried + wait
 
+    def is_used_up(self, error: AsyncEmbedError) -> bool:
+        """Count an attempt after which parts are asked for at once; whether it was the last."""
+        return self.wait_before_retry(error) is None
+
     def wait_before_retry(self, error: AsyncEmbedError) -> float | None:
         """Seconds to wait after `error` before the next attempt, or None if there is to be none."""
         self._failed += 1
         now = self._clock()
         if self._deadline is None:
             self._deadline = now + self._policy.max_elapsed
-        if not is_retryable(error):
-            return None
         asked: float | None = getattr(error, "retry_after", None)
         if asked is not None and asked > self._policy.max_elapsed:
             # It may be a mistake: Azure sometimes says a day, and the next attempt goes well.
@@ -124,25 +124,3 @@ class Backoff:
 
 def _names_what_lasts(error: AsyncEmbedError) -> bool:
     return isinstance(error, APIStatusError) and re.search(_LASTS, error.provider_message) is not None
-
-
-class SharedPause:
-    """No request of an endpoint starts before the pause is over, whoever was told to wait."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._until = 0.0
-
-    def extend(self, seconds: float) -> None:
-        """Pause for at least so many seconds from now."""
-        self._until = max(self._until, self._clock() + seconds)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether there is a pause now."""
-        return self._until > self._clock()
-
-    async def wait(self) -> None:
-        """Return when the pause is over, however often it is extended meanwhile."""
-        while (left := self._until - self._clock()) > 0:  # noqa: ASYNC110  # time is what is waited for
-            await anyio.sleep(left)

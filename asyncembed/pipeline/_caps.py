@@ -44,7 +44,9 @@ class Caps:
             is_believed = excess.size in {None, inputs} and inputs * LEAST_SHARE <= most < inputs
             self.inputs = min(self.inputs or inputs, most if is_believed else math.ceil(inputs / 2))
             return math.ceil(inputs / self.inputs)
-        share = max(LEAST_SHARE, MARGIN * excess.share)
+        # Where the API does not say how much, half of the texts are to fit, though they are not exactly alike.
+        half = 0.5 + 0.5 / max(inputs, 1) if inputs > 2 else 0.5  # noqa: PLR2004
+        share = max(LEAST_SHARE, MARGIN * excess.share) if excess.is_told else half
         if excess.unit == "tokens":
             # As the chunker estimates them, or a little less: it rounds for each text.
             estimate = (size - JSON_OVERHEAD * inputs) / BYTES_PER_TOKEN + inputs / 2

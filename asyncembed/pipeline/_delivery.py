@@ -135,7 +135,10 @@ class Delivery(ABC, Generic[RowT]):
             reasons = [*(parser.faults + self._refused)[:1], *filter(None, [message])]
             reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
             raise ResponseError(
-                f"{len(missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}", missing=missing
+                f"{len(missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}",
+                missing=missing,
+                provider_message=message,
+                is_empty=len(missing) == asked and not self._refused,
             )
 
     def give_up(self) -> list[tuple[int, EmbedInput]]:

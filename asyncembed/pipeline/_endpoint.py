@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from asyncembed._errors import APIStatusError
-from asyncembed.flow._retry import SharedPause
+from asyncembed.flow._pause import SharedPause
 from asyncembed.flow._tokens import TokenEstimate
 from asyncembed.flow._turns import Turns
 from asyncembed.pipeline._caps import Caps
@@ -19,21 +17,17 @@ from asyncembed.pipeline._caps import Caps
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from asyncembed._errors import AsyncEmbedError
     from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
-    from asyncembed.flow._concurrency import AdaptiveConcurrency
     from asyncembed.flow._memory import MemoryBudget
     from asyncembed.flow._outage import Outage
     from asyncembed.flow._rate import Limiter
+    from asyncembed.flow._slots import RequestSlots, SlotsByModel
     from asyncembed.pipeline._observer import Hook
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
 
 TOKEN_PARTS: Final = 40
 """Requests that the tokens of a minute should suffice for: what does not fit any more is lost to the minute."""
-
-_REFUSALS: Final = frozenset({400, 422})
-_REFUSES_BASE64: Final = re.compile(r"base64|encoding_format|embedding_types", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -65,7 +59,7 @@ class Endpoint:
         provider: The wire format.
         encoding: "base64", "float", or "auto" to let the provider and its answers decide.
         retry: When to try again.
-        concurrency: Slots for requests.
+        slots: Slots for requests, by model.
         budget: Memory for requests and results.
         limiter: Requests, texts and tokens a minute.
         connect: Opens the way there, once, when it is first needed.
@@ -79,7 +73,7 @@ class Endpoint:
     provider: Provider
     encoding: Encoding
     retry: RetryPolicy
-    concurrency: AdaptiveConcurrency
+    slots: SlotsByModel
     budget: MemoryBudget
     limiter: Limiter
     connect: Callable[[], Awaitable[Transport]]
@@ -89,12 +83,22 @@ class Endpoint:
     hook: Hook | None = None
     turns: Turns = field(default_factory=Turns)
 
+    def slots_of(self, model: str) -> RequestSlots:
+        """Slots for requests to a model."""
+        return self.slots.of(model, self.provider.limits.inputs, is_own_address=self.is_official)
+
+    def learned_limits(self, model: str) -> Limits:
+        """What one request may hold, as the answers of the API have taught."""
+        limits = self.learned.caps[model].within(self.provider.limits)
+        size = self.slots_of(model).size
+        return limits if limits.inputs <= size else replace(limits, inputs=size)
+
     def limits(self, model: str, chunk_size: int | None) -> Limits:
         """What one request may hold: at most `chunk_size` texts, and of what a minute allows about an even part.
 
         With 96 texts a request and 100 a minute, 50 at a time use up the minute, and 96 at a time do not.
         """
-        limits = self.learned.caps[model].within(self.provider.limits)
+        limits = self.learned_limits(model)
         requests, inputs, tokens = self.limiter.limits
         most = min(chunk_size or limits.inputs, limits.inputs)
         if inputs:
@@ -111,22 +115,7 @@ class Endpoint:
         wanted = self.provider.base64_by_default or (compact and self.provider.base64_offered)
         return "base64" if wanted and not self.learned.refuses_base64 else "float"
 
-    def learns_from(self, error: AsyncEmbedError, encoding: Literal["base64", "float"]) -> bool:
-        """Whether the API only refused base64; then it is not asked for it again."""
-        refused = self.encoding == "auto" and encoding == "base64" and blames_encoding(error)
-        self.learned.refuses_base64 |= refused
-        return refused
-
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
         """Return a request body as JSON, without the fields that are not set."""
         fields = self.provider.body(texts, options, encoding)
         return orjson.dumps({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
-
-
-def blames_encoding(error: AsyncEmbedError) -> bool:
-    """Whether a request was refused for how its vectors were to be encoded."""
-    return (
-        isinstance(error, APIStatusError)
-        and error.status in _REFUSALS
-        and _REFUSES_BASE64.search(error.provider_message) is not None
-    )

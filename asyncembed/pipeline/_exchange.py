@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,9 @@ from asyncembed.flow._tokens import believed
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
-    from asyncembed.flow._memory import Reservation
+    from collections.abc import Callable, Sequence
+
+    from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
@@ -29,8 +32,9 @@ class Exchange:
         run: The run it belongs to.
         transport: The way to the API.
         delivery: The books of the batch.
-        reservation: The memory of the batch.
+        deliver: Hands results over.
         request_bytes: Bytes of its texts in a request.
+        is_repeated: Whether its texts were asked for before, in a larger batch.
     """
 
     def __init__(
@@ -38,17 +42,22 @@ class Exchange:
         run: Run,
         transport: Transport,
         delivery: ResultDelivery | BlockDelivery,
-        reservation: Reservation,
+        deliver: Callable[[Sequence[EmbedResult | EmbedBlock]], None],
         request_bytes: int,
+        *,
+        is_repeated: bool = False,
     ) -> None:
         self._run = run
         self._transport = transport
         self._delivery: Any = delivery  # whatever it makes of a vector, it gets from the parser
-        self._reservation = reservation
+        self._deliver = deliver
         self._request_bytes = request_bytes
-        self._has_asked = False
+        self._has_asked = is_repeated
         self._count = 0  # texts of the last request
         self._has_ended = False  # its response was read to its end
+        self._sent_at = 0.0
+        self.seconds_to_headers = 0.0
+        """How long the server took to the headers of its last answer."""
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
         """Ask for texts, with a permit that has begun, and deliver what arrives.
@@ -76,6 +85,7 @@ class Exchange:
             heard=permit.heard,
             begin=partial(self._begin, len(texts)),
         )
+        self.seconds_to_headers = time.monotonic() - self._sent_at
         del body  # it has been sent, and may be large
         watch.opened(response, parser)
         try:
@@ -89,7 +99,7 @@ class Exchange:
             run.bytes_received += response.bytes_received
 
     def _begin(self, count: int) -> None:
-        self._count, self._has_ended = count, False
+        self._count, self._has_ended, self._sent_at = count, False, time.monotonic()
         self._run.requests += 1
         self._run.retries += self._has_asked
         self._has_asked = True
@@ -105,7 +115,7 @@ class Exchange:
         delivery.finish(parser, self._transport.secrets.blot(parser.message))
 
     async def _read(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
-        run, delivery, reservation = self._run, self._delivery, self._reservation
+        run, delivery, deliver = self._run, self._delivery, self._deliver
         dimension: int | None = None
         try:
             while chunk := await response.read():
@@ -113,16 +123,16 @@ class Exchange:
                     await run.endpoint.turns.wait()
                 except asyncio.CancelledError:  # what has arrived is paid for; a fault in it is of no interest any more
                     with suppress(ResponseError):
-                        run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                        deliver(delivery.accept(parser.feed(chunk)))
                     raise
-                run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                deliver(delivery.accept(parser.feed(chunk)))
                 watch.progressed()
                 delivery.check(parser.count)
                 if dimension != run.cost.dimension:  # a vector has said how large the others may be
                     dimension = run.cost.dimension
                     response.allow(run.cost.largest_response(self._count, self._request_bytes))
-            run.deliver(delivery.accept(parser.close()), reservation)
+            deliver(delivery.accept(parser.close()))
             self._has_ended = True
             delivery.check()
         finally:  # so has what was held back
-            run.deliver(delivery.settle(), reservation)
+            deliver(delivery.settle())

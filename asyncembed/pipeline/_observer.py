@@ -104,6 +104,11 @@ class Observer:
         if isinstance(error, AsyncEmbedError):
             self._asked[error] = texts
 
+    def copy_note(self, cause: BaseException, error: BaseException) -> None:
+        """Remember for `error` what is remembered for what it was made of."""
+        if cause in self._asked:
+            self._asked[error] = self._asked[cause]
+
     def retry(self, error: AsyncEmbedError, seconds: float, delivery: ResultDelivery | BlockDelivery) -> None:
         """Tell that what is missing will be asked for again."""
         if self.listens(INFO):
@@ -128,6 +133,11 @@ class Observer:
     def _held(self, reason: Literal["rate_limit", "outage"], level: int, seconds: float | None) -> None:
         if self.listens(level):
             self.teller.held(reason, seconds, level)
+
+    def probed(self, answer: AsyncEmbedError | None, outcome: Literal["taken", "refused", "unclear"]) -> None:
+        """Tell what came of a harmless text."""
+        if self.listens(INFO):
+            self.teller.probed(answer, outcome)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that the texts with these indices will be asked for in parts of these sizes, because of `error`."""

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from asyncembed._decide.blame import Blame
 from asyncembed._errors import StreamClosedError, without_frames
 from asyncembed._models import RunSummary, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, MOST_DIMENSIONS, CostModel
@@ -23,6 +24,7 @@ from asyncembed.pipeline._failures import Failures
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
+from asyncembed.pipeline._probe import Probe
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
 from asyncembed.wire._agreement import Agreement
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
 
     from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
+    from asyncembed.flow._slots import RequestSlots
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.pipeline._failures import DeadLetters
+    from asyncembed.providers import Limits
+    from asyncembed.wire._transport import Transport
 from asyncembed.pipeline._source import Texts
 
 _span_of = attrgetter("span")
@@ -68,6 +73,13 @@ class Call:
         """Dimension of the vectors, if it is asked for or known; a model's name says it only at its own address."""
         provider, options = self.endpoint.provider, self.options
         return provider.dimension(options) if self.endpoint.is_official else options.dimensions
+
+    @property
+    def known_dimension(self) -> int | None:
+        """The same, or the dimension that vectors had before."""
+        options = self.options
+        learned = None if options.extra else self.endpoint.learned.dimensions.get((options.model, options.dimensions))
+        return self.dimension or learned
 
 
 class Run:
@@ -132,6 +144,8 @@ class Run:
         self._call, self._settling = call, settling
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
+        self.blame = Blame(endpoint.provider.signs, may_probe=endpoint.retry.probe)
+        self._probe: Probe | None = None
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None
@@ -140,6 +154,21 @@ class Run:
     def failures(self) -> Failures:
         """What becomes of texts that are given up; most runs have none."""
         return Failures(self._call, self.outbox, self.losses, self.observer, settling=self._settling)
+
+    @property
+    def slots(self) -> RequestSlots:
+        """The slots for its requests."""
+        return self.endpoint.slots_of(self.options.model)
+
+    @property
+    def learned_limits(self) -> Limits:
+        """What a request may hold, as the answers of the API have taught."""
+        return self.endpoint.learned_limits(self.options.model)
+
+    def probe(self, transport: Transport) -> Probe:
+        """Return what asks for a harmless text."""
+        self._probe = self._probe or Probe(self, transport)
+        return self._probe
 
     def start(self) -> None:
         """Start the clock."""
@@ -192,6 +221,13 @@ class Run:
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
         reservation.resize(self.cost.row - row)  # it may have been learned meanwhile
         return reservation
+
+    def reserve_more(self, batch: Batch) -> Reservation | None:
+        """Reserve what requests for a part of a batch need, if that is free now."""
+        budget, working = self.endpoint.budget, self.cost.working(batch.request_bytes)
+        if not budget.take(working):
+            return None
+        return Reservation(budget, working=working, waiting=0, results=0, owner=self.reservations)
 
     def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
         """Hand results to the consumer, and learn from what was decoded what dimension is usual."""

@@ -16,6 +16,8 @@ class Stopping:
     def __init__(self) -> None:
         self.is_on = False
         """Whether nothing more is to be asked for."""
+        self.is_final = False
+        """Whether what is in flight is of no use, either: the request or the account is to blame."""
         self._waits: set[anyio.CancelScope] = set()  # of workers that are not asking for anything now
 
     def stop(self) -> None:

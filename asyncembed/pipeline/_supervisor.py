@@ -15,20 +15,42 @@ its memory and when it begins. It goes before every batch that was never given l
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed.pipeline._worker import Worker, ends_every_batch
+from asyncembed._errors import AsyncEmbedError
+from asyncembed.pipeline._parts import Part
+from asyncembed.pipeline._worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
 
-Job: TypeAlias = "tuple[Worker, Reservation]"
-"""A worker with its batch, and what the slot and the memory of that were taken in the name of."""
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A part of a batch with what it needs to be asked for.
+
+    Attributes:
+        part: The texts.
+        reservation: What their requests need in memory, and the name that their slot is taken in.
+        results: What their results need; the parts of a batch share it.
+        permit: Leave to send the first request.
+    """
+
+    part: Part
+    reservation: Reservation
+    results: Reservation
+    permit: Permit | None = None
+
 
 # A token and not the run: connections keep the context that they were opened in, and so whatever it holds.
 _current: ContextVar[object] = ContextVar("asyncembed_run", default=None)
@@ -45,10 +67,10 @@ async def supervise(run: Run) -> None:
     try:
         transport = await run.endpoint.connect()
         run.start()
-        crew = Crew(run)
+        crew = Crew(run, transport)
         try:
             async with asyncio.TaskGroup() as tasks:
-                await crew.work(tasks, transport)
+                await crew.work(tasks)
         finally:
             crew.drop()
     except asyncio.CancelledError:
@@ -57,7 +79,7 @@ async def supervise(run: Run) -> None:
         run.fail(_innermost(error))
 
 
-async def _next_job(run: Run, transport: Transport) -> Job | None:
+async def _next_job(run: Run) -> Job | None:
     """Return the next batch when all gates let it pass, None if there is no more; only then pull the texts after it."""
     try:
         batch = await run.source.next_batch()
@@ -73,14 +95,14 @@ async def _next_job(run: Run, transport: Transport) -> Job | None:
         reservation = await run.reserve(batch)
         try:
             await permit.begin()  # memory may have held it up
-            await run.endpoint.concurrency.acquire(reservation)
+            await run.slots.acquire(reservation)
         except BaseException:
             reservation.release()
             raise
     except BaseException:
         permit.withdraw()
         raise
-    return Worker(run, transport, batch, reservation, permit), reservation
+    return Job(Part(batch), reservation, reservation, permit)
 
 
 class Crew:
@@ -90,22 +112,26 @@ class Crew:
 
     Args:
         run: The run.
+        transport: The way to the API.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, transport: Transport) -> None:
         self._run = run
+        self._transport = transport
         self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = 0
         self._own = anyio.CancelScope()  # of the task that feeds, and then works
         self._is_feeding = True
 
-    async def work(self, tasks: asyncio.TaskGroup, transport: Transport) -> None:
+    async def work(self, tasks: asyncio.TaskGroup) -> None:
         """Complete all batches, beside tasks that outlive this call."""
+        self._group = tasks
         source = self._run.source
         pumps = [tasks.create_task(source.pump(), name="asyncembed-texts")] if source.needs_pump else []
         with self._own:
-            last = await self._feed(tasks, transport)
+            last = await self._feed()
             self._is_feeding = False
             if last:
                 await self._complete(last)
@@ -115,16 +141,20 @@ class Crew:
         for _ in self._tasks:
             self._jobs.put_nowait(None)  # they may go when they have nothing more to do
 
-    async def _feed(self, tasks: asyncio.TaskGroup, transport: Transport) -> Job | None:
+    async def _feed(self) -> Job | None:
         """Hand each batch but the last to a task; return that."""
-        while job := await _next_job(self._run, transport):
+        while job := await _next_job(self._run):
             if self._run.source.is_exhausted:
                 return job
             self._jobs.put_nowait(job)
             if self._jobs.qsize() > self._idle:
-                self._tasks.append(tasks.create_task(self._take_part(), name="asyncembed-worker"))
+                self._start(self._take_part())
             await asyncio.sleep(0)  # its request goes out before more texts are pulled
         return None
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        assert self._group
+        self._tasks.append(self._group.create_task(work, name="asyncembed-worker"))
 
     def drop(self) -> None:
         """Give back what was taken for batches that nobody has begun."""
@@ -144,9 +174,14 @@ class Crew:
             self._idle -= 1
 
     async def _complete(self, job: Job) -> None:
-        """Have the worker complete its batch, and then give back what that did not use, its slot and its memory."""
+        """Complete a batch, in parts if need be, and then give back its slot, its memory and what was not used."""
+        parts = deque([job.part])
         try:
-            await job[0].complete()
+            while parts and not self._run.stopping.is_on:
+                permit, job.permit = job.permit, None
+                worker = Worker(self._run, self._transport, parts.popleft(), job.results, permit)
+                parts.extendleft(reversed(await worker.complete()))
+                self._share(parts, job)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # recorded: no group is made of it, and no exit stops the loop
@@ -154,10 +189,28 @@ class Crew:
         finally:
             self._give_back(job)
 
+    def _share(self, parts: deque[Part], job: Job) -> None:
+        """Let other tasks ask for parts side by side, as far as slots and memory are free now.
+
+        What finds none free stays here, where it needs nothing more: it may hold up all that waits for it.
+        """
+        alone = [part for part in parts if part.may_be_asked and part.other is None]
+        for part in alone[0 if parts and parts[0].other else 1 :]:
+            reservation = self._run.reserve_more(part.batch)
+            if reservation is None:
+                return
+            if not self._run.slots.take(reservation):
+                reservation.release()
+                return
+            parts.remove(part)
+            self._start(self._complete(Job(part, reservation, job.results)))
+
     def _stop(self, error: BaseException) -> None:
-        self._run.fail(error)
-        self._run.stopping.stop()
-        is_final = ends_every_batch(error)  # else what is on its way has been paid for and may still arrive
+        run = self._run
+        run.fail(error)
+        # What is on its way has been paid for and may still arrive, unless nothing of it is of use.
+        is_final = run.stopping.is_final or not isinstance(error, AsyncEmbedError)
+        run.stopping.stop()
         if is_final or self._is_feeding:
             self._own.cancel()
         if is_final:
@@ -165,10 +218,10 @@ class Crew:
                 task.cancel()
 
     def _give_back(self, job: Job) -> None:
-        worker, reservation = job
-        worker.withdraw()
-        reservation.end_work()
-        self._run.endpoint.concurrency.release(reservation)
+        if job.permit:
+            job.permit.withdraw()
+        job.reservation.end_work()
+        self._run.slots.release(job.reservation)
 
 
 def _innermost(error: BaseException) -> BaseException:

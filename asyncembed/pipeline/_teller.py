@@ -12,6 +12,7 @@ from asyncembed._events import (
     EndpointPaused,
     InputsFailed,
     RequestEnded,
+    RequestProbed,
     RequestsHeld,
     RequestStarted,
     RetryScheduled,
@@ -83,7 +84,7 @@ class Teller:
             **self._names,
             request=watch.number,
             attempt=watch.delivery.attempts,
-            indices=watch.delivery.missing,
+            indices=tuple(index for index in watch.delivery.missing if index >= 0),  # none for a harmless text
             encoding=watch.encoding,
             dimensions=self._options.dimensions,
             host=host,
@@ -121,6 +122,10 @@ class Teller:
     def held(self, reason: Literal["rate_limit", "outage"], seconds: float | None, level: int) -> None:
         """Tell that requests begin to wait."""
         self._tell(RequestsHeld(**self._names, reason=reason, seconds=seconds), level)
+
+    def probed(self, answer: AsyncEmbedError | None, outcome: Literal["taken", "refused", "unclear"]) -> None:
+        """Tell what came of a harmless text."""
+        self._tell(RequestProbed(**self._names, **self.reason(answer), outcome=outcome), INFO)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that texts will be asked for in parts of these sizes."""

@@ -1,27 +1,31 @@
-"""One batch: ask for it, as a whole or in parts, and ask again only for what did not arrive."""
+"""One part of a batch: ask for it, ask again only for what did not arrive, and say what else is to be asked for."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import anyio
 
+from asyncembed._decide.blame import Step, is_refused_likewise
 from asyncembed._decide.excess import read_excess
-from asyncembed._errors import AsyncEmbedError, InvalidInputError
+from asyncembed._errors import APIStatusError, AsyncEmbedError, EmbedTimeoutError, without_frames
 from asyncembed.flow._retry import Backoff, is_overload, is_retryable
-from asyncembed.pipeline._endpoint import blames_encoding
+from asyncembed.pipeline import _final
 from asyncembed.pipeline._excerpt import name_texts
 from asyncembed.pipeline._exchange import Exchange
-from asyncembed.pipeline._parts import Parts
+from asyncembed.pipeline._parts import apart, fits, halves, smaller
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping, Sequence
 
+    from asyncembed._decide.blame import Verdict
+    from asyncembed._models import EmbedInput
     from asyncembed.flow._memory import Reservation
-    from asyncembed.flow._outage import Probe
+    from asyncembed.flow._outage import Probe as OutageProbe
     from asyncembed.pipeline._admission import Permit
-    from asyncembed.pipeline._chunker import Batch
     from asyncembed.pipeline._parts import Part
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
@@ -32,136 +36,270 @@ MOST_RENEWALS: Final = 3
 
 
 class Worker:
-    """Brings one batch to its end: every text of it gets its result, or a failure, or ends the run."""
+    """Brings one part of a batch to its end: each text gets a result or a failure, goes on in a part, or ends the run.
 
-    def __init__(self, run: Run, transport: Transport, batch: Batch, reservation: Reservation, permit: Permit) -> None:
+    Args:
+        run: The run it belongs to.
+        transport: The way to the API.
+        part: The texts.
+        reservation: The memory of their results.
+        permit: Leave to send the first request, if that was given already.
+    """
+
+    def __init__(
+        self, run: Run, transport: Transport, part: Part, reservation: Reservation, permit: Permit | None = None
+    ) -> None:
         self._run = run
         self._endpoint = run.endpoint
-        self._batch = batch
+        self._part = part
+        self._batch = part.batch
         self._reservation = reservation
-        self._permit: Permit | None = permit  # for the next request
-        self._probe: Probe | None = None  # if that is to find out whether the API is back
-        self._parts = Parts(batch.inputs)
-        self._refusal: InvalidInputError | None = None  # why parts were last asked for
-        self._is_hopeless = False  # whether the API wants to be left alone for longer than the run may wait
-        self._delivery = run.new_delivery(batch)
+        self._permit = permit  # for the next request
+        self._outage_probe: OutageProbe | None = None  # if that is to find out whether the API is back
+        self._delivery = run.new_delivery(part.batch)
         self._transport = transport
-        self._secrets = transport.secrets
         self._renewals = 0
-        self._exchange = Exchange(run, transport, self._delivery, reservation, batch.request_bytes)
+        self._asked_at = 0.0
+        deliver = partial(run.deliver, reservation=reservation)
+        self._exchange = Exchange(
+            run, transport, self._delivery, deliver, part.batch.request_bytes, is_repeated=part.refusal is not None
+        )
 
-    async def complete(self) -> None:
-        """Deliver the batch, unless the run is stopped before.
+    async def complete(self) -> list[Part]:
+        """Ask for the texts until they have arrived; return the parts that are to be asked for instead, if any.
 
         Raises:
-            AsyncEmbedError: if the whole run cannot go on; what had arrived was delivered before.
+            AsyncEmbedError: if the run cannot go on; what had arrived was delivered before.
         """
         if self._batch.refused:
             await self._run.failures.give_up(self._batch.refused, self._reservation)
+        if self._part.is_guilty and len(self._part) > 1:
+            assert self._part.refusal
+            return self._into(halves(self._part, self._batch.inputs, self._part.refusal), self._part.refusal)
         self._run.in_flight += 1
         try:
-            while part := self._parts.next():
-                if part.is_refused:  # with its other half, and that was taken
-                    assert self._refusal
-                    self._split(part, self._refusal, self._parts.halve(part))
-                    continue
-                await self._complete(part)
-                if self._run.stopping.is_on:
-                    return
+            return await self._attempts()
         finally:
+            self._part.is_settled = True
             self._run.deliver(self._delivery.rest(), self._reservation)
             self._run.in_flight -= 1
+            self.withdraw()
 
     def withdraw(self) -> None:
-        """Give back the leave to send a request that will not be sent."""
+        """Give back leave to send a request that will not be sent."""
         permit, self._permit = self._permit, None
         if permit:
             permit.withdraw()
-        if self._probe:  # another request may find out
+        if self._outage_probe:  # another request may find out
             self._end_attempt(failed=None)
 
-    async def _complete(self, part: Part) -> None:
-        try:
-            await self._attempts(part)
-        except AsyncEmbedError as error:
-            error.indices = self._delivery.missing or error.indices
-            lost = self._delivery.give_up()
-            if self._is_hopeless or ends_every_batch(error):
-                raise
-            if self._run.on_error == "raise" or not self._run.losses.may_go_on(error, self._run.done):
-                name_texts(error, lost, self._secrets)
-                raise
-            await self._run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
-
-    async def _attempts(self, part: Part) -> None:
-        backoff = Backoff(self._endpoint.retry)
+    async def _attempts(self) -> list[Part]:
+        self._part.backoff = self._part.backoff or Backoff(self._endpoint.retry)
+        backoff = self._part.backoff
         last: AsyncEmbedError | None = None
-        while texts := self._delivery.ask(part.indices):
+        while texts := self._delivery.ask():
             if not await self._may_ask(len(texts)):
-                return
+                return []
             if last and backoff.is_over:
-                self.withdraw()
-                raise _final(last, backoff)
+                await self._lose(last, _final.of_attempts(last, self._delivery.missing, backoff.describe()))
+                return []
+            limits = self._run.learned_limits
+            if not fits(self._batch, limits):
+                return self._into(smaller(self._part, self._missing(), limits, None), self._part.refusal)
             before = self._delivery.count_missing
             encoding = self._endpoint.wire_encoding(compact=self._run.compact)
-            try:
-                await self._watched(self._exchange.ask(texts, encoding, self._take_permit()))
-            except AsyncEmbedError as error:
-                last = error
-                arrived = before - self._delivery.count_missing
-                self._run.salvaged += arrived
-                if arrived:
-                    backoff.progressed()
-                if self._endpoint.learns_from(error, encoding) or await self._has_newer_key(error):
-                    self._run.observer.retry(error, 0.0, self._delivery)
-                    continue
-                if self._is_split(part, error):
-                    return
-                await self._back_off(backoff, error)
-        self._parts.taken(part)
+            self._asked_at = time.monotonic()
+            last = await self._attempt(texts, encoding)
+            if last is None:
+                continue
+            arrived = before - self._delivery.count_missing
+            self._run.salvaged += arrived
+            if arrived:
+                backoff.progressed()
+                self._part.case.progressed()
+            if await self._has_newer_key(last):
+                self._run.observer.retry(last, 0.0, self._delivery)
+                continue
+            wants_base64 = encoding == "base64" and self._endpoint.encoding == "auto"
+            parts = await self._after(last, texts, wants_base64=wants_base64)
+            if parts is not None:
+                return parts
+        self._part.taken()
+        if self._part.suspects:
+            await self._give_up_suspects()
+        return []
+
+    async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> AsyncEmbedError | None:
+        """Make an attempt and return its error: what is raised later is not raised while that is being handled."""
+        try:
+            await self._watched(self._exchange.ask(texts, encoding, self._take_permit()), len(texts))
+        except AsyncEmbedError as error:
+            return error
+        return None
+
+    async def _after(self, error: AsyncEmbedError, texts: Sequence[str], *, wants_base64: bool) -> list[Part] | None:
+        """Do what is to be done about a request that failed; None if the texts are to be asked for again."""
+        run = self._run
+        verdict = run.blame.decide(error, texts, self._part.case, wants_base64=wants_base64)
+        if verdict.step is Step.PROBE:
+            verdict = await self._probed(error, texts, verdict, wants_base64=wants_base64)
+        if verdict.step is Step.AGAIN:
+            return None if await self._back_off(error) else []
+        if verdict.step in {Step.AT_ONCE, Step.FLOATS}:
+            self._endpoint.learned.refuses_base64 |= verdict.step is Step.FLOATS
+            run.observer.retry(error, 0.0, self._delivery)
+            return None
+        if verdict.step is Step.END:
+            run.stopping.is_final = True
+            raise self._known(error, _final.of_request(error, verdict.meaning, self._delivery.missing))
+        return await self._in_parts(error, verdict, len(texts))
+
+    async def _in_parts(self, error: AsyncEmbedError, verdict: Verdict, count: int) -> list[Part]:
+        """Return the parts to ask for instead of texts that the API does not take together, or do without them."""
+        part, missing = self._part, self._missing()
+        if verdict.step is Step.SMALLER:
+            if verdict.meaning == "time" and part.backoff and part.backoff.is_used_up(error):
+                note = part.backoff.describe()
+                await self._lose(error, _final.of_attempts(error, self._delivery.missing, note))
+                return []
+            self._learn_size(error, count)
+            return self._into(smaller(part, missing, self._run.learned_limits, error), error)
+        if verdict.step is Step.APART:
+            indices = self._delivery.missing
+            named = [indices[position] for position in verdict.named]
+            return self._into(apart(part, missing, named, error), error, len(named))
+        if verdict.step is Step.HALVES or part.suspects:  # the rest is refused, too, so that suspects may be good
+            return self._into(halves(part, missing, error), error)
+        await self._lose(error, _final.of_text(error, self._delivery.missing))
+        return []
+
+    async def _probed(
+        self, error: AsyncEmbedError, texts: Sequence[str], verdict: Verdict, *, wants_base64: bool
+    ) -> Verdict:
+        """Ask for a harmless text, and decide again with the answer."""
+        answer = await self._run.probe(self._transport).ask(self._asked_at)
+        case = self._part.case
+        is_likewise = answer is not None and is_refused_likewise(error, answer)
+        self._run.observer.probed(answer, "refused" if is_likewise else "unclear" if answer else "taken")
+        if answer is None:
+            case.is_proven = True
+            case.failures -= 1  # it is looked at again
+            return self._run.blame.decide(error, texts, case, wants_base64=wants_base64)
+        return replace(verdict, step=Step.END if is_likewise else Step.AGAIN)
+
+    def _missing(self) -> Mapping[int, EmbedInput]:
+        """The texts that have not arrived."""
+        return {index: self._batch.inputs[index] for index in self._delivery.missing}
+
+    def _into(self, parts: list[Part], refusal: AsyncEmbedError | None, apart: int = 0) -> list[Part]:
+        """Tell that texts are asked for in parts, because of `refusal`."""
+        if refusal:
+            without_frames(refusal)  # they hold what was sent and received
+        if refusal and (len(parts) > 1 or apart):
+            indices = sorted(index for part in parts for index in (*part.batch.inputs, *part.suspects))
+            sizes = [len(part) for part in parts] + [apart] * bool(apart)
+            self._run.observer.split(refusal, indices, sizes)
+        return parts
+
+    def _learn_size(self, error: AsyncEmbedError, count: int) -> None:
+        """Take over that a request of so many texts was too large."""
+        if isinstance(error, APIStatusError) and (excess := read_excess(error)):
+            caps = self._endpoint.learned.caps[self._run.options.model]
+            caps.learn(excess, count, self._bytes_of(count))
+
+    async def _give_up_suspects(self) -> None:
+        """Do without the texts that were named, as the API takes the rest."""
+        error, suspects = self._part.refusal, self._part.suspects
+        assert error
+        await self._give_up(list(suspects.items()), _final.of_text(error, tuple(suspects)), error)
+
+    async def _lose(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> None:
+        """Do without what is missing, or end the run with `error`."""
+        await self._give_up(self._delivery.give_up(), error, cause)
+        if self._part.suspects:
+            await self._give_up_suspects()
+
+    async def _give_up(
+        self, lost: Sequence[tuple[int, EmbedInput]], error: AsyncEmbedError, cause: AsyncEmbedError
+    ) -> None:
+        run = self._run
+        assert self._part.backoff
+        if self._part.backoff.is_hopeless:
+            run.stopping.is_final = True
+            raise self._known(cause, error)
+        if run.on_error == "raise" or not run.losses.may_go_on(error, run.done):
+            self._known(cause, error)
+            name_texts(error, lost, self._transport.secrets)
+            raise error
+        self._known(cause, error)
+        await run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
+
+    def _known(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
+        """Let events treat `error` as they would treat what it was made of."""
+        if error is not cause:
+            self._run.observer.copy_note(cause, error)
+        return error
 
     async def _has_newer_key(self, error: AsyncEmbedError) -> bool:
         """Whether the key has expired, and there is another one to ask with."""
-        has_one = self._renewals < MOST_RENEWALS and await self._transport.renew_key(error)
+        try:
+            has_one = self._renewals < MOST_RENEWALS and await self._transport.renew_key(error)
+        except AsyncEmbedError as failure:  # of the caller's function
+            self._run.stopping.is_final = True
+            failure.indices = self._delivery.missing
+            raise
         self._renewals += has_one
         return has_one
 
-    async def _watched(self, attempt: Awaitable[None]) -> None:
+    async def _watched(self, attempt: Awaitable[None], count: int) -> None:
         """Make an attempt, and note what it says about the state of the API."""
         before, failed = self._delivery.count_missing, None
-        try:
-            await attempt
-            failed = False
-            self._endpoint.concurrency.succeeded()
-        except AsyncEmbedError as error:
-            failed = is_retryable(error) and self._delivery.count_missing == before
-            raise
-        finally:
-            self._end_attempt(failed=failed)
+        slots = self._run.slots
+        with slots.begin(count) as flight:
+            try:
+                await attempt
+                failed = False
+                self._run.blame.taken(self._part.case)
+                flight.answered(self._exchange.seconds_to_headers)
+            except AsyncEmbedError as error:
+                failed = is_retryable(error) and self._delivery.count_missing == before
+                if is_overload(error):
+                    flight.overloaded()
+                elif _is_too_slow(error):
+                    flight.timed_out()
+                elif isinstance(error, APIStatusError) and (excess := read_excess(error)) and excess.is_of_count:
+                    flight.refused(excess.most if excess.size in {None, count} else None)
+                raise
+            finally:
+                self._end_attempt(failed=failed)
+                slots.adapt()
 
     def _end_attempt(self, *, failed: bool | None) -> None:
-        probe, self._probe = self._probe, None
+        probe, self._outage_probe = self._outage_probe, None
         self._endpoint.learned.outage.end_attempt(probe, failed=failed)
 
     async def _may_ask(self, count: int) -> bool:
         """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
         stopping, pause, outage = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.outage
+        probe = self._run.probe(self._transport)
         while not stopping.is_on:
+            if probe.is_asking:
+                await stopping.wait(probe.wait)
             if pause.is_on:
                 await stopping.wait(pause.wait)
             if self._permit is None:
                 await stopping.wait(partial(self._ask_for_leave, count))
-            if not outage.lets_through(self._probe):
+            if not outage.lets_through(self._outage_probe):
                 await stopping.wait(self._wait_for_outage)
             if self._permit:  # the last thing to ask, as it counts from when the request is sent
                 await stopping.wait(self._permit.begin)
-            if outage.lets_through(self._probe) and not (pause.is_on or stopping.is_on):
+            if outage.lets_through(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
                 return True
         return False
 
     async def _wait_for_outage(self) -> None:
         with self._run.observer.outage_hold as hold:
-            self._probe = await self._endpoint.learned.outage.wait(hold.begins)
+            self._outage_probe = await self._endpoint.learned.outage.wait(hold.begins)
 
     def _take_permit(self) -> Permit:
         permit, self._permit = self._permit, None
@@ -175,45 +313,23 @@ class Worker:
         """About how many bytes so many texts of the batch take in a request."""
         return self._batch.request_bytes * count // max(len(self._batch), 1)
 
-    def _is_split(self, part: Part, error: AsyncEmbedError) -> bool:
-        """Whether the API does not take a part as it is, so that smaller ones are to be asked for."""
-        if not isinstance(error, InvalidInputError) or len(part) == 1 or blames_encoding(error):
-            return False
-        if (excess := read_excess(error)) and not excess.is_of_one_text:
-            caps = self._endpoint.learned.caps[self._run.options.model]
-            sizes = self._parts.cut(part, caps.learn(excess, len(part), self._bytes_of(len(part))))
-        else:
-            sizes = self._parts.halve(part)
-        self._split(part, error, sizes)
-        return True
-
-    def _split(self, part: Part, error: InvalidInputError, sizes: list[int]) -> None:
-        """Note that a part is asked for in parts of these sizes, because of `error`."""
-        self._refusal = error.with_traceback(None)  # its frames hold what was sent and received
-        self._run.observer.split(error, part.indices, sizes)
-
-    async def _back_off(self, backoff: Backoff, error: AsyncEmbedError) -> None:
-        """Wait until the next attempt may begin or the run ends; raise `error` if there is to be no attempt."""
+    async def _back_off(self, error: AsyncEmbedError) -> bool:
+        """Wait until the next attempt may begin or the run ends; whether there is to be one."""
+        backoff = self._part.backoff
+        assert backoff
         wait = backoff.wait_before_retry(error)
-        if is_overload(error):
-            self._endpoint.concurrency.overloaded()
         if wait is None:
-            self._is_hopeless = backoff.is_hopeless
-            raise _final(error, backoff)
+            await self._lose(error, _final.of_attempts(error, self._delivery.missing, backoff.describe()))
+            return False
         self._run.observer.retry(error, wait, self._delivery)
         if getattr(error, "retry_after", None) is not None:
             self._run.observer.paused(error, wait, again=self._endpoint.learned.pause.is_on)
             self._endpoint.learned.pause.extend(wait)
         await self._run.stopping.wait(partial(anyio.sleep, wait))
+        return True
 
 
-def _final(error: AsyncEmbedError, backoff: Backoff) -> AsyncEmbedError:
-    """Return an error that ends a batch, and say in it what was tried."""
-    error.args = (f"{error}{backoff.describe()}", *error.args[1:])
-    return error
-
-
-def ends_every_batch(error: BaseException) -> bool:
-    """Whether an error concerns all batches: a wrong key does, and so does a server that mixes up its vectors."""
-    one_batch = isinstance(error, InvalidInputError) or (isinstance(error, AsyncEmbedError) and is_retryable(error))
-    return not one_batch
+def _is_too_slow(error: AsyncEmbedError) -> bool:
+    """Whether the server, or a gateway before it, takes longer than a request may take."""
+    is_gateway = isinstance(error, APIStatusError) and error.status in {504, 524, 598}
+    return is_gateway or (isinstance(error, EmbedTimeoutError) and error.phase == "answer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from asyncembed._decide.signs import Sign
 from asyncembed._errors import ConfigurationError
 from asyncembed.providers._base import Limits, Provider
 from asyncembed.providers.cohere import Cohere, CohereV1
@@ -17,7 +18,7 @@ PROVIDERS: Final[Mapping[str, type[Provider]]] = {kind.name: kind for kind in (C
 
 _REQUIRED: Final = ("name", "base_url", "path", "default_model", "limits")
 
-__all__ = ["PROVIDERS", "Cohere", "CohereV1", "Limits", "Local", "OpenAI", "Provider", "get_provider"]
+__all__ = ["PROVIDERS", "Cohere", "CohereV1", "Limits", "Local", "OpenAI", "Provider", "Sign", "get_provider"]
 
 
 def get_provider(provider: str | Provider) -> Provider:

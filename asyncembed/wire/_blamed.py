@@ -42,6 +42,7 @@ _PLACES: Final = (
     rf"(?i)\b{_ONE}s? (?:at |with |in )?(?:the )?(?:index|position|place)(?: of)?:? #?(\d{{1,6}})\b(?!\.\d)",
     rf"(?i)\b(?:index|position) #?(\d{{1,6}}) (?:of|in) (?:the |your )?(?:{_ONE}s?|batch|request)\b",
     rf"(?i)\b{_ONE} (?:number |no\.? ?)?#(\d{{1,6}})\b",
+    rf"(?i)\b{_ONE} id (\d{{1,6}}) has\b",
     rf"(?i)\b{_ONE} (\d{{1,6}})(?= ?(?:[:;)]|$)|[.,](?!\d)| {_GOES_ON}\b(?! \d))",
 )
 """What names the position of a text in words; a number of tokens or texts must not look like one."""
@@ -58,7 +59,7 @@ def blamed(documents: Iterable[Mapping[str, object]], message: str) -> tuple[tup
     positions: set[int] = set()
     for steps in (*chain.from_iterable(map(_in_document, documents)), *_in_words(message)):
         names = [step for step in steps if not step.isdigit()]
-        while len(names) > 1 and (names[0] in _AROUND or names[0].endswith("Request")):
+        while len(names) > 1 and (names[0] in _AROUND or _is_type(names[0])):
             names.pop(0)
         if names and names[0] not in _NO_FIELDS:
             fields[names[0]] = None
@@ -91,6 +92,11 @@ def _in_words(message: str) -> Iterator[list[str]]:
     for pattern in _PATHS:
         for found in re.findall(pattern, message):
             yield re.findall(_STEP, found)
+
+
+def _is_type(name: str) -> bool:
+    """Whether a step is the name of a type, such as "TextInput", and not of a field."""
+    return name[:1].isupper() and name.lower() not in TEXT_FIELDS
 
 
 def _items(value: object) -> list[Mapping[str, object]]:

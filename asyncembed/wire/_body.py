@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._errors import ResponseError, TransportError
+from asyncembed._errors import EmbedTimeoutError, ResponseError
 from asyncembed.wire._failures import FAILURES, transport_error
 from asyncembed.wire._timeout import SilenceLimit
 
@@ -30,7 +30,7 @@ class Response:
         self._secrets = secrets
         self._max_bytes = max_bytes
         self._limit = SilenceLimit(timeout, self._end_silence)
-        self._silent = TransportError(f"the server was silent for {timeout:g} s inside a response")
+        self._silent = EmbedTimeoutError(f"the server was silent for {timeout:g} s inside a response", phase="body")
         self._failure: AsyncEmbedError | None = None  # for when everything that came before it has been read
         self._heard = 0  # bytes that had come when the last wait began
         self.status = response.status

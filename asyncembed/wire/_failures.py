@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from asyncembed._errors import TransportError
+from asyncembed._errors import EmbedTimeoutError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,8 @@ _KINDS: Final[Mapping[type, str]] = {
 def timeout_error(error: TimeoutError, words: str) -> TransportError:
     """Say that it took too long: to connect, or `words` where it was something else."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return TransportError("the connection took too long")
-    return TransportError(words)
+        return EmbedTimeoutError("the connection took too long", phase="connect")
+    return EmbedTimeoutError(words, phase="answer")
 
 
 def transport_error(error: Exception, secrets: Secrets) -> TransportError:

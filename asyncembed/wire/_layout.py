@@ -31,7 +31,7 @@ class Layout:
     item: str | None = None
     index: str | None = None
     tokens: tuple[str, ...] = ()
-    messages: tuple[str, ...] = ("error.message", "error", "message", "detail")
+    messages: tuple[str, ...] = ("error.message", "error", "message", "detail", "base_resp.status_msg")
     one_list: bool = False
 
 

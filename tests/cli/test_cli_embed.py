@@ -163,12 +163,12 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     out, partial = tmp_path / f"v{suffix}", tmp_path / f"v{suffix}.partial"
     one_by_one = ("--chunk-size", 2, "--max-concurrency", 1, *openai(threaded_server))
     right = threaded_server.default
-    threaded_server.script.extend([right, right, refused(401, "bad key sk-123")])
+    threaded_server.script.extend([right, right, refused(402, "bad key sk-123")])
     ended = run("embed", texts_file, "-o", out, *one_by_one)
     assert ended.code == 1
     error, kept = ended.err.splitlines()
     assert error.startswith("Error: ")
-    assert "401" in error
+    assert "402" in error
     assert kept == f"4 rows are kept in {partial}; go on with --resume (resume=True)"
     assert not out.exists()
     assert "rows        4\n" in run("info", partial / "vectors.npy").out
@@ -192,7 +192,7 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
 
 
 def test_an_error_at_the_start_leaves_nothing_behind(run, threaded_server, openai, texts_file, tmp_path):
-    threaded_server.default = refused(401, "no")
+    threaded_server.default = refused(402, "no")
     ended = run("embed", texts_file, "-o", tmp_path / "v.parquet", *openai(threaded_server))
     assert ended.code == 1
     assert ended.err.splitlines()[-1] == "nothing is kept"
@@ -207,7 +207,7 @@ def test_neither_key_nor_password_is_written_or_said(run, threaded_server, opena
     assert orjson.loads((tmp_path / "v.npy.meta.json").read_bytes())["base_url"] == url
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    threaded_server.default = refused(401, "Incorrect key: sk-very-secret")
+    threaded_server.default = refused(402, "Incorrect key: sk-very-secret")
     failed = run("embed", texts_file, "-o", tmp_path / "w.npy", "--provider", "openai", "--base-url", url)
     assert threaded_server.requests[-1].headers["authorization"] == "Bearer sk-very-secret"
     assert failed.code == 1
@@ -230,7 +230,7 @@ def test_skip_leaves_out_what_fails_and_says_so(run, threaded_server, openai, te
 
 
 def test_a_run_in_which_everything_fails_is_a_failure(run, threaded_server, openai, texts_file, tmp_path):
-    threaded_server.default = refused(400, "no")
+    threaded_server.default = refused(400, "the text is too long")
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--on-error", "skip", *openai(threaded_server))
     assert ended.code == 1
     assert "Error: nothing was written" in ended.err

@@ -120,11 +120,11 @@ def test_a_browser_shows_it(report, tmp_path):
 
 def test_a_run_that_fails_is_shown_too(run, threaded_server, openai, texts_file, tmp_path):
     path = tmp_path / "run.html"
-    threaded_server.script.extend([threaded_server.default, refused(401, "no")])
+    threaded_server.script.extend([threaded_server.default, refused(402, "no")])
     options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", path)
     assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(threaded_server)).code == 1
     page = Page(path.read_text())
-    assert "failed: AuthenticationError: openai answered 401" in page.text
+    assert "failed: QuotaExceededError: openai answered 402" in page.text
     assert "rows safe on the disk 50" in page.text
 
 
@@ -170,16 +170,16 @@ def test_a_report_that_fails_at_the_end_does_not_hide_how_the_run_ended(
     assert ended.code == 0
     assert "200 texts embedded" in ended.err
     assert "the report could not be written: [Errno 28] No space left on device" in ended.err
-    threaded_server.script.extend([threaded_server.default, refused(401, "no")])
+    threaded_server.script.extend([threaded_server.default, refused(402, "no")])
     ended = run("embed", texts_file, "-o", tmp_path / "w.npy", *options)
     assert ended.code == 1
-    assert "answered 401" in ended.err
+    assert "answered 402" in ended.err
     assert "50 rows are kept" in ended.err
 
 
 def test_no_key_is_in_it(run, threaded_server, openai, texts_file, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    threaded_server.default = refused(401, "Incorrect key: sk-very-secret")
+    threaded_server.default = refused(402, "Incorrect key: sk-very-secret")
     url = f"{threaded_server.url}/v1?token=hush-hush"
     path = tmp_path / "r.html"
     options = ("--provider", "openai", "--base-url", url, "--report", path)

@@ -21,7 +21,7 @@ def test_a_run_that_fails_and_goes_on(run, threaded_server, tmp_path, monkeypatc
     command = ["embed", tmp_path / "texts.txt", "-o", tmp_path / name, "--report", tmp_path / "run.html"]
     command += ["--provider", "openai", "--base-url", f"{server.url}/v1?key=query-secret%2B1", "--model", "m"]
     command += ["--chunk-size", "3", "--max-concurrency", "1"]
-    server.script += [right, right, refused(401, f"wrong key {KEY}, {QUERY}, query-secret%2B1")]
+    server.script += [right, right, refused(402, f"wrong key {KEY}, {QUERY}, query-secret%2B1")]
     failed = run(*command)
     kept = lying_in(tmp_path)
     ended = [failed, run(*command, "--resume"), run("info", tmp_path / name)]

@@ -38,7 +38,7 @@ class Counted:
 
 def stopped(client):
     """Whether the stream can do nothing more until its consumer takes a result."""
-    return client._endpoint.budget.waiting == 1 and client._endpoint.concurrency.in_flight == 0
+    return client._endpoint.budget.waiting == 1 and client._endpoint.slots.in_use == 0
 
 
 @pytest.mark.parametrize("form", ["plain", "async"])

@@ -9,7 +9,7 @@ import pytest
 from support.results import check_results, numbered
 from support.scripted import changed, refused, right, said
 
-from asyncembed import InvalidInputError
+from asyncembed import APIStatusError, InvalidInputError
 
 TEXTS = numbered(30)
 PYDANTIC = {"type": "literal_error", "loc": ["body", "encoding_format"], "msg": "Input should be 'float'", "input": "x"}
@@ -58,7 +58,7 @@ async def test_refusals_side_by_side(server, connect):
 
 async def test_base64_that_was_demanded_is_not_given_up(server, connect):
     server.default = refusing(REFUSALS["in words"])
-    with pytest.raises(InvalidInputError, match="not supported"):
+    with pytest.raises(APIStatusError, match="not supported"):
         await connect(encoding="base64", model="m").embed(TEXTS)
     assert len(server.requests) == 1
 
@@ -72,7 +72,7 @@ async def test_another_refusal_is_no_reason_to_ask_for_floats(server, connect):
 
 async def test_a_refusal_of_everything_ends(server, connect):
     server.default = refused(400, "neither base64 nor anything else")
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(APIStatusError):
         await connect().embed(TEXTS)
     assert [request.base64 for request in server.requests] == [True, False]
 

@@ -16,9 +16,9 @@ from support.watching import leftovers
 from asyncembed import (
     ArrowStreamReader,
     AsyncEmbedError,
-    AuthenticationError,
     ConfigurationError,
     NumpyStreamReader,
+    QuotaExceededError,
     RechunkedReader,
 )
 from asyncembed.providers import Cohere
@@ -108,11 +108,11 @@ async def test_rows_that_were_salvaged_are_in_their_place(server, client):
 
 
 async def test_an_error_comes_after_the_blocks_before_it(server, client):
-    server.script.extend([server.default, refused(403, "no")])
+    server.script.extend([server.default, refused(402, "no")])
     reader = client.embed_binary_stream(TEXTS, chunk_size=10, max_concurrency=1)
     first, _ = await anext(reader)
     assert first == 0
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(QuotaExceededError):
         await anext(reader)
 
 
@@ -245,14 +245,14 @@ async def test_a_refusal_of_base64_is_remembered_and_costs_one_request(server, c
 
 
 async def test_rows_before_an_error_are_given_before_it_whatever_the_size_of_a_block(server, client):
-    server.script.extend([server.default] * 2 + [refused(403, "no")])
+    server.script.extend([server.default] * 2 + [refused(402, "no")])
     reader = client.embed_binary_stream(TEXTS, chunk_size=10, max_concurrency=1).rechunk(15)
     first, block = await anext(reader)
     assert (first, len(block)) == (0, 15)
     first, block = await anext(reader)
     assert (first, len(block)) == (15, 5)
     for _ in range(2):
-        with pytest.raises(AuthenticationError):
+        with pytest.raises(QuotaExceededError):
             await anext(reader)
 
 

@@ -11,7 +11,7 @@ from support.results import check_results, endless, numbered
 from support.scripted import refused, vector_of
 from support.watching import leftovers, turns, until
 
-from asyncembed import AuthenticationError, Callback, ConfigurationError, EmbedResult, RunSummary
+from asyncembed import Callback, ConfigurationError, EmbedResult, QuotaExceededError, RunSummary
 
 TEXTS = numbered(20)
 
@@ -197,14 +197,14 @@ async def test_callbacks_on_their_way_are_cancelled_when_one_fails(client):
 
 @pytest.mark.parametrize("at_once", [1, 3])
 async def test_an_error_of_the_run_comes_after_the_calls_before_it(server, client, at_once):
-    server.script.extend([server.default, refused(403, "no")])
+    server.script.extend([server.default, refused(402, "no")])
     seen = []
 
     async def callback(result):
         await asyncio.sleep(0)
         seen.append(result.index)
 
-    with pytest.raises(AuthenticationError):
+    with pytest.raises(QuotaExceededError):
         await client.embed_with_callback(TEXTS, callback, callback_concurrency=at_once, chunk_size=5, max_concurrency=1)
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
@@ -271,7 +271,7 @@ async def test_wrong_options_are_refused(client, options, words):
 
 async def test_the_error_of_a_callback_is_not_hidden_by_one_of_the_run(server, client):
     """The run fails while the callback of an earlier result is busy failing, too."""
-    server.script.extend([server.default, refused(403, "no")])
+    server.script.extend([server.default, refused(402, "no")])
     asked = asyncio.Event()
 
     async def callback(result):
@@ -290,7 +290,7 @@ async def test_the_error_of_a_callback_is_not_hidden_by_one_of_the_run(server, c
     asked.set()
     with pytest.raises(Broken, match="the database is down") as caught:
         await task
-    assert "besides: AuthenticationError" in " ".join(caught.value.__notes__)
+    assert "besides: QuotaExceededError" in " ".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize("at_once", [1, 3])

@@ -14,7 +14,7 @@ from support.results import numbered, take_all
 from support.scripted import KEY
 from support.watching import turns
 
-from asyncembed import AuthenticationError, ConfigurationError, EmbedFailure, RetryPolicy, ServerError
+from asyncembed import ConfigurationError, EmbedClient, EmbedFailure, QuotaExceededError, RetryPolicy, ServerError
 from asyncembed.sinks import _dead_letters
 from asyncembed.sinks._log import RowLog
 from asyncembed.testing import FakeServer, faults, vector_of
@@ -262,7 +262,11 @@ async def test_no_key_is_in_it(client, fake, path, reply):
     """Where the server repeats it there are stars, and the caller's own headers and address are not there at all."""
     fake.rules.clear()
     fake.default = reply
-    [item async for item in client.embed_stream(TEXTS[:3], on_error="yield", dead_letter=path)]
+    client = EmbedClient(
+        "openai", api_key=KEY, base_url=f"{fake.url}/v1", retry=RetryPolicy(max_attempts=1, probe=False)
+    )
+    async with client:
+        [item async for item in client.embed_stream(TEXTS[:3], on_error="yield", dead_letter=path)]
     content = path.read_text()
     assert len(content.splitlines()) == 3
     assert "***" in content
@@ -278,8 +282,8 @@ SMALL = {"chunk_size": 1, "max_concurrency": 1, "on_error": "skip"}
 
 async def broken_off(client, fake, path, out, at):
     """Run until the API refuses the key."""
-    fake.rules.append(faults.Poisoned(TEXTS[at], 401))
-    with pytest.raises(AuthenticationError):
+    fake.rules.append(faults.Poisoned(TEXTS[at], 402))
+    with pytest.raises(QuotaExceededError):
         await client.embed_to_file(TEXTS, out, dead_letter=path, **SMALL)
     fake.rules.pop()
 

@@ -17,10 +17,10 @@ from support.watching import leftovers, turns, until
 
 import asyncembed
 from asyncembed import (
+    APIStatusError,
     AsyncEmbedError,
     AuthenticationError,
     ConfigurationError,
-    InvalidInputError,
     RequestStarted,
     ResponseError,
     RetryPolicy,
@@ -179,7 +179,7 @@ async def test_an_error_does_not_wait_for_another_ones_back_off(server, connect)
         await gate.reached.wait()
         await turns(100)  # by now the other one sleeps
         gate.opened.set()
-        with pytest.raises(InvalidInputError, match="a bad text"):
+        with pytest.raises(APIStatusError, match="a bad text"):  # a harmless text is refused, too
             await asyncio.wait_for(taking, 2)
 
 

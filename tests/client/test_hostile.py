@@ -131,4 +131,4 @@ async def test_a_large_request_does_not_open_the_door(server, connect, attack):
         async with asyncio.timeout(60):
             await anext(stream)
     assert peak.grown < 40 * MEGABYTE
-    assert stream.summary.bytes_received < 4 * MEGABYTE
+    assert stream.summary.bytes_received < 12 * MEGABYTE  # 8 requests are answered so

@@ -95,7 +95,7 @@ async def test_results_that_wait_really_fit_into_the_budget(server, connect, dim
         tracemalloc.start()
         try:
             before = stream.summary.done
-            await until(lambda: client._endpoint.budget.waiting and not client._endpoint.concurrency.in_flight)
+            await until(lambda: client._endpoint.budget.waiting and not client._endpoint.slots.in_use)
             server.requests.clear()
             gc.collect()
             used, _ = tracemalloc.get_traced_memory()

@@ -65,14 +65,16 @@ async def test_batches_on_their_way_arrive_before_the_error_of_another(server, c
         await right(exchange)
 
     async def by_text(exchange):
-        await (refused if exchange.request.texts == ["bad"] else slow)(exchange)
+        await (
+            refused if exchange.request.texts == ["bad"] else right if exchange.request.texts == ["hello"] else slow
+        )(exchange)
 
     server.default = by_text
     client = connect()
     texts = ["a", "b", "bad"]
     async with client.embed_stream(texts, chunk_size=1) as stream:
         waiting = asyncio.ensure_future(anext(stream))
-        while stream.summary.in_flight != 2 or len(server.requests) != 3:
+        while stream.summary.in_flight != 2 or len(server.requests) != 4:
             await asyncio.sleep(0)
         answered.set()
         check_results([await waiting, await anext(stream)], texts[:2])

@@ -15,7 +15,7 @@ from support.results import check_results, numbered
 from support.scripted import Gate, ScriptedServer, refused, right
 from support.watching import until
 
-from asyncembed import AuthenticationError, ConfigurationError, EmbedClient, RateLimit, RetryPolicy
+from asyncembed import ConfigurationError, EmbedClient, QuotaExceededError, RateLimit, RetryPolicy
 from asyncembed.flow import _rate
 from asyncembed.flow._outage import FAILURES
 from asyncembed.flow._rate import limiter_of
@@ -90,7 +90,7 @@ async def held_by_an_outage(server, connect, rate_limit):
         for outage in outages:
             outage.end_attempt(failed=True)
     calls = [asyncio.ensure_future(client.embed(numbered(8), chunk_size=1)) for client in clients]
-    await until(lambda: sum(client._endpoint.concurrency.in_flight for client in clients) == 24)
+    await until(lambda: sum(client._endpoint.slots.in_use for client in clients) == 24)
 
     def go_on():
         for outage in outages:
@@ -144,7 +144,7 @@ async def test_a_stream_that_is_closed_while_it_is_held_up_has_used_nothing(serv
         outage.end_attempt(failed=True)
     stream = client.embed_stream(numbered(2), chunk_size=1)
     first = asyncio.ensure_future(anext(stream))
-    await until(lambda: client._endpoint.concurrency.in_flight == 2)
+    await until(lambda: client._endpoint.slots.in_use == 2)
     first.cancel()
     await asyncio.wait([first])
     await stream.aclose()
@@ -161,7 +161,7 @@ async def test_a_run_that_fails_does_not_wait_at_the_beginning_of_a_request(serv
 
     async def late_refusal(exchange):
         await gate.wait()
-        await refused(403, "bad key")(exchange)
+        await refused(402, "bad key")(exchange)
 
     async def texts():
         yield "a"
@@ -178,12 +178,12 @@ async def test_a_run_that_fails_does_not_wait_at_the_beginning_of_a_request(serv
     for _ in range(FAILURES):
         outage.end_attempt(failed=True)
     more.set()
-    await until(lambda: client._endpoint.concurrency.in_flight == 3)
+    await until(lambda: client._endpoint.slots.in_use == 3)
     await connect(rate_limit=rate_limit).embed(TEXTS[:3], chunk_size=3)  # which waits until nothing else counts
     outage.end_attempt(failed=False)
     await until(lambda: limiter.waiting == 2)
     gate.opened.set()
-    with pytest.raises(AuthenticationError, match="bad key"):
+    with pytest.raises(QuotaExceededError, match="bad key"):
         await task
     assert not limiter.waiting
     assert server.asked == [["a"], TEXTS[:3]]
@@ -283,13 +283,13 @@ async def test_a_run_that_fails_does_not_wait_for_its_time(server, connect):
 
     async def late_refusal(exchange):
         await released.wait()
-        await refused(403, "bad key")(exchange)
+        await refused(402, "bad key")(exchange)
 
     server.script.extend([refused(503), late_refusal])
     task = asyncio.create_task(client.embed(numbered(9), chunk_size=3))
     await until(lambda: client._endpoint.limiter.waiting == 2)  # the third batch, and the first one again
     released.set()
-    with pytest.raises(AuthenticationError, match="bad key"):
+    with pytest.raises(QuotaExceededError, match="bad key"):
         await asyncio.wait_for(task, 60)
     assert len(server.requests) == 2
 

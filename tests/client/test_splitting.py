@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log2
+from math import ceil, log2
 
 import numpy as np
 import pytest
@@ -44,10 +44,11 @@ async def test_one_bad_text_never_sinks_its_batch(server, provider, place):
     async with connect(server, provider) as client:
         stream = client.embed_stream(TEXTS, on_error="yield")
         check([result async for result in stream], TEXTS, failed={TEXTS[place]})
-    assert len(server.ledger.entries) - 1 <= 2 * log2(len(TEXTS)) + 1
+    assert len(server.ledger.entries) - 1 <= 2 * ceil(log2(len(TEXTS))) + 1
     assert all(times == 1 for times in server.ledger.sent.values())
     assert (stream.summary.done, stream.summary.failed) == (95, 1)
-    assert stream.summary.retries == len(server.ledger.entries) - 1
+    first = 2  # batches of 64 texts at most, as nothing is known of such an address
+    assert stream.summary.retries == len(server.ledger.entries) - first - 1  # and that of a harmless text
 
 
 async def test_with_raise_the_others_arrive_before_the_error_names_the_text(server):
@@ -73,9 +74,10 @@ async def test_blocks_leave_out_only_the_bad_text(server):
     server.rules.append(Poisoned(POISON))
     async with connect(server) as client, client.embed_binary_stream(TEXTS, on_error="skip") as reader:
         blocks = [block async for block in reader]
-    assert [(first, len(rows)) for first, rows in blocks] == [(0, 37), (38, 58)]
-    for first, rows in blocks:
-        np.testing.assert_array_equal(rows[0], vector_of(TEXTS[first], 8))
+    rows = {first + place: row for first, rows in blocks for place, row in enumerate(rows)}
+    assert list(rows) == [index for index in range(96) if index != 37]
+    for index, row in rows.items():
+        np.testing.assert_array_equal(row, vector_of(TEXTS[index], 8))
 
 
 async def test_halves_that_break_are_retried_and_salvaged(server):
@@ -135,7 +137,7 @@ async def test_a_run_that_is_refused_text_by_text_from_the_start_ends(server):
     server.default = Refused(400)
     texts = [f"text {number}" for number in range(10_000)]
     async with connect(server) as client:
-        with pytest.raises(InvalidInputError):
+        with pytest.raises(APIStatusError):
             async for _ in client.embed_stream(texts, on_error="skip"):
                 pass
-    assert len(server.ledger.entries) < 400
+    assert len(server.ledger.entries) <= 8 + 8

@@ -145,11 +145,11 @@ async def test_timeouts_around_single_results_lose_nothing(server, client):
 
 
 async def test_the_summary_of_a_stream(server, client):
-    stream = client.embed_stream(TEXTS, chunk_size=100)
+    stream = client.embed_stream(TEXTS, chunk_size=50)
     assert stream.summary.requests == stream.summary.done == 0
     results = [result async for result in stream]
     summary = stream.summary
-    assert (summary.done, summary.failed, summary.requests, summary.retries) == (len(results), 0, 5, 0)
+    assert (summary.done, summary.failed, summary.requests, summary.retries) == (len(results), 0, 10, 0)
     assert (summary.usage.tokens, summary.dimension, summary.in_flight) == (len(results), 8, 0)
     assert (summary.reserved_bytes, summary.model) == (0, client.model)
     assert 0 < summary.peak_reserved_bytes <= summary.budget_bytes

@@ -18,10 +18,11 @@ from support.scripted import KEY, refused, refusing, vector_of
 from support.watching import turns, until
 
 from asyncembed import (
-    AuthenticationError,
+    APIStatusError,
     ConfigurationError,
     EmbedInput,
     InvalidInputError,
+    QuotaExceededError,
     ResumeError,
     RunSummary,
     ServerError,
@@ -51,8 +52,8 @@ async def undisturbed(client, folder: Path, suffix: str, texts=TEXTS) -> dict[st
 
 async def broken_off(server, client, path: Path, texts=TEXTS, **options) -> None:
     """Run until the API refuses the key at the fourth request."""
-    server.script.extend([server.default] * 3 + [refused(401, "no more")])
-    with pytest.raises(AuthenticationError) as caught:
+    server.script.extend([server.default] * 3 + [refused(402, "no more")])
+    with pytest.raises(QuotaExceededError) as caught:
         await client.embed_to_file(texts, path, **{**SMALL, **options})
     server.script.clear()
     assert caught.value.__notes__ == [f"12 rows are kept in {path}.partial; go on with --resume (resume=True)"]
@@ -210,8 +211,8 @@ async def test_what_a_run_left_is_not_replaced_unless_it_is_asked_for(server, cl
 async def test_a_run_that_may_replace_still_may_when_it_is_resumed(server, client, tmp_path):
     path = tmp_path / "v.npy"
     np.save(path, np.zeros((1, 8), np.float32))
-    server.script.extend([server.default, refused(401, "no")])
-    with pytest.raises(AuthenticationError):
+    server.script.extend([server.default, refused(402, "no")])
+    with pytest.raises(QuotaExceededError):
         await client.embed_to_file(TEXTS, path, overwrite=True, **SMALL)
     assert np.load(path).shape == (1, 8)
     await client.embed_to_file(TEXTS, path, resume=True)
@@ -332,10 +333,11 @@ async def test_a_folder_that_is_removed_is_an_error_and_not_a_surprise_at_the_en
 async def test_skipped_texts_are_settled_too(server, client, tmp_path):
     """They have no row, and are not asked for again."""
     path = tmp_path / "v.parquet"
-    batch_by_batch = [refusing(TEXTS[4:8], "too long")] * (1 + 7 + 1)  # what is refused is halved down to its texts
-    server.script.extend([*batch_by_batch, refused(401, "no")])
-    with pytest.raises(AuthenticationError):
+    taken, skips = server.default, refusing(TEXTS[4:8], "too long")
+    server.default = lambda exchange: (refused(402, "no") if TEXTS[12] in exchange.request.texts else skips)(exchange)
+    with pytest.raises(QuotaExceededError):
         await client.embed_to_file(TEXTS, path, on_error="skip", **SMALL)
+    server.default = taken
     server.requests.clear()
     summary = await client.embed_to_file(TEXTS, path, on_error="skip", resume=True, **SMALL)
     assert asked(server) == TEXTS[12:]
@@ -361,10 +363,13 @@ async def test_a_run_that_stopped_at_a_bad_text_may_go_on_without_it(server, cli
 async def test_without_a_result_there_is_no_file(server, client, tmp_path):
     assert (await client.embed_to_file([], tmp_path / "v.npy")).saved == 0
     server.default = refused(400, "no")
+    with pytest.raises(APIStatusError):  # a harmless text is refused, too
+        await client.embed_to_file(TEXTS, tmp_path / "v.npy", on_error="skip")
+    server.default = refusing(TEXTS, "no")
     summary = await client.embed_to_file(TEXTS, tmp_path / "v.npy", on_error="skip")
     assert (summary.saved, summary.failed) == (0, 40)
-    server.default = refused(401, "no")
-    with pytest.raises(AuthenticationError) as caught:
+    server.default = refused(402, "no")
+    with pytest.raises(QuotaExceededError) as caught:
         await client.embed_to_file(TEXTS, tmp_path / "v.npy")
     assert caught.value.__notes__ == ["nothing is kept"]
     assert list(tmp_path.iterdir()) == []
@@ -633,12 +638,18 @@ async def test_little_is_paid_for_while_the_first_request_is_slow(server, client
 async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_path):
     """But not those that were refused, nor those that a later result has left behind."""
     path = tmp_path / "v.npy"
-    outage = [refused(503, "down")] * 8
-    too_long = [refusing(TEXTS[12:16], "too long")] * 7  # halved down to its texts
-    server.script.extend([server.default, refused(503, "down"), server.default, *too_long, *outage])
+    taken, skips, down = server.default, refusing(TEXTS[12:16], "too long"), refused(503, "down")
+    met: list[str] = []
+
+    async def reply(exchange):
+        met.extend(exchange.request.texts)
+        is_down = TEXTS[4] in exchange.request.texts or TEXTS[16] in met
+        await (down if is_down else skips)(exchange)
+
+    server.default = reply
     with pytest.raises(ServerError):
         await once.embed_to_file(TEXTS * 3, path, on_error="skip", **SMALL)
-    server.script.clear()
+    server.default = taken
     server.requests.clear()
     summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, **SMALL)
     assert [text for request in server.requests for text in request.texts] == (TEXTS * 3)[16:]

@@ -214,7 +214,6 @@ ENCODINGS = [
 TIMES = [
     (504, PAGE.format("504 Gateway Time-out")),
     (524, ""),
-    (408, {"message": "slow"}),
     (500, {"error": "request timed out"}),
     (503, {"error": {"message": "deadline exceeded", "code": 503}}),
 ]

@@ -133,7 +133,7 @@ async def test_work_stops_when_the_browser_leaves(http, upstream, received: int)
 @pytest.mark.parametrize(
     ("refusal", "status", "retry_after"),
     [
-        ((400, "no good", {}), 422, None),
+        ((400, "this text is too long", {}), 422, None),
         ((401, f"invalid key {KEY}", {}), 502, None),
         ((429, "slow down", {"Retry-After": "60"}), 503, "60"),
     ],

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from support.blame import LONG, PATIENCE, provider_at
 from support.blame_outcomes import FULL_ATTEMPTS, PASSING, bisection
+from support.blame_table import NOT_TOLD_APART
 from support.results import numbered
 from support.services import fault_of
 
@@ -21,7 +22,7 @@ NEEDED = -(-COUNT // CHUNK)
 """Requests where nothing is wrong."""
 BAD = sorted(Random(21).sample(range(COUNT), 21))
 MOST_WHERE_NAMED = 25
-LONG_TEXTS = [known for known in KNOWN_ERRORS if known.meaning == "long text"]
+LONG_TEXTS = [known for known in KNOWN_ERRORS if known.meaning == "long text" and known.name not in NOT_TOLD_APART]
 USUAL = [known for known in LONG_TEXTS if known.names_position or known.service in {"vllm", "llama.cpp", "tei"}]
 
 

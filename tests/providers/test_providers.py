@@ -17,10 +17,10 @@ from asyncembed import (
     RetryPolicy,
 )
 from asyncembed._decide.signs import Sign
-from asyncembed.flow._concurrency import AdaptiveConcurrency
 from asyncembed.flow._memory import MemoryBudget
 from asyncembed.flow._outage import Outage
 from asyncembed.flow._rate import Limiter
+from asyncembed.flow._slots import SlotsByModel
 from asyncembed.pipeline._endpoint import Endpoint, Learned
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
@@ -33,7 +33,7 @@ def body(provider: Provider, encoding: str = "auto", **options: object) -> dict:
         provider=provider,
         encoding=encoding,
         retry=RetryPolicy(),
-        concurrency=AdaptiveConcurrency(1),
+        slots=SlotsByModel(1),
         budget=MemoryBudget(1),
         limiter=Limiter(),
         connect=None,

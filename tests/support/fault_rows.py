@@ -38,7 +38,7 @@ class Stepwise:
 
 def splits(size: int) -> int:
     """Most requests more that it may cost to find one text among so many, or a size that is not too large."""
-    return math.floor(2 * math.log2(size)) + 1
+    return 2 * math.ceil(math.log2(size)) + 1
 
 
 def once(fault: Reply, extra: int = 1, **more: object) -> Row:
@@ -59,6 +59,18 @@ def always(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
 def midway(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
     """After a request that went well, the run ends without asking again."""
     return Row(Ends(error), script=(right,), always=fault, **{"client": ALONE, **more})
+
+
+def again(fault: Reply, error: type[AsyncEmbedError], **more: object) -> Row:
+    """After a request that went well, the run ends when the same request is refused once more."""
+    return Row(Ends(error, 2), script=(right,), always=fault, **{"client": ALONE, **more})
+
+
+def too_slow(fault: Reply, **more: object) -> Row:
+    """It took too long for as many texts: requests hold half as many from then on."""
+    return Row(
+        Arrives(extra=4, at_most=True), script=(fault,), **{**more, "client": {**ALONE, **more.get("client", {})}}
+    )
 
 
 def too_large(words: str, **limit: int) -> Row:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, get_args
 from asyncembed import (
     APIStatusError,
     AuthenticationError,
+    EmbedTimeoutError,
     InvalidInputError,
-    ModelNotFoundError,
     QuotaExceededError,
     RateLimitError,
     ResponseError,
@@ -19,7 +19,7 @@ from asyncembed.testing import faults, right
 from asyncembed.testing.faults._contents import WrongValue
 from asyncembed.testing.faults._refusals import Words
 from asyncembed.testing.faults._waits import Hint
-from support.fault_rows import ALONE, Stepwise, always, midway, once, poisoned, too_large, twice
+from support.fault_rows import ALONE, Stepwise, again, always, midway, once, poisoned, too_large, too_slow, twice
 from support.matrix import ATTEMPTS, BASE64, BY_ORDER, CHUNK, FLOATS, IMPATIENT, INDEXED, Row
 from support.outcomes import Arrives, Ends
 
@@ -48,11 +48,13 @@ CONNECTIONS = {
     "refused always": always(faults.Refuse(), TransportError),
     "reset in the head": once(faults.ResetInHead()),
     "reset in the head always": always(faults.ResetInHead(), TransportError),
-    "no answer": once(faults.NoAnswer(), client={"timeouts": IMPATIENT}),
-    "no answer always": always(faults.NoAnswer(), TransportError, client={"timeouts": IMPATIENT}),
+    "no answer": too_slow(faults.NoAnswer(), client={"timeouts": IMPATIENT}),
+    "no answer always": Row(
+        Ends(EmbedTimeoutError, ATTEMPTS), always=faults.NoAnswer(), client={"timeouts": IMPATIENT}
+    ),
     "TLS later than the limit": always(
         right,
-        TransportError,
+        EmbedTimeoutError,
         over_tls=True,
         unseen=ATTEMPTS,
         server={"tls_delay": 5},
@@ -140,17 +142,18 @@ FLOODS = {
 REFUSALS = {
     "HTML 502": once(faults.Html()),
     "HTML 502 always": always(faults.Html(), ServerError),
-    **{f"{status}": once(faults.Refused(status)) for status in (408, 409, 425, 500, 502, 503, 504, 529)},
+    **{f"{status}": once(faults.Refused(status)) for status in (408, 409, 425, 500, 502, 503, 529)},
+    "504": too_slow(faults.Refused(504)),
     "500 always": always(faults.Refused(500), ServerError),
     **{f"{status}": midway(faults.Refused(status), ServerError) for status in (501, 505)},
     **{f"429: {hint}": once(faults.TooManyRequests(hint, wait=0.001)) for hint in get_args(Hint)},
     "429 always": always(faults.TooManyRequests(), RateLimitError),
-    "429: a day always": always(faults.TooManyRequests("bogus"), RateLimitError),
+    "429: a day always": Row(Ends(RateLimitError, 2), always=faults.TooManyRequests("bogus")),
     "429: quota used up": midway(faults.QuotaUsedUp(), QuotaExceededError),
-    "401 midway": midway(faults.Refused(401), AuthenticationError),
+    "401 midway": again(faults.Refused(401), AuthenticationError),
     "402 midway": midway(faults.Refused(402), QuotaExceededError),
     "403 midway": midway(faults.Refused(403), AuthenticationError),
-    "404 midway": midway(faults.Refused(404), ModelNotFoundError),
+    "404 midway": again(faults.Refused(404), APIStatusError),
     "redirect": midway(faults.Redirect("http://localhost:9/v1/embeddings"), APIStatusError),
 }
 

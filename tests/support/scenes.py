@@ -158,8 +158,7 @@ async def waiting_for_a_slot(server: ScriptedServer, connect: Connect) -> Scene:
     server.default = stalled(gate, count=2)
     client = connect(max_concurrency=1)
     stream = client.embed_stream(TEXTS, chunk_size=3)
-    limiter = client._endpoint.concurrency._limiter
-    return Scene(client, stream, lambda: limiter.statistics().tasks_waiting == 1 and gate.reached.is_set(), 2)
+    return Scene(client, stream, lambda: client._endpoint.slots.waiting == 1 and gate.reached.is_set(), 2)
 
 
 @scene

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from asyncembed import EmbedClient
-    from asyncembed.flow._retry import SharedPause
+    from asyncembed.flow._pause import SharedPause
 
 
 LOOP_MODES = ["plain", "debug", *["eager"] * hasattr(asyncio, "eager_task_factory")]  # eager from Python 3.12 on
@@ -58,7 +58,7 @@ def leftovers(client: EmbedClient) -> dict[str, object]:
         "bytes": endpoint.budget.reserved,
         "waiting for memory": endpoint.budget.waiting,
         "waiting for their time": endpoint.limiter.waiting,
-        "slots": endpoint.concurrency.in_flight,
+        "slots": endpoint.slots.in_use,
         "connections": len(session.connector._acquired) if session and session.connector else 0,
     }
     return {name: count for name, count in held.items() if count}

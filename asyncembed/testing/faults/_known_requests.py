@@ -632,7 +632,7 @@ OPTION: Final = (
     ),
     KnownError("nvidia", "option", 400, {"error": "'input_type' parameter is required for asymmetric models"}),
     KnownError(
-        "llama.cpp", "option", 501, openai("This server does not support embeddings.", 501, kind="not_supported_error")
+        "llama.cpp", "model", 501, openai("This server does not support embeddings.", 501, kind="not_supported_error")
     ),
     KnownError("nginx", "option", 400, page("400 Bad Request", server="nginx"), is_told=False),
     KnownError("nginx", "option", 422, page("422 Unprocessable Entity"), is_told=False),

@@ -150,7 +150,7 @@ SLOW: Final = (
     KnownError("gemini", "slow", 504, google(504, "DEADLINE_EXCEEDED", "The request timed out. Please try again.")),
     KnownError("jina", "slow", 504, {"detail": "The request took too long", "code": "SERVICE_TIMEOUT"}),
     KnownError("cohere", "slow", 504, cohere("the request timed out")),
-    KnownError("azure", "slow", 408, {"error": {"code": "Timeout", "message": "The operation was timeout."}}),
-    KnownError("litellm", "slow", 408, openai("litellm.Timeout: Request timed out.", "408", kind=None)),
+    KnownError("azure", "busy", 408, {"error": {"code": "Timeout", "message": "The operation was timeout."}}),
+    KnownError("litellm", "busy", 408, openai("litellm.Timeout: Request timed out.", "408", kind=None)),
     KnownError("empty", "slow", 504, ""),
 )

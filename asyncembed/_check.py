@@ -1,0 +1,61 @@
+"""One harmless text, to see whether key, model and options are right before anything larger is sent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from asyncembed._collect import collect
+from asyncembed.pipeline._probe import HARMLESS
+from asyncembed.pipeline._run import Run
+from asyncembed.pipeline._stream import EmbedStream
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from asyncembed.pipeline._run import Call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """What one harmless text has shown.
+
+    Attributes:
+        provider: Name of the provider.
+        model: The model that was asked for.
+        address: Where the API is, if that is not the provider's own address; without secrets.
+        dimension: Length of the vectors.
+        encoding: How vectors travel.
+        tokens: Tokens that the API says it billed; 0 where it does not say.
+        seconds: How long the request took.
+    """
+
+    provider: str
+    model: str
+    address: str | None
+    dimension: int
+    encoding: Literal["base64", "float"]
+    tokens: int
+    seconds: float
+
+
+async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> CheckResult:
+    """Ask for the harmless text with the options of a call.
+
+    Raises:
+        AsyncEmbedError: if the API does not take it.
+    """
+    endpoint, began = call.endpoint, time.monotonic()
+    run = Run(call, [HARMLESS], ordered=False, as_blocks=True)
+    response = await collect([HARMLESS], EmbedStream(run, adopt), run)
+    return CheckResult(
+        provider=endpoint.provider.name,
+        model=call.options.model,
+        address=endpoint.address,
+        dimension=run.decoder.dimension or response.embeddings.shape[1],
+        encoding=endpoint.wire_encoding(compact=run.compact),
+        tokens=response.usage.tokens,
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,24 @@
+"""`asyncembed check`: one harmless word, before anything larger is paid for."""
+
+from __future__ import annotations
+
+from asyncembed import EmbedClient
+from asyncembed.cli._console import stdout
+
+
+async def check(provider: str, model: str | None, base_url: str | None, dimensions: int | None) -> None:
+    """Ask for the word, and print what came.
+
+    Raises:
+        AsyncEmbedError: if the API does not take it.
+    """
+    async with EmbedClient(provider, model=model, base_url=base_url) as client:
+        found = await (client.check(dimensions=dimensions) if dimensions else client.check())
+    where = f" at {found.address}" if found.address else ""
+    told = f", {found.tokens} tokens" if found.tokens else ""
+    stdout().print(
+        f"{found.provider}{where} takes the model {found.model}: {found.dimension} dimensions as {found.encoding}, "
+        f"in {found.seconds:.2f} s{told}",
+        markup=False,
+        soft_wrap=True,
+    )
