@@ -112,11 +112,6 @@ class Worker:
             last = await self._attempt(texts, encoding)
             if last is None:
                 continue
-            arrived = before - self._delivery.count_missing
-            self._run.salvaged += arrived
-            if arrived:
-                backoff.progressed()
-                self._part.case.progressed()
             if await self._has_newer_key(last):
                 self._run.observer.retry(last, 0.0, self._delivery)
                 continue
@@ -124,6 +119,8 @@ class Worker:
             parts = await self._after(last, texts, wants_base64=wants_base64)
             if parts is not None:
                 return parts
+            if self._delivery.count_missing < before:
+                self._part.case.progressed()
         self._part.taken()
         if self._part.suspects:
             await self._give_up_suspects()
@@ -131,9 +128,14 @@ class Worker:
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> AsyncEmbedError | None:
         """Make an attempt and return its error: what is raised later is not raised while that is being handled."""
+        before = self._delivery.count_missing
         try:
             await self._watched(self._exchange.ask(texts, encoding, self._take_permit()), len(texts))
         except AsyncEmbedError as error:
+            arrived = before - self._delivery.count_missing
+            self._run.salvaged += arrived
+            if arrived and self._part.backoff:
+                self._part.backoff.progressed()
             return error
         return None
 

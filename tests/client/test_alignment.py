@@ -201,7 +201,7 @@ async def test_the_asked_dimension_is_demanded(server, connect, dimensions, enco
 
 NOT_VECTORS = {
     "error with status 200": b'{"error": {"message": "the model is loading", "type": "server_error"}}',
-    "text error with status 200": b'{"error": "Unexpected endpoint or method"}',
+    "text error with status 200": b'{"error": "an unexpected error"}',
     "HTML": b"<!DOCTYPE html><html><body>Welcome to the Wi-Fi of this hotel</body></html>",
     "empty body": b"",
     "white space": b"  \n ",
@@ -227,6 +227,14 @@ async def test_what_is_no_embedding_response(server, floats, body):
     assert error.indices == error.missing == tuple(range(6))
     assert len(server.requests) == 4  # it might be a passing state of the server
     assert "loading" in str(error) or body != "error with status 200"
+
+
+async def test_a_wrong_address_may_answer_200(server, floats):
+    """LM Studio does; nothing that is asked there goes well."""
+    server.default = said(b'{"error": "Unexpected endpoint or method. (POST /embeddings)"}')
+    error = await expect_error(floats)
+    assert error.indices == error.missing == tuple(range(6))
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("body", NOT_VECTORS)

@@ -82,11 +82,6 @@ def test_attempts_are_counted(attempts):
     assert [wait is None for wait in waits] == [False] * (attempts - 1) + [True]
 
 
-def test_an_error_that_never_goes_well_ends_it_at_once():
-    """Whatever is left of the attempts."""
-    assert backoff().wait_before_retry(APIStatusError("x", status=400)) is None
-
-
 def test_progress_starts_the_count_again():
     """And the waits, and the time."""
     clock = Clock()

@@ -23,6 +23,7 @@ from asyncembed import (
     InputsFailed,
     InvalidInputError,
     RequestEnded,
+    RequestProbed,
     RequestsHeld,
     RequestStarted,
     RetryPolicy,
@@ -35,6 +36,9 @@ from asyncembed.pipeline._observer import Hook, Observer
 from asyncembed.testing import Chaos, faults, vector_of
 
 TEXTS = numbered(6)
+
+PROBE = "hello"
+"""What is asked for to learn whether the server refuses everything."""
 KINDS = [
     RequestStarted, RequestEnded, RetryScheduled, EndpointPaused, RequestsHeld, BatchSplit, InputsFailed, RunEnded,
 ]  # fmt: skip
@@ -54,15 +58,17 @@ def check(results, texts):
 def check_against(ledger, told, texts, summary):
     """Fail unless the events tell of the requests in the ledger, of no other, and add up to the summary."""
     started, ended, (run,) = told.of(RequestStarted), told.of(RequestEnded), told.of(RunEnded)
-    assert Counter(tuple(texts[index] for index in event.indices) for event in started) == Counter(
-        entry.texts for entry in ledger.entries
-    )
+    asked = Counter(tuple(texts[index] for index in event.indices) for event in started)
+    probes = asked.pop((), 0)
+    assert asked + Counter({(PROBE,): probes}) == Counter(entry.texts for entry in ledger.entries)
+    assert probes == len(told.of(RequestProbed))
     assert [event.request for event in started] == list(range(1, summary.requests + 1))
     assert sorted(event.request for event in ended) == [event.request for event in started]
     assert {event.request: (event.attempt, event.inputs) for event in ended} == {
-        event.request: (event.attempt, len(event.indices)) for event in started
+        event.request: (event.attempt, len(event.indices or (PROBE,))) for event in started
     }
-    assert sum(event.vectors for event in ended) == summary.done == run.done
+    of_texts = {event.request for event in started if event.indices}
+    assert sum(event.vectors for event in ended if event.request in of_texts) == summary.done == run.done
     assert sum(event.vectors for event in ended if event.error) == summary.salvaged == run.salvaged
     assert sum(event.tokens or 0 for event in ended) == summary.usage.tokens == run.tokens
     assert run.tokens >= ledger.told_tokens  # the ledger counts them only when all of the usage was sent
@@ -194,8 +200,7 @@ async def test_a_bad_text_is_looked_for(server, connect, told):
     assert len({event.message for event in splits}) == 1
     assert failed.indices == (4,)
     started = told.of(RequestStarted)
-    assert [event.indices for event in started] == [(0, 1, 2, 3, 4, 5), (0, 1, 2), (3,), (4,), (5,)]
-    assert [event.attempt for event in started] == [1, 2, 3, 4, 5]
+    assert [event.indices for event in started] == [(0, 1, 2, 3, 4, 5), (), (0, 1, 2), (3,), (4,), (5,)]
 
 
 @pytest.mark.parametrize("bad", [{0}, {20}, {5, 6}, {1, 11, 20}, set(range(21))])
@@ -212,7 +217,7 @@ async def test_the_events_of_a_bisection_add_up(server, connect, told, bad):
         ends = list(itertools.accumulate(split.parts))
         expected.update(split.indices[end - size : end] for end, size in zip(ends, split.parts, strict=True))
         seen.add(split.indices)
-    seen.update(event.indices for event in told.of(RequestStarted))
+    seen.update(event.indices for event in told.of(RequestStarted) if event.indices)
     assert expected == Counter(seen)
 
 

@@ -88,8 +88,8 @@ async def test_the_fields_are_in_the_record(server, connect, caplog, told):
 
 
 async def test_what_a_server_says_cannot_begin_a_line(server, connect, lines):
-    server.default = faults.Refused(400, "no\nroot: all is well\x1b[2J x='\"=")
-    async for _ in connect(on_event=None).embed_stream(TEXTS, on_error="skip"):
+    server.script.append(faults.Refused(400, "no\nroot: all is well\x1b[2J x='\"="))  # and then it takes a probe
+    async for _ in connect(on_event=None).embed_stream(TEXTS[:1], on_error="skip"):
         pass
     await connect(on_event=None, model="a\nb", encoding="float").embed([])
     assert r"model='a\nb'" in lines()[-1]

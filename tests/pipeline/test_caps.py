@@ -21,8 +21,8 @@ WIDE = Limits(inputs=2_048, tokens=300_000)
         (Excess("inputs", 1), 2, Limits(inputs=1_000, tokens=300_000)),
         (Excess("inputs", 5_000), 2, Limits(inputs=1_000, tokens=300_000)),
         (Excess("tokens", 25_000, 100_000), 5, Limits(inputs=2_048, tokens=22_050)),
-        (Excess("tokens"), 3, Limits(inputs=2_048, tokens=44_100)),
-        (Excess("bytes"), 3, Limits(inputs=2_048, tokens=300_000, request_bytes=90_000)),
+        (Excess("tokens"), 2, Limits(inputs=2_048, tokens=49_024)),
+        (Excess("bytes"), 2, Limits(inputs=2_048, tokens=300_000, request_bytes=100_050)),
         (Excess("tokens", 1, 10**9), 64, Limits(inputs=2_048, tokens=1_531)),
     ],
 )

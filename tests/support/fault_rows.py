@@ -74,9 +74,9 @@ def too_slow(fault: Reply, **more: object) -> Row:
 
 
 def too_large(words: str, **limit: int) -> Row:
-    """Requests have to be split in two, and the size is remembered."""
+    """Requests have to be split in two, and the size is remembered; a status of 500 takes a probe, too."""
     rule = faults.TooLarge(words=None if words == "its own words" else words, **limit)
-    return Row(Arrives(splits(CHUNK), at_most=True, needed=6), rules=(rule,), client=ALONE)
+    return Row(Arrives(splits(CHUNK) + (words == "llama.cpp"), at_most=True, needed=6), rules=(rule,), client=ALONE)
 
 
 def poisoned(on_error: str, **how: object) -> Row:
