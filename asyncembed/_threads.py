@@ -39,14 +39,22 @@ class OneThread:
         asyncio's way to cancel a task nor anyio's ends the wait; a cancellation is raised after it.
         """
         future = asyncio.get_running_loop().run_in_executor(self._executor, function)
-        cancelled: asyncio.CancelledError | None = None
-        with anyio.CancelScope(shield=True):
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled:
+        try:
+            await end_of(future)
+        except asyncio.CancelledError:
             future.exception()  # it counts as seen
-            raise cancelled
+            raise
         return future.result()
+
+
+async def end_of(future: asyncio.Future[T]) -> None:
+    """Wait until something has ended, also if this task is being cancelled meanwhile; that is raised after it."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled:
+        raise cancelled

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from benchmarks.measure import Row
 
 WAYS = (
-    "bare-slice-base64", "stream-base64", "blocks-base64", "bare-slice-simdjson", "stream-floats", "bare-orjson-int8",
-    "blocks-int8",
+    "bare-slice-base64", "stream-base64", "blocks-base64", "file-base64", "bare-slice-simdjson", "stream-floats",
+    "bare-orjson-int8", "blocks-int8",
 )  # fmt: skip
 FEW, MANY = 960, 4_800
 CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
@@ -51,6 +51,7 @@ class Uncompared(Check):
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("counted", help="bytecodes and instructions of an embedding")
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.set_defaults(run=lambda given: asyncio.run(measure(given)))
 
@@ -59,7 +60,7 @@ async def measure(given: argparse.Namespace) -> None:
     """Count everything, and write the results."""
     rows: list[Row] = []
     async with running(Job.dimension) as url:
-        for way in WAYS:
+        for way in given.ways:
             few, many = Job(url, FEW), Job(url, MANY)
             row: Row = {"way": way, "bytecodes": round((await _run((), way, many))[0] / MANY)}
             if shutil.which(CACHEGRIND[0]):

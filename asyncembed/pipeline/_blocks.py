@@ -1,7 +1,7 @@
 """A batch as matrices instead of single results: no object, and no way through the outbox, for each row.
 
-The rows of a chunk go into one matrix in one step, and it is handed over when the batch is complete. Where inputs are
-missing for good, it is cut into views of the rows between them.
+The rows of a chunk go into one matrix in one step, and it is handed over when the batch is complete, or what there is
+of it when `rest` asks. Where inputs are missing, it is cut into views of the rows between them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ class BlockDelivery(Delivery["RawRow"]):
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
         super().__init__(batch, decoder)
         self._inputs = batch.inputs
+        self._indices = list(batch.inputs)
         self._first = min(batch.inputs, default=0)
-        self._rows = max(batch.inputs, default=0) - self._first + 1
+        # A run that goes on with an earlier one may ask for texts that lie far apart.
+        self._places = None if self._is_dense() else {index: place for place, index in enumerate(self._indices)}
         self._matrix: Matrix | None = None
-        self._arrived = bytearray(self._rows)
+        self._arrived = bytearray(len(self._indices))
+        self.waiting = 0
+        """Rows that have arrived and were not handed over."""
 
     @property
     def decode(self) -> Callable[[Value], RawRow]:
@@ -45,21 +49,24 @@ class BlockDelivery(Delivery["RawRow"]):
         return self._decoder.decode_rows
 
     def rest(self) -> Sequence[EmbedBlock]:
-        """Return blocks of what arrived, without the gaps."""
-        matrix, self._matrix = self._matrix, None
-        if matrix is None:
+        """Return blocks of what arrived and was not handed over, without the gaps."""
+        matrix, arrived = self._matrix, self._arrived
+        if matrix is None or not self.waiting:
             return ()
-        if all(self._arrived):
-            return [self._block(matrix, 0, self._rows)]
-        rows = np.flatnonzero(np.frombuffer(self._arrived, np.uint8))
-        stretches = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if rows.size else ()
-        return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in stretches]
+        self._matrix, self._arrived, self.waiting = None, bytearray(len(arrived)), 0
+        if self._places is None and all(arrived):
+            return [self._block(matrix, 0, len(arrived))]
+        rows = np.flatnonzero(np.frombuffer(arrived, np.uint8))
+        cuts = np.flatnonzero(np.diff(np.array(self._indices)[rows]) > 1) + 1
+        return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in np.split(rows, cuts)]
 
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
         indices, _, rows = arrived
         if self._matrix is None:
-            self._matrix = np.empty((self._rows, self._decoder.width), self._decoder.stored)
-        if bad := self._copy(self._matrix, indices, rows):
+            self._matrix = np.empty((len(self._indices), self._decoder.width), self._decoder.stored)
+        bad = self._copy(self._matrix, indices, rows)
+        self.waiting += len(indices) - len(bad)
+        if bad:
             self._put_back(bad, self._inputs, NOT_FINITE)
         return () if self.count_missing else self.rest()
 
@@ -69,7 +76,7 @@ class BlockDelivery(Delivery["RawRow"]):
         if list(indices) != list(range(first, first + count)):
             pairs = zip(indices, rows, strict=True)
             return [bad for index, row in pairs for bad in self._copy(matrix, [index], [row])]
-        start = first - self._first
+        start = first - self._first if self._places is None else self._places[first]
         with quiet():
             _fill(matrix[start : start + count], rows)
             bad = not_finite(matrix[start : start + count]).tolist()
@@ -79,8 +86,12 @@ class BlockDelivery(Delivery["RawRow"]):
         return [first + place for place in bad]
 
     def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
-        indices = range(self._first + start, self._first + stop)
-        return EmbedBlock(indices.start, matrix[start:stop], list(map(self._inputs.__getitem__, indices)))
+        indices = self._indices[start:stop]
+        return EmbedBlock(indices[0], matrix[start:stop], list(map(self._inputs.__getitem__, indices)))
+
+    def _is_dense(self) -> bool:
+        """Whether the batch holds all texts from its first to its last."""
+        return self._indices == list(range(self._first, self._first + len(self._indices)))
 
 
 def _fill(matrix: Matrix, rows: Sequence[RawRow]) -> None:

@@ -10,6 +10,8 @@ from asyncembed._errors import ResponseError, TransportError
 from asyncembed._models import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._blocks import BlockDelivery
@@ -97,16 +99,42 @@ class Exchange:
         run, delivery, reservation = self._run, self._delivery, self._reservation
         try:
             while chunk := await response.read():
+                run.steps += 1
                 try:
                     await run.endpoint.turns.wait()
-                except asyncio.CancelledError:  # what has arrived is paid for; a fault in it is of no interest any more
-                    with suppress(ResponseError):
-                        run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                except asyncio.CancelledError:
+                    self._keep(parser, chunk)
                     raise
                 run.deliver(delivery.accept(parser.feed(chunk)), reservation)
+                run.steps += 1
+                if run.flusher:
+                    run.flusher.note(delivery, reservation)
                 watch.progressed()
                 delivery.check(parser.count)
             run.deliver(delivery.accept(parser.close()), reservation)
             delivery.check()
-        finally:  # so has what was held back
+        except asyncio.CancelledError:
+            if run.flusher:
+                while chunk := at_hand(response.read()):
+                    self._keep(parser, chunk)
+            raise
+        finally:  # what was held back has arrived, too
             run.deliver(delivery.settle(), reservation)
+
+    def _keep(self, parser: ResponseParser[Any], chunk: bytes) -> None:
+        """Deliver what has arrived and is paid for, when the run is being left; a fault in it is of no interest."""
+        with suppress(ResponseError):
+            self._run.deliver(self._delivery.accept(parser.feed(chunk)), self._reservation)
+
+
+def at_hand(read: Coroutine[Any, Any, bytes]) -> bytes:
+    """Return what a read gives at once; nothing if it would have to wait, or the response has broken."""
+    try:
+        read.send(None)
+    except StopIteration as done:
+        chunk: bytes = done.value
+        return chunk
+    except (TransportError, ResponseError):
+        return b""
+    read.close()
+    return b""

@@ -5,11 +5,12 @@ It does not refer back to that object, so that dropping the object can be notice
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import StreamClosedError, without_frames
 from asyncembed._models import RunSummary, Usage
@@ -20,6 +21,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._failures import Failures
+from asyncembed.pipeline._flusher import Flusher
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
@@ -30,10 +32,9 @@ from asyncembed.wire._agreement import Agreement
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 from asyncembed.pipeline._source import Texts
 
 _span_of = attrgetter("span")
+
+QUIET_TURNS: Final = 8
+"""Turns of the event loop in which nothing is read, after which nothing that has come is left to be read."""
+
+DRAIN_SECONDS: Final = 0.05
+"""Most seconds that are spent on reading what has come: more may come meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,9 @@ class Run:
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
         most_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
-        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
+        gaps: Texts that come before the first one, with their indices.
+        settling: Whether the consumer keeps books of its texts. Failures come out even where they are skipped, rows
+            come out before their batch is complete, and what has arrived when the run ends is there to be taken.
     """
 
     def __init__(
@@ -92,6 +101,7 @@ class Run:
         *,
         ordered: bool = True,
         first: int = 0,
+        gaps: Iterable[tuple[int, EmbedInput]] = (),
         as_blocks: bool = False,
         compact: bool = False,
         most_ready: int | None = None,
@@ -114,7 +124,8 @@ class Run:
         limits = endpoint.limits(options.model, call.chunk_size)
         self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest)
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
-        self.source = Source(texts, self._chunker, call.max_wait, strict=call.on_error == "raise", first=first)
+        strict = call.on_error == "raise"
+        self.source = Source(texts, self._chunker, call.max_wait, strict=strict, first=first, gaps=gaps)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
         self.parsers = Parsers(endpoint.provider, options)
@@ -122,6 +133,9 @@ class Run:
         self.error: BaseException | None = None
         self.losses = Losses()
         self._call, self._settling = call, settling
+        self.flusher = Flusher(self.deliver) if settling else None
+        self.steps = 0
+        """Pieces of responses that were read or parsed."""
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.usage = Usage()
@@ -143,9 +157,12 @@ class Run:
         Not the last step of that task, because one that is cancelled early never takes a step.
         """
         self._ended = time.monotonic()
+        if self.flusher:
+            self.flusher.close()
         if task.cancelled():
             self.fail(StreamClosedError("the stream was closed before its end"))
-            self.abandon()
+            if not self._settling:
+                self.abandon()
         elif error := task.exception():
             self.fail(error)
         try:
@@ -167,6 +184,19 @@ class Run:
         self.outbox.clear()
         for reservation in tuple(self.reservations):
             reservation.release()
+
+    def stop(self) -> None:
+        """Ask for nothing more; what is on its way may arrive, and then the run ends."""
+        self.fail(StreamClosedError("the run was stopped before its end"))
+        self.stopping.stop()
+
+    async def take_what_has_come(self) -> None:
+        """Let the workers read what lies in the buffers of the system and of this process, without waiting for more."""
+        deadline, quiet = time.monotonic() + DRAIN_SECONDS, 0
+        while quiet < QUIET_TURNS and time.monotonic() < deadline:
+            before = self.steps
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self.steps == before else 0
 
     async def admit(self, batch: Batch) -> Permit:
         """Wait until the rate limits allow a request for `batch`."""

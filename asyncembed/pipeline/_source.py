@@ -21,6 +21,7 @@ from asyncembed.pipeline._chunker import TextLike, as_input, check_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from asyncembed._models import EmbedInput
     from asyncembed.pipeline._chunker import Batch, Chunker
 
 Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
@@ -52,9 +53,19 @@ class Source:
         max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
         strict: Whether a text that no API would take ends the run, or is refused alone.
         first: Index of the first text.
+        gaps: Texts that come before it, with their indices.
     """
 
-    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float, *, strict: bool, first: int = 0) -> None:
+    def __init__(
+        self,
+        texts: Texts,
+        chunker: Chunker,
+        max_wait: float,
+        *,
+        strict: bool,
+        first: int = 0,
+        gaps: Iterable[tuple[int, EmbedInput]] = (),
+    ) -> None:
         self._texts = texts
         self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else lines(texts)
         self._chunker = chunker
@@ -62,6 +73,7 @@ class Source:
         self._strict = strict
         self._batches: deque[Batch] = deque()
         self._first = self._index = first
+        self._gaps = deque(gaps)
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
         self._ended = False
@@ -80,10 +92,12 @@ class Source:
     @property
     def is_exhausted(self) -> bool:
         """Whether it is known that there is neither a batch any more nor an error."""
-        return self._ended and not self._batches and not self._error
+        return self._ended and not self._batches and not self._gaps and not self._error
 
     async def next_batch(self) -> Batch | None:
         """Return the next batch, or None after the last one; raises what the caller's iterable raises."""
+        if self._gaps:
+            self._take_gaps()
         if not self._batches and not self._ended:
             await self._wait_for_pump() if self.needs_pump else self._pull()
         if self._batches:
@@ -91,6 +105,12 @@ class Source:
         if self._error:
             raise self._error
         return None
+
+    def _take_gaps(self) -> None:
+        while self._gaps and not self._batches:
+            self._take(*self._gaps.popleft())
+        if not self._gaps:
+            self._batches.extend(self._chunker.flush())
 
     def _pull(self) -> None:
         assert self._iterator is not None
@@ -167,6 +187,9 @@ class Source:
         index = self._index
         given = as_input(item, index)
         self._index += 1
+        self._take(index, given)
+
+    def _take(self, index: int, given: EmbedInput) -> None:
         try:
             size = check_text(given.text, index)
         except InvalidInputError as error:

@@ -26,6 +26,8 @@ class Stopping:
 
     async def wait(self, pause: Callable[[], Awaitable[None]]) -> None:
         """Wait for `pause`, but not when the run is stopping."""
+        if self.is_on:
+            return
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
             try:

@@ -19,7 +19,8 @@ import anyio
 
 from asyncembed._closing import AsyncClosing
 from asyncembed._errors import StreamClosedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._threads import end_of
 from asyncembed.pipeline._supervisor import current_run, supervise
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _span_of = attrgetter("span")
 
-ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock, covariant=True)
+ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock | Withdrawal, covariant=True)
 
 
 class EmbedStream(AsyncClosing, Generic[ItemT_co]):
@@ -91,6 +92,25 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._burst = []
             self._give_back()
         return cast("list[ItemT_co]", taken)
+
+    def stop(self) -> None:
+        """Ask for nothing more: the stream gives what is on its way, and then raises `StreamClosedError`."""
+        self._run.stop()
+
+    async def end(self) -> None:
+        """Ask for nothing more and end the work, without waiting for what is on its way.
+
+        What has come until then is there for `take_ready`, if the run is a settling one.
+        """
+        self._run.stopping.stop()
+        if not self._task or self._task.done():
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._run.take_what_has_come()
+        finally:
+            self._task.cancel()
+            await end_of(self._task)
 
     async def aclose(self) -> None:
         """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""

@@ -1,33 +1,41 @@
-"""Rows that are appended and then committed: three files in which nothing counts before its commit is on the disk.
+"""Results that are appended as they arrive and then committed: files in which nothing counts before its commit.
 
-Rows go to `vectors.npy`, their labels to `vectors.npy.texts.jsonl`; when both are on the disk, a line in
-`commits.jsonl` says how far they count. Whatever lies behind the last whole line of that file never happened, and is
-cut off when the log is opened again.
+Vectors go to `vectors.npy`, their labels to `vectors.npy.texts.jsonl`, and a record for each text to `records.bin`, all
+in the same order. When the three are on the disk, a line in `commits.jsonl` says how far they count. What lies behind
+the last whole line of that file never happened, and is cut off when the log is opened again.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
+import numpy as np
 import orjson
 
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, RunTotals
+from asyncembed.sinks._books import totals_from_dict, totals_to_dict
 from asyncembed.sinks._disk import sync, write_all, write_whole
+from asyncembed.sinks._fingerprint import DIGEST_BYTES, digests_of
 from asyncembed.sinks._labels import label_line
 from asyncembed.sinks._own import open_log
+from asyncembed.sinks._records import DROPPED, FAILED, RECORD
 from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, write_header
 
 if TYPE_CHECKING:
     import io
     from collections.abc import Sequence
 
-    from asyncembed._models import EmbedInput, Matrix
+    import numpy.typing as npt
+
+    from asyncembed._models import Withdrawal
     from asyncembed.sinks._provenance import Provenance
 
 VECTORS: Final = "vectors.npy"
 LABELS: Final = f"{VECTORS}{TEXTS}"
+RECORDS: Final = "records.bin"
 COMMITS: Final = "commits.jsonl"
 
 MAX_COMMIT_BYTES: Final = 1_000_000
@@ -37,25 +45,48 @@ _TAIL_BYTES: Final = 65_536
 """Bytes from its end in which its last good line is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """How far the files count.
 
     Attributes:
         settled: Texts that need not be asked for again.
         failed: How many of them were given up.
+        reach: Texts up to the last one that has a record; those among them that are not settled are gaps.
+        records: Records in their file.
         rows: Rows in the file of vectors.
         label_bytes: Length of the file of labels.
         width: Numbers in each row; 0 before there is one.
-        digest: Fingerprint of the texts that are settled.
+        totals: What all runs took up to there.
     """
 
     settled: int = 0
     failed: int = 0
+    reach: int = 0
+    records: int = 0
     rows: int = 0
     label_bytes: int = 0
     width: int = 0
-    digest: str = ""
+    totals: RunTotals = field(default_factory=RunTotals)
+
+    def to_json(self, *, with_words: bool) -> bytes:
+        """Return this as a line."""
+        numbers = {each.name: getattr(self, each.name) for each in fields(self)}
+        line = {**numbers, "totals": totals_to_dict(self.totals, with_words=with_words)}
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Self:
+        """Read what `to_json` gave, or a later version, which may say more.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        given = orjson.loads(line)
+        names = {each.name for each in fields(cls)} - {"totals"}
+        if not isinstance(given, dict) or not all(isinstance(given.get(name), int) for name in names):
+            raise ValueError("it is not a commit")  # of a file, not of an argument
+        return cls(totals=totals_from_dict(given.get("totals") or {}), **{name: given[name] for name in names})
 
 
 class RowLog:
@@ -65,6 +96,9 @@ class RowLog:
         folder: Where they are, or are to be.
         provenance: What the rows are made with.
 
+    Attributes:
+        committed: What counts.
+
     Raises:
         ValueError, TypeError: if they do not hold what was committed.
     """
@@ -73,43 +107,40 @@ class RowLog:
         self._folder = folder
         self._provenance = provenance
         self._files: list[io.FileIO] = []
-        self.width = 0
-        """Numbers in each row, once that is known."""
         try:
-            self._vectors, self._labels, self._commits = map(self._open, (VECTORS, LABELS, COMMITS))
-            self.committed = self._go_back_to_last_commit()
+            self._vectors, self._labels, self._records, self._commits = map(
+                self._open, (VECTORS, LABELS, RECORDS, COMMITS)
+            )
+            self.committed = self._next = self._go_back_to_last_commit()
         except BaseException:
             self.close()
             raise
-        self.width = self.committed.width
-        self._rows, self._label_bytes = self.committed.rows, self.committed.label_bytes
-        if self._rows:
-            self._write_header()  # it may speak of rows that never counted
+        if self.committed.rows:
+            self._write_header(self.committed)  # it may speak of rows that never counted
         sync(folder)
 
-    def append(self, first: int, vectors: Matrix, inputs: Sequence[EmbedInput]) -> None:
-        """Write rows and labels, which count from the next commit on."""
-        if not self.width:
-            self.width = vectors.shape[1]
-            self._write_header()
-        keep_text = self._provenance.keep_text
-        lines = b"".join(label_line(first + row, item, keep_text=keep_text) for row, item in enumerate(inputs))
-        write_all(self._vectors, vectors.data)
-        write_all(self._labels, lines)
-        self._rows += len(inputs)
-        self._label_bytes += len(lines)
+    @property
+    def width(self) -> int:
+        """Numbers in each row; 0 before there is one."""
+        return self._next.width
 
-    def commit(self, settled: int, failed: int, digest: str) -> None:
-        """Bring what was appended to the disk, and then say that it counts, and for how many texts."""
+    def append(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+        """Write results, which count from the next commit on."""
+        write_all(self._records, b"".join([self._append(item).tobytes() for item in items]))
+
+    def commit(self, totals: RunTotals) -> None:
+        """Bring what was appended to the disk, and then say that it counts, and what all runs took so far."""
         if os.fstat(self._commits.fileno()).st_nlink == 0:
             raise FileNotFoundError(2, "the folder was removed while it was being written")
-        if self._rows:
-            self._write_header()
+        commit = replace(self._next, totals=totals)
+        if commit.rows > self.committed.rows:
+            self._write_header(commit)
             os.fsync(self._vectors.fileno())
             os.fsync(self._labels.fileno())
-        commit = Commit(settled, failed, self._rows, self._label_bytes, self.width, digest)
-        self._write_commit(orjson.dumps(asdict(commit), option=orjson.OPT_APPEND_NEWLINE))
-        self.committed = commit
+        if commit.records > self.committed.records:
+            os.fsync(self._records.fileno())
+        self._write_commit(commit.to_json(with_words=self._provenance.keep_text))
+        self.committed = self._next = commit
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""
@@ -121,16 +152,60 @@ class RowLog:
         self._files.append(file)
         return file
 
+    def _append(self, item: EmbedBlock | EmbedFailure | Withdrawal) -> npt.NDArray[np.void]:
+        if isinstance(item, EmbedBlock):
+            return self._append_rows(item)
+        if isinstance(item, EmbedFailure):
+            records = _new_records(range(item.index, item.index + 1), [EmbedInput(item.text, item.id)])
+            records["row"] = FAILED
+            settled = 1
+        else:
+            records = _new_records(item.indices, item.inputs)
+            records["row"] = DROPPED
+            settled = -len(records)
+        self._count(records, settled=settled, failed=max(settled, 0))
+        return records
+
+    def _append_rows(self, block: EmbedBlock) -> npt.NDArray[np.void]:
+        now, rows = self._next, block.span
+        if not now.width:
+            self._next = now = replace(now, width=block.embeddings.shape[1])
+            self._write_header(now)
+        keep_text = self._provenance.keep_text
+        lines = [label_line(index, item, keep_text=keep_text) for index, item in enumerate(block.inputs, block.index)]
+        write_all(self._vectors, block.embeddings.data)
+        write_all(self._labels, b"".join(lines))
+        lengths = np.fromiter(map(len, lines), np.int64, rows)
+        records = _new_records(range(block.index, block.index + rows), block.inputs)
+        records["row"] = np.arange(now.rows, now.rows + rows)
+        records["label"] = now.label_bytes + np.cumsum(lengths) - lengths
+        records["label_bytes"] = lengths
+        self._count(records, settled=rows, rows=rows, label_bytes=int(lengths.sum()))
+        return records
+
+    def _count(
+        self, records: npt.NDArray[np.void], *, settled: int, failed: int = 0, rows: int = 0, label_bytes: int = 0
+    ) -> None:
+        now = self._next
+        self._next = replace(
+            now,
+            settled=now.settled + settled,
+            failed=now.failed + failed,
+            reach=max(now.reach, int(records["index"].max()) + 1),
+            records=now.records + len(records),
+            rows=now.rows + rows,
+            label_bytes=now.label_bytes + label_bytes,
+        )
+
     def _go_back_to_last_commit(self) -> Commit:
         size = self._commits.seek(0, os.SEEK_END)
         start = self._commits.seek(max(0, size - _TAIL_BYTES))
-        tail = self._commits.read()
-        whole, commit = _last_commit(tail[: tail.rfind(b"\n") + 1])
-        row_bytes = commit.width * self._provenance.number.itemsize
-        vector_bytes = HEADER_BYTES + commit.rows * row_bytes if commit.rows else 0
+        whole, commit = last_commit(self._commits.read())
         _cut(self._commits, start + whole)
+        _cut(self._records, commit.records * RECORD.itemsize)
         _cut(self._labels, commit.label_bytes)
-        _cut(self._vectors, vector_bytes)
+        row_bytes = commit.width * self._provenance.number.itemsize
+        _cut(self._vectors, HEADER_BYTES + commit.rows * row_bytes if commit.rows else 0)
         return commit
 
     def _write_commit(self, line: bytes) -> None:
@@ -143,25 +218,37 @@ class RowLog:
             self._commits = self._open(COMMITS)
             self._commits.seek(0, os.SEEK_END)
 
-    def _write_header(self) -> None:
+    def _write_header(self, commit: Commit) -> None:
         """Say how many rows there are, so that `numpy.load` takes the file as it is."""
         self._vectors.seek(0)
-        write_header(self._vectors, self._provenance.number, (self._rows, self.width))
+        write_header(self._vectors, self._provenance.number, (commit.rows, commit.width))
         self._vectors.seek(0, os.SEEK_END)
 
 
-def _last_commit(lines: bytes) -> tuple[int, Commit]:
-    """Return the last commit that can be read, and where its line ends."""
+def last_commit(tail: bytes) -> tuple[int, Commit]:
+    """Return the last commit that can be read in the end of a file of them, and where its line ends.
+
+    Raises:
+        ValueError: if there are lines, and none can be read.
+    """
+    lines = tail[: tail.rfind(b"\n") + 1]
     error: Exception | None = None
     while lines:
         start = lines.rfind(b"\n", 0, -1) + 1
         try:
-            return len(lines), Commit(**orjson.loads(lines[start:]))
-        except (ValueError, TypeError) as found:
+            return len(lines), Commit.from_json(lines[start:])
+        except ValueError as found:
             error, lines = found, lines[:start]
     if error:
         raise ValueError(f"none of its commits can be read: {error}")
     return 0, Commit()
+
+
+def _new_records(indices: Sequence[int], inputs: Sequence[EmbedInput]) -> npt.NDArray[np.void]:
+    records = np.zeros(len(indices), RECORD)
+    records["index"] = indices
+    records["digest"] = np.frombuffer(digests_of(inputs), "<u8").reshape(-1, DIGEST_BYTES // 8)
+    return records
 
 
 def _cut(file: io.FileIO, length: int) -> None:
