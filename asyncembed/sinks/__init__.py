@@ -1,7 +1,7 @@
 """Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
 
 from asyncembed.sinks._base import Block, Format, Label, VectorFile
-from asyncembed.sinks._books import BOOKS
+from asyncembed.sinks._books import BOOKS, read_books
 from asyncembed.sinks._fingerprint import Fingerprint, OldFingerprint
 from asyncembed.sinks._folder import PartialFolder, folder_of
 from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, FormatName, find_format, open_vectors
@@ -33,5 +33,6 @@ __all__ = [
     "folder_of",
     "open_output",
     "open_vectors",
+    "read_books",
     "read_partial",
 ]

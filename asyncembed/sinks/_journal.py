@@ -148,6 +148,11 @@ class Journal:
         return self.committed.settled - self.committed.failed
 
     @property
+    def width(self) -> int:
+        """Numbers in each row; 0 before there is one."""
+        return self.committed.width
+
+    @property
     def vectors(self) -> Path:
         """The file with the rows in the order in which they arrived, as `NpyFile` reads it."""
         return self.folder / VECTORS

@@ -15,7 +15,7 @@ import pytest
 from support.blocks import claim, read
 from support.results import numbered
 from support.scripted import KEY, refused, refusing, vector_of
-from support.watching import turns, until
+from support.watching import until
 
 from asyncembed import (
     AuthenticationError,
