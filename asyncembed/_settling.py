@@ -6,7 +6,7 @@ than the API; then the stream asks for less. However the run ends, all that has 
 
 from __future__ import annotations
 
-import time
+import asyncio
 from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 8_000_000
 """Bytes of vectors and texts from which on a batch is settled at once."""
 
-BATCH_SECONDS: Final = 0.02
+BATCH_SECONDS: Final = 0.035
 """Seconds from one batch to the next."""
 
 MAX_READY: Final = 8
@@ -34,7 +34,6 @@ REPORT_SECONDS: Final = 0.2
 """Seconds between two reports of how the run stands."""
 
 Item: TypeAlias = EmbedBlock | EmbedFailure | Withdrawal
-_NOTHING_YET: Final = object()
 _text_of = attrgetter("text")
 
 
@@ -111,15 +110,11 @@ class SettlingRun:
             await self._ended.wait()
 
     async def _take(self) -> None:
-        while True:
-            item: object = _NOTHING_YET
-            with anyio.move_on_after(self._patience()):
-                item = await anext(self._stream, None)
-            if item is None:
-                return
-            if isinstance(item, Item):
+        clock = asyncio.get_running_loop().time
+        while await self._stream.wait(self._deadline()):
+            for item in self._stream.take_ready():
                 self._add(item)
-            now = time.monotonic()
+            now = clock()
             if self._is_full() or (now >= self._due and (self._batch or self._has_settled)):
                 self._has_settled = bool(self._batch)
                 await self._settle()
@@ -138,10 +133,10 @@ class SettlingRun:
     def _is_full(self) -> bool:
         return self._bytes >= BATCH_BYTES or (self._batch_rows is not None and self._rows >= self._batch_rows)
 
-    def _patience(self) -> float:
-        """Seconds to wait for the next result before something else is to be done."""
-        due = self._due if self._batch or self._has_settled else float("inf")
-        return max(0.0, min(due, self._report_due if self._tell else due) - time.monotonic())
+    def _deadline(self) -> float | None:
+        """When something is to be done even if no result comes."""
+        times = [self._due] * (bool(self._batch) or self._has_settled) + [self._report_due] * bool(self._tell)
+        return min(times, default=None)
 
     async def _settle(self, *, is_end: bool = False) -> None:
         gathered, self._batch, self._bytes, self._rows = self._batch, [], 0, 0
@@ -150,7 +145,7 @@ class SettlingRun:
             for batch in batches:
                 await self._settler.settle(batch, is_end=is_end and batch is batches[-1])
         finally:
-            self._due = time.monotonic() + BATCH_SECONDS
+            self._due = asyncio.get_running_loop().time() + BATCH_SECONDS
 
     def _report(self) -> None:
         if self._tell:

@@ -229,7 +229,7 @@ class JournalSettler:
     def _totals(self, items: Sequence[Item]) -> RunTotals:
         """What all runs took; of the failures those that are settled."""
         failed = self._journal.committed.failed + sum(isinstance(item, EmbedFailure) for item in items)
-        return replace(self.summed(self._stream.summary).totals, failed=failed, failure=self._failure)
+        return replace(self._earlier + self._stream.totals, failed=failed, failure=self._failure)
 
     def _given_up(self, batch: Sequence[Item]) -> Iterator[Item]:
         """Give what is settled of a batch, and hold the rest."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._blocks import BlockDelivery
 
-FLUSH_SECONDS: Final = 0.01
-"""Seconds that a row waits for the rest of its batch."""
+FLUSH_SECONDS: Final = 0.035
+"""Most seconds that a row waits for the rest of its batch."""
 
 
 class Flusher:
@@ -32,11 +32,11 @@ class Flusher:
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, delivery: BlockDelivery, reservation: Reservation) -> None:
-        """Hand over in a moment what a batch has got, if it has anything that waits."""
+        """Hand over soon what a batch has got, if it has anything that waits."""
         if delivery.waiting:
             self._waiting[delivery] = reservation
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+                self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._expire)
 
     def close(self) -> None:
         """Hand over nothing more: the run has ended, and its workers have handed over what there was."""
@@ -44,8 +44,12 @@ class Flusher:
         if self._timer:
             self._timer.cancel()
 
-    def _flush(self) -> None:
-        self._timer = None
+    def flush(self) -> None:
+        """Hand over now what has arrived."""
         waiting, self._waiting = self._waiting, {}
         for delivery, reservation in waiting.items():
             self._deliver(delivery.rest(), reservation)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self.flush()

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import StreamClosedError, without_frames
-from asyncembed._models import RunSummary, Usage
+from asyncembed._models import RunSummary, RunTotals, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, CostModel
 from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._admission import Admission
@@ -230,9 +230,26 @@ class Run:
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
+    def totals(self) -> RunTotals:
+        """What the run took so far."""
+        return RunTotals(
+            runs=1,
+            failed=self.losses.count,
+            failure=self.losses.first,
+            requests=self.requests,
+            retries=self.retries,
+            salvaged=self.salvaged,
+            bytes_received=self.bytes_received,
+            usage=self.usage,
+            seconds=self._elapsed(),
+        )
+
+    def _elapsed(self) -> float:
+        return (self._ended or time.monotonic()) - self._started if self._started is not None else 0.0
+
     def summary(self) -> RunSummary:
         """How the run stands."""
-        now, budget = self._ended or time.monotonic(), self.endpoint.budget
+        budget = self.endpoint.budget
         return RunSummary(
             done=self.done,
             failed=self.losses.count,
@@ -242,7 +259,7 @@ class Run:
             salvaged=self.salvaged,
             bytes_received=self.bytes_received,
             usage=self.usage,
-            elapsed=now - self._started if self._started is not None else 0.0,
+            elapsed=self._elapsed(),
             in_flight=self.in_flight,
             reserved_bytes=budget.reserved,
             peak_reserved_bytes=budget.peak,

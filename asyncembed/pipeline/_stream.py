@@ -26,7 +26,7 @@ from asyncembed.pipeline._supervisor import current_run, supervise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncembed._models import RunSummary
+    from asyncembed._models import RunSummary, RunTotals
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._outbox import Burst, Item
     from asyncembed.pipeline._run import Run
@@ -63,6 +63,11 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         """How the run stands now."""
         return self._run.summary()
 
+    @property
+    def totals(self) -> RunTotals:
+        """What the run took so far."""
+        return self._run.totals()
+
     def __aiter__(self) -> Self:
         """Return the stream itself."""
         return self
@@ -81,8 +86,28 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._give_back()
         return item  # type: ignore[return-value]  # a `cast` is a call, and there may be millions
 
+    async def wait(self, deadline: float | None = None) -> bool:
+        """Wait until results are there for `take_ready`, but not beyond a time of the event loop's clock.
+
+        Returns:
+            Whether more may come.
+
+        Raises:
+            AsyncEmbedError: what ended the run, if nothing is left to be taken.
+        """
+        self._start()
+        await self._run.outbox.wait(deadline)
+        if not self._run.outbox.has_ended:
+            return True
+        self._ended = True
+        if self._run.outbox.error:
+            raise self._run.outbox.error
+        return False
+
     def take_ready(self) -> list[ItemT_co]:
-        """Return the results that are there already, without waiting for more."""
+        """Return the results that are there already, without waiting for more, those of unfinished batches too."""
+        if self._run.flusher:
+            self._run.flusher.flush()
         self._bursts += self._run.outbox.take_ready()
         taken: list[Item] = []
         while self._burst or self._bursts:
@@ -155,12 +180,15 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._taken_of.take(self._size)
         self._taken_of = None
 
-    async def _refill(self) -> None:
-        """Go on with the next burst, and wait for it; raise at the end."""
+    def _start(self) -> None:
         if self._task is None and not self._ended:
             self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
             self._task.add_done_callback(self._run.finish)
             self._adopt(self._task)
+
+    async def _refill(self) -> None:
+        """Go on with the next burst, and wait for it; raise at the end."""
+        self._start()
         self._bursts = self._bursts or await self._run.outbox.get()
         if not self._bursts:
             self._ended = True

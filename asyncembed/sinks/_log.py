@@ -8,7 +8,7 @@ the last whole line of that file never happened, and is cut off when the log is 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,7 +22,7 @@ from asyncembed.sinks._fingerprint import DIGEST_BYTES, digests_of
 from asyncembed.sinks._labels import label_line
 from asyncembed.sinks._own import open_log
 from asyncembed.sinks._records import DROPPED, FAILED, RECORD
-from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, write_header
+from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, header_of
 
 if TYPE_CHECKING:
     import io
@@ -45,7 +45,7 @@ _TAIL_BYTES: Final = 65_536
 """Bytes from its end in which its last good line is looked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Commit:
     """How far the files count.
 
@@ -71,8 +71,8 @@ class Commit:
 
     def to_json(self, *, with_words: bool) -> bytes:
         """Return this as a line."""
-        numbers = {each.name: getattr(self, each.name) for each in fields(self)}
-        line = {**numbers, "totals": totals_to_dict(self.totals, with_words=with_words)}
+        line = {name: getattr(self, name) for name in _COUNTS}
+        line["totals"] = totals_to_dict(self.totals, with_words=with_words)
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
@@ -83,10 +83,13 @@ class Commit:
             ValueError: if it is something else.
         """
         given = orjson.loads(line)
-        names = {each.name for each in fields(cls)} - {"totals"}
-        if not isinstance(given, dict) or not all(isinstance(given.get(name), int) for name in names):
-            raise ValueError("it is not a commit")  # of a file, not of an argument
-        return cls(totals=totals_from_dict(given.get("totals") or {}), **{name: given[name] for name in names})
+        if not isinstance(given, dict) or not all(isinstance(given.get(name), int) for name in _COUNTS):
+            raise ValueError("it is not a commit")
+        counts = {name: given[name] for name in _COUNTS}
+        return cls(totals=totals_from_dict(given.get("totals") or {}), **counts)
+
+
+_COUNTS: Final = ("settled", "failed", "reach", "records", "rows", "label_bytes", "width")
 
 
 class RowLog:
@@ -107,16 +110,18 @@ class RowLog:
         self._folder = folder
         self._provenance = provenance
         self._files: list[io.FileIO] = []
+        self._header = b""  # for no rows: to make one takes as long as to write many rows
         try:
             self._vectors, self._labels, self._records, self._commits = map(
                 self._open, (VECTORS, LABELS, RECORDS, COMMITS)
             )
-            self.committed = self._next = self._go_back_to_last_commit()
+            self.committed = self._go_back_to_last_commit()
         except BaseException:
             self.close()
             raise
+        self._next = replace(self.committed)
         if self.committed.rows:
-            self._write_header(self.committed)  # it may speak of rows that never counted
+            self._write_header()  # it may speak of other rows than those that count
         sync(folder)
 
     @property
@@ -134,13 +139,13 @@ class RowLog:
             raise FileNotFoundError(2, "the folder was removed while it was being written")
         commit = replace(self._next, totals=totals)
         if commit.rows > self.committed.rows:
-            self._write_header(commit)
+            self._write_header()
             os.fsync(self._vectors.fileno())
             os.fsync(self._labels.fileno())
         if commit.records > self.committed.records:
             os.fsync(self._records.fileno())
         self._write_commit(commit.to_json(with_words=self._provenance.keep_text))
-        self.committed = self._next = commit
+        self.committed = commit
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""
@@ -169,8 +174,8 @@ class RowLog:
     def _append_rows(self, block: EmbedBlock) -> npt.NDArray[np.void]:
         now, rows = self._next, block.span
         if not now.width:
-            self._next = now = replace(now, width=block.embeddings.shape[1])
-            self._write_header(now)
+            now.width = block.embeddings.shape[1]
+            self._write_header()
         keep_text = self._provenance.keep_text
         lines = [label_line(index, item, keep_text=keep_text) for index, item in enumerate(block.inputs, block.index)]
         write_all(self._vectors, block.embeddings.data)
@@ -187,15 +192,12 @@ class RowLog:
         self, records: npt.NDArray[np.void], *, settled: int, failed: int = 0, rows: int = 0, label_bytes: int = 0
     ) -> None:
         now = self._next
-        self._next = replace(
-            now,
-            settled=now.settled + settled,
-            failed=now.failed + failed,
-            reach=max(now.reach, int(records["index"].max()) + 1),
-            records=now.records + len(records),
-            rows=now.rows + rows,
-            label_bytes=now.label_bytes + label_bytes,
-        )
+        now.settled += settled
+        now.failed += failed
+        now.reach = max(now.reach, int(records["index"][-1]) + 1)  # they ascend
+        now.records += len(records)
+        now.rows += rows
+        now.label_bytes += label_bytes
 
     def _go_back_to_last_commit(self) -> Commit:
         size = self._commits.seek(0, os.SEEK_END)
@@ -218,10 +220,14 @@ class RowLog:
             self._commits = self._open(COMMITS)
             self._commits.seek(0, os.SEEK_END)
 
-    def _write_header(self, commit: Commit) -> None:
+    def _write_header(self) -> None:
         """Say how many rows there are, so that `numpy.load` takes the file as it is."""
+        if not self._header:
+            self._header = header_of(self._provenance.number, (0, self.width))
+        empty, full = b"(0, ", b"(%d, " % self._next.rows
+        header = self._header.replace(empty, full, 1).replace(b" " * (len(full) - len(empty)) + b"\n", b"\n")
         self._vectors.seek(0)
-        write_header(self._vectors, self._provenance.number, (commit.rows, commit.width))
+        write_all(self._vectors, header)
         self._vectors.seek(0, os.SEEK_END)
 
 

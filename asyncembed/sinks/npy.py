@@ -8,8 +8,9 @@ A journal keeps its rows in the same two files, as they arrive: if that was in o
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -21,7 +22,6 @@ from asyncembed.sinks._own import new_file
 from asyncembed.sinks._sidecar import META, read_meta, write_meta
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Iterator
 
     import numpy.typing as npt
@@ -93,7 +93,14 @@ class NpyFile(VectorFile):
         return np.fromfile(self._path, matrix.dtype, rows * self.width, offset=offset).reshape(rows, self.width)
 
 
-def write_header(file: io.RawIOBase | BinaryIO, number: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+def header_of(number: npt.DTypeLike, shape: tuple[int, ...]) -> bytes:
+    """Return what `write_header` writes."""
+    file = io.BytesIO()
+    write_header(file, number, shape)
+    return file.getvalue()
+
+
+def write_header(file: IO[bytes] | io.RawIOBase, number: npt.DTypeLike, shape: tuple[int, ...]) -> None:
     """Write the header of an array in C order. NumPy leaves room in it for any count of rows."""
     descr = npy_format.dtype_to_descr(np.dtype(number))
     npy_format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
