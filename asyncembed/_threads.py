@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
@@ -49,12 +50,11 @@ class OneThread:
 
 async def end_of(future: asyncio.Future[T]) -> None:
     """Wait until something has ended, also if this task is being cancelled meanwhile; that is raised after it."""
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if cancelled:
-        raise cancelled
+    try:
+        await asyncio.wait([future])
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):
+            while not future.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+        raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sys
@@ -79,7 +80,9 @@ async def _run(around: tuple[str, ...], way: str, job: Job) -> tuple[int, int]:
     """Bytecodes, or the instructions of the whole process, of one run in a process of its own."""
     program = [*around, sys.executable, "-m", "benchmarks.counted", way, json.dumps(asdict(job)), str(not around)]
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*program, stdout=pipe, stderr=pipe)
+    # Threads of a library for linear algebra, which is not used here, spin while they wait, and are counted.
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    process = await asyncio.create_subprocess_exec(*program, stdout=pipe, stderr=pipe, env=environment)
     out, errors = await process.communicate()
     if process.returncode:
         raise SystemExit(f"{way} failed: {errors.decode()}")

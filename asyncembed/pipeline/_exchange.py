@@ -68,6 +68,7 @@ class Exchange:
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
         )
+        run.steps += 1
         watch.opened(response, parser)
         try:
             await self._stream(response, parser, watch)

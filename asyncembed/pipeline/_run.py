@@ -48,7 +48,10 @@ QUIET_TURNS: Final = 8
 """Turns of the event loop in which nothing is read, after which nothing that has come is left to be read."""
 
 DRAIN_SECONDS: Final = 0.05
-"""Most seconds that are spent on reading what has come: more may come meanwhile."""
+"""Seconds that are spent on reading what has come at most, as more may come meanwhile..."""
+
+DRAIN_TURNS: Final = 64
+"""...but for so many turns, where something else holds up the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +138,7 @@ class Run:
         self._call, self._settling = call, settling
         self.flusher = Flusher(self.deliver) if settling else None
         self.steps = 0
-        """Pieces of responses that were read or parsed."""
+        """Responses that were opened, and pieces of them that were read or parsed."""
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.usage = Usage()
@@ -192,9 +195,9 @@ class Run:
 
     async def take_what_has_come(self) -> None:
         """Let the workers read what lies in the buffers of the system and of this process, without waiting for more."""
-        deadline, quiet = time.monotonic() + DRAIN_SECONDS, 0
-        while quiet < QUIET_TURNS and time.monotonic() < deadline:
-            before = self.steps
+        deadline, turns, quiet = time.monotonic() + DRAIN_SECONDS, 0, 0
+        while quiet < QUIET_TURNS and (turns < DRAIN_TURNS or time.monotonic() < deadline):
+            before, turns = self.steps, turns + 1
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.steps == before else 0
 

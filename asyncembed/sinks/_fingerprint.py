@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from hashlib import blake2b
+from hashlib import blake2s
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class OldFingerprint(Fingerprint):
 def _digest(item: EmbedInput) -> bytes:
     text = item.text.encode("utf-8", "surrogatepass")  # half a pair is no text, but it is counted as a failure
     if item.id is None:
-        return blake2b(text, digest_size=DIGEST_BYTES).digest()
+        return blake2s(text, digest_size=DIGEST_BYTES).digest()
     id_ = _id_bytes(item.id)
-    return blake2b(b"%d:%b%b" % (len(id_), id_, text), digest_size=DIGEST_BYTES, person=b"with id").digest()
+    return blake2s(b"%d:%b%b" % (len(id_), id_, text), digest_size=DIGEST_BYTES, person=b"with id").digest()
 
 
 def _id_bytes(value: str | int | None) -> bytes:

@@ -8,7 +8,7 @@ the last whole line of that file never happened, and is cut off when the log is 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -26,7 +26,7 @@ from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, header_of
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -45,7 +45,7 @@ _TAIL_BYTES: Final = 65_536
 """Bytes from its end in which its last good line is looked for."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Commit:
     """How far the files count.
 
@@ -69,10 +69,23 @@ class Commit:
     width: int = 0
     totals: RunTotals = field(default_factory=RunTotals)
 
+    def copy(self) -> Commit:
+        """Return another one."""
+        counts = self.settled, self.failed, self.reach, self.records, self.rows, self.label_bytes, self.width
+        return Commit(*counts, self.totals)
+
     def to_json(self, *, with_words: bool) -> bytes:
         """Return this as a line."""
-        line = {name: getattr(self, name) for name in _COUNTS}
-        line["totals"] = totals_to_dict(self.totals, with_words=with_words)
+        line = {
+            "settled": self.settled,
+            "failed": self.failed,
+            "reach": self.reach,
+            "records": self.records,
+            "rows": self.rows,
+            "label_bytes": self.label_bytes,
+            "width": self.width,
+            "totals": totals_to_dict(self.totals, with_words=with_words),
+        }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
@@ -119,7 +132,7 @@ class RowLog:
         except BaseException:
             self.close()
             raise
-        self._next = replace(self.committed)
+        self._next = self.committed.copy()
         if self.committed.rows:
             self._write_header()  # it may speak of other rows than those that count
         sync(folder)
@@ -131,13 +144,40 @@ class RowLog:
 
     def append(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
         """Write results, which count from the next commit on."""
-        write_all(self._records, b"".join([self._append(item).tobytes() for item in items]))
+        now, new = self._next, _NewRecords()
+        keep_text = self._provenance.keep_text
+        for item in items:
+            if isinstance(item, EmbedBlock):
+                if not now.width:
+                    now.width = item.embeddings.shape[1]
+                    self._write_header()
+                write_all(self._vectors, item.embeddings.data)
+                span = range(item.index, item.index + item.span)
+                lines = [label_line(n, text, keep_text=keep_text) for n, text in zip(span, item.inputs, strict=True)]
+                new.add(span, range(now.rows, now.rows + len(span)), item.inputs, lines)
+                now.rows += len(span)
+                now.settled += len(span)
+            elif isinstance(item, EmbedFailure):
+                new.add([item.index], [FAILED], [EmbedInput(item.text, item.id)], [b""])
+                now.failed += 1
+                now.settled += 1
+            else:
+                count = len(item.indices)
+                new.add(item.indices, [DROPPED] * count, item.inputs, [b""] * count)
+                now.settled -= count
+        records, labels = new.arrays(now.label_bytes)
+        write_all(self._labels, labels)
+        write_all(self._records, records.tobytes())
+        now.label_bytes += len(labels)
+        now.records += len(records)
+        now.reach = max(now.reach, max(new.indices, default=-1) + 1)
 
     def commit(self, totals: RunTotals) -> None:
         """Bring what was appended to the disk, and then say that it counts, and what all runs took so far."""
         if os.fstat(self._commits.fileno()).st_nlink == 0:
             raise FileNotFoundError(2, "the folder was removed while it was being written")
-        commit = replace(self._next, totals=totals)
+        self._next.totals = totals
+        commit = self._next.copy()
         if commit.rows > self.committed.rows:
             self._write_header()
             os.fsync(self._vectors.fileno())
@@ -156,48 +196,6 @@ class RowLog:
         file = open_log(self._folder / name)
         self._files.append(file)
         return file
-
-    def _append(self, item: EmbedBlock | EmbedFailure | Withdrawal) -> npt.NDArray[np.void]:
-        if isinstance(item, EmbedBlock):
-            return self._append_rows(item)
-        if isinstance(item, EmbedFailure):
-            records = _new_records(range(item.index, item.index + 1), [EmbedInput(item.text, item.id)])
-            records["row"] = FAILED
-            settled = 1
-        else:
-            records = _new_records(item.indices, item.inputs)
-            records["row"] = DROPPED
-            settled = -len(records)
-        self._count(records, settled=settled, failed=max(settled, 0))
-        return records
-
-    def _append_rows(self, block: EmbedBlock) -> npt.NDArray[np.void]:
-        now, rows = self._next, block.span
-        if not now.width:
-            now.width = block.embeddings.shape[1]
-            self._write_header()
-        keep_text = self._provenance.keep_text
-        lines = [label_line(index, item, keep_text=keep_text) for index, item in enumerate(block.inputs, block.index)]
-        write_all(self._vectors, block.embeddings.data)
-        write_all(self._labels, b"".join(lines))
-        lengths = np.fromiter(map(len, lines), np.int64, rows)
-        records = _new_records(range(block.index, block.index + rows), block.inputs)
-        records["row"] = np.arange(now.rows, now.rows + rows)
-        records["label"] = now.label_bytes + np.cumsum(lengths) - lengths
-        records["label_bytes"] = lengths
-        self._count(records, settled=rows, rows=rows, label_bytes=int(lengths.sum()))
-        return records
-
-    def _count(
-        self, records: npt.NDArray[np.void], *, settled: int, failed: int = 0, rows: int = 0, label_bytes: int = 0
-    ) -> None:
-        now = self._next
-        now.settled += settled
-        now.failed += failed
-        now.reach = max(now.reach, int(records["index"][-1]) + 1)  # they ascend
-        now.records += len(records)
-        now.rows += rows
-        now.label_bytes += label_bytes
 
     def _go_back_to_last_commit(self) -> Commit:
         size = self._commits.seek(0, os.SEEK_END)
@@ -250,11 +248,33 @@ def last_commit(tail: bytes) -> tuple[int, Commit]:
     return 0, Commit()
 
 
-def _new_records(indices: Sequence[int], inputs: Sequence[EmbedInput]) -> npt.NDArray[np.void]:
-    records = np.zeros(len(indices), RECORD)
-    records["index"] = indices
-    records["digest"] = np.frombuffer(digests_of(inputs), "<u8").reshape(-1, DIGEST_BYTES // 8)
-    return records
+class _NewRecords:
+    """Records of several results, made at once, as that takes hardly longer than for one."""
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+        self._rows: list[int] = []
+        self._inputs: list[EmbedInput] = []
+        self._lines: list[bytes] = []
+
+    def add(
+        self, indices: Iterable[int], rows: Iterable[int], inputs: Iterable[EmbedInput], lines: Iterable[bytes]
+    ) -> None:
+        self.indices += indices
+        self._rows += rows
+        self._inputs += inputs
+        self._lines += lines
+
+    def arrays(self, start: int) -> tuple[npt.NDArray[np.void], bytes]:
+        """Return the records, and the labels that begin at a position of their file."""
+        lengths = np.fromiter(map(len, self._lines), np.int64, len(self._lines))
+        records = np.zeros(len(self.indices), RECORD)
+        records["index"] = self.indices
+        records["row"] = self._rows
+        records["label"] = start + np.cumsum(lengths) - lengths
+        records["label_bytes"] = lengths
+        records["digest"] = np.frombuffer(digests_of(self._inputs), "<u8").reshape(-1, DIGEST_BYTES // 8)
+        return records, b"".join(self._lines)
 
 
 def _cut(file: io.FileIO, length: int) -> None:
