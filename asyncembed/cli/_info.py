@@ -77,10 +77,15 @@ def _books(totals: RunTotals) -> Iterator[tuple[str, str]]:
     yield "runs", f"{totals.runs:,}, {totals.seconds:,.1f} s"
     yield "requests", f"{totals.requests:,}, {plural(totals.retries, 'retry')}"
     yield "tokens", tokens(totals.usage).removesuffix(" tokens").removesuffix(" token")
-    yield "failed", f"{totals.failed:,}"
-    if error := totals.failure:
-        where = f"index {min(error.indices)}, " if error.indices else ""
-        yield "first of them", f"{where}{type(error).__name__}: {error}"
+    yield "failed", f"{totals.failed:,}{_first(totals)}"
+
+
+def _first(totals: RunTotals) -> str:
+    error = totals.failure
+    if error is None:
+        return ""
+    where = f" with index {min(error.indices)}" if error.indices else ""
+    return f", the first{where}: {type(error).__name__}: {error}"
 
 
 def _state(found: Partial) -> str:
