@@ -66,17 +66,22 @@ def content(out):
     return {file.name.removeprefix(out.name): file.read_bytes() for file in files}
 
 
-async def reached(process, moment):
-    """Wait until a moment, or the end of the process."""
+async def passed(process, seconds):
+    """Wait so long, or until the end of the process; whether it goes on."""
     end = asyncio.create_task(process.wait())
-    await asyncio.wait([end], timeout=moment)
+    await asyncio.wait([end], timeout=seconds)
     end.cancel()
+    return not end.done()
 
 
-async def begun(server, process):
-    """Wait for the first request."""
-    while not server.ledger.requests:
-        await reached(process, 0.005)
+async def signalled(process, server, draw, number):
+    """Wait for a moment by chance between the first request and the end, and send a signal; return when."""
+    texts, pause = draw.uniform(0, 0.95) * COUNT, draw.uniform(0, 0.3)
+    while not server.ledger.requests or len(server.ledger.sent) < texts:
+        assert await passed(process, 0.003)
+    if await passed(process, pause):
+        process.signal(number)
+    return time.monotonic()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -89,9 +94,7 @@ async def test_stopped_by_a_signal_it_asks_for_nothing_again(slow, run_own, tmp_
         out = tmp_path / f"{attempt}.npy"
         forget(slow)
         process = await run_own(out, "--stop-wait", wait)
-        await begun(slow, process)
-        await reached(process, draw.uniform(0, 3))
-        process.signal(number)
+        await signalled(process, slow, draw, number)
         ended = await process.end()
         arrived = set(VECTORS.arrived(tmp_path / "notes"))
         assert ended.code in {0, 130}, ended.err
@@ -107,9 +110,10 @@ async def test_stopped_by_a_signal_it_asks_for_nothing_again(slow, run_own, tmp_
 async def test_a_second_signal_ends_the_wait_at_once(slow, run_own, tmp_path):
     slow.latency = 60
     process = await run_own(tmp_path / "v.npy", "--stop-wait", 60)
-    await begun(slow, process)
+    while not slow.ledger.requests:
+        assert await passed(process, 0.003)
     process.signal(signal.SIGINT)
-    await reached(process, 0.5)
+    assert await passed(process, 0.5)
     process.signal(signal.SIGINT)
     ended = await asyncio.wait_for(process.end(), 30)
     assert (ended.code, ended.err) == (130, "stopped: nothing is kept\n")
@@ -126,11 +130,10 @@ async def test_killed_it_loses_at_most_what_came_a_moment_before(slow, run_own, 
         out = tmp_path / f"{attempt}{suffix}"
         forget(slow)
         process = await run_own(out)
-        await begun(slow, process)
-        await reached(process, draw.uniform(0, 4))
-        moment = time.monotonic()
-        process.signal(signal.SIGKILL)
-        killed += (await process.end()).code == -signal.SIGKILL
+        moment = await signalled(process, slow, draw, signal.SIGKILL)
+        ended = await process.end()
+        assert ended.code in {0, -signal.SIGKILL}, ended.err
+        killed += ended.code != 0
         arrived = VECTORS.arrived(tmp_path / "notes")
         forget(slow)
         again = await (await run_own(out)).end()
