@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 8_000_000
 """Bytes of vectors and texts from which on a batch is settled at once."""
 
-BATCH_SECONDS: Final = 0.035
-"""Seconds from one batch to the next."""
+BATCH_SECONDS: Final = 0.03
+"""Seconds from the begin of one batch to that of the next."""
 
 MAX_READY: Final = 8
 """Blocks that may wait for a batch before nothing more is asked for: what settles them may stall."""
@@ -141,11 +141,9 @@ class SettlingRun:
     async def _settle(self, *, is_end: bool = False) -> None:
         gathered, self._batch, self._bytes, self._rows = self._batch, [], 0, 0
         batches = list(batches_of(gathered, self._batch_rows)) if self._batch_rows else [gathered]
-        try:
-            for batch in batches:
-                await self._settler.settle(batch, is_end=is_end and batch is batches[-1])
-        finally:
-            self._due = asyncio.get_running_loop().time() + BATCH_SECONDS
+        self._due = asyncio.get_running_loop().time() + BATCH_SECONDS
+        for batch in batches:
+            await self._settler.settle(batch, is_end=is_end and batch is batches[-1])
 
     def _report(self) -> None:
         if self._tell:
