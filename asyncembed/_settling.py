@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 8_000_000
 """Bytes of vectors and texts from which on a batch is settled at once."""
 
-BATCH_SECONDS: Final = 0.03
+BATCH_SECONDS: Final = 0.025
 """Seconds from the begin of one batch to that of the next."""
 
 MAX_READY: Final = 8

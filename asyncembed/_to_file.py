@@ -218,8 +218,7 @@ class JournalSettler:
         items = [*self._given_up(batch), *self._let_go(None if is_end else MAX_HELD_BYTES)]
         self._failure = self._failure or next((item.error for item in items if isinstance(item, EmbedFailure)), None)
         totals, said = self._totals(items), self._journal.committed.totals
-        is_news = self._journal.settled and replace(totals, seconds=said.seconds) != said
-        if items or is_news:
+        if items or (self._journal.settled and replace(totals, seconds=said.seconds) != said):
             await self._thread.run(partial(_settle, items, totals, self._journal, self._letters))
 
     def summed(self, now: RunSummary) -> RunSummary:
@@ -229,7 +228,8 @@ class JournalSettler:
     def _totals(self, items: Sequence[Item]) -> RunTotals:
         """What all runs took; of the failures those that are settled."""
         failed = self._journal.committed.failed + sum(isinstance(item, EmbedFailure) for item in items)
-        return replace(self._earlier + self._stream.totals, failed=failed, failure=self._failure)
+        totals = self._earlier + self._stream.totals
+        return totals if totals.failed == failed else replace(totals, failed=failed, failure=self._failure)
 
     def _given_up(self, batch: Sequence[Item]) -> Iterator[Item]:
         """Give what is settled of a batch, and hold the rest."""

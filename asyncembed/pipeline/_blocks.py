@@ -15,7 +15,7 @@ from asyncembed.pipeline._delivery import Delivery
 from asyncembed.wire._finite import NOT_FINITE, not_finite, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -54,11 +54,7 @@ class BlockDelivery(Delivery["RawRow"]):
         if matrix is None or not self.waiting:
             return ()
         self._matrix, self._arrived, self.waiting = None, bytearray(len(arrived)), 0
-        if self._places is None and all(arrived):
-            return [self._block(matrix, 0, len(arrived))]
-        rows = np.flatnonzero(np.frombuffer(arrived, np.uint8))
-        cuts = np.flatnonzero(np.diff(np.array(self._indices)[rows]) > 1) + 1
-        return [self._block(matrix, int(stretch[0]), int(stretch[-1]) + 1) for stretch in np.split(rows, cuts)]
+        return [self._block(matrix, start, stop) for start, stop in self._stretches(arrived)]
 
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
         indices, _, rows = arrived
@@ -88,6 +84,19 @@ class BlockDelivery(Delivery["RawRow"]):
     def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
         indices = self._indices[start:stop]
         return EmbedBlock(indices[0], matrix[start:stop], list(map(self._inputs.__getitem__, indices)))
+
+    def _stretches(self, arrived: bytearray) -> Iterator[tuple[int, int]]:
+        """Give begin and end of each stretch of places that have arrived, and whose inputs follow one another."""
+        stop = 0
+        while (start := arrived.find(1, stop)) >= 0:
+            stop = arrived.find(0, start)
+            stop = len(arrived) if stop < 0 else stop
+            if self._places is None:
+                yield start, stop
+                continue
+            indices = self._indices
+            cuts = [place for place in range(start + 1, stop) if indices[place] != indices[place - 1] + 1]
+            yield from zip([start, *cuts], [*cuts, stop], strict=True)
 
     def _is_dense(self) -> bool:
         """Whether the batch holds all texts from its first to its last."""

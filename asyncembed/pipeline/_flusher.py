@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._blocks import BlockDelivery
 
-FLUSH_SECONDS: Final = 0.03
+FLUSH_SECONDS: Final = 0.025
 """Most seconds that a row waits for the rest of its batch."""
 
 
