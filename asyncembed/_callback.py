@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Callback: TypeAlias = Callable[[Vector, int], object] | Callable[[EmbedResult], object]
 """Gets a vector and its index, or a result; what it returns is awaited if it can be."""
 
+_NAMES_OF_INDEX = {"index", "i", "idx"}
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
@@ -33,7 +34,7 @@ def takes_result(callback: Callback) -> bool:
     gets two.
 
     Raises:
-        ConfigurationError: if it is no function that can be called with either.
+        ConfigurationError: if it cannot be called with either, or its arguments are in the wrong order.
     """
     if not callable(callback):
         raise ConfigurationError(f"callback is a {type(callback).__name__}, which cannot be called")
@@ -49,7 +50,13 @@ def takes_result(callback: Callback) -> bool:
     needed = [parameter for parameter in places if parameter.default is parameter.empty]
     if not places or len(needed) > 2:  # noqa: PLR2004
         raise ConfigurationError("callback must be a plain or async function of (embedding, index) or (result)")
-    return len(needed) == 1 or len(places) == 1
+    is_of_result = len(needed) == 1 or len(places) == 1
+    if not is_of_result and places[0].name in _NAMES_OF_INDEX:
+        raise ConfigurationError(
+            f"callback takes ({places[0].name}, {places[1].name}), but it is called with (embedding, index); "
+            f"write ({places[1].name}, {places[0].name})"
+        )
+    return is_of_result
 
 
 async def call_back(stream: EmbedStream[EmbedResult], callback: Callback, at_once: int) -> RunSummary:

@@ -9,7 +9,7 @@ import anyio
 
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import find_limiter, new_budget, new_concurrency, remembering
+from asyncembed._options import find_limiter, new_budget, new_call, new_concurrency
 from asyncembed._secret import hide, hide_address, hide_values
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
@@ -106,7 +106,6 @@ class EmbedClient(Verbs):
             is_official=self._connection.is_official,
             hook=Hook.of(on_event),
         )
-        self._new_call = remembering(self._endpoint, self._model)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -151,7 +150,7 @@ class EmbedClient(Verbs):
     def _call(self, given: EmbedOptionsArgs, on_error: OnError) -> Call:
         if self._connection.closed:
             raise StreamClosedError("the client was closed")
-        return self._new_call(given, on_error)
+        return new_call(self._endpoint, self._model, given, on_error)
 
     def _adopt(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -1,18 +1,15 @@
-"""What goes in and what comes out, as frozen, slotted values."""
+"""What goes in and what comes out, as slotted values: one for each text is made, so these are plain, others frozen."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
-from itertools import repeat
-from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from asyncembed._errors import AsyncEmbedError
 
@@ -23,32 +20,7 @@ Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
 """Vectors as the rows of a two-dimensional array, in the same types."""
 
 
-ModelT = TypeVar("ModelT")
-
-FEW: Final = 8
-"""Instances that are made faster one by one."""
-
-
-def make_many(kind: type[ModelT], first: Sequence[object], *others: Iterable[object]) -> list[ModelT]:
-    """Return many instances of a frozen, slotted dataclass, from a column for each of its fields.
-
-    To the same effect as calling it for each row, but in C where there are enough of them: the `__init__` of such a
-    class takes about a microsecond of Python an instance, which is much of what a vector costs.
-    """
-    if len(first) < FEW:
-        return list(map(kind, first, *others))
-    made: list[ModelT] = list(map(kind.__new__, repeat(kind, len(first))))
-    for set_field, column in zip(_setters(kind), (first, *others), strict=True):  # type: ignore[arg-type]
-        deque(map(set_field, made, column), maxlen=0)
-    return made
-
-
-@lru_cache
-def _setters(kind: Hashable) -> list[Callable[[object, object], None]]:
-    return [getattr(kind, each.name).__set__ for each in fields(kind)]  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class EmbedInput:
     """One text to embed, with the caller's own id if there is one."""
 
@@ -56,7 +28,7 @@ class EmbedInput:
     id: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class EmbedResult:
     """The vector of one input.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
-from functools import lru_cache
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
@@ -20,19 +19,13 @@ from asyncembed.pipeline._run import Call
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from asyncembed.flow._rate import Limiter
     from asyncembed.pipeline._endpoint import Endpoint
     from asyncembed.providers import Provider
 
 MAX_WAIT: Final = 0.5
-
-REMEMBERED: Final = 64
-"""Sets of options that a client does not check again."""
-
-_OF_ONE_CALL: Final = frozenset({"max_memory_mb", "max_concurrency", "dead_letter"})
-_PLAIN: Final = frozenset({str, int, type(None)})
 
 
 class RequestOptions(TypedDict, total=False):
@@ -73,24 +66,6 @@ class EmbedOptionsArgs(RequestOptions, total=False):
     """
 
     max_memory_mb: float
-
-
-def remembering(endpoint: Endpoint, model: str) -> Callable[[EmbedOptionsArgs, OnError], Call]:
-    """Return `new_call` for one client: most calls are asked for with options that were checked before.
-
-    Only words and whole numbers are compared; what may change, or belongs to one call alone, is looked at every time.
-    """
-
-    @lru_cache(maxsize=REMEMBERED)
-    def checked_before(on_error: OnError, *given: tuple[str, object]) -> Call:
-        return new_call(endpoint, model, cast("EmbedOptionsArgs", dict(given)), on_error)
-
-    def call(given: EmbedOptionsArgs, on_error: OnError) -> Call:
-        if given.keys().isdisjoint(_OF_ONE_CALL) and {type(on_error), *map(type, given.values())} <= _PLAIN:
-            return checked_before(on_error, *given.items())
-        return new_call(endpoint, model, given, on_error)
-
-    return call
 
 
 def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: OnError) -> Call:

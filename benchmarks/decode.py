@@ -17,12 +17,12 @@ import pybase64
 
 from asyncembed import EmbedOptions
 from asyncembed.providers import get_provider
-from asyncembed.wire._cutter import ValueCutter
 from asyncembed.wire._events import EventReader
-from asyncembed.wire._finite import quiet
-from asyncembed.wire._items import ItemReader
+from asyncembed.wire._fitness import quiet
 from asyncembed.wire._numbers import number_reader
 from asyncembed.wire._parser import ResponseParser
+from asyncembed.wire._scan import scan
+from asyncembed.wire._structure import StructureReader
 from asyncembed.wire._vectors import VectorDecoder
 from benchmarks.measure import RESULTS, describe, machine, write
 from benchmarks.server import CANNED, Canned
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed import Dtype
-    from asyncembed.wire._events import Event
     from asyncembed.wire._vectors import Value
     from benchmarks.measure import Row
 
@@ -41,7 +40,7 @@ BATCH = 96
 WAYS = {
     "vectors": "**`ResponseParser`, to vectors**",
     "rows": "**`ResponseParser`, to rows of a block**",
-    "cut": "cutter",
+    "scan": "scanner",
     "events": "ijson",
     "items": "from events to items",
     "decode": "one array or string to a checked vector",
@@ -97,9 +96,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     layout = get_provider(provider).layout(
         EmbedOptions(model="m", dtype=dtype), "base64" if kind == "base64" else "float"
     )
-    cutter, reader = ValueCutter(), EventReader()
-    cut = [cutter.feed(data) for data in chunks]
-    events: list[list[Event]] = [reader.feed(structure) for structure, _ in cut]
+    scanned = _scanned(chunks)
 
     def parse(rows: bool) -> None:
         decoder = VectorDecoder(dtype, dimension)
@@ -109,10 +106,11 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
         assert len(found + parser.close()) == BATCH
 
     def follow() -> None:
-        items = ItemReader(layout)
-        for some, (_, values) in zip(events, cut, strict=True):
-            items.read(some, values)
-        assert items.positions.count == BATCH
+        reader = StructureReader(layout)
+        for structure, values in scanned:
+            reader.feed(structure, values)
+        assert reader.positions.count == BATCH
+        reader.discard()
 
     def decode() -> None:
         decoder = VectorDecoder(dtype, dimension)
@@ -123,9 +121,9 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     ways: dict[str, Callable[[], None]] = {
         "vectors": lambda: parse(rows=False),
         "rows": lambda: parse(rows=True),
-        "cut": lambda: _feed(ValueCutter(), chunks),
-        "events": lambda: _feed(EventReader(), [structure for structure, _ in cut]),
-        "items": follow,
+        "scan": lambda: _scanned(chunks),
+        "events": lambda: _feed(EventReader(), [structure for structure, _ in scanned]),
+        "structure": follow,
         "decode": decode,
         "library": lambda: _library(kind, texts),
         "orjson": lambda: _whole(kind, body),
@@ -133,7 +131,18 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     return ways
 
 
-def _feed(reader: ValueCutter | EventReader, chunks: list[bytes]) -> None:
+def _scanned(chunks: list[bytes]) -> list[tuple[bytes, list[memoryview]]]:
+    """Structure and values of each chunk; what does not end in it is looked at with the next one."""
+    scanned, rest = [], b""
+    for data in chunks:
+        piece = rest + data
+        structure, values, end = scan(piece, len(rest))
+        rest = piece[end:]
+        scanned.append((structure, values))
+    return scanned
+
+
+def _feed(reader: EventReader, chunks: list[bytes]) -> None:
     for data in chunks:
         reader.feed(data)
 

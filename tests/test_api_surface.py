@@ -16,16 +16,15 @@ import asyncembed
 PACKAGE = Path(asyncembed.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 SANS_IO = [
-    "wire/_cutter.py",
     "wire/_events.py",
-    "wire/_gap.py",
+    "wire/_fitness.py",
     "wire/_hints.py",
-    "wire/_guess.py",
-    "wire/_items.py",
+    "wire/_structure.py",
     "wire/_layout.py",
     "wire/_numbers.py",
     "wire/_parser.py",
     "wire/_quota.py",
+    "wire/_scan.py",
     "wire/_status.py",
     "wire/_vectors.py",
     "pipeline/_blocks.py",

@@ -12,7 +12,7 @@ import numpy as np
 
 from asyncembed._models import EmbedBlock
 from asyncembed.pipeline._delivery import Delivery
-from asyncembed.wire._finite import NOT_FINITE, not_finite, quiet
+from asyncembed.wire._fitness import doubtful_rows, fault_in, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,28 +62,30 @@ class BlockDelivery(Delivery["RawRow"]):
             self._matrix = np.empty((len(self._indices), self._decoder.width), self._decoder.stored)
         bad = self._copy(self._matrix, indices, rows)
         self.waiting += len(indices) - len(bad)
-        if bad:
-            self._put_back(bad, self._inputs, NOT_FINITE)
+        for index, fault in bad:
+            self._put_back({index: self._inputs[index]}, fault)
         return () if self.count_missing else self.rest()
 
-    def _copy(self, matrix: Matrix, indices: Sequence[int], rows: Sequence[RawRow]) -> list[int]:
-        """Copy rows to the places of these inputs, and return those whose rows are no good."""
+    def _copy(self, matrix: Matrix, indices: Sequence[int], rows: Sequence[RawRow]) -> list[tuple[int, str]]:
+        """Copy rows to the places of these inputs, and return the inputs whose rows are no vectors, with the reason."""
         first, count = indices[0], len(indices)
         if list(indices) != list(range(first, first + count)):
             pairs = zip(indices, rows, strict=True)
             return [bad for index, row in pairs for bad in self._copy(matrix, [index], [row])]
         start = first - self._first if self._places is None else self._places[first]
+        part = matrix[start : start + count]
         with quiet():
-            _fill(matrix[start : start + count], rows)
-            bad = not_finite(matrix[start : start + count]).tolist()
+            _fill(part, rows)
+            doubtful = {row: fault_in(part[row], is_base64=type(rows[row]) is bytearray) for row in doubtful_rows(part)}
         self._arrived[start : start + count] = b"\1" * count
-        for place in bad:
-            self._arrived[start + place] = 0
-        return [first + place for place in bad]
+        bad = [(row, fault) for row, fault in doubtful.items() if fault]
+        for row, _ in bad:
+            self._arrived[start + row] = 0
+        return [(first + row, fault) for row, fault in bad]
 
     def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
         indices = self._indices[start:stop]
-        return EmbedBlock(indices[0], matrix[start:stop], list(map(self._inputs.__getitem__, indices)))
+        return EmbedBlock(indices[0], matrix[start:stop], [self._inputs[index] for index in indices])
 
     def _stretches(self, arrived: bytearray) -> Iterator[tuple[int, int]]:
         """Give begin and end of each stretch of places that have arrived, and whose inputs follow one another."""

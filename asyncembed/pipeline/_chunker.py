@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from itertools import islice, repeat
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from asyncembed._errors import ConfigurationError, InvalidInputError
-from asyncembed._models import EmbedInput, make_many
+from asyncembed._models import EmbedInput
 from asyncembed.pipeline._excerpt import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from asyncembed.flow._cost import CostModel
     from asyncembed.providers import Limits
@@ -25,9 +24,6 @@ BYTES_PER_TOKEN: Final = 2
 
 JSON_OVERHEAD: Final = 3
 """Bytes around one text in a request: two quotes and a comma."""
-
-STRETCH: Final = 64
-"""Most texts that are taken without a look at each limit, because all of them together stay below it."""
 
 
 @dataclass(slots=True)
@@ -86,117 +82,131 @@ def check_text(text: str, index: int) -> int:
         ) from None
 
 
-class Chunker:
-    """Groups texts into batches; `add` gives the batches that a text completes, `flush` the rest.
+class _Room(NamedTuple):
+    """What a batch may still hold; `each` is what every result takes of the memory."""
 
-    `fill` is for speed alone: it takes many texts at once where no limit is near.
+    inputs: int
+    tokens: int
+    bytes: int
+    memory: int
+    each: int
+
+
+_NO_ROOM: Final = _Room(0, 0, 0, 0, 0)
+
+
+class Chunker:
+    """Groups texts into batches; `take` gives those that the texts complete, `flush` the rest.
 
     Args:
         limits: What one request of this provider may hold; they may be changed for the next batch.
         chunk_size: Most texts in a batch, if the caller wants fewer than the provider allows.
         cost: What a batch may need in memory.
         budget: Bytes a batch may need at most; a single text that needs more still makes a batch of its own.
+        first: Index of the first text.
+        strict: Whether a text that no API would take raises, or gets a place in its batch as refused.
     """
 
-    def __init__(self, limits: Limits, chunk_size: int | None, cost: CostModel, budget: int) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        chunk_size: int | None,
+        cost: CostModel,
+        budget: int,
+        *,
+        first: int = 0,
+        strict: bool = False,
+    ) -> None:
         self.limits = limits
-        self._chunk_size = chunk_size
-        self._most = 0
-        self._cost = cost
         self.budget = budget
+        self.index = first
+        """Index of the next text."""
+        self._strict = strict
+        self._chunk_size = chunk_size
+        self._cost = cost
         self._batch = Batch()
-        self._count = 0
-        # What the batch leaves of each limit, as costs grow with every text by what it is reckoned at alone.
-        self._tokens = self._bytes = self._memory = self._each = 0
+        self._full = self._left = _NO_ROOM
 
     @property
     def pending(self) -> int:
         """Texts in the batch that is not complete yet."""
-        return self._count
+        return len(self._batch)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the batch holds as many texts as it may."""
-        return 0 < self._most <= self._count
+    def take(self, texts: Iterable[TextLike]) -> list[Batch]:
+        """Take texts until they complete a batch, or there are no more, and return the batches that are complete.
 
-    def add(self, item: EmbedInput, index: int, text_bytes: int) -> list[Batch]:
-        """Take the text at `index`, `text_bytes` long in UTF-8, and return the batches that are complete now."""
-        done = self._make_room(item.text, text_bytes + JSON_OVERHEAD, text_bytes // BYTES_PER_TOKEN + 1)
-        self._batch.inputs[index] = item
-        return done if self._count < self._most else done + self.flush()
-
-    def fill(self, texts: Iterator[TextLike], index: int) -> list[TextLike] | None:
-        """Take the next texts, from `index` on, into the batch that was begun, as far as they are sure to fit.
-
-        Only strings of ASCII, which most are. What stops it, because it has to be looked at, is given back; None if
-        there are no more texts.
+        Raises:
+            ConfigurationError: if an item is no text.
+            InvalidInputError: if no API would take a text, and the chunker is strict.
+            Exception: what the iterable raises; the texts before it were taken.
         """
-        most = min(self._most - self._count, STRETCH)
-        taken: list[str] = []
-        room = left = self._room_for(most)
+        # Local names: with attributes of an object, a text costs twice as many bytecodes (190 instead of 90).
+        inputs, tokens, size, memory, each = self._left
+        index, batch = self.index, self._batch
+        done: list[Batch] = []
         try:
-            for item in islice(texts, most):
-                if type(item) is not str or not item.isascii() or not 0 < len(item) <= left:
-                    return [item]
-                left -= len(item)
-                taken.append(item)
-        finally:  # if the caller's iterable raises, too
-            self._take(taken, index, room - left)
-        return [] if len(taken) == most else None
-
-    def refuse(self, item: EmbedInput, index: int, error: InvalidInputError) -> list[Batch]:
-        """Take a text that will not be sent, and return the batches that are complete now."""
-        size = len(item.text.encode("utf-8", "surrogatepass"))
-        done = self._make_room(item.text, size + JSON_OVERHEAD, 0)
-        self._batch.refused.append((index, item, error))
-        return done if self._count < self._most else done + self.flush()
+            for item in texts:
+                given = EmbedInput(item) if type(item) is str else as_input(item, index)
+                text = given.text
+                text_size, text_tokens = len(text) + JSON_OVERHEAD, len(text) // BYTES_PER_TOKEN + 1
+                need = text_size + text_size + each  # in the request, as a string of ASCII, and as a result
+                refusal = None
+                if not text or not text.isascii():
+                    text_size, text_tokens, refusal = self._measure(text, index)
+                    need = text_size + (sys.getsizeof(text) if text else JSON_OVERHEAD) + each
+                if text_size > size or text_tokens > tokens or need > memory or not inputs:
+                    self._left = _Room(inputs, tokens, size, memory, each)
+                    done += self.flush()  # if the text is the first, it goes alone
+                    need -= each
+                    inputs, tokens, size, memory, each = self._begin()
+                    need += each
+                    batch = self._batch
+                inputs -= 1
+                tokens -= text_tokens
+                size -= text_size
+                memory -= need
+                if refusal:
+                    batch.refused.append((index, given, refusal))
+                else:
+                    batch.inputs[index] = given
+                index += 1
+                if done or not inputs:
+                    break
+        finally:
+            self._left, self.index = _Room(inputs, tokens, size, memory, each), index
+        return done if inputs else done + self.flush()
 
     def flush(self) -> list[Batch]:
         """Return the batch that is not complete yet, if it holds anything."""
-        if not self._count:
+        batch, count = self._batch, len(self._batch)
+        if not count:
             return []
-        batch, self._batch, self._count = self._batch, Batch(), 0
+        batch.request_bytes = self._full.bytes - self._left.bytes
+        batch.text_memory = self._full.memory - self._left.memory - batch.request_bytes - count * self._full.each
+        self._batch, self._left = Batch(), _NO_ROOM
         return [batch]
 
-    def _begin(self) -> None:
+    def _measure(self, text: str, index: int) -> tuple[int, int, InvalidInputError | None]:
+        """Return how many bytes and tokens a text takes in a request, and why it is not to be sent if that is so."""
+        try:
+            size = check_text(text, index)
+        except InvalidInputError as error:
+            if self._strict:
+                raise
+            return len(text.encode("utf-8", "surrogatepass")) + JSON_OVERHEAD, 0, error
+        return size + JSON_OVERHEAD, size // BYTES_PER_TOKEN + 1, None
+
+    def _begin(self) -> _Room:
         """Give a batch all the room there is now."""
-        self._most = min(self._chunk_size or self.limits.inputs, self.limits.inputs)
-        self._tokens = sys.maxsize if self.limits.tokens is None else self.limits.tokens
-        self._bytes = self.limits.request_bytes
-        self._memory = self.budget - self._cost.working(0)
-        self._each = self._cost.waiting(1, 0)
-
-    def _make_room(self, text: str, size: int, tokens: int) -> list[Batch]:
-        """Reckon with one more text, and return the batch that it does not fit into any more, if that is so."""
-        # A string of ASCII takes its length, beside what is reckoned for every result.
-        memory = size if size == len(text) + JSON_OVERHEAD else sys.getsizeof(text)
-        need = size + memory + self._each
-        done: list[Batch] = []
-        if size > self._bytes or tokens > self._tokens or need > self._memory or not self._count:
-            done = self.flush()  # if it is the first, it goes alone
-            self._begin()
-        self._reckon(1, size, memory, tokens)
-        return done
-
-    def _room_for(self, count: int) -> int:
-        """Bytes that so many texts of ASCII may have together, whatever each of them has."""
-        own, each = self._bytes - count * JSON_OVERHEAD, self._each + 2 * JSON_OVERHEAD
-        return min(own, (self._tokens - count) * BYTES_PER_TOKEN, (self._memory - count * each) // 2)
-
-    def _take(self, texts: list[str], index: int, text_bytes: int) -> None:
-        count = len(texts)
-        inputs = make_many(EmbedInput, texts, repeat(None))
-        self._batch.inputs.update(zip(range(index, index + count), inputs, strict=True))
-        size = text_bytes + count * JSON_OVERHEAD  # also in memory
-        self._reckon(count, size, size, text_bytes // BYTES_PER_TOKEN + count)
-
-    def _reckon(self, count: int, size: int, memory: int, tokens: int) -> None:
-        self._bytes -= size
-        self._tokens -= tokens
-        self._memory -= size + memory + count * self._each
-        self._count += count
-        self._batch.request_bytes += size
-        self._batch.text_memory += memory
+        limits = self.limits
+        self._full = _Room(
+            inputs=min(self._chunk_size or limits.inputs, limits.inputs),
+            tokens=sys.maxsize if limits.tokens is None else limits.tokens,
+            bytes=limits.request_bytes,
+            memory=self.budget - self._cost.working(0),
+            each=self._cost.waiting(1, 0),
+        )
+        return self._full
 
 
 def _describe(item: object) -> str:

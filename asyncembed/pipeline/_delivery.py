@@ -9,11 +9,11 @@ texts that were served already, so such a fault is final.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from operator import attrgetter
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 from asyncembed._errors import ResponseError
-from asyncembed._models import EmbedResult, make_many
+from asyncembed._models import EmbedResult
 from asyncembed.pipeline._held import Entry, Held
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ SURPLUS: Final = 16
 RowT = TypeVar("RowT", bound="RawRow")
 Arrived: TypeAlias = tuple["Sequence[int]", "Sequence[EmbedInput]", "Sequence[RowT]"]
 """Indices, texts and vectors of what has arrived; of one at least."""
-
-_text_of, _id_of = attrgetter("text"), attrgetter("id")
 
 
 class Delivery(ABC, Generic[RowT]):
@@ -79,13 +77,13 @@ class Delivery(ABC, Generic[RowT]):
         return not self._awaited
 
     def ask(self, indices: Iterable[int] | None = None) -> list[str]:
-        """Begin an attempt and return the texts to ask for: those of `indices`, or of all, that are missing."""
-        wanted = self._missing if indices is None else indices
-        self._asked = list(filter(self._missing.__contains__, wanted))
+        """Begin an attempt and return the texts to ask for: the missing ones, of `indices` (ascending) if given."""
+        wanted = sorted(self._missing) if indices is None else indices
+        self._asked = [*filter(self._missing.__contains__, wanted)]
         self._awaited = set(range(len(self._asked)))
         self._refused.clear()
         self.attempts += bool(self._asked)
-        return list(map(_text_of, map(self._missing.__getitem__, self._asked)))
+        return [self._missing[index].text for index in self._asked]
 
     def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
         """Turn vectors, with their positions in the current attempt, into results.
@@ -99,8 +97,8 @@ class Delivery(ABC, Generic[RowT]):
         if len(fitting) < len(positions) or not fitting <= self._awaited:
             return self._accept_to_fault(vectors)
         self._awaited -= fitting
-        indices = list(map(self._asked.__getitem__, positions))
-        inputs = list(map(self._missing.pop, indices))
+        indices = [*map(self._asked.__getitem__, positions)]
+        inputs = [*map(self._missing.pop, indices)]
         if self._held:
             return self._sift(self._held, list(zip(indices, inputs, rows, strict=True)))
         return self._pack((indices, inputs, rows))
@@ -163,8 +161,7 @@ class Delivery(ABC, Generic[RowT]):
     ) -> Sequence[EmbedResult | EmbedBlock]:
         good, bad = held.sift(arrived, is_last=is_last)
         if bad:
-            inputs = {index: item for index, item, _ in bad}
-            self._put_back(list(inputs), inputs, held.misfit(bad[0][2]))
+            self._put_back({index: item for index, item, _ in bad}, held.misfit(bad[0][2]))
         if not self._decoder.is_open:
             self._held = None
         if not good:
@@ -172,10 +169,10 @@ class Delivery(ABC, Generic[RowT]):
         indices, texts, rows = zip(*good, strict=True)
         return self._pack((indices, texts, rows))
 
-    def _put_back(self, indices: Sequence[int], inputs: Mapping[int, EmbedInput], why: str) -> None:
-        """Say that what arrived for these indices is no good."""
-        self._missing = dict(sorted({**self._missing, **{index: inputs[index] for index in indices}}.items()))
-        self._awaited.update(map(self._asked.index, indices))
+    def _put_back(self, inputs: Mapping[int, EmbedInput], why: str) -> None:
+        """Say that what arrived for these inputs is no good."""
+        self._missing.update(inputs)
+        self._awaited.update([bisect_left(self._asked, index) for index in inputs])
         self._refused = [why]
 
     def _misaligned(self, what: str) -> ResponseError:
@@ -200,4 +197,7 @@ class ResultDelivery(Delivery["Vector"]):
 
     def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult]:
         indices, inputs, vectors = arrived
-        return make_many(EmbedResult, indices, vectors, map(_text_of, inputs), map(_id_of, inputs))
+        return [
+            EmbedResult(index, vector, item.text, item.id)
+            for index, item, vector in zip(indices, inputs, vectors, strict=True)
+        ]

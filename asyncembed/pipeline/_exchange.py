@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._models import Usage
+from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._body import Response
-    from asyncembed.wire._parser import ResponseParser
     from asyncembed.wire._transport import Transport
 
 
@@ -59,8 +59,13 @@ class Exchange:
             await self._ask(texts, encoding, permit, watch)
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
-        run, delivery, largest = self._run, self._delivery, self._run.cost.largest_value(self._request_bytes)
-        parser = run.parsers.new(encoding, delivery, largest)
+        run, delivery = self._run, self._delivery
+        parser = ResponseParser(
+            run.endpoint.provider.layout(run.options, encoding),
+            delivery.decode,
+            run.cost.largest_value(self._request_bytes),
+            delivery.decode_run,
+        )
         self._begin(permit)
         response = await self._transport.post(
             run.endpoint.body(texts, run.options, encoding),
@@ -75,7 +80,6 @@ class Exchange:
         finally:
             response.close()
             parser.discard()
-            run.parsers.learn(encoding, parser)
             permit.settle(parser.tokens, complete=delivery.is_complete)
             run.bytes_received += response.bytes_received
             run.usage += Usage(parser.tokens or 0)

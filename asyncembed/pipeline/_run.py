@@ -25,7 +25,6 @@ from asyncembed.pipeline._flusher import Flusher
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
-from asyncembed.pipeline._parsers import Parsers
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
 from asyncembed.wire._agreement import Agreement
@@ -119,19 +118,19 @@ class Run:
         self.compact = compact and known is not None and options.dtype == "float32"
         demanded = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None
         self._kind = options.model, options.dimensions
-        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind)
+        # One vector of a dimension that was known before is enough; extra fields may ask for another one.
+        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known
         self._agreement = Agreement(usual)
         self.decoder = VectorDecoder(options.dtype, demanded, usual=usual, agreement=self._agreement)
         self.cost = CostModel(dimension=known or usual or ASSUMED_DIMENSION, itemsize=self.decoder.stored.itemsize)
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
-        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest)
-        self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         strict = call.on_error == "raise"
-        self.source = Source(texts, self._chunker, call.max_wait, strict=strict, first=first, gaps=gaps)
+        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest, first=first, strict=strict)
+        self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
+        self.source = Source(texts, self._chunker, call.max_wait, gaps)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
-        self.parsers = Parsers(endpoint.provider, options)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()

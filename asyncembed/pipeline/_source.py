@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
-from asyncembed.pipeline._chunker import TextLike, as_input, check_text
+from asyncembed.pipeline._chunker import TextLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,28 +51,18 @@ class Source:
         texts: The caller's texts.
         chunker: Groups them.
         max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
-        strict: Whether a text that no API would take ends the run, or is refused alone.
-        first: Index of the first text.
-        gaps: Texts that come before it, with their indices.
+        gaps: Texts that come before the first one, with their indices.
     """
 
     def __init__(
-        self,
-        texts: Texts,
-        chunker: Chunker,
-        max_wait: float,
-        *,
-        strict: bool,
-        first: int = 0,
-        gaps: Iterable[tuple[int, EmbedInput]] = (),
+        self, texts: Texts, chunker: Chunker, max_wait: float, gaps: Iterable[tuple[int, EmbedInput]] = ()
     ) -> None:
         self._texts = texts
         self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else lines(texts)
         self._chunker = chunker
         self._max_wait = max_wait
-        self._strict = strict
         self._batches: deque[Batch] = deque()
-        self._first = self._index = first
+        self._first = chunker.index
         self._gaps = deque(gaps)
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
@@ -82,7 +72,7 @@ class Source:
     @property
     def pulled(self) -> int:
         """Texts taken from the caller so far."""
-        return self._index - self._first
+        return self._chunker.index - self._first
 
     @property
     def needs_pump(self) -> bool:
@@ -107,35 +97,27 @@ class Source:
         return None
 
     def _take_gaps(self) -> None:
-        while self._gaps and not self._batches:
-            self._take(*self._gaps.popleft())
+        try:
+            while self._gaps and not self._batches:
+                self._chunker.index, item = self._gaps.popleft()
+                self._batches += self._chunker.take([item])
+        except InvalidInputError as error:  # raised after the texts before it
+            self._error = error
+            self._gaps.clear()
+            self._end()
+            self._wanted.set()
         if not self._gaps:
-            self._batches.extend(self._chunker.flush())
+            self._batches += self._chunker.flush()
+            self._chunker.index = self._first
 
     def _pull(self) -> None:
         assert self._iterator is not None
         try:
-            for item in self._iterator:
-                rest: list[TextLike] | None = [item]
-                while rest and not self._batches:
-                    self._add(rest.pop())
-                    rest = [] if self._batches else self._fill(self._iterator)
-                if rest is None:  # and the iterator is not asked again, as it might have more later
-                    break
-                if self._batches:
-                    return
+            self._batches += self._chunker.take(self._iterator)
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
-        self._end()
-
-    def _fill(self, texts: Iterator[TextLike]) -> list[TextLike] | None:
-        pending = self._chunker.pending
-        try:
-            return self._chunker.fill(texts, self._index)
-        finally:
-            self._index += self._chunker.pending - pending
-            if self._chunker.is_full:
-                self._batches.extend(self._chunker.flush())
+        if not self._batches:
+            self._end()
 
     async def _wait_for_pump(self) -> None:
         self._wanted.set()
@@ -155,10 +137,12 @@ class Source:
         """
         assert isinstance(self._texts, AsyncIterable)
         await self._wanted.wait()
+        if self._ended:  # by one of the gaps
+            return
         iterator = async_lines(self._texts)
         try:
             async for item in iterator:
-                self._add(item)
+                self._batches += self._chunker.take([item])
                 if self._batches:
                     self._wanted.clear()
                 if self._batches or self._chunker.pending == 1:
@@ -182,22 +166,6 @@ class Source:
         """Close a generator that was given, so that what it holds open is released now."""
         if inspect.isgenerator(self._iterator):
             self._iterator.close()
-
-    def _add(self, item: TextLike) -> None:
-        index = self._index
-        given = as_input(item, index)
-        self._index += 1
-        self._take(index, given)
-
-    def _take(self, index: int, given: EmbedInput) -> None:
-        try:
-            size = check_text(given.text, index)
-        except InvalidInputError as error:
-            if self._strict:
-                raise
-            self._batches.extend(self._chunker.refuse(given, index, error))
-        else:
-            self._batches.extend(self._chunker.add(given, index, size))
 
     def _end(self) -> None:
         self._batches.extend(self._chunker.flush())

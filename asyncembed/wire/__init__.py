@@ -1,1 +1,1 @@
-"""Bytes and vectors: transport, array cutter, response parser, number decoding."""
+"""Bytes and vectors: transport, scanner, response parser, number decoding."""

@@ -3,7 +3,7 @@
 `async for` over ijson around a socket is not safe: the awaitable of its C backend has no `throw`, so a time-out that
 fires while it waits for bytes turns into a bare `CancelledError`, and inside a task group into silently missing data
 (ICRAR/ijson issue 130). Here ijson never waits for anything. Of its interfaces that need no file this is also the
-fastest for what the cutter leaves: it appends to a list in C, where others make an awaitable for every event.
+fastest for what the scanner leaves: it appends to a list in C, where others make an awaitable for every event.
 
 When a chunk holds good events and then garbage, the events are there before the error. It is kept for the next call,
 so that nothing that arrived is lost.

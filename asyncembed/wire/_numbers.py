@@ -18,7 +18,7 @@ from asyncembed._errors import ResponseError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncembed.wire._text import JSONText
+    from asyncembed.wire._scan import JSONText
 
 try:
     import simdjson

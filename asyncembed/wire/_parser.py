@@ -1,4 +1,4 @@
-"""One response, from bytes to (position, vector): cutter, then ijson, then a decoder of vectors."""
+"""One response, from bytes to (position, vector): scanner, structure, decoder of vectors."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import sys
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._cutter import ValueCutter
-from asyncembed.wire._events import EventReader
-from asyncembed.wire._finite import quiet
-from asyncembed.wire._items import ItemReader
+from asyncembed.wire._fitness import quiet
+from asyncembed.wire._scan import scan
+from asyncembed.wire._structure import StructureReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from asyncembed.wire._events import Event
-    from asyncembed.wire._gap import Gap
     from asyncembed.wire._layout import Layout
-    from asyncembed.wire._text import JSONText
+    from asyncembed.wire._structure import Item
     from asyncembed.wire._vectors import Value
 
 DecodedT = TypeVar("DecodedT")
-
-STEP: Final = 16_384
-"""Most bytes of the structure that become events at once."""
 
 MAX_FAULTS: Final = 8
 """Bad vectors of one response that are described; there may be any number."""
@@ -43,7 +37,6 @@ class ResponseParser(Generic[DecodedT]):
         decode: Makes a vector of what stands in the place of one, at once; raises `ResponseError` if it is none.
         max_value_bytes: Most bytes one vector or text may have in the response.
         decode_run: Makes vectors of many values at once, or gives None, and then each of them is given to `decode`.
-        gap: That of an earlier response of the same kind, so that it has not to be learned again.
     """
 
     def __init__(
@@ -52,14 +45,13 @@ class ResponseParser(Generic[DecodedT]):
         decode: Callable[[Value], DecodedT],
         max_value_bytes: int = sys.maxsize,
         decode_run: Callable[[Sequence[Value]], list[DecodedT] | None] = _not_at_once,
-        gap: Gap | None = None,
     ) -> None:
         self._layout = layout
         self._decode = decode
         self._decode_run = decode_run
-        self._cutter = ValueCutter(max_value_bytes, gap)
-        self._events = EventReader()
-        self._items = ItemReader(layout)
+        self._max_value_bytes = max_value_bytes
+        self._open = bytearray()  # the beginning of a value that has not ended yet
+        self._structure = StructureReader(layout)
         self._error: ResponseError | None = None
         self.faults: list[str] = []
         """Why vectors were left out; the first few of them."""
@@ -67,22 +59,22 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def count(self) -> int:
         """Places for a vector met so far: the count of vectors the response claims to hold."""
-        return self._items.positions.count
+        return self._structure.positions.count
 
     @property
     def by_order(self) -> bool:
         """Whether a position followed from the order alone, because no index was sent."""
-        return self._items.positions.by_order
+        return self._structure.positions.by_order
 
     @property
-    def gap(self) -> Gap:
-        """What lies between the vectors of this response."""
-        return self._cutter.gap
+    def has_failed(self) -> bool:
+        """Whether the next call raises an error; what came before it has been given."""
+        return self._error is not None or self._structure.has_failed
 
     @property
     def tokens(self) -> int | None:
         """Tokens the response says were billed, if it has said so yet."""
-        values = (self._items.found.get(prefix) for prefix in self._layout.tokens)
+        values = (self._structure.found.get(prefix) for prefix in self._layout.tokens)
         return next(
             (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
         )
@@ -90,26 +82,33 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def message(self) -> str:
         """An error message inside the response; empty if there is none."""
-        values = (self._items.found.get(prefix) for prefix in self._layout.messages)
+        values = (self._structure.found.get(prefix) for prefix in self._layout.messages)
         return next((value for value in values if isinstance(value, str)), "")
 
     def feed(self, data: bytes) -> list[tuple[int, DecodedT]]:
         """Take the next bytes of the response and give the vectors they complete, with their positions.
 
         Raises:
-            ResponseError: if the response is not JSON; vectors before the fault have been given already, as a fault
-                is only raised by the call after the one that met it.
+            ResponseError: if the response is not JSON, or holds a value that is longer than in any embedding response;
+                vectors before the fault have been given already, as a fault is only raised by the call after the one
+                that met it.
         """
         if self._error:
             raise self._error
-        vectors = self._repeat(data) if self._cutter.is_repeating else self._feed(data, 0, to_repeat=True)
-        while self._is_left(data):
-            can_repeat = self._items.can_repeat(self._cutter.number)
-            if can_repeat:
-                vectors += self._repeat(data)
-            if self._is_left(data):
-                vectors += self._feed(data, self._cutter.position, to_repeat=can_repeat)
-        self._items.let_go()
+        piece: bytes | bytearray = data
+        searched = len(self._open)
+        if searched:
+            self._open += data
+            piece = self._open
+        structure, values, end = scan(piece, searched)
+        items = self._structure.feed(structure, values)
+        self._error = self._structure.error
+        vectors = self._decoded(items)
+        if end or not searched:
+            self._open = bytearray(piece[end:])
+        if max(len(self._open), self._structure.eventless) > self._max_value_bytes:
+            self._error = self._error or self._too_long()
+        self._structure.let_go()
         return vectors
 
     def close(self) -> list[tuple[int, DecodedT]]:
@@ -119,45 +118,17 @@ class ResponseParser(Generic[DecodedT]):
             ResponseError: if it was cut off or is not JSON.
         """
         vectors = self.feed(b"")
-        vectors += self._decoded(self._read(self._events.feed(self._cutter.close())))
-        vectors += self._decoded(self._read(self._events.close()))
+        vectors += self._decoded(self._structure.close(bytes(self._open[:1])))
+        self._error = self._error or self._structure.error
         if self._error:
             raise self._error
         return vectors
 
     def discard(self) -> None:
         """End a response that will not be read further; a parser left in the middle of one complains when it goes."""
-        self._events.discard()
+        self._structure.discard()
 
-    @property
-    def _has_failed(self) -> bool:
-        """Whether the next call is to raise something, so that what came before it is given now."""
-        return self._error is not None or self._events.has_failed
-
-    def _is_left(self, data: bytes) -> bool:
-        return self._cutter.position < len(data) and not self._has_failed
-
-    def _feed(self, data: bytes, start: int, *, to_repeat: bool) -> list[tuple[int, DecodedT]]:
-        structure, values = self._cutter.feed(data, start, to_repeat=to_repeat)
-        items = self._read(self._events.feed(structure[:STEP]), values)
-        for at in range(STEP, len(structure), STEP):  # not in one piece: an event takes 50 times its bytes
-            if self._has_failed:
-                break
-            items += self._read(self._events.feed(structure[at : at + STEP]))
-        return self._decoded(items)
-
-    def _repeat(self, data: bytes) -> list[tuple[int, DecodedT]]:
-        items = self._items.repeat(*self._cutter.repeat(data))
-        if self._cutter.is_repeating:
-            items += self._items.complete(self._cutter.next_number)
-        return self._decoded(items)
-
-    def _read(self, events: list[Event], values: Iterable[JSONText] = ()) -> list[tuple[object, Value]]:
-        items = self._items.read(events, values) if events else []
-        self._error = self._error or self._items.error
-        return items
-
-    def _decoded(self, items: list[tuple[object, Value]]) -> list[tuple[int, DecodedT]]:
+    def _decoded(self, items: list[Item]) -> list[tuple[int, DecodedT]]:
         if not items:
             return []
         positions, values = zip(*items, strict=True)
@@ -166,7 +137,7 @@ class ResponseParser(Generic[DecodedT]):
                 return list(zip(positions, run, strict=True))
             return [*self._decoded_each(items)]
 
-    def _decoded_each(self, items: list[tuple[object, Value]]) -> Iterator[tuple[int, DecodedT]]:
+    def _decoded_each(self, items: list[Item]) -> Iterator[tuple[int, DecodedT]]:
         for position, value in items:
             try:
                 if type(position) is not int:
@@ -178,6 +149,9 @@ class ResponseParser(Generic[DecodedT]):
                     break
                 if len(self.faults) < MAX_FAULTS:
                     self.faults.append(str(error))
+
+    def _too_long(self) -> ResponseError:
+        return ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
 
 
 def _no_position(index: object) -> ResponseError:

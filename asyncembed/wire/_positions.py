@@ -6,12 +6,15 @@ stand anywhere, and an index that contradicts the order says that those before i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from asyncembed._errors import ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+MAX_INDEX: Final = (1 << 63) - 1
+"""Largest whole number that ijson's parser takes."""
 
 
 class Positions:
@@ -28,11 +31,6 @@ class Positions:
         self.by_order = False
         """Whether a position followed from the order alone, because no index was sent."""
 
-    @property
-    def are_mixed(self) -> bool:
-        """Whether some items had an index and some had none."""
-        return self.by_order and self._has_indices
-
     def close(self) -> object:
         """End an item and return its position: a whole number, or something else where nobody knows it.
 
@@ -44,24 +42,23 @@ class Positions:
         self.count += 1
         return position
 
-    def skip(self, numbers: Sequence[int | None]) -> Sequence[object]:
-        """End as many items as there are numbers, and return their positions.
+    def close_all(self, indices: Sequence[object]) -> Sequence[int] | None:
+        """End an item for each index, None where it has none, and return their positions.
 
-        Args:
-            numbers: For each, what stands in the place of an index between its vector and the next, or None.
+        Returns:
+            None if they are to be ended one by one, as they are not all of one kind.
         """
-        first, self.count = self.count, self.count + len(numbers)
-        if self.index is not None:  # of an item that begins with its index, the last one is still open
-            positions = [self.index, *numbers[:-1]]
-            self.index = numbers[-1]
-            return positions
-        return numbers if self._has_indices or numbers[0] is not None else range(first, self.count)
-
-    def present(self, number: int | None) -> object:
-        """Return the position of the item that is being read, where `number` stands as it does for `skip`."""
-        if self.index is not None:
-            return self.index
-        return self.count if number is None and not self._has_indices else number
+        kinds = set(map(type, indices))
+        count = self.count + len(indices)
+        if kinds == {int} and not self.by_order and max(whole := cast("Sequence[int]", indices)) <= MAX_INDEX:
+            self._has_indices = True
+            self.count = count
+            return whole
+        if kinds == {type(None)} and not self._has_indices:
+            self.by_order = True
+            first, self.count = self.count, count
+            return range(first, count)
+        return None
 
     def _position(self) -> object:
         if self.index is None:

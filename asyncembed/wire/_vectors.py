@@ -2,7 +2,7 @@
 
 What arrives is not always what was asked for: servers ignore `encoding_format`, and some have sent base64 of float64
 or half floats. So a list is read as numbers, a string as base64, and the item size of base64 follows from its length
-and the dimension as soon as that is known; before, float32 is assumed unless its numbers make no sense.
+where the dimension is known. Where it is not, base64 is float32, unless float64 alone makes a believable vector of it.
 
 Bits: "ubinary" holds 8 dimensions a byte, first dimension in the highest bit; "binary" is the same byte minus 128
 (offset binary, as Voyage and Mistral document it).
@@ -14,18 +14,16 @@ import binascii
 import math
 import sys
 from functools import partial
-from itertools import repeat
-from operator import getitem, itemgetter
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 import pybase64
 
 from asyncembed._errors import ResponseError
-from asyncembed.wire._finite import NOT_FINITE, checked
-from asyncembed.wire._guess import guess_floats
+from asyncembed.wire._fitness import are_vectors, fault_in
 from asyncembed.wire._numbers import Numbers, number_reader
-from asyncembed.wire._text import text_of
+from asyncembed.wire._scan import are_strings, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from asyncembed._models import Vector
     from asyncembed._settings import Dtype
     from asyncembed.wire._agreement import Agreement
-    from asyncembed.wire._text import JSONText
+    from asyncembed.wire._scan import JSONText
 
 Value: TypeAlias = "JSONText | str | None"
 """What stands for a vector: an array or a string as JSON text, a short string, or None for anything else."""
@@ -44,8 +42,9 @@ RawRow: TypeAlias = "Vector | Numbers | bytearray"
 _INTEGER_RANGES: Final = {"int8": (-128, 127), "binary": (-128, 127), "uint8": (0, 255), "ubinary": (0, 255)}
 _FLOAT32: Final = np.dtype("<f4")
 _BRACKET, _QUOTE = ord("["), ord('"')
-_BETWEEN_QUOTES: Final = slice(1, -1)
-_first_of = itemgetter(0)
+_Floats: TypeAlias = npt.NDArray[np.float64 | np.float32 | np.float16]
+_BELIEVABLE_NUMBERS: Final = (1e-9, 1e4)
+_BELIEVABLE_NORMS: Final = (1e-6, 1e6)
 _decode_base64 = partial(pybase64.b64decode_as_bytearray, validate=True)
 
 
@@ -119,25 +118,26 @@ class VectorDecoder:
         return vector
 
     def decode_run(self, values: Sequence[Value]) -> list[Vector] | None:
-        """Decode many vectors at once, if all are base64 of the known length and finite; else None."""
+        """Decode many vectors at once, if all are base64 of the known length and without fault; else None."""
         data = self.decode_rows(values)
         if data is None:
             return None
-        rows: list[Vector] = [*map(np.frombuffer, data, repeat(_FLOAT32))]
-        return rows if all(map(math.isfinite, map(np.ndarray.dot, rows, rows))) else None
+        rows = [np.frombuffer(row, _FLOAT32) for row in data]
+        return [*rows] if are_vectors(rows) else None
 
     def decode_rows(self, values: Sequence[Value]) -> list[RawRow] | None:
         """Decode many rows for a matrix at once, if all are base64 of the known length; else None."""
-        if self._row_bytes < 0 or sys.byteorder != "little" or not _are_strings(values):
+        size = self._row_bytes
+        if size < 0 or sys.byteorder != "little" or not _are_strings(values):
             return None
         try:
-            rows: list[RawRow] = list(map(_decode_base64, map(getitem, values, repeat(_BETWEEN_QUOTES))))
+            rows: list[RawRow] = [_decode_base64(value[1:-1]) for value in values]
         except ValueError:  # of which binascii.Error is one
             return None
-        return rows if set(map(len, rows)) == {self._row_bytes} else None
+        return rows if set(map(len, rows)) == {size} else None
 
     def decode_row(self, value: Value) -> RawRow:
-        """Decode one vector for a row of a matrix; whether its numbers are finite is left to `not_finite`.
+        """Decode one vector for a row of a matrix; whether its numbers are finite is left to the matrix.
 
         Raises:
             ResponseError: as `decode` does.
@@ -180,7 +180,7 @@ class VectorDecoder:
     def _from_json(self, text: JSONText) -> Vector:
         numbers = self._read_numbers(text)
         if self._dtype == "float32":
-            return checked(numbers.astype(np.float32), "a vector holds a number that is not a finite float32")
+            return _checked(numbers.astype(np.float32), is_base64=False)
         low, high = _INTEGER_RANGES[self._dtype]
         is_whole = numbers.dtype == np.int64 or (numbers % 1 == 0).all()
         if numbers.size and not (is_whole and low <= numbers.min() and numbers.max() <= high):
@@ -190,17 +190,60 @@ class VectorDecoder:
     def _from_base64(self, data: bytearray) -> Vector:
         if self._dtype != "float32":
             return np.frombuffer(data, self.stored)
-        if len(data) == self._row_bytes:
-            return checked(np.frombuffer(data, _FLOAT32), NOT_FINITE)
-        if len(data) == 4 * self._usual > 0 and np.isfinite(vector := np.frombuffer(data, _FLOAT32)).all():
-            return vector
-        return guess_floats(data, self.dimension or 0)
+        if len(data) == self._row_bytes or len(data) == 4 * self._usual > 0:
+            return _checked(np.frombuffer(data, _FLOAT32), is_base64=True)
+        return _checked(_read_floats(data, self.dimension), is_base64=True)
+
+
+def _checked(vector: npt.NDArray[np.float32], *, is_base64: bool) -> npt.NDArray[np.float32]:
+    if fault := fault_in(vector, is_base64=is_base64):
+        raise ResponseError(fault)
+    return vector
+
+
+def _read_floats(data: bytearray, dimension: int | None) -> npt.NDArray[np.float32]:
+    """Read base64 that is not float32 of the expected dimension; what comes may have another dimension."""
+    if not data or len(data) % 2:
+        raise ResponseError(f"a vector of {len(data)} base64 bytes holds no floats")
+    singles = [np.frombuffer(data, _FLOAT32)] if len(data) % 4 == 0 else []
+    low, high = _BELIEVABLE_NUMBERS
+    if dimension and len(data) == 2 * dimension:
+        # bfloat16 is the upper half of a float32; what is not meant for that has numbers of any size.
+        brain = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+        sizes = np.abs(brain[brain != 0])
+        is_brain = bool(((low < sizes) & (sizes < high)).all())
+        return _most_believable(np.frombuffer(data, "<f2"), *([brain] if is_brain else singles))
+    if dimension and len(data) == 8 * dimension:
+        return _most_believable(np.frombuffer(data, "<f8"), *singles)
+    if not singles:
+        raise ResponseError(f"a vector of {len(data)} base64 bytes holds no floats")
+    single = singles[0]
+    if dimension or len(data) % 8 or not single.any():
+        return single
+    # Doubles made of shorter floats have low halves of 0, and then their high halves alone make a norm.
+    if single[::2].any() and math.isfinite(_distance_from_1(single)):
+        return single
+    return _most_believable(single, np.frombuffer(data, "<f8"))
+
+
+def _most_believable(*readings: _Floats) -> npt.NDArray[np.float32]:
+    """Return the reading whose norm is nearest to 1, as that of most embeddings; the first one if none is believable.
+
+    A wrong reading shows in its norm, because it takes low bits of numbers for exponents.
+    """
+    return min(readings, key=_distance_from_1).astype(np.float32)
+
+
+def _distance_from_1(floats: _Floats) -> float:
+    """Return how many times the norm is larger or smaller than 1, as a logarithm; infinity if it is not believable."""
+    low, high = _BELIEVABLE_NORMS
+    norm = float(np.linalg.norm(floats.astype(np.float64)))
+    return abs(math.log(norm)) if low < norm < high else math.inf
 
 
 def _are_strings(values: Sequence[Value]) -> TypeGuard[Sequence[JSONText]]:
     """Whether all are JSON text of strings."""
-    are_texts = set(map(type, values)) <= {memoryview, bytearray}
-    return are_texts and set(map(_first_of, values)) == {_QUOTE}  # type: ignore[arg-type]
+    return set(map(type, values)) <= {memoryview, bytearray} and are_strings(values)  # type: ignore[arg-type]
 
 
 def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:
@@ -209,7 +252,7 @@ def _is_array(value: JSONText | str) -> TypeGuard[JSONText]:
 
 def _base64_bytes(value: JSONText | str) -> bytearray:
     try:
-        return _decode_base64(value if isinstance(value, str) else value[_BETWEEN_QUOTES])
+        return _decode_base64(value if isinstance(value, str) else value[1:-1])
     except (binascii.Error, ValueError) as error:
         if not isinstance(value, str):
             return _base64_bytes(text_of(value))  # JSON may write a slash as \\/

@@ -10,7 +10,6 @@ from support.results import check_results, numbered
 from support.scripted import changed, refused, right, said
 
 from asyncembed import InvalidInputError
-from asyncembed.wire import _vectors
 
 TEXTS = numbered(30)
 PYDANTIC = {"type": "literal_error", "loc": ["body", "encoding_format"], "msg": "Input should be 'float'", "input": "x"}
@@ -98,16 +97,6 @@ async def test_a_mixture_is_taken_value_by_value(server, connect):
     server.default = changed(mix)
     results = [result async for result in connect().embed_stream(TEXTS)]
     assert [float(result.embedding[0]) == 0.5 for result in results] == [True, False] * 15
-
-
-async def test_a_dimension_that_was_seen_helps_the_next_call(server, client, monkeypatch):
-    """What base64 of an unknown size holds is guessed for the first two vectors, and not for every call."""
-    guesses = []
-    real = _vectors.guess_floats
-    monkeypatch.setattr(_vectors, "guess_floats", lambda *given: guesses.append(given) or real(*given))
-    for _ in range(3):
-        await client.embed(TEXTS)
-    assert len(guesses) == 2
 
 
 async def test_a_server_may_change_its_dimension_between_calls(server, connect):

@@ -88,6 +88,28 @@ async def test_what_cannot_be_called_is_refused_before_anything_is_sent(server, 
     assert server.requests == []
 
 
+@pytest.mark.parametrize("name", ["index", "i", "idx"])
+async def test_arguments_in_the_wrong_order_are_refused(server, client, name):
+    """A vector would be stored as an index, and the index as a vector."""
+    callback = eval(f"lambda {name}, vector: None")
+    with pytest.raises(ConfigurationError, match=rf"write \(vector, {name}\)"):
+        await client.embed_with_callback(TEXTS, callback)
+    with pytest.raises(ConfigurationError, match=rf"write \(vector, {name}\)"):
+        await client.embed_with_callback(TEXTS, functools.partial(eval(f"lambda table, {name}, vector: None"), "t"))
+    assert server.requests == []
+
+
+async def test_one_argument_may_have_any_name(client):
+    """It is the result."""
+    seen: list[EmbedResult] = []
+
+    def store(i, table=None):
+        seen.append(i)
+
+    await client.embed_with_callback(TEXTS, store)
+    check_results(seen, TEXTS)
+
+
 @pytest.mark.parametrize(("at_once", "most"), [(1, 1), (4, 4), (100, 20)])
 async def test_so_many_async_callbacks_run_at_once(client, at_once, most):
     """Each waits until as many are there as can be."""

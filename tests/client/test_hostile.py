@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 from support.results import numbered
-from support.scripted import said
+from support.scripted import Gate, said
 from support.watching import PeakMemory, leftovers
 
 from asyncembed import APIStatusError, ResponseError, RetryPolicy
@@ -81,6 +81,21 @@ async def test_an_attack_ends_in_an_error(server, once, attack):
     assert peak.grown < 40 * MEGABYTE
     assert len(str(caught.value)) < 2_000
     assert not leftovers(once)
+
+
+async def test_places_for_many_times_the_vectors_are_enough_to_end_it(server, once):
+    """The server says no more after them, and the client waits for nothing more."""
+    gate = Gate()
+
+    async def reply(exchange):
+        await exchange.send(b'HTTP/1.1 200 OK\r\n\r\n{"data":[null' + b",null" * (4 * len(TEXTS)))
+        await gate.wait()
+
+    server.default = reply
+    async with asyncio.timeout(20):
+        with pytest.raises(ResponseError, match="it holds over 201 vectors for 50 texts"):
+            await once.embed(TEXTS)
+    gate.opened.set()
 
 
 async def test_an_endless_error_body(server, once):

@@ -359,6 +359,21 @@ async def test_a_run_that_stopped_at_a_bad_text_may_go_on_without_it(server, cli
     np.testing.assert_array_equal(np.load(path), expected())
 
 
+@pytest.mark.parametrize("kind", ["list", "async generator"])
+async def test_a_run_that_stopped_at_a_bad_text_stops_there_again(server, client, tmp_path, kind):
+    path, bad = tmp_path / "v.npy", [*TEXTS[:10], "", *TEXTS[10:]]
+
+    async def produced():
+        for text in bad:
+            yield text
+
+    server.script.append(refusing(TEXTS[:2]))  # so that there is something to ask for before it
+    for _ in range(2):
+        with pytest.raises(InvalidInputError) as caught:
+            await asyncio.wait_for(client.embed_to_file(bad if kind == "list" else produced(), path, resume=True), 30)
+    assert "texts[10] is empty" in str(caught.value)
+
+
 async def test_without_a_result_there_is_no_file(server, client, tmp_path):
     assert (await client.embed_to_file([], tmp_path / "v.npy")).saved == 0
     server.default = refused(400, "no")

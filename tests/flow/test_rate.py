@@ -212,7 +212,7 @@ Step = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(Step, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
 def test_no_window_of_a_minute_holds_more_than_the_limit(steps, requests, inputs, tokens):
     """But a request that is larger than the limit, alone."""
@@ -247,7 +247,7 @@ def check_windows(starts, limits) -> None:
             assert used <= limit or len(window) == 1, (NAMES[unit], used, limit)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=200), st.integers(50, 500))
 def test_nobody_waits_for_ever(costs, limit):
     """Whatever the order of large and small ones, they take as long as the worst packing of them into minutes."""

@@ -131,7 +131,7 @@ Number = st.none() | st.floats(0, 1e12) | st.sampled_from([0.0, 1.0, 86_400.0])
 Said = st.builds(Allowance, limit=st.none() | st.floats(1, 1e12), remaining=Number, reset=Number, refills=st.booleans())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(Said, Said, st.floats(0, 30)), max_size=12))
 def test_nothing_that_an_api_says_blocks_for_longer_than_a_minute(answers):
     """Whatever it says, one answer after the other, each to a request that waited for its time."""

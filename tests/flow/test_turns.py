@@ -1,4 +1,4 @@
-"""Work on one event loop is spread over its turns."""
+"""Work on one event loop is spread over its turns, of which it may take half a millisecond each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncembed.flow import _turns
-from asyncembed.flow._turns import LONGEST, Turns
+from asyncembed.flow._turns import Turns
 
 
 class Clock:
@@ -44,19 +44,19 @@ async def turns_of(clock: Clock, seconds: float, count: int) -> list[int]:
 
 
 async def test_what_takes_long_is_one_piece_a_turn(clock):
-    done = await turns_of(clock, 2 * LONGEST, 4)
+    done = await turns_of(clock, 0.001, 4)
     assert len(set(done)) == 4
     assert done == sorted(done)
 
 
 async def test_what_is_short_is_done_in_one_turn(clock):
-    assert len(set(await turns_of(clock, LONGEST / 10, 4))) == 1
+    assert len(set(await turns_of(clock, 0.00005, 4))) == 1
 
 
 async def test_whoever_is_cancelled_in_the_line_holds_up_nobody(clock):
     """Neither while it stands there nor when its turn has come."""
     turns, clock.turn, done = Turns(), 0, []
-    tasks = [asyncio.create_task(work(turns, clock, 2 * LONGEST, done)) for _ in range(6)]
+    tasks = [asyncio.create_task(work(turns, clock, 0.001, done)) for _ in range(6)]
     await asyncio.sleep(0)
     tasks[3].cancel()
     await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_who_stands_in_line_is_not_looked_at_in_every_turn(clock):
         await Watched()
         done.append(clock.turn)
 
-    tasks = [asyncio.create_task(work(turns, clock, 2 * LONGEST, done)) for _ in range(20)]
+    tasks = [asyncio.create_task(work(turns, clock, 0.001, done)) for _ in range(20)]
     await asyncio.gather(*tasks, last())
     assert (len(done), steps) == (21, 1)
 

@@ -23,8 +23,6 @@ from .oracle import Constant, Fields, Walk, readings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asyncembed.wire._gap import Gap
-
 DEEPEST: Final = 64
 LARGEST: Final = 1 << 63
 ALIKE: Final = 2
@@ -46,7 +44,6 @@ class Case:
         rows: Whether vectors are for the rows of a matrix.
         limit: Most bytes of one value.
         reader: Which of the readers of numbers is used.
-        before: A response that was read before it, maybe of another form; none if it is empty.
     """
 
     kind: Kind
@@ -56,7 +53,6 @@ class Case:
     rows: bool
     limit: int
     reader: int
-    before: bytes = b""
 
     @property
     def data(self) -> bytes:
@@ -95,7 +91,6 @@ def case(seed: int, number: int) -> Case:
         rows=dice.hits(0.25),
         limit=dice.of((100, 200)) if dice.hits(0.1) else 1_000_000,
         reader=dice.below(4),
-        before=dice.of((original, original, _original(seed, group ^ 1))).data if dice.hits(0.4) else b"",
     )
 
 
@@ -112,7 +107,7 @@ class Outcome:
         readers = (None, None, read_numbers_orjson, read_numbers_json)
         self.decoder = VectorDecoder(case.kind.dtype, case.demanded, readers[case.reader], case.usual)
         decode, decode_run = _decoders(self.decoder, rows=case.rows)
-        self.parser = ResponseParser(case.kind.layout, decode, case.limit, decode_run, _gap_of(case))
+        self.parser = ResponseParser(case.kind.layout, decode, case.limit, decode_run)
         self.given: list[tuple[int, bytes]] = []
         self.error = ""
         self.keeps_chunk = False
@@ -121,35 +116,15 @@ class Outcome:
                 held = sys.getrefcount(piece)
                 self._take(self.parser.feed(piece))
                 is_held = sys.getrefcount(piece) > held and len(piece) > 1  # Python itself holds those of one byte
-                self.keeps_chunk |= is_held and not self._has_failed and not self._is_gap(piece)
+                self.keeps_chunk |= is_held and not self.parser.has_failed
             self._take(self.parser.close())
         except ResponseError as error:
             self.error = str(error) or "an error without words"
         finally:
             self.parser.discard()
 
-    @property
-    def _has_failed(self) -> bool:
-        """Whether there is an error that the next call is to raise; the frames it comes from are kept with it."""
-        return self.parser._has_failed or self.parser._cutter._error is not None
-
-    def _is_gap(self, piece: bytes) -> bool:
-        """Whether a piece is remembered as what lies between two vectors, which is no more than a few bytes."""
-        gap = self.parser.gap
-        return piece is gap._last or piece is gap._head
-
     def _take(self, vectors: list[tuple[int, np.ndarray]]) -> None:
         self.given += [(position, vector.tobytes()) for position, vector in vectors]
-
-
-def _gap_of(case: Case) -> Gap | None:
-    """What is learned from the response before."""
-    if not case.before:
-        return None
-    parser = ResponseParser(case.kind.layout, str)
-    parser.feed(case.before)
-    parser.discard()
-    return parser.gap
 
 
 def _decoders(decoder: VectorDecoder, *, rows: bool) -> tuple[Callable[..., np.ndarray], Callable[..., object]]:

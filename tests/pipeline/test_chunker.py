@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits
 from asyncembed.flow._cost import CostModel
-from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker, as_input, check_text
+from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker, TextLike, as_input, check_text
 
 UNLIMITED = 1 << 60
 
 
-def chunked(texts: list[str], chunker: Chunker, indices: list[int] | None = None) -> list[Batch]:
-    batches = []
-    for index, text in zip(indices or range(len(texts)), texts, strict=True):
-        batches += chunker.add(EmbedInput(text), index, check_text(text, index))
+def chunked(texts: list[TextLike], chunker: Chunker) -> list[Batch]:
+    batches, rest = [], iter(texts)
+    while more := chunker.take(rest):
+        batches += more
     return batches + chunker.flush()
 
 
@@ -28,10 +28,9 @@ def tokens(batch: Batch) -> int:
     return sum(len(item.text.encode()) // BYTES_PER_TOKEN + 1 for item in batch.inputs.values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     texts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40), max_size=40),
-    left_out=st.sets(st.integers(0, 40), max_size=5),
     inputs=st.integers(1, 12),
     chunk_size=st.none() | st.integers(1, 20),
     most_tokens=st.none() | st.integers(1, 60),
@@ -39,14 +38,13 @@ def tokens(batch: Batch) -> int:
     budget=st.integers(1, 400_000),
     dimension=st.integers(1, 3_000),
 )
-def test_whatever_the_limits(texts, left_out, inputs, chunk_size, most_tokens, request_bytes, budget, dimension):
+def test_whatever_the_limits(texts, inputs, chunk_size, most_tokens, request_bytes, budget, dimension):
     """Every text once and in order; all limits kept by every batch of more than one text."""
     cost = CostModel(dimension=dimension)
     limits = Limits(inputs=inputs, tokens=most_tokens, request_bytes=request_bytes)
-    indices = [index for index in range(len(texts) + len(left_out)) if index not in left_out][: len(texts)]
-    batches = chunked(texts, Chunker(limits, chunk_size, cost, budget), indices)
+    batches = chunked(texts, Chunker(limits, chunk_size, cost, budget, first=7))
     placed = [(index, item.text) for batch in batches for index, item in batch.inputs.items()]
-    assert placed == list(zip(indices, texts, strict=True))
+    assert placed == list(enumerate(texts, 7))
     for batch in batches:
         count = len(batch.inputs)
         assert 1 <= count <= min(inputs, chunk_size or inputs)
@@ -95,8 +93,8 @@ def test_a_batch_is_given_with_the_text_that_completes_it():
     """Not with the one after it; `pending` says what is left."""
     chunker = Chunker(Limits(inputs=2), None, CostModel(), UNLIMITED)
     assert chunker.flush() == []
-    assert (chunker.add(EmbedInput("a"), 0, 1), chunker.pending) == ([], 1)
-    (batch,) = chunker.add(EmbedInput("b", id=7), 1, 1)
+    assert (chunker.take(["a"]), chunker.pending) == ([], 1)
+    (batch,) = chunker.take([EmbedInput("b", id=7)])
     assert batch == Batch({0: EmbedInput("a"), 1: EmbedInput("b", id=7)}, request_bytes=8, text_memory=8)
     assert (chunker.pending, chunker.flush()) == (0, [])
 
@@ -104,23 +102,33 @@ def test_a_batch_is_given_with_the_text_that_completes_it():
 def test_one_text_may_complete_two_batches():
     """The one before it, which it does not fit into, and its own."""
     chunker = Chunker(Limits(inputs=1), None, CostModel(), UNLIMITED)
-    assert sizes(chunker.add(EmbedInput("a"), 0, 1)) == [1]
+    assert sizes(chunker.take(["a"])) == [1]
     chunker = Chunker(Limits(inputs=2, request_bytes=20), 2, CostModel(), UNLIMITED)
-    assert chunker.add(EmbedInput("a"), 0, 1) == []
-    assert [list(batch.inputs) for batch in chunker.add(EmbedInput("b" * 50), 1, 50) + chunker.flush()] == [[0], [1]]
+    assert chunker.take(["a"]) == []
+    assert [list(batch.inputs) for batch in chunker.take(["b" * 50]) + chunker.flush()] == [[0], [1]]
 
 
 def test_refused_texts_count_but_are_not_sent():
     """They have a place in the batch, and memory for what they are."""
-    chunker, error = Chunker(Limits(inputs=3), None, CostModel(), UNLIMITED), InvalidInputError("x")
-    assert chunker.add(EmbedInput("a"), 0, 1) == chunker.refuse(EmbedInput(""), 1, error) == []
+    chunker = Chunker(Limits(inputs=3), None, CostModel(), UNLIMITED)
+    assert chunker.take(["a", ""]) == []
     assert chunker.pending == 2
-    (batch,) = chunker.add(EmbedInput("b"), 2, 1)
-    assert batch == Batch({0: EmbedInput("a"), 2: EmbedInput("b")}, [(1, EmbedInput(""), error)], 11, 11)
-    assert len(batch) == 3
-    refused = [chunker.refuse(EmbedInput(""), index, error) for index in range(3)]
-    assert [len(batches) for batches in refused] == [0, 0, 1]
-    assert (refused[2][0].inputs, len(refused[2][0])) == ({}, 3)
+    (batch,) = chunker.take(["b"])
+    assert batch.inputs == {0: EmbedInput("a"), 2: EmbedInput("b")}
+    assert [(index, item, type(error)) for index, item, error in batch.refused] == [
+        (1, EmbedInput(""), InvalidInputError)
+    ]
+    assert (batch.request_bytes, batch.text_memory, len(batch)) == (11, 11, 3)
+    (batch,) = chunker.take([""] * 5)
+    assert (batch.inputs, len(batch)) == ({}, 3)
+
+
+def test_a_strict_chunker_raises_for_a_text_that_no_api_takes():
+    """After the texts before it were taken."""
+    chunker = Chunker(Limits(inputs=5), None, CostModel(), UNLIMITED, strict=True)
+    with pytest.raises(InvalidInputError, match=r"texts\[2\] is empty"):
+        chunker.take(["a", "b", "", "c"])
+    assert sizes(chunker.flush()) == [2]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +201,6 @@ def test_texts_are_reckoned_with_what_they_take_as_strings(text, width):
     """One character beyond ASCII makes all of them wider, and a string of them larger than its UTF-8."""
     text += "a" * 9_999
     chunker = Chunker(Limits(inputs=1), None, CostModel(), UNLIMITED)
-    (batch,) = chunker.add(EmbedInput(text), 0, len(text.encode()))
+    (batch,) = chunker.take([text])
     assert 0 <= batch.text_memory - 10_000 * width < 100
     assert batch.request_bytes == len(text.encode()) + JSON_OVERHEAD

@@ -194,7 +194,7 @@ def test_giving_up_gives_back_what_is_missing():
     assert delivery.missing == ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 12), st.integers(0, 2**32), st.booleans())
 def test_each_text_gets_its_own_vector_once(count, seed, honest):
     """Over random attempts that break anywhere, shuffled or not; a dishonest server is found out or harmless."""

@@ -16,8 +16,8 @@ SHORT = 0.01
 
 
 def new_source(texts, most: int = 3, max_wait: float = LONG, *, strict: bool = True) -> Source:
-    chunker = Chunker(Limits(inputs=most), None, CostModel(), 1 << 60)
-    return Source(texts, chunker, max_wait, strict=strict)
+    chunker = Chunker(Limits(inputs=most), None, CostModel(), 1 << 60, strict=strict)
+    return Source(texts, chunker, max_wait)
 
 
 class Running:

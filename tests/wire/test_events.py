@@ -92,7 +92,7 @@ def test_the_message_holds_no_piece_of_the_document():
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(DOCUMENTS),
     st.integers(0, 200),

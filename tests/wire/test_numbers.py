@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import asyncembed
 from asyncembed import ResponseError
 from asyncembed.wire import _numbers
-from asyncembed.wire._finite import quiet
+from asyncembed.wire._fitness import quiet
 from asyncembed.wire._numbers import number_reader, read_numbers_json, read_numbers_orjson
 from asyncembed.wire._vectors import VectorDecoder
 
@@ -59,7 +59,7 @@ def test_awkward_numbers(read, text):
 
 
 @each_reader
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**25), 10**25), max_size=20))
 def test_any_numbers(read, numbers):
     """As Python writes them."""

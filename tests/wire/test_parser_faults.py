@@ -61,7 +61,7 @@ def test_cut_off_anywhere_gives_a_correct_prefix_and_an_error(name, size):
         assert not parser.faults
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(sorted(RESPONSES)),
     st.lists(

@@ -198,7 +198,7 @@ rows = st.integers(1, 6).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=rows, echo=st.lists(st.text(alphabet='[]{}",:\\ 1é\U0001f600\n', max_size=9), max_size=4), data=st.data())
 def test_any_response_in_any_split(rows, echo, data):
     """Random vectors, echoed texts, key orders, white space and splits."""

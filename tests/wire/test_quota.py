@@ -135,7 +135,7 @@ def test_a_body_says_how_long_to_wait_where_no_header_does():
     assert error_of(429, {"error": "no"}) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([*OPENAI, *MISTRAL, *COHERE_TRIAL]), st.text(max_size=12)), st.text(max_size=40))
 def test_nothing_is_too_strange(headers, message):
     """What comes out are numbers from 0 up."""

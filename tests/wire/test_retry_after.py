@@ -52,7 +52,7 @@ def test_waits(headers, expected):
     assert retry_after(CIMultiDict(headers), NOW) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=20) | st.from_regex(r"(Mon, )?\d{1,2} (Jan|Feb) \d{1,4} \d\d:\d\d(:\d\d)? ?([+-]\d{4}|GMT|X)?"))
 def test_no_header_value_is_too_strange(value):
     """A wait is a finite number from 0 up, or unknown."""

@@ -168,7 +168,7 @@ def test_a_wait_is_part_of_the_error():
     assert reset == pytest.approx(9, abs=1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -189,7 +189,7 @@ def test_any_json_makes_an_error(document, status):
     assert isinstance(caught.request_id, str | None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60))
 def test_any_bytes_make_an_error(data):
     """Also no JSON and no text."""

@@ -1,4 +1,4 @@
-"""Items that repeat each other take short cuts; they must come out as if each had been looked at in full."""
+"""Items of a response: whatever their form, and however they are split, each vector comes with its own position."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from hypothesis import strategies as st
 
 from asyncembed import ResponseError
 from asyncembed.providers import OpenAI
-from asyncembed.wire import _cutter
-from asyncembed.wire._cutter import ValueCutter
-from asyncembed.wire._gap import Gap, _before_string
-from asyncembed.wire._items import ItemReader
 from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
 
@@ -84,7 +80,7 @@ def whole(positions: list[tuple[object, object]]) -> list[tuple[object, object]]
     return [(position, value) for position, value in positions if type(position) is int]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(responses(), st.lists(st.integers(0, 5_000), max_size=6), st.sampled_from([(",", ":"), (", ", ": ")]))
 def test_any_items_in_any_split(items, cuts, separators):
     """Whatever differs from one to the next, and wherever a chunk ends."""
@@ -146,15 +142,11 @@ BARE = Layout(vectors=frozenset({"data.item"}))
 DEEP = Layout(vectors=frozenset({"data.item.item", "more.item"}), one_list=True)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(alike(), st.lists(st.integers(0, 2_000), max_size=4), st.sampled_from([LAYOUT, BARE, DEEP]))
-def test_vectors_that_are_skipped_to_come_out_as_if_they_had_been_parsed(data, cuts, layout):
-    pieces = split(data, cuts)
-    fast = outcome(pieces, layout)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ItemReader, "can_repeat", lambda self, number: False)
-        slow = outcome(pieces, layout)
-    assert fast == slow
+def test_a_split_changes_nothing(data, cuts, layout):
+    """Up to the fault, if there is one."""
+    assert outcome(split(data, cuts), layout) == outcome([data], layout)
 
 
 ORDERS = {
@@ -172,61 +164,21 @@ def document(order: str, value: object, count: int) -> tuple[bytes, Layout]:
     return ('{"data":[' + ",".join(items) + "]}").encode(), BARE if order == "bare list" else LAYOUT
 
 
-@pytest.fixture
-def repeated(monkeypatch) -> list[int]:
-    """How many values were taken at a time without being parsed."""
-    counts: list[int] = []
-    repeat = ItemReader.repeat
-    monkeypatch.setattr(
-        ItemReader, "repeat", lambda self, numbers, values: counts.append(len(values)) or repeat(self, numbers, values)
-    )
-    return counts
-
-
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 @pytest.mark.parametrize("order", ORDERS)
-def test_items_that_repeat_are_not_parsed(order, value, repeated):
-    """Of many items in one chunk, only the first few go through ijson."""
-    data, layout = document(order, value, 100)
-    assert read([data], layout) == [(number, value) for number in range(100)]
-    assert sum(repeated) > 90
-    repeated.clear()
-    value = value * 100
-    data, layout = document(order, value, 100)
-    size = len(data) // 140  # most lie in two of them
-    pieces = [data[start : start + size] for start in range(0, len(data), size)]
-    assert read(pieces, layout) == [(number, value) for number in range(100)]
-    assert sum(repeated) > 40, "the end of a chunk is no reason to parse"
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("earlier", ORDERS)
-def test_what_an_earlier_response_has_taught(order, earlier, repeated):
-    """It spares a few items, and does no harm if the next response has another form."""
-    data, layout = document(earlier, LONG, 20)
-    parser = ResponseParser(layout, plain)
-    parser.feed(data)
-    parser.close()
-    repeated.clear()
-    data, layout = document(order, LONG, 100)
-    following = ResponseParser(layout, plain, gap=parser.gap)
-    assert following.feed(data) + following.close() == [(number, LONG) for number in range(100)]
-    assert sum(repeated) == 96 if order == earlier else sum(repeated) > 90
-
-
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-@pytest.mark.parametrize("order", ORDERS)
-def test_what_has_come_is_given_wherever_a_response_breaks(order, value, monkeypatch):
-    """An item whose end has come, too, though the value of the next one is not whole."""
+def test_what_has_come_is_given_wherever_a_response_breaks(order, value):
+    """A vector is given when its item has ended, or its array where there is no item, and waits for nothing more."""
     data, layout = document(order, value, 8)
-    given: list[list[object]] = []
-    for _ in range(2):
-        for cut in range(len(data)):
-            parser = ResponseParser(layout, plain)
-            given.append(parser.feed(data[:cut]))
-            parser.discard()
-        monkeypatch.setattr(ItemReader, "can_repeat", lambda self, number: False)
-    assert given[: len(data)] == given[len(data) :]
+    last = b"}" if layout.item else json.dumps(value).encode()[-1:]
+    text = json.dumps(value).encode()
+    for cut in range(len(data)):
+        parser = ResponseParser(layout, plain)
+        given = [position for position, _ in parser.feed(data[:cut])]
+        parser.discard()
+        start, whole = 0, 0
+        while (found := data.find(text, start)) >= 0 and (end := data.find(last, found + len(text) - 1) + 1) <= cut:
+            start, whole = end, whole + 1
+        assert given == list(range(whole))
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
@@ -286,55 +238,6 @@ def test_another_number_is_not_taken_for_the_index(item, positions):
     assert [position for position, _ in read([f'{{"data":[{text}]}}'.encode()])] == positions
 
 
-@settings(max_examples=200, deadline=None)
-@given(responses(), st.lists(st.integers(0, 5_000), max_size=4))
-def test_gaps_that_are_recognised_change_nothing(items, cuts):
-    """Structure and values are the same as where every gap is looked at in full."""
-    pieces = split(json.dumps(items).encode(), cuts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_cutter, "Gap", NoGap)
-        slow = cut_all(pieces)
-    assert cut_all(pieces) == slow
-
-
-class NoGap(Gap):
-    def end(self, data: bytes, start: int) -> int:
-        return 0
-
-
-def cut_all(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
-    cutter = ValueCutter()
-    fed = [cutter.feed(piece) for piece in pieces]
-    return b"".join(structure for structure, _ in fed), [bytes(value) for _, cut in fed for value in cut]
-
-
-def test_a_gap_is_recognised_but_for_its_number():
-    gap = Gap()
-    for number in (b"8", b"9"):
-        gap.learn(b'},{"v2":%b,"e":"' % number)
-    for number in (b"0", b"10", b"123456789"):
-        data = b'},{"v2":%b,"e":"AAA"}' % number
-        assert data[gap.end(data, 0) :] == b'"AAA"}'
-    for other in (b"", b"x", b"-1", b"1.5", b'"', b"1" * 30):
-        assert gap.end(b'},{"v2":%b,"e":"AAA"}' % other, 0) == 0
-    assert gap.end(b'},{"v3":1,"e":"AAA"}', 0) == 0
-
-
-def test_gaps_that_differ_in_more_than_a_number_are_not_learned():
-    gap = Gap()
-    for text in (b"one", b"two", b"2", b"", b"3 "):
-        gap.learn(b'},{"t":"%b","e":"' % text)
-        assert gap.end(b'},{"t":"%b","e":"' % text, 0) == 0
-
-
-def test_a_number_that_json_does_not_have_is_not_recognised():
-    gap = Gap()
-    for number in (b"8", b"9"):
-        gap.learn(b',"i":%b,"e":"' % number)
-    assert gap.end(b',"i":0,"e":"', 0)
-    assert not gap.end(b',"i":07,"e":"', 0)
-
-
 def test_a_text_is_not_taken_for_the_vector():
     """The vector is short and stays in the structure, and something else of the item is cut out of it."""
     items = [{"index": number, "embedding": "AAAA", "text": LONG} for number in range(6)]
@@ -359,28 +262,6 @@ def test_empty_strings_do_not_repeat(text):
     data = b'{"data":["","","","","","","' + text + b"]}"
     pieces = [data[place : place + 1] for place in range(len(data))]
     assert outcome([data], BARE) == outcome(pieces, BARE)
-
-
-def test_what_is_not_the_same_after_all_is_not_tried_again(monkeypatch):
-    """To look at all that follows for each string would take the square of the time."""
-    tries = []
-    repeat_strings = Gap.repeat_strings
-    monkeypatch.setattr(
-        Gap, "repeat_strings", lambda self, data, pos, size: tries.append(pos) or repeat_strings(self, data, pos, size)
-    )
-    strings = [f'"{LONG}"'] * 200 + ['"' + "B" * 40 + '\\"' + "B" * 38 + '"']
-    data = ('{"data":[' + ",".join(strings) + "]}").encode()
-    assert [position for position, _ in read([data], BARE)] == list(range(201))
-    assert len(tries) == 1
-
-
-def test_strings_of_many_lengths_are_not_taken_to_be_alike():
-    """What finds the next of the same length would have to be made for each of them."""
-    _before_string.cache_clear()
-    strings = [f'"{LONG}{"B" * (number // 2)}"' for number in range(400)]
-    data = ('{"data":[' + ",".join(strings) + "]}").encode()
-    assert read([data], BARE) == [(number, LONG + "B" * (number // 2)) for number in range(400)]
-    assert _before_string.cache_info().misses < 20
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
