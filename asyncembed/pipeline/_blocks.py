@@ -6,7 +6,8 @@ of it when `rest` asks. Where inputs are missing, it is cut into views of the ro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import re
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from asyncembed.wire._vectors import RawRow, Value, VectorDecoder
 
 
+MISSING, WAITING, GIVEN = b"\0", b"\1", b"\2"
+_WAITING: Final = re.compile(WAITING + b"+")
+
+
 class BlockDelivery(Delivery["RawRow"]):
     """Keeps the books of one batch, and gives its vectors as blocks."""
 
@@ -35,8 +40,9 @@ class BlockDelivery(Delivery["RawRow"]):
         self._first = min(batch.inputs, default=0)
         # A run that goes on with an earlier one may ask for texts that lie far apart.
         self._places = None if self._is_dense() else {index: place for place, index in enumerate(self._indices)}
-        self._matrix: Matrix | None = None
-        self._arrived = bytearray(len(self._indices))
+        self._matrix: Matrix | None = None  # of the rows from the first that is missing to the last
+        self._start = 0  # the place of its first row
+        self._state = bytearray(len(self._indices))  # of each place: MISSING, WAITING or GIVEN
         self.waiting = 0
         """Rows that have arrived and were not handed over."""
 
@@ -50,16 +56,18 @@ class BlockDelivery(Delivery["RawRow"]):
 
     def rest(self) -> Sequence[EmbedBlock]:
         """Return blocks of what arrived and was not handed over, without the gaps."""
-        matrix, arrived = self._matrix, self._arrived
+        matrix, state, start = self._matrix, self._state, self._start
         if matrix is None or not self.waiting:
             return ()
-        self._matrix, self._arrived, self.waiting = None, bytearray(len(arrived)), 0
-        return [self._block(matrix, start, stop) for start, stop in self._stretches(arrived)]
+        self._matrix, self.waiting = None, 0
+        self._state = state.replace(WAITING, GIVEN)
+        return [self._block(matrix, first, last, start) for first, last in self._stretches(state)]
 
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
         indices, _, rows = arrived
         if self._matrix is None:
-            self._matrix = np.empty((len(self._indices), self._decoder.width), self._decoder.stored)
+            self._start, last = self._state.find(MISSING), self._state.rfind(MISSING)
+            self._matrix = np.empty((last + 1 - self._start, self._decoder.width), self._decoder.stored)
         bad = self._copy(self._matrix, indices, rows)
         self.waiting += len(indices) - len(bad)
         for index, fault in bad:
@@ -72,27 +80,26 @@ class BlockDelivery(Delivery["RawRow"]):
         if list(indices) != list(range(first, first + count)):
             pairs = zip(indices, rows, strict=True)
             return [bad for index, row in pairs for bad in self._copy(matrix, [index], [row])]
-        start = first - self._first if self._places is None else self._places[first]
-        part = matrix[start : start + count]
+        place = first - self._first if self._places is None else self._places[first]
+        part = matrix[place - self._start :][:count]
         with quiet():
             _fill(part, rows)
             doubtful = {row: fault_in(part[row], is_base64=type(rows[row]) is bytearray) for row in doubtful_rows(part)}
-        self._arrived[start : start + count] = b"\1" * count
+        self._state[place : place + count] = WAITING * count
         bad = [(row, fault) for row, fault in doubtful.items() if fault]
         for row, _ in bad:
-            self._arrived[start + row] = 0
+            self._state[place + row : place + row + 1] = MISSING
         return [(first + row, fault) for row, fault in bad]
 
-    def _block(self, matrix: Matrix, start: int, stop: int) -> EmbedBlock:
-        indices = self._indices[start:stop]
-        return EmbedBlock(indices[0], matrix[start:stop], [self._inputs[index] for index in indices])
+    def _block(self, matrix: Matrix, first: int, last: int, start: int) -> EmbedBlock:
+        indices = self._indices[first:last]
+        rows = matrix[first - start : last - start]
+        return EmbedBlock(indices[0], rows, [self._inputs[index] for index in indices])
 
-    def _stretches(self, arrived: bytearray) -> Iterator[tuple[int, int]]:
-        """Give begin and end of each stretch of places that have arrived, and whose inputs follow one another."""
-        stop = 0
-        while (start := arrived.find(1, stop)) >= 0:
-            stop = arrived.find(0, start)
-            stop = len(arrived) if stop < 0 else stop
+    def _stretches(self, state: bytearray) -> Iterator[tuple[int, int]]:
+        """Give begin and end of each stretch of places that wait, and whose inputs follow one another."""
+        for found in _WAITING.finditer(state):
+            start, stop = found.span()
             if self._places is None:
                 yield start, stop
                 continue

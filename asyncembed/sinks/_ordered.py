@@ -18,7 +18,7 @@ from asyncembed.sinks._labels import MAX_BYTES, label_reader
 from asyncembed.sinks._log import LABELS, RECORDS
 from asyncembed.sinks._own import open_to_read
 from asyncembed.sinks._records import RECORD, STEP, find_latest, gather, read_into, stretches
-from asyncembed.sinks.npy import HEADER_BYTES, rows_in_block
+from asyncembed.sinks.npy import BLOCK_BYTES, HEADER_BYTES, rows_in_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +38,11 @@ class OrderedRows(VectorFile):
 
     Args:
         journal: The journal.
+        block_bytes: Most bytes of vectors in a block, as nearly as one row allows.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, block_bytes: int = BLOCK_BYTES) -> None:
+        self._block_bytes = block_bytes
         self._folder = journal.folder
         self._number = journal.provenance.number
         self._committed = committed = journal.committed
@@ -94,16 +96,18 @@ class OrderedRows(VectorFile):
 
     def blocks(self) -> Iterator[Block]:
         """Give the rows; the same ones make a block in whatever order they arrived."""
-        row_bytes = self.width * self._number.itemsize
-        step, start = rows_in_block(row_bytes), 0
+        step, start = rows_in_block(self.width * self._number.itemsize, self._block_bytes), 0
         while start < self.rows:
             records = self._read_records(self._order[start : start + step])
             records = records[: _rows_of(records["label_bytes"])]
-            vectors = gather(self._vectors, records["row"], row_bytes, HEADER_BYTES)
-            lines = self._read_lines(records)
-            matrix: Matrix = vectors.view(self._number).reshape(len(records), self.width)
-            yield Block(matrix, label_reader(lines, self._folder / LABELS), lines)
             start += len(records)
+            yield self._block(records)  # which is not kept here: the next one is read in its place
+
+    def _block(self, records: npt.NDArray[np.void]) -> Block:
+        vectors = gather(self._vectors, records["row"], self.width * self._number.itemsize, HEADER_BYTES)
+        lines = self._read_lines(records)
+        matrix: Matrix = vectors.view(self._number).reshape(len(records), self.width)
+        return Block(matrix, label_reader(lines, self._folder / LABELS), lines)
 
     def _read_records(self, numbers: npt.NDArray[np.uint32 | np.uint64]) -> npt.NDArray[np.void]:
         if not numbers.all():

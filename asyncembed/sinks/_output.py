@@ -17,6 +17,7 @@ from asyncembed.sinks._own import check_owner
 from asyncembed.sinks._provenance import PACKED, Provenance, differences
 from asyncembed.sinks._publish import READY, is_left, make_ready, publish, read_ready
 from asyncembed.sinks._sidecar import write_meta
+from asyncembed.sinks.npy import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from asyncembed.sinks._base import Format
 
 FINISHED: Final = "finished.vectors"
+
+SMALL_BLOCK_BYTES: Final = 1_000_000
+"""Bytes of vectors that are read at once for a file in which blocks are not to be seen."""
 
 
 class Output:
@@ -108,7 +112,7 @@ class Output:
             self._folder.release()
 
     def _make(self, journal: Journal) -> Iterator[None]:
-        with OrderedRows(journal) as rows:
+        with OrderedRows(journal, SMALL_BLOCK_BYTES if self._kind.is_journal else BLOCK_BYTES) as rows:
             yield from rows.arrange()
             provenance = replace(
                 journal.provenance,

@@ -45,6 +45,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
         for block in rows.blocks():
             matrix.write(block.vectors.data)
             texts.writelines(block.lines)
+            del block  # else there would be two of them at once
             yield
     write_meta(path, provenance, rows.rows)
 
@@ -112,9 +113,9 @@ def check_matrix(path: Path, shape: tuple[int, ...], number: np.dtype[np.generic
         raise ConfigurationError(f"{path} holds an array of shape {shape} and type {number}, not vectors as rows")
 
 
-def rows_in_block(row_bytes: int) -> int:
+def rows_in_block(row_bytes: int, block_bytes: int = BLOCK_BYTES) -> int:
     """Rows of this size that are read at once."""
-    return min(BLOCK_ROWS, max(1, BLOCK_BYTES // max(row_bytes, 1)))
+    return min(BLOCK_ROWS, max(1, block_bytes // max(row_bytes, 1)))
 
 
 FORMAT: Final = Format("npy", write, NpyFile, (TEXTS, META), is_journal=True)
