@@ -40,7 +40,7 @@ class Verbs(Streams):
         """
         from asyncembed._collect import collect  # noqa: PLC0415
 
-        run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True)
+        run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True, withholds=True)
         return await collect(texts, EmbedStream(run, self._adopt), run)
 
     async def embed_with_callback(
@@ -148,6 +148,7 @@ class Verbs(Streams):
                 gaps=gaps,
                 as_blocks=True,
                 most_ready=MAX_READY,
+                withholds=True,
                 settling=True,
             )
             return EmbedStream(run, self._adopt)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from asyncembed._models import EmbedBlock
+from asyncembed._models import EmbedBlock, Withdrawal
 from asyncembed.pipeline._delivery import Delivery
 from asyncembed.wire._fitness import doubtful_rows, fault_in, quiet
 
@@ -31,10 +31,17 @@ _WAITING: Final = re.compile(WAITING + b"+")
 
 
 class BlockDelivery(Delivery["RawRow"]):
-    """Keeps the books of one batch, and gives its vectors as blocks."""
+    """Keeps the books of one batch, and gives its vectors as blocks.
 
-    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
+    Args:
+        batch: The batch.
+        decoder: What decodes its vectors.
+        withholds: Whether only `rest` gives blocks, also when the batch is complete.
+    """
+
+    def __init__(self, batch: Batch, decoder: VectorDecoder, *, withholds: bool = False) -> None:
         super().__init__(batch, decoder)
+        self._withholds = withholds
         self._inputs = batch.inputs
         self._indices = list(batch.inputs)
         self._first = min(batch.inputs, default=0)
@@ -72,7 +79,25 @@ class BlockDelivery(Delivery["RawRow"]):
         self.waiting += len(indices) - len(bad)
         for index, fault in bad:
             self._put_back({index: self._inputs[index]}, fault)
-        return () if self.count_missing else self.rest()
+        return () if self.count_missing or self._withholds else self.rest()
+
+    def withdraw(self) -> tuple[Sequence[EmbedBlock], Withdrawal | None]:
+        """Forget what the response of the current attempt gave, so that it is asked for again.
+
+        Returns:
+            Blocks of earlier attempts that were not handed over, and what takes back what was, if anything.
+        """
+        given = [index for position, index in enumerate(self._asked) if position not in self._awaited]
+        places = [index - self._first if self._places is None else self._places[index] for index in given]
+        state = self._state
+        taken = [index for index, place in zip(given, places, strict=True) if state[place : place + 1] == GIVEN]
+        for place in places:
+            self.waiting -= state[place : place + 1] == WAITING
+            state[place : place + 1] = MISSING
+        blocks = self.rest()
+        self._put_back({index: self._inputs[index] for index in given}, "")
+        self._matrix = None
+        return blocks, Withdrawal(taken, [self._inputs[index] for index in taken]) if taken else None
 
     def _copy(self, matrix: Matrix, indices: Sequence[int], rows: Sequence[RawRow]) -> list[tuple[int, str]]:
         """Copy rows to the places of these inputs, and return the inputs whose rows are no vectors, with the reason."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed._models import Usage
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._body import Response
     from asyncembed.wire._transport import Transport
+
+
+MAX_DROPPED: Final = 2
+"""Responses to one batch that are dropped because they cannot be matched to their texts; one more ends the run."""
 
 
 class Exchange:
@@ -48,6 +52,7 @@ class Exchange:
         self._reservation = reservation
         self._request_bytes = request_bytes
         self._has_asked = False
+        self._dropped = 0  # responses that could not be matched to their texts
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
         """Ask for texts, and deliver what arrives.
@@ -56,7 +61,28 @@ class Exchange:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
         """
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
-            await self._ask(texts, encoding, permit, watch)
+            try:
+                await self._ask(texts, encoding, permit, watch)
+            except ResponseError as error:
+                if not self._run.withholds or not self._delivery.mismatch:
+                    raise
+                failure = self._drop(error)
+            else:
+                return
+            raise failure
+
+    def _drop(self, error: ResponseError) -> ResponseError:
+        """Forget what a response gave that cannot be matched to its texts, and return the error to be raised."""
+        blocks, withdrawal = self._delivery.withdraw()
+        self._run.deliver(blocks, self._reservation)
+        if withdrawal:
+            self._run.withdraw(withdrawal, self._reservation)
+        self._dropped += 1
+        return ResponseError(
+            f"the response cannot be matched to its texts: {self._delivery.mismatch}; its vectors were dropped",
+            missing=self._delivery.missing or error.missing,
+            retryable=self._dropped <= MAX_DROPPED,
+        )
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery = self._run, self._delivery

@@ -22,13 +22,13 @@ from asyncembed._errors import AsyncEmbedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
     from asyncembed.flow._memory import Reservation
 
 HELD_PER_READY: Final = 8
 """Bursts that may wait for an earlier one, for each that may be ready."""
 
-Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock"
+Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock | Withdrawal"
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
 
 Burst: TypeAlias = "tuple[Sequence[Item], Reservation]"

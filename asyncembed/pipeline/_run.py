@@ -33,7 +33,7 @@ from asyncembed.wire._vectors import VectorDecoder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult, Withdrawal
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._chunker import Batch
@@ -92,6 +92,8 @@ class Run:
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
         most_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
         gaps: Texts that come before the first one, with their indices.
+        withholds: Whether nothing is handed over before its response has been read to its end, or was withdrawn
+            if that showed it to be wrong; such a response is dropped and asked for again. Only with `as_blocks`.
         settling: Whether the consumer keeps books of its texts. Failures come out even where they are skipped, rows
             come out before their batch is complete, and what has arrived when the run ends is there to be taken.
     """
@@ -107,6 +109,7 @@ class Run:
         as_blocks: bool = False,
         compact: bool = False,
         most_ready: int | None = None,
+        withholds: bool = False,
         settling: bool = False,
     ) -> None:
         check_texts(texts)
@@ -130,7 +133,9 @@ class Run:
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, gaps)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
-        self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
+        self.withholds = withholds
+        blocks = partial(BlockDelivery, withholds=withholds)
+        self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
@@ -224,6 +229,11 @@ class Run:
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
             self.outbox.put(results, reservation)
+
+    def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
+        """Take back results that were handed to the consumer."""
+        self.done -= len(withdrawal.indices)
+        self.outbox.put([withdrawal], reservation)
 
     def fail(self, error: BaseException) -> None:
         """End the run with `error`; further errors are noted on the first."""
