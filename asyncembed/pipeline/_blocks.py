@@ -7,6 +7,7 @@ of it when `rest` asks. Where inputs are missing, it is cut into views of the ro
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -66,9 +67,13 @@ class BlockDelivery(Delivery["RawRow"]):
         matrix, state, start = self._matrix, self._state, self._start
         if matrix is None or not self.waiting:
             return ()
-        self._matrix, self.waiting = None, 0
-        self._state = state.replace(WAITING, GIVEN)
-        return [self._block(matrix, first, last, start) for first, last in self._stretches(state)]
+        # A few rows are copied, or each of them would keep the memory of all.
+        are_few = 2 * self.waiting < len(matrix)
+        self._state, self.waiting = state.replace(WAITING, GIVEN), 0
+        if not are_few or 2 * self._state.count(MISSING) < len(matrix):
+            self._matrix = None
+        blocks = [self._block(matrix, first, last, start) for first, last in self._stretches(state)]
+        return [replace(block, embeddings=block.embeddings.copy()) for block in blocks] if are_few else blocks
 
     def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
         indices, _, rows = arrived

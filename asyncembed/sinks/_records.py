@@ -28,7 +28,7 @@ FAILED: Final = -1
 DROPPED: Final = -2
 """In place of a row: what came for the text cannot be trusted, and it is to be asked for again."""
 
-STEP: Final = 65_536
+STEP: Final = 8_192
 """Records that are looked at in one step."""
 
 
