@@ -28,7 +28,7 @@ VECTORS = Vectors(TEXTS, DIMENSION)
 
 YOUNGEST = 0.05
 """Seconds after which what has arrived is safe from SIGKILL..."""
-LATE = 0.2
+LATE = 1.0
 """...and for how much longer a busy machine may have held up the process."""
 
 
