@@ -98,7 +98,8 @@ class Verbs(Streams):
 
         Until then what has arrived lies in the folder `OUTPUT_FILE.partial`, in the order in which it came, safe from
         crashes and power cuts. A run that was ended by anything goes on with `resume=True`, and asks only for what
-        did not arrive. While the file is made of the folder at the end, it takes twice its size on the disk.
+        did not arrive. While the file is made of the folder at the end, it takes twice its size on the disk; only a
+        `.npy` whose vectors arrived in the order of the texts is not written again.
 
         Beside the file lies `OUTPUT_FILE.run.json`, which says what all runs took: requests, retries, tokens, seconds,
         and the texts that failed. The summary sums up all runs, too.
