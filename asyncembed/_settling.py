@@ -112,15 +112,20 @@ class SettlingRun:
     async def _take(self) -> None:
         clock = asyncio.get_running_loop().time
         while await self._stream.wait(self._deadline()):
-            for item in self._stream.take_ready():
-                self._add(item)
+            self._add_ready()
             now = clock()
             if self._is_full() or (now >= self._due and (self._batch or self._has_settled)):
+                self._stream.flush()
+                self._add_ready()
                 self._has_settled = bool(self._batch)
                 await self._settle()
             if now >= self._report_due:
                 self._report_due = now + REPORT_SECONDS
                 self._report()
+
+    def _add_ready(self) -> None:
+        for item in self._stream.take_ready():
+            self._add(item)
 
     def _add(self, item: Item) -> None:
         self._batch.append(item)

@@ -109,8 +109,8 @@ class Outbox:
 
     async def wait(self, deadline: float | None) -> None:
         """Wait until results are ready or the queue has ended, but not beyond a time of the event loop's clock."""
-        await asyncio.sleep(0)
         if self._ready or self._closed:
+            await asyncio.sleep(0)  # or nothing else would ever run beside a consumer that keeps up
             return
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()

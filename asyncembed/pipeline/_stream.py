@@ -105,9 +105,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         return False
 
     def take_ready(self) -> list[ItemT_co]:
-        """Return the results that are there already, without waiting for more, those of unfinished batches too."""
-        if self._run.flusher:
-            self._run.flusher.flush()
+        """Return the results that are there already, without waiting for more."""
         self._bursts += self._run.outbox.take_ready()
         taken: list[Item] = []
         while self._burst or self._bursts:
@@ -117,6 +115,11 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._burst = []
             self._give_back()
         return cast("list[ItemT_co]", taken)
+
+    def flush(self) -> None:
+        """Have `take_ready` give what there is of batches that are not complete, if the run is a settling one."""
+        if self._run.flusher:
+            self._run.flusher.flush()
 
     def stop(self) -> None:
         """Ask for nothing more: the stream gives what is on its way, and then raises `StreamClosedError`."""
