@@ -5,8 +5,8 @@ instruction may wait for memory, and the same number of them may take twice as l
 the same counts within a percent or two, so that a change can be judged by them on a machine where time cannot be
 measured. Vectors are not compared here; `throughput` does that. Writes `counted.json` and `counted.md`.
 
-What is counted runs about twenty times as slowly as it would otherwise. What is done by the clock, such as to write into a
-file what has come in the last 25 ms, would be counted twenty times too often, so those clocks are slowed down as well.
+What is counted runs about twenty times as slowly as it would otherwise. What is done by the clock, such as to write into
+a file what has come in the last 25 ms, would be counted twenty times too often, so those clocks are slowed down as well.
 """
 
 from __future__ import annotations
