@@ -1,9 +1,10 @@
-"""The texts of a run that may be resumed: the first of them are recognised, and only the rest is embedded."""
+"""The texts of a run that may be resumed: those that an earlier run has settled are recognised, and left out."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -13,11 +14,12 @@ from asyncembed.pipeline._chunker import TextLike, as_input
 from asyncembed.pipeline._source import async_lines, length, lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from asyncembed._models import EmbedInput
+    from asyncembed._threads import OneThread
     from asyncembed.pipeline._source import Texts
-    from asyncembed.sinks import Fingerprint
+    from asyncembed.sinks import Fingerprint, KnownTexts
 
 TEXTS_AT_ONCE: Final = 1_000
 """Texts that are recognised before others get their turn."""
@@ -37,17 +39,40 @@ class Input:
         """The texts that were not pulled yet."""
         self.rest = async_lines(texts) if isinstance(texts, AsyncIterable) else lines(texts)
 
-    async def pull_into(self, fingerprint: Fingerprint, most: int | None = None) -> None:
-        """Add texts to a fingerprint until it has `most` of them, or until there are no more.
+    async def add_all_to(self, fingerprints: Sequence[Fingerprint]) -> None:
+        """Pull all texts, and add them to fingerprints.
 
         Raises:
             ConfigurationError: if one of them is no text.
         """
-        while most is None or fingerprint.texts < most:
-            left = TEXTS_AT_ONCE if most is None else min(most - fingerprint.texts, TEXTS_AT_ONCE)
-            if not (found := await self._pull(left, fingerprint.texts)):
-                return
-            fingerprint.add(found)
+        first = 0
+        while found := await self._pull(TEXTS_AT_ONCE, first):
+            for fingerprint in fingerprints:
+                fingerprint.add(found)
+            first += len(found)
+
+    async def recognise(self, known: KnownTexts, thread: OneThread) -> list[tuple[int, EmbedInput]]:
+        """Pull the texts up to the last one that an earlier run has settled.
+
+        Returns:
+            Those among them that are to be asked for, with their indices. There are only as many as may have been
+            on their way at the end of that run.
+
+        Raises:
+            ConfigurationError: if one of them is no text.
+            ResumeError: if they are not the same texts.
+        """
+        gaps: list[tuple[int, EmbedInput]] = []
+        first = 0
+        while first < known.reach:
+            found = await self._pull(min(known.reach - first, TEXTS_AT_ONCE), first)
+            if not found:
+                break
+            places = await thread.run(partial(known.recognise, first, found))
+            gaps += [(first + place, found[place]) for place in places]
+            first += len(found)
+        known.check_count(first)
+        return gaps
 
     async def aclose(self) -> None:
         """Close a generator that was given, so that what it holds open is released now."""

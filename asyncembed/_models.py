@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
@@ -81,6 +81,26 @@ class EmbedBlock:
         return len(self.inputs)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Withdrawal:
+    """What takes back blocks that were handed over: their vectors cannot be trusted, and are asked for again.
+
+    Attributes:
+        indices: Positions of the inputs.
+        inputs: The texts with their ids.
+    """
+
+    span: ClassVar[int] = 0
+
+    indices: Sequence[int]
+    inputs: Sequence[EmbedInput]
+
+    @property
+    def index(self) -> int:
+        """Position of the first of the inputs."""
+        return self.indices[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the API billed them, retries included.
@@ -124,15 +144,59 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What one or more runs took.
+
+    Attributes:
+        runs: How many there were.
+        failed: Inputs given up.
+        failure: Why the first of them was given up.
+        requests: HTTP requests sent, retries included.
+        retries: Requests that repeated an earlier one for what had not arrived.
+        salvaged: Vectors kept from responses that broke.
+        bytes_received: Body bytes read, decompressed.
+        usage: Tokens.
+        seconds: How long they took, together.
+    """
+
+    runs: int = 0
+    failed: int = 0
+    failure: AsyncEmbedError | None = None
+    requests: int = 0
+    retries: int = 0
+    salvaged: int = 0
+    bytes_received: int = 0
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    def __add__(self, other: RunTotals) -> RunTotals:
+        return RunTotals(
+            runs=self.runs + other.runs,
+            failed=self.failed + other.failed,
+            failure=self.failure or other.failure,
+            requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
+            salvaged=self.salvaged + other.salvaged,
+            bytes_received=self.bytes_received + other.bytes_received,
+            usage=self.usage + other.usage,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """How a run stands, or how it ended.
+
+    `embed_to_file` sums up all runs of its file, and says in `earlier` what the runs before this one took: of `failed`,
+    `failure`, `requests`, `retries`, `salvaged`, `bytes_received`, `usage` and `elapsed`.
 
     Attributes:
         done: Results handed over by the API (not necessarily taken by the consumer yet).
         failed: Inputs given up, with `on_error` "yield" or "skip".
         failure: Why the first of them was given up.
-        resumed: Inputs that earlier runs of `embed_to_file` had settled already.
+        resumed: Inputs that earlier runs of `embed_to_file` had settled already, those that failed among them.
         saved: Rows that are safe on the disk, with `embed_to_file`; those of earlier runs are among them.
+        earlier: What earlier runs of the same file took.
         requests: HTTP requests sent, retries included.
         retries: Requests that repeated an earlier one for what had not arrived.
         salvaged: Vectors kept from responses that broke.
@@ -152,6 +216,7 @@ class RunSummary:
     failure: AsyncEmbedError | None = None
     resumed: int = 0
     saved: int = 0
+    earlier: RunTotals = field(default_factory=RunTotals)
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
@@ -164,6 +229,37 @@ class RunSummary:
     budget_bytes: int = 0
     model: str = ""
     dimension: int | None = None
+
+    @property
+    def totals(self) -> RunTotals:
+        """What is summed up in this."""
+        return RunTotals(
+            runs=self.earlier.runs + 1,
+            failed=self.failed,
+            failure=self.failure,
+            requests=self.requests,
+            retries=self.retries,
+            salvaged=self.salvaged,
+            bytes_received=self.bytes_received,
+            usage=self.usage,
+            seconds=self.elapsed,
+        )
+
+    def after(self, earlier: RunTotals) -> RunSummary:
+        """Return this with what earlier runs took."""
+        totals = earlier + self.totals
+        return replace(
+            self,
+            earlier=earlier,
+            failed=totals.failed,
+            failure=totals.failure,
+            requests=totals.requests,
+            retries=totals.retries,
+            salvaged=totals.salvaged,
+            bytes_received=totals.bytes_received,
+            usage=totals.usage,
+            elapsed=totals.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from asyncembed._errors import ConfigurationError
-from asyncembed.sinks import Provenance, find_format, folder_of, open_output
+from asyncembed.sinks import BOOKS, Provenance, find_format, folder_of, open_output
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Target:
         if not isinstance(dead_letter, str | PathLike):
             return
         own = Path(dead_letter).resolve()
-        made = {Path(f"{self.path}{ending}").resolve() for ending in ("", *self.kind.sidecars)}
+        made = {Path(f"{self.path}{ending}").resolve() for ending in ("", *self.kind.sidecars, BOOKS)}
         if own in made or folder_of(self.path).resolve() in (own, *own.parents):
             raise ConfigurationError(f"dead_letter={str(dead_letter)!r} is a part of {self.path}; choose another name")
 

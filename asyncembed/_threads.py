@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
@@ -39,14 +40,21 @@ class OneThread:
         asyncio's way to cancel a task nor anyio's ends the wait; a cancellation is raised after it.
         """
         future = asyncio.get_running_loop().run_in_executor(self._executor, function)
-        cancelled: asyncio.CancelledError | None = None
+        try:
+            await end_of(future)
+        except asyncio.CancelledError:
+            future.exception()  # it counts as seen
+            raise
+        return future.result()
+
+
+async def end_of(future: asyncio.Future[T]) -> None:
+    """Wait until something has ended, also if this task is being cancelled meanwhile; that is raised after it."""
+    try:
+        await asyncio.wait([future])
+    except asyncio.CancelledError:
         with anyio.CancelScope(shield=True):
             while not future.done():
-                try:
+                with suppress(asyncio.CancelledError):
                     await asyncio.wait([future])
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled:
-            future.exception()  # it counts as seen
-            raise cancelled
-        return future.result()
+        raise

@@ -1,14 +1,11 @@
-"""Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again.
-
-Results are taken from an ordered stream of blocks and written in groups: while one group is brought to the disk, in a
-thread, the next one gathers in the stream. So a slow disk makes larger groups, until it is slower than the API.
-"""
+"""Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import time
-from contextlib import suppress
+from collections import deque
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -16,17 +13,20 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from asyncembed._errors import InvalidInputError, ResumeError
+from asyncembed._errors import InvalidInputError, ResumeError, StreamClosedError
 from asyncembed._input import Input
-from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
+from asyncembed._models import EmbedFailure, RunSummary, RunTotals
+from asyncembed._settling import SettlingRun
 from asyncembed._target import provenance_of
 from asyncembed._threads import OneThread
-from asyncembed.sinks import Fingerprint, Provenance
+from asyncembed.sinks import Fingerprint, KnownTexts, OldFingerprint, Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from asyncembed._models import EmbedInput
+    from asyncembed._settling import Item
     from asyncembed._target import Target
     from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._run import Call
@@ -34,20 +34,16 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._stream import EmbedStream
     from asyncembed.sinks import Journal, Output
 
-GROUP_BYTES: Final = 8_000_000
-"""Bytes of vectors and texts from which on a group is due at once."""
+MAX_HELD_BYTES: Final = 8_000_000
+"""Bytes of texts that failed only because the API did, and that are kept in memory to be asked for again by a later
+run if this one ends early. Of more than that the oldest are given up for good."""
 
-GROUP_SECONDS: Final = 0.05
-"""Seconds from one group to the next; a crash loses what came within them, or still lacks something before it."""
+FAILURE_BYTES: Final = 500
+"""What such a failure takes beside its text."""
 
-MOST_READY: Final = 8
-"""Blocks that may wait for the disk before nothing more is asked for: a disk that stalls is not to fill the memory."""
+OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]]], EmbedStream[Item]]"
+"""Opens a settling stream of blocks over texts: the first index, and texts that come before it with their indices."""
 
-REPORT_EVERY: Final = 0.2
-"""Seconds between two reports of how the run stands."""
-
-Item: TypeAlias = EmbedBlock | EmbedFailure
-_NOTHING_YET: Final = object()
 _END: Final = object()
 
 
@@ -58,8 +54,10 @@ class FileRun:
         call: What is asked for.
         texts: The caller's texts.
         target: The file.
-        open_stream: Opens an ordered stream of blocks over texts, the first of which has the given index.
+        open_stream: Opens the stream that is to be settled.
         on_progress: Told how the run stands.
+        stop: Set by the caller to end the run early; it then waits `stop_wait` seconds for what is on its way.
+        stop_wait: See there.
     """
 
     def __init__(
@@ -67,19 +65,21 @@ class FileRun:
         call: Call,
         texts: Texts,
         target: Target,
-        open_stream: Callable[[Texts, int], EmbedStream[Item]],
+        open_stream: OpenStream,
         on_progress: Callable[[RunSummary], None] | None,
+        *,
+        stop: asyncio.Event | None = None,
+        stop_wait: float = 0.0,
     ) -> None:
         self._call = call
         self._input = Input(texts)
         self._target = target
         self._open_stream = open_stream
         self._on_progress = on_progress
+        self._stop = stop
+        self._stop_wait = stop_wait
         self._thread = OneThread()
-        self._resumed = self._failed_before = 0
-        self._group: list[Item] = []
-        self._group_bytes = 0
-        self._due = self._report_due = 0.0
+        self._run: SettlingRun | None = None
 
     async def complete(self) -> RunSummary:
         """Make the file, and say how that went."""
@@ -87,8 +87,9 @@ class FileRun:
         claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
         with self._thread:
             try:
-                await self._thread.run(lambda: claimed.append(self._target.claim(provenance, self._input.count)))
-                summary = await self._complete(claimed[0])
+                with self._stoppable():
+                    await self._thread.run(lambda: claimed.append(self._target.claim(provenance, self._input.count)))
+                    summary = await self._complete(claimed[0])
             except Exception as error:
                 for note in filter(None, (output.kept for output in claimed)):
                     error.add_note(note)
@@ -101,6 +102,31 @@ class FileRun:
         self._report(summary)
         return summary
 
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """End this block when the caller wants to stop.
+
+        Raises:
+            StreamClosedError: if that has ended it.
+        """
+        if self._stop is None:
+            yield
+            return
+        with anyio.CancelScope() as scope:
+            watching = asyncio.create_task(self._watch(self._stop, scope), name="asyncembed-stop")
+            try:
+                yield
+            finally:
+                watching.cancel()
+        if scope.cancelled_caught:
+            raise StreamClosedError("the run was stopped before its end")
+
+    async def _watch(self, stop: asyncio.Event, scope: anyio.CancelScope) -> None:
+        await stop.wait()
+        if self._run:
+            await self._run.stop(self._stop_wait)
+        scope.cancel()
+
     async def _complete(self, output: Output) -> RunSummary:
         journal, finished = output.journal, output.finished
         if journal:
@@ -111,74 +137,41 @@ class FileRun:
         await self._check_all(output.path, finished)
         await self._in_steps(output.finish())
         rows = await self._thread.run(lambda: output.rows)
-        return RunSummary(resumed=finished.texts, saved=rows, model=finished.model, dimension=finished.dimension)
+        totals = await self._thread.run(lambda: output.totals) or RunTotals()
+        whole = RunSummary(resumed=finished.texts, saved=rows, model=finished.model, dimension=finished.dimension)
+        return whole.after(totals)
 
     async def _check_all(self, path: Path, finished: Provenance) -> None:
         """Raise `ResumeError` unless the texts are those that a whole file was made of."""
-        fingerprint = Fingerprint()
-        await self._input.pull_into(fingerprint)
-        if fingerprint.hexdigest() != finished.fingerprint:
+        fingerprints = [Fingerprint(), OldFingerprint()]
+        await self._input.add_all_to(fingerprints)
+        if finished.fingerprint not in [fingerprint.hexdigest() for fingerprint in fingerprints]:
             raise ResumeError(
                 f"{path} is finished, and belongs to other texts: it was made of {finished.texts} texts, and this "
-                f"input of {fingerprint.texts} is not the same"
+                f"input of {fingerprints[0].texts} is not the same"
             )
 
     async def _go_on(self, journal: Journal) -> RunSummary:
         """Ask for what is not settled yet."""
-        self._report(RunSummary(resumed=journal.settled, saved=journal.rows, model=self._call.options.model))
-        await self._input.pull_into(journal.fingerprint, journal.settled)
-        journal.check_input()
-        self._resumed, self._failed_before = journal.settled, journal.failed
+        before = RunSummary(resumed=journal.settled, saved=journal.rows, model=self._call.options.model)
+        self._report(before.after(journal.committed.totals))
+        reach, gaps = journal.committed.reach, await self._recognise(journal)
         if self._target.resume and (letters := self._call.dead_letters):
             # It may have ended between their write and the commit that settles their texts.
-            await self._thread.run(partial(letters.recognise, journal.settled))
-        stream = self._open_stream(self._input.rest, journal.settled)
-        try:
-            async with stream:
-                try:
-                    await self._record(stream, journal)
-                finally:
-                    self._group += stream.take_ready()  # what was paid for, also if the run is being left
-        except BaseException:
-            await self._commit(journal)
-            with suppress(Exception):
-                self._report(self._summary(stream, journal))
-            raise
-        await self._commit(journal, is_end=True)
-        return self._summary(stream, journal)
+            await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
+        stream = self._open_stream(self._input.rest, reach, gaps)
+        settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
+        report = self._on_progress and (lambda now: self._report(settler.summed(now)))
+        self._run = SettlingRun(stream, settler, report)
+        await self._run.run()
+        return settler.summed(stream.summary)
 
-    async def _record(self, stream: EmbedStream[Item], journal: Journal) -> None:
-        while True:
-            item: object = _NOTHING_YET
-            with anyio.move_on_after(self._patience()):
-                item = await anext(stream, None)
-            if isinstance(item, EmbedBlock | EmbedFailure):
-                self._group.append(item)
-                self._group_bytes += _size(item)
-            if item is None:
-                return
-            now = time.monotonic()
-            if self._group and (now >= self._due or self._group_bytes >= GROUP_BYTES):
-                await self._commit(journal)
-            if now >= self._report_due:
-                self._report_due = now + REPORT_EVERY
-                self._report(self._summary(stream, journal))
-
-    def _patience(self) -> float:
-        """Seconds to wait for the next block before something else is to be done."""
-        due = self._due if self._group else float("inf")
-        return max(0.0, min(due, self._report_due if self._on_progress else due) - time.monotonic())
-
-    async def _commit(self, journal: Journal, *, is_end: bool = False) -> None:
-        group, later = self._group, []
-        if not is_end:
-            # Who failed because the API did may be asked for again by whoever resumes, if nothing follows.
-            last = max((place for place, item in enumerate(group, 1) if _is_final(item)), default=0)
-            group, later = group[:last], group[last:]
-        self._group, self._group_bytes = later, 0
-        if group and not journal.is_broken:
-            await self._thread.run(partial(_settle, group, journal, self._call.dead_letters))
-        self._due = time.monotonic() + GROUP_SECONDS
+    async def _recognise(self, journal: Journal) -> list[tuple[int, EmbedInput]]:
+        """Pull the texts that the journal knows, and return those among them that are to be asked for."""
+        if not journal.committed.reach:
+            return []
+        known = await self._thread.run(partial(KnownTexts, journal))
+        return await self._input.recognise(known, self._thread)
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
         """Run a generator in the thread, so that it can be left between two of its steps."""
@@ -189,33 +182,79 @@ class FileRun:
             if inspect.isgenerator(steps):
                 await self._thread.run(steps.close)
 
-    def _summary(self, stream: EmbedStream[Item], journal: Journal) -> RunSummary:
-        now = stream.summary
-        return replace(now, resumed=self._resumed, saved=journal.rows, failed=self._failed_before + now.failed)
-
     def _report(self, summary: RunSummary) -> None:
         if self._on_progress:
             self._on_progress(summary)
 
 
-def _settle(group: list[Item], journal: Journal, letters: DeadLetters | None) -> None:
-    """Bring results to the disk: failures first, as nobody asks again for what is in the journal."""
-    failures = [item for item in group if isinstance(item, EmbedFailure)]
+class JournalSettler:
+    """Settles the results of one stream in a journal, and its failures in a file for them.
+
+    Texts that failed because the API did may be asked for again by a later run, so they are held until the end.
+
+    Args:
+        journal: The journal.
+        stream: The stream.
+        letters: What keeps failures, if that is wanted.
+        thread: Where files are written.
+    """
+
+    def __init__(
+        self, journal: Journal, stream: EmbedStream[Item], letters: DeadLetters | None, thread: OneThread
+    ) -> None:
+        self._journal = journal
+        self._stream = stream
+        self._letters = letters
+        self._thread = thread
+        self._resumed, self._earlier = journal.settled, journal.committed.totals
+        self._held: deque[EmbedFailure] = deque()
+        self._held_bytes = 0
+        self._failure = self._earlier.failure  # the first that is settled
+
+    async def settle(self, batch: Sequence[Item], *, is_end: bool) -> None:
+        """Bring results to the disk, and what the run took so far."""
+        if self._journal.is_broken:
+            return
+        items = [*self._given_up(batch), *self._let_go(None if is_end else MAX_HELD_BYTES)]
+        self._failure = self._failure or next((item.error for item in items if isinstance(item, EmbedFailure)), None)
+        totals, said = self._totals(items), self._journal.committed.totals
+        if items or (self._journal.settled and replace(totals, seconds=said.seconds) != said):
+            await self._thread.run(partial(_settle, items, totals, self._journal, self._letters))
+
+    def summed(self, now: RunSummary) -> RunSummary:
+        """Return how the run stands, with what all runs of the file took."""
+        return replace(now, resumed=self._resumed, saved=self._journal.rows).after(self._earlier)
+
+    def _totals(self, items: Sequence[Item]) -> RunTotals:
+        """What all runs took; of the failures those that are settled."""
+        failed = self._journal.committed.failed + sum(isinstance(item, EmbedFailure) for item in items)
+        totals = self._earlier + self._stream.totals
+        return totals if totals.failed == failed else replace(totals, failed=failed, failure=self._failure)
+
+    def _given_up(self, batch: Sequence[Item]) -> Iterator[Item]:
+        """Give what is settled of a batch, and hold the rest."""
+        for item in batch:
+            if isinstance(item, EmbedFailure) and not isinstance(item.error, InvalidInputError):
+                self._held.append(item)
+                self._held_bytes += len(item.text) + FAILURE_BYTES
+            else:
+                yield item
+
+    def _let_go(self, max_bytes: int | None) -> Iterator[EmbedFailure]:
+        """Give the oldest failures that were held, until the others take so many bytes; None for all."""
+        while self._held and (max_bytes is None or self._held_bytes > max_bytes):
+            item = self._held.popleft()
+            self._held_bytes -= len(item.text) + FAILURE_BYTES
+            yield item
+
+
+def _settle(items: Sequence[Item], totals: RunTotals, journal: Journal, letters: DeadLetters | None) -> None:
+    """Bring results to the disk: failures first, as what is in the journal is not asked for again."""
+    failures = [item for item in items if isinstance(item, EmbedFailure)]
     try:
         if failures and letters:
             letters.write(failures)
     except BaseException:
         journal.is_broken = True
         raise
-    journal.add(group)
-
-
-def _is_final(item: Item) -> bool:
-    """Whether asking again would change nothing."""
-    return isinstance(item, EmbedBlock) or isinstance(item.error, InvalidInputError)
-
-
-def _size(item: Item) -> int:
-    if isinstance(item, EmbedFailure):
-        return len(item.text)
-    return item.embeddings.nbytes + sum(len(given.text) for given in item.inputs)
+    journal.add(items, totals)

@@ -8,20 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from asyncembed._settings import check_count
+from asyncembed._settings import check, check_count
 from asyncembed._streams import Streams, check_raise_or_skip
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._source import check_texts
 from asyncembed.pipeline._stream import EmbedStream
 
 if TYPE_CHECKING:
+    import asyncio
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
-    from asyncembed._models import EmbedBlock, EmbedResponse, RunSummary
+    from asyncembed._models import EmbedInput, EmbedResponse, RunSummary
     from asyncembed._options import EmbedOptionsArgs
+    from asyncembed._settling import Item
     from asyncembed.pipeline._source import Texts
     from asyncembed.sinks import FormatName
 
@@ -39,7 +41,7 @@ class Verbs(Streams):
         """
         from asyncembed._collect import collect  # noqa: PLC0415
 
-        run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True)
+        run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True, withholds=True)
         return await collect(texts, EmbedStream(run, self._adopt), run)
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
@@ -110,13 +112,19 @@ class Verbs(Streams):
         format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
         on_error: Literal["raise", "skip"] = "raise",
         on_progress: Callable[[RunSummary], None] | None = None,
+        stop: asyncio.Event | None = None,
+        stop_wait: float = 10.0,
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
-        """Write the vectors of all texts into one file, which gets its name when it is whole.
+        """Write the vectors of all texts into one file, in their order; it gets its name when it is whole.
 
-        Until then what has arrived lies in the folder `OUTPUT_FILE.partial`, safe from crashes and power cuts: a run
-        that was ended by anything goes on with `resume=True`, and asks only for what did not get there. While the
-        file is made of it at the end, it takes twice its size on the disk, but for `.npy`.
+        Until then what has arrived lies in the folder `OUTPUT_FILE.partial`, in the order in which it came, safe from
+        crashes and power cuts. A run that was ended by anything goes on with `resume=True`, and asks only for what
+        did not arrive. While the file is made of the folder at the end, it takes twice its size on the disk; only a
+        `.npy` whose vectors arrived in the order of the texts is not written again.
+
+        Beside the file lies `OUTPUT_FILE.run.json`, which says what all runs took: requests, retries, tokens, seconds,
+        and the texts that failed. The summary sums up all runs, too.
 
         Args:
             texts: The texts; to resume, the same ones again.
@@ -128,6 +136,9 @@ class Verbs(Streams):
             format: "npy", "npz", "arrow", "parquet" or "jsonl", where the suffix does not say it.
             on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
             on_progress: Called on the event loop a few times a second, and at the end, with how the run stands.
+            stop: Set it to end the run early: it sends nothing more, takes what is in flight, as that is paid for, and
+                raises `StreamClosedError`. A task that is cancelled waits for nothing, but keeps what has arrived.
+            stop_wait: Most seconds to wait for what is in flight then.
             **options: See `EmbedOptionsArgs`.
 
         Returns:
@@ -137,10 +148,11 @@ class Verbs(Streams):
             ConfigurationError: if the file exists or cannot be written, or an option is wrong; nothing was sent.
             ResumeError: if what an earlier run left is of other texts, another model or other options.
             OSError: if the disk is full, or the folder has gone; what was safe before stays so.
-            AsyncEmbedError: if a text cannot be embedded; what was done before stays safe.
+            AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived stays safe.
         """
+        from asyncembed._settling import MAX_READY  # noqa: PLC0415
         from asyncembed._target import Target  # noqa: PLC0415
-        from asyncembed._to_file import MOST_READY, FileRun  # noqa: PLC0415
+        from asyncembed._to_file import FileRun  # noqa: PLC0415
 
         check_raise_or_skip(on_error)
         check_texts(texts)
@@ -150,8 +162,20 @@ class Verbs(Streams):
         # They are written when they are settled, and not when they may be asked for again.
         of_stream = replace(call, dead_letters=None)
 
-        def open_stream(rest: Texts, first: int) -> EmbedStream[EmbedBlock]:
-            run = Run(of_stream, rest, first=first, as_blocks=True, most_ready=MOST_READY, settling=True)
+        def open_stream(rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]]) -> EmbedStream[Item]:
+            run = Run(
+                of_stream,
+                rest,
+                ordered=False,
+                first=first,
+                gaps=gaps,
+                as_blocks=True,
+                most_ready=MAX_READY,
+                withholds=True,
+                settling=True,
+            )
             return EmbedStream(run, self._adopt)
 
-        return await FileRun(call, texts, target, open_stream, on_progress).complete()
+        check(stop_wait >= 0, f"stop_wait={stop_wait!r} must be 0 or more")
+        run = FileRun(call, texts, target, open_stream, on_progress, stop=stop, stop_wait=stop_wait)
+        return await run.complete()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import aiohttp
+import numpy as np
 
 from asyncembed import EmbedClient, _connection
 from benchmarks.job import MODEL
@@ -80,6 +83,15 @@ async def blocks_int8(job: Job, check: Check) -> None:
     await _blocks(job, check, "cohere", "int8")
 
 
+async def file_base64(job: Job, check: Check) -> None:
+    """Into a `.npy` file, whose rows are compared as it is read again."""
+    with tempfile.TemporaryDirectory(prefix="asyncembed-file-") as folder:
+        path = Path(folder) / "vectors.npy"
+        async with client(job, "openai") as ours:
+            await ours.embed_to_file(job.texts(), path, chunk_size=job.batch)
+        check.rows(0, np.load(path))
+
+
 async def embed(job: Job, check: Check) -> None:
     async with client(job, "openai") as ours:
         response = await ours.embed(job.texts(), chunk_size=job.batch)
@@ -101,6 +113,7 @@ WAYS = {
     "blocks-floats": blocks_floats,
     "blocks-base64": blocks_base64,
     "blocks-int8": blocks_int8,
+    "file-base64": file_base64,
     "embed-base64": embed,
     "embed-single": single,
 }

@@ -25,7 +25,7 @@ TICK = 0.001
 
 
 def find(way: str) -> Callable[[Job, Check], Awaitable[None]]:
-    if way.startswith(("stream", "blocks", "embed")):
+    if way.startswith(("stream", "blocks", "file", "embed")):
         from benchmarks import ours
 
         return ours.WAYS[way]

@@ -140,6 +140,9 @@ def embed(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
     keep_text: Annotated[bool, typer.Option(help="Keep the texts beside ids and vectors.")] = True,
+    stop_wait: Annotated[
+        float, typer.Option(min=0, help="Most seconds that Ctrl-C or SIGTERM waits for requests in flight.")
+    ] = 10,
     report: Annotated[Path | None, typer.Option(help="Write a page that shows the run.", metavar="FILE.html")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")] = False,
 ) -> None:
@@ -168,6 +171,7 @@ def embed(
             resume=resume,
             overwrite=overwrite,
             keep_text=keep_text,
+            stop_wait=stop_wait,
             report=report,
             quiet=quiet,
         )

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import typer
 
-from asyncembed import ConfigurationError, EmbedClient, RateLimit, RunSummary
+from asyncembed import ConfigurationError, EmbedClient, RateLimit, RunSummary, StreamClosedError
 from asyncembed.cli import STOPPED
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
-from asyncembed.cli._progress import Total, progress, rate
+from asyncembed.cli._progress import Total, progress, rate, rows_before, tokens
 from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import on_stop
-from asyncembed.sinks import find_format, folder_of
+from asyncembed.sinks import BOOKS, find_format, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,6 +51,7 @@ class Job:
     resume: bool
     overwrite: bool
     keep_text: bool
+    stop_wait: float
     report: Path | None
     quiet: bool
 
@@ -93,7 +94,7 @@ async def embed(job: Job) -> None:
     try:
         run.report()
     finally:
-        run.record("finished")
+        run.record(run.outcome)
 
 
 @dataclass(slots=True)
@@ -105,13 +106,25 @@ class _Run:
 
     async def finish(self) -> bool:
         """Make the file, and return whether that was stopped by a signal."""
-        console = stderr()
+        console, stop = stderr(), asyncio.Event()
         console.quiet = self.job.quiet
-        shown = progress(console, lambda: self.now, self.total)
+        shown = progress(console, lambda: self.now, self.total, stop.is_set)
         async with _client(self.job) as client:
-            with self._counting(), shown, anyio.CancelScope() as scope, on_stop(scope.cancel):
-                await self._embed(client)
+            with self._counting(), shown, anyio.CancelScope() as scope, on_stop(stop.set, scope.cancel):
+                try:
+                    await self._embed(client, stop)
+                except StreamClosedError:
+                    if not stop.is_set():
+                        raise
+                    return True
         return scope.cancelled_caught
+
+    @property
+    def outcome(self) -> str:
+        """How a run ended that came to its end, in a word or two."""
+        if not self.now.saved:
+            return "nothing was written"
+        return "finished, with failures" if self.now.failed else "finished"
 
     def kept(self) -> str:
         """Say what is left of a run that was stopped."""
@@ -133,12 +146,12 @@ class _Run:
             fail("nothing was written" if end.failure else f"{names} holds no text; nothing was written")
         if self.job.quiet:
             return
-        if not end.requests and end.resumed:
+        if end.requests == end.earlier.requests and end.resumed:
             say(f"{self.job.output} is whole already, with {plural(end.saved, 'text')}; nothing was asked for")
         else:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.output} in {end.elapsed:.1f} s ({rate(end)}), "
-                f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {plural(end.usage.tokens, 'token')}, "
+                f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
                 f"{plural(end.retries, 'retry')}, {end.failed:,} failed{self._resumed()}"
             )
 
@@ -150,7 +163,7 @@ class _Run:
             except OSError as error:
                 say(f"the report could not be written: {error}", "yellow")
 
-    async def _embed(self, client: EmbedClient) -> None:
+    async def _embed(self, client: EmbedClient, stop: asyncio.Event) -> None:
         job = self.job
         self.now = await client.embed_to_file(
             read(job.sources, job.fields),
@@ -160,6 +173,8 @@ class _Run:
             keep_text=job.keep_text,
             on_error=job.on_error,
             on_progress=self._note,
+            stop=stop,
+            stop_wait=job.stop_wait,
             **job.options,
         )
 
@@ -168,7 +183,8 @@ class _Run:
         self.recorder.add(now)
 
     def _resumed(self) -> str:
-        return f", {self.now.resumed:,} of them before" if self.now.resumed else ""
+        runs, rows = self.now.earlier.runs, rows_before(self.now)
+        return f"; {plural(rows, 'text')} came in {plural(runs, 'earlier run')}" if self.now.resumed else ""
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -184,7 +200,7 @@ class _Run:
 
 def _check_inputs(job: Job) -> None:
     """Raise `ConfigurationError` if an input is a file that is to be written, or belongs to one."""
-    made = [Path(f"{job.output}{ending}") for ending in ("", *find_format(job.output).sidecars)]
+    made = [Path(f"{job.output}{ending}") for ending in ("", *find_format(job.output).sidecars, BOOKS)]
     names = dict.fromkeys(made, "the output")
     if job.dead_letter:
         names[job.dead_letter] = "--dead-letter"

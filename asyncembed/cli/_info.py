@@ -1,4 +1,4 @@
-"""`asyncembed info`: what is in a file of vectors, and what it was made with."""
+"""`asyncembed info`: what is in a file of vectors, whole or in the making, and what making it took."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from asyncembed.cli._console import plural, printable, stdout
-from asyncembed.sinks import find_format, open_vectors
+from asyncembed.cli._progress import tokens
+from asyncembed.sinks import BOOKS, PACKED, find_format, open_vectors, read_books, read_partial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from asyncembed._models import RunTotals
+    from asyncembed.sinks import Partial, Provenance
 
 
 def show_info(path: Path) -> None:
@@ -26,7 +30,25 @@ def show_info(path: Path) -> None:
 
 
 def facts(path: Path) -> Iterator[tuple[str, str]]:
-    """Give what is known about a file of vectors, by name."""
+    """Give what is known about a file of vectors, or one in the making, by name."""
+    if path.is_file() or not (found := read_partial(path)):
+        yield from _whole(path)
+        return
+    commit = found.commit
+    yield "folder", str(found.folder)
+    yield "state", _state(found)
+    yield "size", _size([file for file in found.folder.iterdir() if file.is_file()])
+    yield "rows", f"{commit.settled - commit.failed:,}"
+    yield (
+        "texts",
+        f"{commit.settled:,} settled of {f'{found.total:,}' if found.total else 'a number that is not known'}",
+    )
+    yield "dimension", str(commit.width * (8 if found.provenance.dtype in PACKED else 1) or "not known")
+    yield from _made_with(found.provenance)
+    yield from _books(commit.totals)
+
+
+def _whole(path: Path) -> Iterator[tuple[str, str]]:
     file = open_vectors(path)
     made = file.provenance
     yield "file", str(path)
@@ -36,6 +58,12 @@ def facts(path: Path) -> Iterator[tuple[str, str]]:
     if made is None:
         yield "made with", "not known: the file does not say it"
         return
+    yield from _made_with(made)
+    if totals := read_books(path.with_name(f"{path.name}{BOOKS}")):
+        yield from _books(totals)
+
+
+def _made_with(made: Provenance) -> Iterator[tuple[str, str]]:
     yield "dtype", made.dtype
     yield "provider", made.provider
     yield "model", made.model
@@ -45,9 +73,33 @@ def facts(path: Path) -> Iterator[tuple[str, str]]:
     yield "made with", f"asyncembed {made.version}"
 
 
+def _books(totals: RunTotals) -> Iterator[tuple[str, str]]:
+    yield "runs", f"{totals.runs:,}, {totals.seconds:,.1f} s"
+    yield "requests", f"{totals.requests:,}, {plural(totals.retries, 'retry')}"
+    yield "tokens", tokens(totals.usage).removesuffix(" tokens").removesuffix(" token")
+    yield "failed", f"{totals.failed:,}{_first(totals)}"
+
+
+def _first(totals: RunTotals) -> str:
+    error = totals.failure
+    if error is None:
+        return ""
+    where = f" with index {min(error.indices)}" if error.indices else ""
+    return f", the first{where}: {type(error).__name__}: {error}"
+
+
+def _state(found: Partial) -> str:
+    if found.holder:
+        return f"being written by {found.holder}"
+    return "whole but for its name; go on with --resume" if found.is_whole else "stopped; go on with --resume"
+
+
 def _megabytes(path: Path) -> str:
     endings = find_format(path).sidecars
     sidecars = [file for ending in endings if (file := Path(f"{path}{ending}")).is_file()]
-    size = sum(file.stat().st_size for file in (path, *sidecars))
     beside = f", with {plural(len(sidecars), 'file')} beside it" if sidecars else ""
-    return f"{size / 1_000_000:,.1f} MB{beside}"
+    return f"{_size([path, *sidecars])}{beside}"
+
+
+def _size(files: Iterable[Path]) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1_000_000:,.1f} MB"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from asyncembed import RunSummary
+    from asyncembed import RunSummary, Usage
 
 FRAMES_PER_SECOND: Final = 5
 
@@ -32,7 +32,9 @@ class Total:
 
 
 @contextmanager
-def progress(console: Console, summary: Callable[[], RunSummary], total: Total) -> Iterator[None]:
+def progress(
+    console: Console, summary: Callable[[], RunSummary], total: Total, is_stopping: Callable[[], bool]
+) -> Iterator[None]:
     """Show how a run stands while this context is open, if `console` is a terminal.
 
     It is drawn from rich's own thread, so that a slow terminal holds up nothing.
@@ -41,7 +43,7 @@ def progress(console: Console, summary: Callable[[], RunSummary], total: Total) 
         yield
         return
     with Live(
-        get_renderable=lambda: render(summary(), total.texts),
+        get_renderable=lambda: render(summary(), total.texts, is_stopping=is_stopping()),
         console=console,
         refresh_per_second=FRAMES_PER_SECOND,
         transient=True,
@@ -49,16 +51,18 @@ def progress(console: Console, summary: Callable[[], RunSummary], total: Total) 
         yield
 
 
-def render(now: RunSummary, total: int | None) -> RenderableType:
+def render(now: RunSummary, total: int | None, *, is_stopping: bool = False) -> RenderableType:
     """Draw the state of a run: bar, count and time left above, the rest below."""
-    settled = now.done + now.failed
+    settled = now.done + now.failed - now.earlier.failed
     done = now.resumed + settled
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
     state = f"{done:,} of {total:,}" if total else plural(done, "text")
-    if total and settled:
-        left = max(total - done, 0) * now.elapsed / settled
+    if is_stopping:
+        state = f"{done:,} done  stopping: waiting for what is in flight; Ctrl-C ends at once"
+    elif total and settled:
+        left = max(total - done, 0) * (now.elapsed - now.earlier.seconds) / settled
         state += f"  {min(done / total, 1):.0%}  {duration(left)} left"
     bar.add_row(ProgressBar(total=total, completed=done, pulse=not total), state)
     return Group(bar, Text(_details(now), "dim", no_wrap=True, overflow="ellipsis"))
@@ -72,8 +76,20 @@ def duration(seconds: float) -> str:
 
 
 def rate(now: RunSummary) -> str:
-    """Return the speed so far."""
-    return f"{now.done / now.elapsed:,.0f} texts/s" if now.elapsed else "0 texts/s"
+    """Return the speed of this run so far."""
+    seconds = now.elapsed - now.earlier.seconds
+    return f"{now.done / seconds:,.0f} texts/s" if seconds else "0 texts/s"
+
+
+def rows_before(now: RunSummary) -> int:
+    """Return how many texts earlier runs have embedded."""
+    return now.resumed - now.earlier.failed
+
+
+def tokens(usage: Usage) -> str:
+    """Return a count of tokens in words."""
+    more = f" and about {usage.unreported_tokens:,} that were not told" if usage.unreported_tokens else ""
+    return f"{plural(usage.tokens, 'token')}{more}"
 
 
 def _details(now: RunSummary) -> str:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from asyncembed import ConfigurationError
 from asyncembed._version import __version__
 from asyncembed.cli._charts import Line, chart
-from asyncembed.cli._progress import duration
+from asyncembed.cli._console import plural
+from asyncembed.cli._progress import duration, rate, rows_before, tokens
 from asyncembed.cli._template import MARK, PAGE
 from asyncembed.sinks._own import check_owner, new_file
 
@@ -73,7 +74,7 @@ def write_report(
         mark=MARK,
         title=escape(f"Embedding {settings['output']}"),
         outcome=escape(outcome),
-        outcome_class=escape(outcome.partition(":")[0]),
+        outcome_class="good" if outcome == "finished" else "bad",
         tiles="".join(_tile(name, value) for name, value in _headline(samples).items()),
         charts="".join(_charts(samples)) if samples else "<p>The run ended before anything could be measured.</p>",
         totals=_rows(_totals(samples, total, recorder.peak_mb)),
@@ -102,9 +103,9 @@ def _headline(samples: Sequence[Sample]) -> dict[str, str]:
         return {}
     end = samples[-1].run
     return {
-        "texts embedded": f"{end.done:,}",
+        "texts embedded": f"{end.saved:,}",
         "time": duration(end.elapsed),
-        "texts a second": f"{end.done / end.elapsed:,.0f}" if end.elapsed else "0",
+        "texts a second": rate(end).removesuffix(" texts/s"),
         "tokens": f"{end.usage.tokens:,}",
         "failed": f"{end.failed:,}",
     }
@@ -112,7 +113,7 @@ def _headline(samples: Sequence[Sample]) -> dict[str, str]:
 
 def _charts(samples: Sequence[Sample]) -> list[str]:
     runs = [sample.run for sample in samples]
-    times = [run.elapsed for run in runs]
+    times = [run.elapsed - run.earlier.seconds for run in runs]
     return [
         chart("Throughput", "texts/s", times, [Line("texts/s", _rates(runs))]),
         chart(
@@ -130,7 +131,10 @@ def _charts(samples: Sequence[Sample]) -> list[str]:
             "Retries and failures",
             "so far",
             times,
-            [Line("retries", [run.retries for run in runs]), Line("failed texts", [run.failed for run in runs])],
+            [
+                Line("retries", [run.retries - run.earlier.retries for run in runs]),
+                Line("failed texts", [run.failed - run.earlier.failed for run in runs]),
+            ],
         ),
     ]
 
@@ -148,23 +152,44 @@ def _totals(samples: Sequence[Sample], total: int | None, peak_mb: float) -> dic
     if not samples:
         return {}
     end = samples[-1].run
+    left = {"texts left": f"{max(total - end.saved - end.failed, 0):,}"} if total else {}
     return {
         "texts in the input": f"{total:,}" if total else "not known",
-        "embedded in this run": f"{end.done:,}",
-        "taken over from earlier runs": f"{end.resumed:,}",
         "rows safe on the disk": f"{end.saved:,}",
+        "embedded in this run": f"{end.saved - rows_before(end):,}",
+        "taken over from earlier runs": f"{rows_before(end):,}",
         "failed": f"{end.failed:,}",
+        **left,
         "first failure": end.failure or "none",
         "requests": f"{end.requests:,}",
         "retries": f"{end.retries:,}",
         "vectors saved from broken responses": f"{end.salvaged:,}",
         "received": f"{end.bytes_received / MEGABYTE:,.1f} MB",
         "tokens billed": f"{end.usage.tokens:,}",
+        "tokens billed and not told, about": f"{end.usage.unreported_tokens:,}",
+        "seconds": f"{end.elapsed:,.1f}",
+        "of all this in earlier runs": _earlier(end),
         "model": end.model,
         "dimension": end.dimension or "not known",
         "peak reserved": f"{end.peak_reserved_bytes / MEGABYTE:,.1f} of {end.budget_bytes / MEGABYTE:,.0f} MB",
         "peak resident": f"{peak_mb:,.0f} MB",
     }
+
+
+def _earlier(end: RunSummary) -> str:
+    before = end.earlier
+    if not before.runs:
+        return "nothing: this was the first run"
+    parts = [
+        f"{before.failed:,} failed",
+        plural(before.requests, "request"),
+        plural(before.retries, "retry"),
+        f"{before.salvaged:,} vectors saved",
+        f"{before.bytes_received / MEGABYTE:,.1f} MB",
+        tokens(before.usage),
+        f"{before.seconds:,.1f} s",
+    ]
+    return f"{', '.join(parts)} in {plural(before.runs, 'run')}"
 
 
 def _tile(name: str, value: str) -> str:

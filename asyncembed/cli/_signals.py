@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once, as a call in the event loop; a second one ends the process at once.
+"""Ctrl-C and SIGTERM as calls in the event loop, one for each time; one more ends the process at once.
 
 asyncio's own way, to cancel the main task, knows nothing of SIGTERM and looks like any other cancellation. Handlers of
 the signal module, other than those of the loop, are the same on every system.
@@ -18,13 +18,15 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def on_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` in the running event loop when the process is asked to end while this context is open."""
-    loop = asyncio.get_running_loop()
+def on_stop(*steps: Callable[[], None]) -> Iterator[None]:
+    """Call the next of these in the running event loop each time the process is asked to end in this context."""
+    loop, left = asyncio.get_running_loop(), list(steps)
 
     def handle(number: int, frame: object) -> None:  # noqa: ARG001  # as the signal module calls it
-        signal.signal(number, signal.SIG_DFL)
-        loop.call_soon_threadsafe(stop)
+        loop.call_soon_threadsafe(left.pop(0))
+        if not left:
+            for each in SIGNALS:
+                signal.signal(each, signal.SIG_DFL)
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:

@@ -24,7 +24,7 @@ body { margin: 0 auto; padding: 24px 20px 40px; max-width: 1400px; background: v
 h1 { font-size: 22px; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 16px; margin: 28px 0 8px; }
 .outcome { font-weight: 600; color: var(--bad); }
-.outcome.finished { color: var(--good); }
+.outcome.good { color: var(--good); }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); margin: 16px 0; }
 .tile { background: var(--tile); border-radius: 8px; padding: 10px 14px; }
 .tile b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }

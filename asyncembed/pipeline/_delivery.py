@@ -3,7 +3,7 @@
 Without I/O. An attempt asks for all that is missing, or for a part of it. A response is trusted position by position
 while it streams, and its count must be right at its end. When the count is wrong and positions follow from the order
 alone, or when a position comes twice, nobody knows which vector belongs to which text. Asking again would not help the
-texts that were served already, so such a fault is final.
+texts that were served already, so such a fault is final, unless nobody has used their vectors yet: see `withdraw`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Delivery(ABC, Generic[RowT]):
         self.attempts = 0
         """How often texts of the batch were asked for."""
         self._fault: ResponseError | None = None
+        self.mismatch = ""
+        """Why the response of the current attempt cannot be matched to its texts, if that is so."""
         self._refused: list[str] = []  # why vectors that came in this attempt are still missing
 
     @property
@@ -82,6 +84,7 @@ class Delivery(ABC, Generic[RowT]):
         self._asked = [*filter(self._missing.__contains__, wanted)]
         self._awaited = set(range(len(self._asked)))
         self._refused.clear()
+        self._fault, self.mismatch = None, ""
         self.attempts += bool(self._asked)
         return [self._missing[index].text for index in self._asked]
 
@@ -179,6 +182,7 @@ class Delivery(ABC, Generic[RowT]):
         self._refused = [why]
 
     def _misaligned(self, what: str) -> ResponseError:
+        self.mismatch = what
         return ResponseError(
             f"the response cannot be matched to its texts: {what}; vectors that it gave for texts {self._asked[0]} to "
             f"{self._asked[-1]} before this was seen may belong to other texts",

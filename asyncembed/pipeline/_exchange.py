@@ -6,16 +6,17 @@ import asyncio
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from asyncembed._errors import ResponseError, TransportError
 from asyncembed.flow._tokens import believed
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from asyncembed._models import EmbedBlock, EmbedResult
+    from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from asyncembed.wire._transport import Transport
 
 
+MAX_DROPPED: Final = 2
+"""Responses to one batch that are dropped because they cannot be matched to their texts; one more ends the run."""
+
+
 class Exchange:
     """Makes the requests of one batch.
 
@@ -32,7 +37,7 @@ class Exchange:
         run: The run it belongs to.
         transport: The way to the API.
         delivery: The books of the batch.
-        deliver: Hands results over.
+        reservation: The memory of its results; None if nobody takes them.
         request_bytes: Bytes of its texts in a request.
         is_repeated: Whether its texts were asked for before, in a larger batch.
     """
@@ -42,7 +47,7 @@ class Exchange:
         run: Run,
         transport: Transport,
         delivery: ResultDelivery | BlockDelivery,
-        deliver: Callable[[Sequence[EmbedResult | EmbedBlock]], None],
+        reservation: Reservation | None,
         request_bytes: int,
         *,
         is_repeated: bool = False,
@@ -50,11 +55,12 @@ class Exchange:
         self._run = run
         self._transport = transport
         self._delivery: Any = delivery  # whatever it makes of a vector, it gets from the parser
-        self._deliver = deliver
+        self._reservation = reservation
         self._request_bytes = request_bytes
         self._has_asked = is_repeated
         self._count = 0  # texts of the last request
-        self._has_ended = False  # its response was read to its end
+        self._dropped = 0  # responses that could not be matched to their texts
+        self._has_ended = False  # the last response was read to its end
         self._sent_at = 0.0
         self.seconds_to_headers = 0.0
         """How long the server took to the headers of its last answer."""
@@ -66,7 +72,28 @@ class Exchange:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
         """
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
-            await self._ask(texts, encoding, permit, watch)
+            try:
+                await self._ask(texts, encoding, permit, watch)
+            except ResponseError as error:
+                if not self._run.withholds or not self._delivery.mismatch or not self._reservation:
+                    raise
+                failure = self._drop(error, self._reservation)
+            else:
+                return
+            raise failure
+
+    def _drop(self, error: ResponseError, reservation: Reservation) -> ResponseError:
+        """Forget what a response gave that cannot be matched to its texts, and return the error to be raised."""
+        blocks, withdrawal = self._delivery.withdraw()
+        self._run.deliver(blocks, reservation)
+        if withdrawal:
+            self._run.withdraw(withdrawal, reservation)
+        self._dropped += 1
+        return ResponseError(
+            f"the response cannot be matched to its texts: {self._delivery.mismatch}; its vectors were dropped",
+            missing=self._delivery.missing or error.missing,
+            retryable=self._dropped <= MAX_DROPPED,
+        )
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery = self._run, self._delivery
@@ -87,6 +114,7 @@ class Exchange:
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
         del body  # it has been sent, and may be large
+        run.steps += 1
         watch.opened(response, parser)
         try:
             await self._stream(response, parser, watch)
@@ -115,24 +143,57 @@ class Exchange:
         delivery.finish(parser, self._transport.secrets.blot(parser.message))
 
     async def _read(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
-        run, delivery, deliver = self._run, self._delivery, self._deliver
+        run, delivery = self._run, self._delivery
         dimension: int | None = None
         try:
             while chunk := await response.read():
+                run.steps += 1
                 try:
                     await run.endpoint.turns.wait()
-                except asyncio.CancelledError:  # what has arrived is paid for; a fault in it is of no interest any more
-                    with suppress(ResponseError):
-                        deliver(delivery.accept(parser.feed(chunk)))
+                except asyncio.CancelledError:
+                    self._keep(parser, chunk)
                     raise
-                deliver(delivery.accept(parser.feed(chunk)))
+                self._deliver(delivery.accept(parser.feed(chunk)))
+                run.steps += 1
+                self._flush_soon()
                 watch.progressed()
                 delivery.check(parser.count)
                 if dimension != run.cost.dimension:  # a vector has said how large the others may be
                     dimension = run.cost.dimension
                     response.allow(run.cost.largest_response(self._count, self._request_bytes))
-            deliver(delivery.accept(parser.close()))
+            self._deliver(delivery.accept(parser.close()))
             self._has_ended = True
             delivery.check()
-        finally:  # so has what was held back
-            deliver(delivery.settle())
+        except asyncio.CancelledError:
+            if run.flusher:
+                while chunk := at_hand(response.read()):
+                    self._keep(parser, chunk)
+            raise
+        finally:  # what was held back has arrived, too
+            self._deliver(delivery.settle())
+
+    def _deliver(self, results: Sequence[EmbedResult | EmbedBlock]) -> None:
+        if self._reservation:
+            self._run.deliver(results, self._reservation)
+
+    def _flush_soon(self) -> None:
+        if self._run.flusher and self._reservation:
+            self._run.flusher.note(self._delivery, self._reservation)
+
+    def _keep(self, parser: ResponseParser[Any], chunk: bytes) -> None:
+        """Deliver what has arrived and is paid for, when the run is being left; a fault in it is of no interest."""
+        with suppress(ResponseError):
+            self._deliver(self._delivery.accept(parser.feed(chunk)))
+
+
+def at_hand(read: Coroutine[Any, Any, bytes]) -> bytes:
+    """Return what a read gives at once; nothing if it would have to wait, or the response has broken."""
+    try:
+        read.send(None)
+    except StopIteration as done:
+        chunk: bytes = done.value
+        return chunk
+    except (TransportError, ResponseError):
+        return b""
+    read.close()
+    return b""

@@ -22,13 +22,13 @@ from asyncembed._errors import AsyncEmbedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
     from asyncembed.flow._memory import Reservation
 
 HELD_PER_READY: Final = 8
 """Bursts that may wait for an earlier one, for each that may be ready."""
 
-Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock"
+Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock | Withdrawal"
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
 
 Burst: TypeAlias = "tuple[Sequence[Item], Reservation]"
@@ -107,6 +107,26 @@ class Outbox:
             self._busy = False
         return self.take_ready()
 
+    async def wait(self, deadline: float | None) -> None:
+        """Wait until results are ready or the queue has ended, but not beyond a time of the event loop's clock."""
+        if self._ready or self._closed:
+            await asyncio.sleep(0)  # or nothing else would ever run beside a consumer that keeps up
+            return
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        timer = loop.call_at(deadline, _end_wait, waiter) if deadline is not None else None
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer:
+                timer.cancel()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come, and nothing is ready."""
+        return self._closed and not self._ready
+
     def take_ready(self) -> deque[Burst]:
         """Take all results that are ready, without waiting; maybe none."""
         burst, self._ready = self._ready, deque()
@@ -138,6 +158,11 @@ class Outbox:
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done() and (self._ready or self._closed):
             self._waiter.set_result(None)
+
+
+def _end_wait(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _runs(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

@@ -13,9 +13,6 @@ from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from asyncembed._models import EmbedBlock, EmbedResult
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
 
@@ -70,7 +67,7 @@ class Probe:
         run = self._run
         size = len(HARMLESS) + JSON_OVERHEAD
         delivery = ResultDelivery(Batch({-1: EmbedInput(HARMLESS)}, request_bytes=size), run.decoder)
-        exchange = Exchange(run, self._transport, delivery, _drop, size)
+        exchange = Exchange(run, self._transport, delivery, None, size)
         permit = await run.admission.ask(1, size)
         try:
             await permit.begin()
@@ -78,7 +75,3 @@ class Probe:
         except AsyncEmbedError as error:
             return error
         return None
-
-
-def _drop(results: Sequence[EmbedResult | EmbedBlock]) -> None:
-    """Its vector is of no use."""

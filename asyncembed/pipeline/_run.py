@@ -5,15 +5,16 @@ It does not refer back to that object, so that dropping the object can be notice
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncembed._decide.blame import Blame
 from asyncembed._errors import StreamClosedError, without_frames
-from asyncembed._models import RunSummary, Usage
+from asyncembed._models import RunSummary, RunTotals, Usage
 from asyncembed.flow._cost import ASSUMED_DIMENSION, MOST_DIMENSIONS, CostModel
 from asyncembed.flow._memory import Reservation
 from asyncembed.pipeline._admission import Admission
@@ -21,6 +22,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._failures import Failures
+from asyncembed.pipeline._flusher import Flusher
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
@@ -31,10 +33,9 @@ from asyncembed.wire._agreement import Agreement
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult, Withdrawal
     from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.flow._slots import RequestSlots
     from asyncembed.pipeline._admission import Permit
@@ -46,6 +47,15 @@ if TYPE_CHECKING:
 from asyncembed.pipeline._source import Texts
 
 _span_of = attrgetter("span")
+
+QUIET_TURNS: Final = 8
+"""Turns of the event loop in which nothing is read, after which nothing that has come is left to be read."""
+
+DRAIN_SECONDS: Final = 0.05
+"""Seconds that are spent on reading what has come at most, as more may come meanwhile..."""
+
+DRAIN_TURNS: Final = 64
+"""...but for so many turns, where something else holds up the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +103,11 @@ class Run:
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
         most_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
-        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
+        gaps: Texts that come before the first one, with their indices.
+        withholds: Whether nothing is handed over before its response has been read to its end, or was withdrawn
+            if that showed it to be wrong; such a response is dropped and asked for again. Only with `as_blocks`.
+        settling: Whether the consumer keeps books of its texts. Failures come out even where they are skipped, rows
+            come out before their batch is complete, and what has arrived when the run ends is there to be taken.
     """
 
     def __init__(
@@ -103,9 +117,11 @@ class Run:
         *,
         ordered: bool = True,
         first: int = 0,
+        gaps: Iterable[tuple[int, EmbedInput]] = (),
         as_blocks: bool = False,
         compact: bool = False,
         most_ready: int | None = None,
+        withholds: bool = False,
         settling: bool = False,
     ) -> None:
         check_texts(texts)
@@ -135,13 +151,18 @@ class Run:
         strict = call.on_error == "raise"
         self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest, first=first, strict=strict)
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
-        self.source = Source(texts, self._chunker, call.max_wait)
+        self.source = Source(texts, self._chunker, call.max_wait, gaps)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
-        self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
+        self.withholds = withholds
+        blocks = partial(BlockDelivery, withholds=withholds)
+        self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
         self._call, self._settling = call, settling
+        self.flusher = Flusher(self.deliver) if settling else None
+        self.steps = 0
+        """Responses that were opened, and pieces of them that were read or parsed."""
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.blame = Blame(endpoint.provider.signs, may_probe=endpoint.retry.probe)
@@ -180,9 +201,12 @@ class Run:
         Not the last step of that task, because one that is cancelled early never takes a step.
         """
         self._ended = time.monotonic()
+        if self.flusher:
+            self.flusher.close()
         if task.cancelled():
             self.fail(StreamClosedError("the stream was closed before its end"))
-            self.abandon()
+            if not self._settling:
+                self.abandon()
         elif error := task.exception():
             self.fail(error)
         try:
@@ -204,6 +228,19 @@ class Run:
         self.outbox.clear()
         for reservation in tuple(self.reservations):
             reservation.release()
+
+    def stop(self) -> None:
+        """Ask for nothing more; what is on its way may arrive, and then the run ends."""
+        self.fail(StreamClosedError("the run was stopped before its end"))
+        self.stopping.stop()
+
+    async def take_what_has_come(self) -> None:
+        """Let the workers read what lies in the buffers of the system and of this process, without waiting for more."""
+        deadline, turns, quiet = time.monotonic() + DRAIN_SECONDS, 0, 0
+        while quiet < QUIET_TURNS and (turns < DRAIN_TURNS or time.monotonic() < deadline):
+            before, turns = self.steps, turns + 1
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if self.steps == before else 0
 
     async def admit(self, batch: Batch) -> Permit:
         """Wait until the rate limits allow a request for `batch`."""
@@ -240,6 +277,11 @@ class Run:
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
             self.outbox.put(results, reservation)
 
+    def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
+        """Take back results that were handed to the consumer."""
+        self.done -= len(withdrawal.indices)
+        self.outbox.put([withdrawal], reservation)
+
     def _learn_dimension(self) -> None:
         """Take over the dimension of the first complete vectors, also for requests that are under way."""
         cost, decoder = self.cost, self.decoder
@@ -258,9 +300,26 @@ class Run:
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
+    def totals(self) -> RunTotals:
+        """What the run took so far."""
+        return RunTotals(
+            runs=1,
+            failed=self.losses.count,
+            failure=self.losses.first,
+            requests=self.requests,
+            retries=self.retries,
+            salvaged=self.salvaged,
+            bytes_received=self.bytes_received,
+            usage=self.usage,
+            seconds=self._elapsed(),
+        )
+
+    def _elapsed(self) -> float:
+        return (self._ended or time.monotonic()) - self._started if self._started is not None else 0.0
+
     def summary(self) -> RunSummary:
         """How the run stands."""
-        now, budget = self._ended or time.monotonic(), self.endpoint.budget
+        budget = self.endpoint.budget
         return RunSummary(
             done=self.done,
             failed=self.losses.count,
@@ -270,7 +329,7 @@ class Run:
             salvaged=self.salvaged,
             bytes_received=self.bytes_received,
             usage=self.usage,
-            elapsed=now - self._started if self._started is not None else 0.0,
+            elapsed=self._elapsed(),
             in_flight=self.in_flight,
             reserved_bytes=budget.reserved,
             peak_reserved_bytes=budget.peak,

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
-from asyncembed._errors import AsyncEmbedError, ConfigurationError
+from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
 from asyncembed.pipeline._chunker import TextLike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from asyncembed._models import EmbedInput
     from asyncembed.pipeline._chunker import Batch, Chunker
 
 Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
@@ -50,15 +51,19 @@ class Source:
         texts: The caller's texts.
         chunker: Groups them.
         max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
+        gaps: Texts that come before the first one, with their indices.
     """
 
-    def __init__(self, texts: Texts, chunker: Chunker, max_wait: float) -> None:
+    def __init__(
+        self, texts: Texts, chunker: Chunker, max_wait: float, gaps: Iterable[tuple[int, EmbedInput]] = ()
+    ) -> None:
         self._texts = texts
         self._iterator: Iterator[TextLike] | None = None if isinstance(texts, AsyncIterable) else lines(texts)
         self._chunker = chunker
         self._max_wait = max_wait
         self._batches: deque[Batch] = deque()
         self._first = chunker.index
+        self._gaps = deque(gaps)
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
         self._ended = False
@@ -77,10 +82,12 @@ class Source:
     @property
     def is_exhausted(self) -> bool:
         """Whether it is known that there is neither a batch any more nor an error."""
-        return self._ended and not self._batches and not self._error
+        return self._ended and not self._batches and not self._gaps and not self._error
 
     async def next_batch(self) -> Batch | None:
         """Return the next batch, or None after the last one; raises what the caller's iterable raises."""
+        if self._gaps:
+            self._take_gaps()
         if not self._batches and not self._ended:
             await self._wait_for_pump() if self.needs_pump else self._pull()
         if self._batches:
@@ -88,6 +95,20 @@ class Source:
         if self._error:
             raise self._error
         return None
+
+    def _take_gaps(self) -> None:
+        try:
+            while self._gaps and not self._batches:
+                self._chunker.index, item = self._gaps.popleft()
+                self._batches += self._chunker.take([item])
+        except InvalidInputError as error:  # raised after the texts before it
+            self._error = error
+            self._gaps.clear()
+            self._end()
+            self._wanted.set()
+        if not self._gaps:
+            self._batches += self._chunker.flush()
+            self._chunker.index = self._first
 
     def _pull(self) -> None:
         assert self._iterator is not None
@@ -116,6 +137,8 @@ class Source:
         """
         assert isinstance(self._texts, AsyncIterable)
         await self._wanted.wait()
+        if self._ended:  # by one of the gaps
+            return
         iterator = async_lines(self._texts)
         try:
             async for item in iterator:

@@ -19,20 +19,21 @@ import anyio
 
 from asyncembed._closing import AsyncClosing
 from asyncembed._errors import StreamClosedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._threads import end_of
 from asyncembed.pipeline._supervisor import current_run, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncembed._models import RunSummary
+    from asyncembed._models import RunSummary, RunTotals
     from asyncembed.flow._memory import Reservation
     from asyncembed.pipeline._outbox import Burst, Item
     from asyncembed.pipeline._run import Run
 
 _span_of = attrgetter("span")
 
-ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock, covariant=True)
+ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock | Withdrawal, covariant=True)
 
 
 class EmbedStream(AsyncClosing, Generic[ItemT_co]):
@@ -62,6 +63,11 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         """How the run stands now."""
         return self._run.summary()
 
+    @property
+    def totals(self) -> RunTotals:
+        """What the run took so far."""
+        return self._run.totals()
+
     def __aiter__(self) -> Self:
         """Return the stream itself."""
         return self
@@ -80,6 +86,24 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._give_back()
         return item  # type: ignore[return-value]  # a `cast` is a call, and there may be millions
 
+    async def wait(self, deadline: float | None = None) -> bool:
+        """Wait until results are there for `take_ready`, but not beyond a time of the event loop's clock.
+
+        Returns:
+            Whether more may come.
+
+        Raises:
+            AsyncEmbedError: what ended the run, if nothing is left to be taken.
+        """
+        self._start()
+        await self._run.outbox.wait(deadline)
+        if not self._run.outbox.has_ended:
+            return True
+        self._ended = True
+        if self._run.outbox.error:
+            raise self._run.outbox.error
+        return False
+
     def take_ready(self) -> list[ItemT_co]:
         """Return the results that are there already, without waiting for more."""
         self._bursts += self._run.outbox.take_ready()
@@ -91,6 +115,30 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._burst = []
             self._give_back()
         return cast("list[ItemT_co]", taken)
+
+    def flush(self) -> None:
+        """Have `take_ready` give what there is of batches that are not complete, if the run is a settling one."""
+        if self._run.flusher:
+            self._run.flusher.flush()
+
+    def stop(self) -> None:
+        """Ask for nothing more: the stream gives what is on its way, and then raises `StreamClosedError`."""
+        self._run.stop()
+
+    async def end(self) -> None:
+        """Ask for nothing more and end the work, without waiting for what is on its way.
+
+        What has come until then is there for `take_ready`, if the run is a settling one.
+        """
+        self._run.stopping.stop()
+        if not self._task or self._task.done():
+            return
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._run.take_what_has_come()
+        finally:
+            self._task.cancel()
+            await end_of(self._task)
 
     async def aclose(self) -> None:
         """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
@@ -135,12 +183,15 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
             self._taken_of.take(self._size)
         self._taken_of = None
 
-    async def _refill(self) -> None:
-        """Go on with the next burst, and wait for it; raise at the end."""
+    def _start(self) -> None:
         if self._task is None and not self._ended:
             self._task = asyncio.create_task(supervise(self._run), name="asyncembed")
             self._task.add_done_callback(self._run.finish)
             self._adopt(self._task)
+
+    async def _refill(self) -> None:
+        """Go on with the next burst, and wait for it; raise at the end."""
+        self._start()
         self._bursts = self._bursts or await self._run.outbox.get()
         if not self._bursts:
             self._ended = True

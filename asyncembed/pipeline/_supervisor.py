@@ -124,33 +124,35 @@ class Crew:
         self._idle = 0
         self._own = anyio.CancelScope()  # of the task that feeds, and then works
         self._is_feeding = True
+        self._last: Job | None = None  # which is left for the task that feeds
 
     async def work(self, tasks: asyncio.TaskGroup) -> None:
         """Complete all batches, beside tasks that outlive this call."""
         self._group = tasks
         source = self._run.source
         pumps = [tasks.create_task(source.pump(), name="asyncembed-texts")] if source.needs_pump else []
+        stopping = self._run.stopping
         with self._own:
-            last = await self._feed()
+            await stopping.wait(self._feed)
             self._is_feeding = False
-            if last:
-                await self._complete(last)
-        if self._own.cancel_called:
+            if self._last:
+                await self._complete(self._last)
+        if self._own.cancel_called or stopping.is_on:
             for pump in pumps:
                 pump.cancel()
         for _ in self._tasks:
             self._jobs.put_nowait(None)  # they may go when they have nothing more to do
 
-    async def _feed(self) -> Job | None:
-        """Hand each batch but the last to a task; return that."""
+    async def _feed(self) -> None:
+        """Hand each batch but the last to a task."""
         while job := await _next_job(self._run):
             if self._run.source.is_exhausted:
-                return job
+                self._last = job
+                return
             self._jobs.put_nowait(job)
             if self._jobs.qsize() > self._idle:
                 self._start(self._take_part())
             await asyncio.sleep(0)  # its request goes out before more texts are pulled
-        return None
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         assert self._group

@@ -60,9 +60,8 @@ class Worker:
         self._transport = transport
         self._renewals = 0
         self._asked_at = 0.0
-        deliver = partial(run.deliver, reservation=reservation)
         self._exchange = Exchange(
-            run, transport, self._delivery, deliver, part.batch.request_bytes, is_repeated=part.refusal is not None
+            run, transport, self._delivery, reservation, part.batch.request_bytes, is_repeated=part.refusal is not None
         )
 
     async def complete(self) -> list[Part]:

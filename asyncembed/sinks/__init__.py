@@ -1,14 +1,18 @@
 """Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
 
 from asyncembed.sinks._base import Block, Format, Label, VectorFile
+from asyncembed.sinks._books import BOOKS, read_books
+from asyncembed.sinks._fingerprint import Fingerprint, OldFingerprint
 from asyncembed.sinks._folder import PartialFolder, folder_of
 from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, FormatName, find_format, open_vectors
-from asyncembed.sinks._journal import Journal
+from asyncembed.sinks._journal import Journal, KnownTexts
 from asyncembed.sinks._output import Output, open_output
-from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, Provenance
+from asyncembed.sinks._partial import Partial, read_partial
+from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Provenance
 
 __all__ = [
     "ARROW_MISSING",
+    "BOOKS",
     "FORMATS",
     "NUMPY_TYPES",
     "PACKED",
@@ -17,8 +21,11 @@ __all__ = [
     "Format",
     "FormatName",
     "Journal",
+    "KnownTexts",
     "Label",
+    "OldFingerprint",
     "Output",
+    "Partial",
     "PartialFolder",
     "Provenance",
     "VectorFile",
@@ -26,4 +33,6 @@ __all__ = [
     "folder_of",
     "open_output",
     "open_vectors",
+    "read_books",
+    "read_partial",
 ]

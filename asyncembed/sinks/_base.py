@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from asyncembed._models import Matrix
@@ -21,10 +21,12 @@ class Block:
     Attributes:
         vectors: Array of shape (rows, width), in the type of the file.
         label: Gives index, id and text of a row of this block; valid until the next block is read.
+        lines: The labels of all rows as JSON lines, if they lie there so.
     """
 
     vectors: Matrix
     label: Callable[[int], Label]
+    lines: Sequence[bytes] = ()
 
     @property
     def labels(self) -> list[Label]:
@@ -77,13 +79,14 @@ class Format(NamedTuple):
     Attributes:
         name: What it is called.
         write: Makes a file of this format out of the rows of another one, block by block, in memory that does not
-            grow with them. It is a generator that stops after each block, so that it can be left between two. None
-            where the rows of a journal are such a file already.
+            grow with them. It is a generator that stops after each block, so that it can be left between two.
         file: Reads it.
         sidecars: Endings of further files that belong to the file and are named after it.
+        is_journal: Whether the rows of a journal are such a file already, if they arrived in order.
     """
 
     name: str
-    write: Callable[[Path, VectorFile, Provenance], Iterator[None]] | None
+    write: Callable[[Path, VectorFile, Provenance], Iterator[None]]
     file: type[VectorFile]
     sidecars: tuple[str, ...] = ()
+    is_journal: bool = False

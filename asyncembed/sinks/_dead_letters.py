@@ -7,8 +7,8 @@ apart while one of them writes, which is what makes it safe to cut off a line th
 from __future__ import annotations
 
 import errno
-import io
 import os
+import re
 import stat
 import sys
 import time
@@ -29,6 +29,7 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator, Mapping, Sequence
 
     from asyncembed._models import EmbedFailure
@@ -42,8 +43,14 @@ _SAME: Final = ("index", "id", "text", "provider", "model")
 _START: Final = b'{"index":'
 """How every line begins."""
 
+_END: Final = re.compile(rb'"provider":"[^"]*","model":"[^"]*","time":"[^"]*"}\s*\Z')
+"""How every line ends."""
+
 _BLOCK: Final = 65_536
-"""Bytes read at once to find the end of the last whole line."""
+"""Bytes read at once to find the end of a line."""
+
+MAX_LINE_BYTES: Final = 64_000_000
+"""Longest line there may be: a longer one is none of ours, and is not read."""
 
 
 class DeadLetterFile:
@@ -99,7 +106,7 @@ class DeadLetterFile:
             OSError: if it cannot be read.
         """
         with self._path.open("rb") as lines:
-            for line in lines:
+            while line := lines.readline(MAX_LINE_BYTES):
                 with suppress(ValueError, TypeError, KeyError, AttributeError):  # whatever somebody has made of it
                     row = orjson.loads(line)
                     if row["index"] >= first:
@@ -183,8 +190,10 @@ def _mend(file: io.FileIO) -> int:
     size = file.seek(0, os.SEEK_END)
     whole = _end_of_last_line(file, size)
     if whole < size:
+        if size - whole > MAX_LINE_BYTES:
+            raise OSError(errno.EINVAL, "it ends in something that is no failed text")
         file.seek(whole)
-        if _is_ours(file.read(size - whole)):  # whoever has edited it may have left out the last line break
+        if _is_ours(file.read(size - whole)):  # an editor may have left out the last line break
             file.write(b"\n")
             return size + 1
         file.truncate(whole)
@@ -205,12 +214,30 @@ def _end_of_last_line(file: io.FileIO, size: int) -> int:
 def _check_ours(file: io.FileIO) -> None:
     """Raise `ConfigurationError` if a file begins with something else than a failure, or a part of one."""
     file.seek(0)
-    reader = io.BufferedReader(file)
-    first = reader.readline()
-    reader.detach()
-    is_part = not first.endswith(b"\n") and (first.startswith(_START) or _START.startswith(first))
-    if not is_part and not _is_ours(first):
+    start = file.read(_BLOCK)
+    end = start.find(b"\n")
+    if end >= 0 or len(start) < _BLOCK:
+        first = start[: end + 1] if end >= 0 else start
+        is_part = end < 0 and (first.startswith(_START) or _START.startswith(first))
+        is_ours = is_part or _is_ours(first)
+    else:
+        is_ours = start.startswith(_START) and _is_long_line(file)
+    if not is_ours:
         raise ConfigurationError(f"dead_letter={str(file.name)!r} exists and holds something else; choose another name")
+
+
+def _is_long_line(file: io.FileIO) -> bool:
+    """Whether a line that goes on may be a failure, or the beginning of one that was not written to its end."""
+    before, length = b"", _BLOCK
+    while block := file.read(_BLOCK):
+        length += len(block)
+        if length > MAX_LINE_BYTES:
+            return False
+        line, found, _ = (before + block).partition(b"\n")
+        if found:
+            return _END.search(line[-_BLOCK:]) is not None
+        before = block
+    return True
 
 
 def _is_ours(line: bytes) -> bool:

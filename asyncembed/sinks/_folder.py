@@ -2,7 +2,8 @@
 
 Everything that is decided about the file is decided while the folder is held, from the claim to the last clean-up. The
 lock is a file in the folder that goes with it, so whoever locks it looks whether it is still the one that lies there;
-libraries for locks leave their file behind instead. A process that ends in any way lets go of it.
+libraries for locks leave their file behind instead. A process that ends in any way lets go of it. In the lock it is
+written who holds it, for those who are refused.
 
 `run.json` is what makes the folder count: it comes first and goes first.
 """
@@ -10,12 +11,17 @@ libraries for locks leave their file behind instead. A process that ends in any 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
+import orjson
+import psutil
+
 from asyncembed._errors import ConfigurationError
-from asyncembed.sinks._own import check_folder, open_lock
+from asyncembed.sinks._own import check_folder, open_lock, read_file
 
 if sys.platform == "win32":
     import msvcrt
@@ -28,8 +34,11 @@ if TYPE_CHECKING:
 RUN: Final = "run.json"
 LOCK: Final = "lock"
 
-_OURS: Final = (RUN, "ready.json", "commits.jsonl", "vectors.npy", "finished.vectors", "replaced")
+_OURS: Final = (RUN, "ready.json", "commits.jsonl", "records.bin", "vectors.npy", "finished.vectors", "replaced")
 """How the names of our files begin; others are left alone."""
+
+_LOCKED_BYTE: Final = 1_000_000
+"""Where the lock lies on Windows, behind what is written into it: nobody may read a byte that is locked."""
 
 _TRIES: Final = 100
 """Times that the folder may be removed by another process while this one is about to take it."""
@@ -81,6 +90,8 @@ class PartialFolder:
         if handle is None:
             return
         if self.counts or not _lies_at(handle, self.path / LOCK):
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
             os.close(handle)
             return
         with suppress(OSError):  # it may have gone, or somebody keeps other files there
@@ -99,6 +110,15 @@ def folder_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.partial")
 
 
+def read_holder(folder: Path) -> str:
+    """Say which process holds a folder; empty if none does, or that is not known."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        note = orjson.loads(read_file(folder / LOCK))
+        if note["host"] != platform.node() or psutil.pid_exists(note["pid"]):
+            return f"process {note['pid']} on {note['host']} since {note['since']}"
+    return ""
+
+
 def _make(path: Path) -> None:
     try:
         path.mkdir()
@@ -112,19 +132,32 @@ def _lock(path: Path) -> int | None:
     handle = open_lock(path)
     try:
         if sys.platform == "win32":
+            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _lies_at(handle, path):
+            _sign(handle)
             return handle
     except (BlockingIOError, PermissionError):
         os.close(handle)
-        raise ConfigurationError(f"{path.parent} is being written by another process") from None
+        holder = read_holder(path.parent)
+        who = f": {holder}" if holder else ""
+        raise ConfigurationError(f"{path.parent} is being written by another process{who}") from None
     except BaseException:
         os.close(handle)
         raise
     os.close(handle)
     return None
+
+
+def _sign(handle: int) -> None:
+    """Write into a lock who holds it."""
+    note = {"pid": os.getpid(), "host": platform.node(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
+    with suppress(OSError):  # the disk may be full
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, orjson.dumps(note))
 
 
 def _lies_at(handle: int, path: Path) -> bool:

@@ -1,57 +1,106 @@
 """What has arrived of a file in the making, safe from any end of the process and from power cuts.
 
-A journal is a log of rows (see `_log`) and a note of what they are, in a folder beside the file. So there is one way to
-survive crashes for all formats: they are made of a journal when it is complete.
+A journal is a log of results in the order in which they arrived (see `_log`) and a note of what they are, in a folder
+beside the file. So there is one way to survive crashes for all formats: they are made of a journal when it is complete.
 
-The input is not kept. Each commit holds a digest of all texts up to there, so whoever resumes must bring the same.
+The input is not kept. Each text has a digest, so a run that is resumed must bring the same texts.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import orjson
 
 from asyncembed._errors import ResumeError
-from asyncembed._models import EmbedBlock, EmbedInput
+from asyncembed._models import EmbedBlock
 from asyncembed.sinks._disk import sync, write_whole
+from asyncembed.sinks._fingerprint import digests_of
 from asyncembed.sinks._folder import RUN
-from asyncembed.sinks._log import VECTORS, RowLog
-from asyncembed.sinks._own import read_file
-from asyncembed.sinks._provenance import Fingerprint, Provenance
+from asyncembed.sinks._log import RECORDS, VECTORS, Commit, RowLog
+from asyncembed.sinks._own import open_to_read, read_file
+from asyncembed.sinks._provenance import Provenance
+from asyncembed.sinks._records import DROPPED, RECORD, find_latest, gather
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
-    from asyncembed._models import EmbedFailure
+    import numpy.typing as npt
+
+    from asyncembed._models import EmbedFailure, EmbedInput, RunTotals, Withdrawal
     from asyncembed.sinks._folder import PartialFolder
+
+JOURNAL: Final = 2
+"""Number of the form that a journal has; that of version 0.1 had none."""
+
+
+class RunNote:
+    """What a run was begun with, as it is written into its folder.
+
+    Args:
+        folder: The folder.
+
+    Attributes:
+        provenance: What its vectors are made with.
+        identity: What another run must share to go on with it.
+        total: How many texts there are, if the run was told.
+        may_replace: Whether the run may replace the file it makes.
+
+    Raises:
+        ResumeError: if another version wrote it that this one cannot go on from, or it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            note = orjson.loads(read_file(folder / RUN))
+            version = note["provenance"]["version"]
+            form = note.get("journal", 1)
+            if form < JOURNAL:
+                raise ResumeError(
+                    f"{folder} was left by asyncembed {version}, whose journal does not say which texts it holds and "
+                    "cannot be read any more; finish the file with that version, or begin again with --overwrite "
+                    "(overwrite=True)"
+                )
+            if form > JOURNAL:
+                raise newer(folder, version, f"has a journal of form {form}")
+            self.provenance = read_provenance(folder, note["provenance"])
+            self.identity: Mapping[str, object] = dict(note["identity"])
+            self.total: int | None = note["total"]
+            self.may_replace: bool = note["may_replace"]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise damaged(folder, error) from None
+
+    @staticmethod
+    def write(folder: Path, provenance: Provenance, *, total: int | None, may_replace: bool) -> None:
+        """Write what is read again by making one."""
+        note = {
+            "journal": JOURNAL,
+            "identity": provenance.identity,
+            "provenance": provenance.to_dict(),
+            "total": total,
+            "may_replace": may_replace,
+        }
+        write_whole(folder / RUN, orjson.dumps(note, option=orjson.OPT_INDENT_2))
 
 
 class Journal:
-    """The rows of one run; used from one thread at a time, and not from the event loop's.
+    """The results of all runs of one file; used from one thread at a time, and not from the event loop's.
 
     Use `create` or `open` to get one, and `close` it.
 
     Attributes:
         folder: Where it is.
-        provenance: What the run was begun with.
-        total: How many texts there are, if the run was told.
-        may_replace: Whether the run may replace the file it makes.
-        fingerprint: Of the texts that were added, or recognised by whoever resumes.
+        note: What the run was begun with.
         is_broken: Whether something could not be written; then nothing more is.
     """
 
     def __init__(self, folder: Path) -> None:
-        run = orjson.loads(read_file(folder / RUN))
         self.folder = folder
-        self.provenance = Provenance(**run["provenance"])
-        self.total: int | None = run["total"]
-        self.may_replace: bool = run["may_replace"]
-        self._log = RowLog(folder, self.provenance)
-        self._failed = self._log.committed.failed
-        self.fingerprint = Fingerprint()
+        self.note = RunNote(folder)
+        self._log = RowLog(folder, self.note.provenance)
         self.is_broken = False
 
     @classmethod
@@ -61,9 +110,8 @@ class Journal:
         Raises:
             OSError: if it cannot be written.
         """
-        run = {"provenance": provenance.to_dict(), "total": total, "may_replace": may_replace}
         folder.clear()
-        write_whole(folder.path / RUN, orjson.dumps(run, option=orjson.OPT_INDENT_2))
+        RunNote.write(folder.path, provenance, total=total, may_replace=may_replace)
         sync(folder.path.parent)
         return cls(folder.path)
 
@@ -72,68 +120,62 @@ class Journal:
         """Go on with a journal.
 
         Raises:
-            ResumeError: if it is damaged.
+            ResumeError: if it is damaged, or another version wrote it that this one cannot go on from.
         """
         try:
             return cls(folder.path)
         except (ValueError, TypeError, KeyError) as error:
-            raise ResumeError(f"{folder.path} is damaged and cannot be resumed: {error}") from None
+            raise damaged(folder.path, error) from None
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the vectors are made with."""
+        return self.note.provenance
+
+    @property
+    def committed(self) -> Commit:
+        """What is safe."""
+        return self._log.committed
 
     @property
     def settled(self) -> int:
         """Texts that need not be asked for again: those with a row, and those that were given up."""
-        return self._log.committed.settled
+        return self.committed.settled
 
     @property
     def rows(self) -> int:
-        """Rows that are safe."""
-        return self._log.committed.rows
-
-    @property
-    def failed(self) -> int:
-        """Texts that were given up."""
-        return self._log.committed.failed
+        """Texts with a row that is safe."""
+        return self.committed.settled - self.committed.failed
 
     @property
     def width(self) -> int:
         """Numbers in each row; 0 before there is one."""
-        return self._log.width
+        return self.committed.width
 
     @property
     def vectors(self) -> Path:
-        """The file with the rows, as `NpyFile` reads it."""
+        """The file with the rows in the order in which they arrived, as `NpyFile` reads it."""
         return self.folder / VECTORS
-
-    def check_input(self) -> None:
-        """Raise `ResumeError` unless the texts in `fingerprint` are those that were settled."""
-        committed, found = self._log.committed, self.fingerprint
-        if found.texts < committed.settled:
-            raise ResumeError(
-                f"{self.folder} holds the first {committed.settled} texts of another input; this one has only "
-                f"{found.texts}"
-            )
-        if committed.settled and found.hexdigest() != committed.digest:
-            raise ResumeError(
-                f"{self.folder} belongs to other texts: the first {committed.settled} texts, or their ids, are not "
-                "the same now"
-            )
 
     def check_total(self, total: int | None) -> None:
         """Raise `ResumeError` if there are not as many texts as the run was begun with."""
-        if None not in {total, self.total} and total != self.total:
-            raise ResumeError(f"{self.folder} was begun with {self.total} texts, and there are {total} now")
+        if None not in {total, self.note.total} and total != self.note.total:
+            raise ResumeError(f"{self.folder} was begun with {self.note.total} texts, and there are {total} now")
 
-    def add(self, items: Sequence[EmbedBlock | EmbedFailure]) -> None:
-        """Bring results to the disk; they must follow one another, and what was settled before.
+    def add(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal], totals: RunTotals | None = None) -> None:
+        """Bring results to the disk, in any order, and what all runs took so far, if there is news of that.
 
         Raises:
             OSError: if they cannot be written; everything before them stays as it was.
             ResumeError: if their vectors have another dimension than those before.
         """
+        if self.is_broken:
+            raise RuntimeError(f"{self.folder} could not be written before")
         try:
-            for item in items:
-                self._append(item)
-            self._log.commit(self.fingerprint.texts, self._failed, self.fingerprint.hexdigest())
+            self._check_widths(items)
+            if items:
+                self._log.append(items)
+            self._log.commit(totals or self.committed.totals)
         except OSError as error:
             self.is_broken = True
             raise OSError(error.errno, error.strerror, str(self.folder)) from None
@@ -145,21 +187,89 @@ class Journal:
         """Let go of the files; a second call does nothing."""
         self._log.close()
 
-    def _append(self, item: EmbedBlock | EmbedFailure) -> None:
-        if self.is_broken or item.index != self.fingerprint.texts:
-            raise RuntimeError(f"the result of text {item.index} does not follow that of {self.fingerprint.texts - 1}")
-        if isinstance(item, EmbedBlock):
-            self._check_width(item)
-            self._log.append(item.index, item.embeddings, item.inputs)
-            self.fingerprint.add(item.inputs)
-        else:
-            self._failed += 1
-            self.fingerprint.add([EmbedInput(item.text, item.id)])
+    def _check_widths(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+        known = self._log.width
+        for block in items:
+            if isinstance(block, EmbedBlock):
+                width = block.embeddings.shape[1]
+                known = known or width
+                if known != width:
+                    raise ResumeError(
+                        f"{self.folder} holds vectors of {known} numbers, but those that come now have {width}: the "
+                        "model is another one"
+                    )
 
-    def _check_width(self, block: EmbedBlock) -> None:
-        width = block.embeddings.shape[1]
-        if self.width not in {0, width}:
+
+class KnownTexts:
+    """Recognises the texts of an earlier run as they are read again.
+
+    It takes 4 bytes for each of them.
+
+    Args:
+        journal: What the earlier run left.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._folder = journal.folder
+        self.reach = journal.committed.reach
+        """How many texts must be read to have seen all that are settled."""
+        with open_to_read(self._folder / RECORDS) as records:
+            self._latest = find_latest(records, journal.committed.records, self.reach)
+
+    def recognise(self, first: int, inputs: Sequence[EmbedInput]) -> list[int]:
+        """Return the places of those that are not settled among the next texts, of which `first` is the index.
+
+        Raises:
+            ResumeError: if one that is settled is another text.
+        """
+        latest = self._latest[first : first + len(inputs)]
+        places = np.flatnonzero(latest)
+        numbers = latest[places].astype(np.int64) - 1
+        with open_to_read(self._folder / RECORDS) as file:
+            records = gather(file, numbers, RECORD.itemsize).view(RECORD).reshape(len(numbers))
+        is_settled = records["row"] != DROPPED
+        settled = places[is_settled]
+        found = np.frombuffer(digests_of([inputs[place] for place in settled.tolist()]), "<u8").reshape(-1, 2)
+        is_other = (found != records["digest"][is_settled]).any(axis=1)
+        if is_other.any():
+            index = first + int(settled[is_other][0])
             raise ResumeError(
-                f"{self.folder} holds vectors of {self.width} numbers, but those that come now have {width}: the "
-                "model is another one"
+                f"{self._folder} belongs to other texts: the text with index {index}, or its id, is not the same now"
             )
+        return _without(settled, len(inputs))
+
+    def check_count(self, texts: int) -> None:
+        """Raise `ResumeError` if the input has ended after so many texts, before all that are settled were seen."""
+        if texts < self.reach:
+            raise ResumeError(
+                f"{self._folder} holds results for {self.reach} texts of another input; this one has only {texts}"
+            )
+
+
+def read_provenance(folder: Path, fields: Mapping[str, object]) -> Provenance:
+    """Return the provenance that is noted in a folder.
+
+    Raises:
+        ResumeError: if a later version wrote it, and something in it that this one does not know of.
+    """
+    provenance, unknown = Provenance.from_dict(fields)
+    if unknown:
+        raise newer(folder, provenance.version, f"asks for {', '.join(unknown)}")
+    return provenance
+
+
+def newer(folder: Path, version: str, what: str) -> ResumeError:
+    return ResumeError(
+        f"{folder} was written by asyncembed {version} and {what}, which this version does not know; go on with "
+        f"asyncembed {version} or later"
+    )
+
+
+def damaged(folder: Path, error: Exception) -> ResumeError:
+    return ResumeError(f"{folder} is damaged and cannot be resumed: {error}")
+
+
+def _without(places: npt.NDArray[np.intp], count: int) -> list[int]:
+    is_left = np.ones(count, np.bool_)
+    is_left[places] = False
+    return np.flatnonzero(is_left).tolist()

@@ -21,10 +21,10 @@ MAX_BYTES: Final = 8_000_000
 
 def label_line(index: int, item: EmbedInput, *, keep_text: bool) -> bytes:
     """Return the line of one row."""
-    label: dict[str, object] = {"index": index, "id": json_id(item.id)}
-    if keep_text:
-        label["text"] = item.text
-    return orjson.dumps(label, option=orjson.OPT_APPEND_NEWLINE)
+    id_ = b"null" if item.id is None else orjson.dumps(json_id(item.id))
+    if not keep_text:
+        return b'{"index":%d,"id":%b}\n' % (index, id_)
+    return b'{"index":%d,"id":%b,"text":%b}\n' % (index, id_, orjson.dumps(item.text))
 
 
 def next_lines(lines: Iterable[bytes], most: int) -> Iterator[bytes]:

@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import ConfigurationError, ResumeError
+from asyncembed.sinks._books import BOOKS, read_books, write_books
 from asyncembed.sinks._folder import PartialFolder, folder_of
-from asyncembed.sinks._journal import Journal
+from asyncembed.sinks._journal import Journal, damaged
+from asyncembed.sinks._ordered import OrderedRows
 from asyncembed.sinks._own import check_owner
-from asyncembed.sinks._provenance import PACKED, Provenance
-from asyncembed.sinks._publish import READY, make_ready, publish, read_ready
+from asyncembed.sinks._provenance import PACKED, Provenance, differences
+from asyncembed.sinks._publish import READY, is_left, make_ready, publish, read_ready
 from asyncembed.sinks._sidecar import write_meta
-from asyncembed.sinks.npy import NpyFile
+from asyncembed.sinks.npy import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from asyncembed._models import RunTotals
     from asyncembed.sinks._base import Format
 
 FINISHED: Final = "finished.vectors"
+
+SMALL_BLOCK_BYTES: Final = 1_000_000
+"""Bytes of vectors that are read at once for a file in which blocks are not to be seen."""
 
 
 class Output:
@@ -57,6 +63,11 @@ class Output:
         return self._kind.file(self.path).rows
 
     @property
+    def totals(self) -> RunTotals | None:
+        """What all runs of the file took, once it is whole; None if that is not known."""
+        return read_books(Path(f"{self.path}{BOOKS}"))
+
+    @property
     def kept(self) -> str:
         """What there is to go on with, in words; empty if that is not the question."""
         with suppress(OSError):
@@ -81,6 +92,8 @@ class Output:
             return
         if self.journal:
             self.journal.check_total(self.journal.settled)
+            if self.journal.settled != self.journal.committed.reach:
+                raise damaged(self._folder.path, ValueError("a text before the last one has no result"))
             if self.journal.rows:
                 yield from self._make(self.journal)
             self.journal.close()
@@ -99,25 +112,39 @@ class Output:
             self._folder.release()
 
     def _make(self, journal: Journal) -> Iterator[None]:
-        provenance = replace(
-            journal.provenance,
-            dimension=journal.width * (8 if journal.provenance.dtype in PACKED else 1),
-            texts=journal.settled,
-            fingerprint=journal.fingerprint.hexdigest(),
-        )
-        made = journal.vectors
-        if self._kind.write:
-            made = journal.folder / FINISHED
-            try:
-                yield from self._kind.write(made, NpyFile(journal.vectors), provenance)
-            except BaseException:
-                made.unlink(missing_ok=True)  # the disk may be full of it
-                raise
-        else:
-            write_meta(made, provenance, journal.rows)
+        with OrderedRows(journal, SMALL_BLOCK_BYTES if self._kind.is_journal else BLOCK_BYTES) as rows:
+            yield from rows.arrange()
+            provenance = replace(
+                journal.provenance,
+                dimension=rows.width * (8 if journal.provenance.dtype in PACKED else 1),
+                texts=journal.settled,
+                fingerprint=rows.fingerprint.hexdigest(),
+            )
+            if self._kind.is_journal and rows.is_in_order:
+                made = journal.vectors
+                write_meta(made, provenance, rows.rows)
+            else:
+                made = journal.folder / FINISHED
+                yield from self._write(made, rows, provenance)
+        books = Path(f"{made}{BOOKS}")
+        totals, with_words = journal.committed.totals, provenance.keep_text
+        write_books(books, totals, texts=provenance.texts, rows=rows.rows, with_words=with_words)
         # The vectors come last: where they are, the rest is.
-        names = {ending: f"{made.name}{ending}" for ending in (*self._kind.sidecars, "")}
-        make_ready(journal.folder, provenance, kind=self._kind.name, names=names, may_replace=journal.may_replace)
+        names = {ending: f"{made.name}{ending}" for ending in (*endings_of(self._kind), "")}
+        make_ready(journal.folder, provenance, kind=self._kind.name, names=names, may_replace=journal.note.may_replace)
+
+    def _write(self, made: Path, rows: OrderedRows, provenance: Provenance) -> Iterator[None]:
+        try:
+            yield from self._kind.write(made, rows, provenance)
+        except BaseException:
+            for ending in ("", *self._kind.sidecars):
+                Path(f"{made}{ending}").unlink(missing_ok=True)  # the disk may be full of it
+            raise
+
+
+def endings_of(kind: Format) -> tuple[str, ...]:
+    """Return the endings of all files that lie beside a file of this format."""
+    return (*kind.sidecars, BOOKS)
 
 
 def open_output(
@@ -171,13 +198,13 @@ def _go_on(path: Path, kind: Format, folder: PartialFolder, provenance: Provenan
     if ready := read_ready(folder.path):
         if ready.format != kind.name:
             raise ResumeError(f"{folder.path} holds a whole {ready.format} file, and not one of {kind.name}")
-        _check_same(folder.path, ready.provenance, provenance)
+        _check_same(folder.path, ready.provenance.identity, provenance)
         return Output(path, kind, folder, finished=ready.provenance)
     journal = Journal.open(folder)
     try:
-        _check_same(folder.path, journal.provenance, provenance)
+        _check_same(folder.path, journal.note.identity, provenance)
         journal.check_total(total)
-        _check_free(path, kind, overwrite=journal.may_replace)
+        _check_free(path, kind, overwrite=journal.note.may_replace)
     except BaseException:
         journal.close()
         raise
@@ -186,10 +213,13 @@ def _go_on(path: Path, kind: Format, folder: PartialFolder, provenance: Provenan
 
 def _check_free(path: Path, kind: Format, *, overwrite: bool) -> None:
     """Raise `ConfigurationError` if a file that is to be made exists, and may not be replaced."""
-    for file in (f"{path}{ending}" for ending in ("", *kind.sidecars)):
+    for ending in ("", *endings_of(kind)):
+        file = f"{path}{ending}"
         try:
             found = os.lstat(file)
         except FileNotFoundError:
+            continue
+        if not overwrite and is_left(path, ending):
             continue
         if not overwrite or os.path.isdir(file):  # noqa: PTH112
             raise ConfigurationError(
@@ -203,10 +233,10 @@ def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provena
     found = kind.file(path).provenance
     if found is None or not found.fingerprint:
         raise ResumeError(f"{path} exists, and does not say which texts it is from; replace it with overwrite")
-    _check_same(path, found, provenance)
+    _check_same(path, found.identity, provenance)
     return found
 
 
-def _check_same(path: Path, found: Provenance, provenance: Provenance) -> None:
-    if differences := found.differences(provenance):
-        raise ResumeError(f"{path} belongs to another run: {'; '.join(differences)}")
+def _check_same(path: Path, found: Mapping[str, object], provenance: Provenance) -> None:
+    if different := differences(found, provenance.identity):
+        raise ResumeError(f"{path} belongs to another run: {'; '.join(different)}")

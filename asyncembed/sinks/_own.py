@@ -33,6 +33,15 @@ def open_log(path: Path) -> io.FileIO:
     return cast("io.FileIO", _open(path, "r+b", os.O_CREAT, buffering=0))
 
 
+def open_to_read(path: Path) -> io.FileIO:
+    """Open a file to read it without a buffer.
+
+    Raises:
+        ConfigurationError: if it is a link, or its folder is.
+    """
+    return cast("io.FileIO", _open(path, "rb", 0, buffering=0))
+
+
 def open_to_append(path: Path) -> io.FileIO:
     """Open a file to read it, and to write behind its end without a buffer; it is made if it is not there.
 
@@ -75,7 +84,7 @@ def read_file(path: Path) -> bytes:
     Raises:
         ConfigurationError: if it is a link, or its folder is.
     """
-    with cast("BinaryIO", _open(path, "rb", 0)) as file:
+    with open_to_read(path) as file:
         return file.read()
 
 

@@ -13,9 +13,8 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from asyncembed._models import EmbedInput
     from asyncembed._settings import Dtype
 
 NUMPY_TYPES: Final[Mapping[Dtype, type[np.float32 | np.int8 | np.uint8]]] = {
@@ -29,9 +28,6 @@ NUMPY_TYPES: Final[Mapping[Dtype, type[np.float32 | np.int8 | np.uint8]]] = {
 
 PACKED: Final = frozenset({"binary", "ubinary"})
 """The dtypes with 8 dimensions in each number."""
-
-
-_IDENTITY: Final = ("provider", "model", "dtype", "dimensions", "truncate", "extra", "keep_text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +74,24 @@ class Provenance:
         """The numpy type of the numbers."""
         return np.dtype(NUMPY_TYPES[self.dtype])
 
-    def differences(self, other: Provenance) -> list[str]:
-        """Say in what the vectors of two files would differ, if not in their texts.
+    @property
+    def identity(self) -> dict[str, object]:
+        """What vectors must share to belong into one file, if not their texts; None where nothing was asked for.
 
-        Where the server is does not count: it may move.
+        Of the server only whether it is the provider's own: another one may move. What a later version adds counts as
+        None where it is missing.
         """
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in _IDENTITY]
-        pairs.append(("input_type", self.input_type or "document", other.input_type or "document"))
-        return [f"{name} was {mine!r} and is {others!r} now" for name, mine, others in pairs if mine != others]
+        return {
+            "provider": self.provider,
+            "address": "the provider's own" if self.base_url is None else "another",
+            "model": self.model,
+            "dtype": self.dtype,
+            "dimensions": self.dimensions,
+            "truncate": self.truncate,
+            "extra": self.extra,
+            "keep_text": self.keep_text,
+            "input_type": self.input_type or "document",
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Return this as the fields of a JSON object."""
@@ -94,6 +100,17 @@ class Provenance:
     def to_json(self, **more: int) -> bytes:
         """Return this as JSON, with further numbers such as the count of rows."""
         return orjson.dumps({**self.to_dict(), **more}, option=orjson.OPT_INDENT_2)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, object]) -> tuple[Self, list[str]]:
+        """Read what `to_dict` gave, and name the fields that this version does not know and that say something.
+
+        Raises:
+            TypeError, AttributeError: if it is something else.
+        """
+        known = {field.name for field in fields(cls)}
+        provenance = cls(**{name: value for name, value in given.items() if name in known})  # type: ignore[arg-type]
+        return provenance, [name for name, value in given.items() if name not in known and value is not None]
 
     @classmethod
     def from_json(cls, text: bytes, source: str) -> Self:
@@ -106,35 +123,14 @@ class Provenance:
         Raises:
             ConfigurationError: if it is something else.
         """
-        known = {field.name for field in fields(cls)}
         try:
-            given = {name: value for name, value in orjson.loads(text).items() if name in known}
-            provenance = cls(**given)
+            provenance, _ = cls.from_dict(orjson.loads(text))
             valid = provenance.dtype in NUMPY_TYPES and provenance.dimension > 0
         except (ValueError, TypeError, AttributeError):
             valid = False
         if not valid:
             raise ConfigurationError(f"{source} does not say which provider and model its vectors are from")
         return provenance
-
-
-class Fingerprint:
-    """A digest of texts and their ids, in order, that can be read while more are added."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.texts = 0
-        """How many were added."""
-
-    def add(self, inputs: Iterable[EmbedInput]) -> None:
-        """Add the next texts."""
-        parts = [part for item in inputs for part in _parts(item)]
-        self.texts += len(parts) // 2
-        self._hash.update(b"".join(b"%d:%b" % (len(part), part) for part in parts))
-
-    def hexdigest(self) -> str:
-        """Return the digest of what was added so far."""
-        return self._hash.hexdigest()
 
 
 def digest_of_fields(extra: Mapping[str, object]) -> str | None:
@@ -144,7 +140,8 @@ def digest_of_fields(extra: Mapping[str, object]) -> str | None:
     return hashlib.sha256(orjson.dumps(extra, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def _parts(item: EmbedInput) -> tuple[bytes, bytes]:
-    # The id 1 is not "1"; a text that no API takes may hold half a surrogate pair.
-    id_ = f"i{item.id:x}" if isinstance(item.id, int) else "" if item.id is None else f"s{item.id}"
-    return id_.encode("utf-8", "surrogatepass"), item.text.encode("utf-8", "surrogatepass")
+def differences(mine: Mapping[str, object], others: Mapping[str, object]) -> list[str]:
+    """Say where two identities differ."""
+    names = [*mine, *(name for name in others if name not in mine)]
+    pairs = [(name, mine.get(name), others.get(name)) for name in names]
+    return [f"{name} was {found!r} and is {now!r} now" for name, found, now in pairs if found != now]

@@ -8,19 +8,22 @@ goes on with what is still there.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from asyncembed._errors import ConfigurationError, ResumeError
+from asyncembed.sinks._books import BOOKS, read_books
 from asyncembed.sinks._disk import sync, write_whole
+from asyncembed.sinks._journal import damaged, read_provenance
 from asyncembed.sinks._own import read_file
-from asyncembed.sinks._provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from asyncembed.sinks._provenance import Provenance
 
 READY: Final = "ready.json"
 REPLACED: Final = "replaced"
@@ -45,6 +48,11 @@ class Ready:
     may_replace: bool
 
 
+def is_left(path: Path, ending: str) -> bool:
+    """Whether a file beside the one at `path` is what was told of a file that has gone, and may be replaced."""
+    return ending == BOOKS and not os.path.lexists(path) and read_books(path.with_name(path.name + BOOKS)) is not None
+
+
 def make_ready(folder: Path, provenance: Provenance, *, kind: str, names: Mapping[str, str], may_replace: bool) -> None:
     """Bring files to the disk, and say that they are whole."""
     for name in names.values():
@@ -60,7 +68,11 @@ def read_ready(folder: Path) -> Ready | None:
         note = orjson.loads(read_file(folder / READY))
     except FileNotFoundError:
         return None
-    return Ready(**{**note, "provenance": Provenance(**note["provenance"])})
+    try:
+        known = {field.name: note[field.name] for field in fields(Ready)}
+        return Ready(**{**known, "provenance": read_provenance(folder, note["provenance"])})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(folder, error) from None
 
 
 def publish(folder: Path, path: Path, ready: Ready) -> None:
@@ -76,7 +88,7 @@ def publish(folder: Path, path: Path, ready: Ready) -> None:
     for ending, file in made.items():
         if file.stat().st_size != ready.sizes[ending]:
             raise ResumeError(f"{file} is damaged: it is not as long as it was when it was whole")
-        if os.path.lexists(f"{path}{ending}") and not ready.may_replace:
+        if os.path.lexists(f"{path}{ending}") and not ready.may_replace and not is_left(path, ending):
             raise ConfigurationError(
                 f"{path}{ending} was made by somebody else meanwhile; move it away, and go on with --resume "
                 "(resume=True)"

@@ -3,13 +3,14 @@
 Beside it lie `vectors.npy.texts.jsonl` with index, id and text of each row, and `vectors.npy.meta.json` with the
 provenance. Row i is the i-th result; it is the text with index i unless texts were skipped.
 
-A journal keeps its rows in the same two files, so for this format there is nothing to write at the end.
+A journal keeps its rows in the same two files, as they arrive: if that was in order, nothing is written at the end.
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -17,15 +18,16 @@ from numpy.lib import format as npy_format
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
 from asyncembed.sinks._labels import label_reader, next_lines, row_numbers
-from asyncembed.sinks._sidecar import META, read_meta
+from asyncembed.sinks._own import new_file
+from asyncembed.sinks._sidecar import META, read_meta, write_meta
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
     from asyncembed._models import Matrix
+    from asyncembed.sinks._provenance import Provenance
 
 TEXTS: Final = ".texts.jsonl"
 BLOCK_BYTES: Final = 8_000_000
@@ -34,6 +36,18 @@ BLOCK_ROWS: Final = 8_192
 """Most rows read at once."""
 HEADER_BYTES: Final = 128
 """Length of the header of a matrix of any size."""
+
+
+def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+    """Write the matrix, and the two files beside it."""
+    with new_file(path) as matrix, new_file(Path(f"{path}{TEXTS}")) as texts:
+        write_header(matrix, provenance.number, (rows.rows, rows.width))
+        for block in rows.blocks():
+            matrix.write(block.vectors.data)
+            texts.writelines(block.lines)
+            del block  # else there would be two of them at once
+            yield
+    write_meta(path, provenance, rows.rows)
 
 
 class NpyFile(VectorFile):
@@ -66,7 +80,7 @@ class NpyFile(VectorFile):
                     raise ConfigurationError(
                         f"{self._texts} does not have a line for each vector; it belongs to another file"
                     )
-                yield Block(self._read(start, len(labels)), label_reader(labels, self._texts))
+                yield Block(self._read(start, len(labels)), label_reader(labels, self._texts), labels)
                 start += len(labels)
 
     def _read(self, start: int, rows: int) -> Matrix:
@@ -80,7 +94,14 @@ class NpyFile(VectorFile):
         return np.fromfile(self._path, matrix.dtype, rows * self.width, offset=offset).reshape(rows, self.width)
 
 
-def write_header(file: io.RawIOBase, number: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+def header_of(number: npt.DTypeLike, shape: tuple[int, ...]) -> bytes:
+    """Return what `write_header` writes."""
+    file = io.BytesIO()
+    write_header(file, number, shape)
+    return file.getvalue()
+
+
+def write_header(file: IO[bytes] | io.RawIOBase, number: npt.DTypeLike, shape: tuple[int, ...]) -> None:
     """Write the header of an array in C order. NumPy leaves room in it for any count of rows."""
     descr = npy_format.dtype_to_descr(np.dtype(number))
     npy_format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
@@ -92,9 +113,9 @@ def check_matrix(path: Path, shape: tuple[int, ...], number: np.dtype[np.generic
         raise ConfigurationError(f"{path} holds an array of shape {shape} and type {number}, not vectors as rows")
 
 
-def rows_in_block(row_bytes: int) -> int:
+def rows_in_block(row_bytes: int, block_bytes: int = BLOCK_BYTES) -> int:
     """Rows of this size that are read at once."""
-    return min(BLOCK_ROWS, max(1, BLOCK_BYTES // max(row_bytes, 1)))
+    return min(BLOCK_ROWS, max(1, block_bytes // max(row_bytes, 1)))
 
 
-FORMAT: Final = Format("npy", None, NpyFile, (TEXTS, META))
+FORMAT: Final = Format("npy", write, NpyFile, (TEXTS, META), is_journal=True)

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from asyncembed._errors import ConfigurationError
-from asyncembed._models import EmbedInput
 from asyncembed.sinks._base import Block, Format, VectorFile
-from asyncembed.sinks._labels import label_line, label_reader, next_lines, row_numbers
+from asyncembed.sinks._labels import label_reader, next_lines, row_numbers
 from asyncembed.sinks._own import new_file
 from asyncembed.sinks._provenance import Provenance
 from asyncembed.sinks.npy import check_matrix, rows_in_block, write_header
@@ -50,9 +49,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
         yield from _write_index(archive, rows)
         with _member(archive, TEXTS) as file:
             for block in rows.blocks():
-                for label in block.labels:
-                    item = EmbedInput(label.text, label.id)
-                    file.write(label_line(label.index, item, keep_text=provenance.keep_text))
+                file.write(b"".join(block.lines))
                 yield
         with _member(archive, META) as file:
             file.write(provenance.to_json(rows=rows.rows))

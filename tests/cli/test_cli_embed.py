@@ -179,7 +179,7 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     threaded_server.requests.clear()
     ended = run("embed", texts_file, "-o", out, "--resume", *one_by_one)
     assert ended.code == 0
-    assert ended.err.endswith("0 failed, 4 of them before\n")
+    assert ended.err.endswith("0 failed; 4 texts came in 1 earlier run\n")
     assert sorted(text for asked in threaded_server.asked for text in asked) == [f"text {n}" for n in range(4, 10)]
     assert not list(tmp_path.glob("*partial*"))
     _, matrix = read(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import random
@@ -9,9 +10,11 @@ import random
 import numpy as np
 import pytest
 from support.results import check_results, check_vectors, numbered, take_all
-from support.scripted import changed, right, said
+from support.scripted import Gate, broken_after, changed, refused, right, said, vector_of
+from support.watching import until
 
-from asyncembed import ResponseError
+from asyncembed import AuthenticationError, ResponseError
+from asyncembed.sinks import read_partial
 
 TEXTS = numbered(6)
 
@@ -148,6 +151,56 @@ async def test_faults_that_end_the_run(server, floats, change):
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("change", DOUBTFUL)
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_where_nothing_was_handed_over_they_are_asked_for_again_twice(server, floats, tmp_path, change, times):
+    """All at once, or into a file, which never holds a vector of such an answer."""
+    expected = np.stack([vector_of(text) for text in TEXTS])
+    path = tmp_path / "v.npy"
+    for verb in (floats.embed, lambda texts: floats.embed_to_file(texts, path)):
+        server.requests.clear()
+        server.script.extend([changed(DOUBTFUL[change])] * times)
+        if times <= 2:
+            found = await verb(TEXTS)
+            np.testing.assert_array_equal(np.load(path) if path.exists() else found.embeddings, expected)
+        else:
+            with pytest.raises(ResponseError, match=r"cannot be matched.* its vectors were dropped") as caught:
+                await verb(TEXTS)
+            assert not caught.value.retryable
+            assert caught.value.indices == tuple(range(6))
+        assert server.asked == [TEXTS] * min(times + 1, 3)
+        assert not list(tmp_path.glob("*.partial"))
+
+
+async def test_what_was_safe_already_is_taken_back(server, floats, tmp_path):
+    """An answer that takes its time is on the disk before its end shows that it is wrong."""
+    path, gate = tmp_path / "v.npy", Gate()
+
+    async def slow(exchange):
+        document = json.loads(b"".join(exchange.request.pieces))
+        del document["usage"]
+        drop_index(document)
+        body = json.dumps({**document, "data": document["data"] + document["data"][:1]}).encode()
+        cut = body.rindex(b"{")
+        await exchange.head(200, {"Content-Length": str(len(body))})
+        await exchange.send(body[:cut])
+        await gate.wait()
+        await exchange.send(body[cut:])
+
+    server.script.extend([broken_after(2), slow, refused(401, "no more")])
+    task = asyncio.create_task(floats.embed_to_file(TEXTS, path))
+    await until(lambda: (found := read_partial(path)) and found.commit.settled == 6)
+    gate.opened.set()
+    with pytest.raises(AuthenticationError):
+        await task
+    assert read_partial(path).commit.settled == 2
+    server.requests.clear()
+    summary = await floats.embed_to_file(TEXTS, path, resume=True)
+    assert server.asked == [TEXTS[2:]]
+    assert (summary.resumed, summary.done, summary.saved) == (2, 4, 6)
+    np.testing.assert_array_equal(np.load(path), np.stack([vector_of(text) for text in TEXTS]))
+
+
 def set_cohere(change):
     return lambda document: change(document["embeddings"]["float"])
 
@@ -158,9 +211,10 @@ async def test_wrong_count_in_order(server, cohere, count):
     server.default = changed(
         lambda document: document["embeddings"].update(float=(document["embeddings"]["float"] * 2)[:count])
     )
-    with pytest.raises(ResponseError, match="cannot be matched"):
+    with pytest.raises(ResponseError, match="cannot be matched") as caught:
         await cohere.embed(TEXTS)
-    assert len(server.requests) == 1
+    assert not caught.value.retryable
+    assert len(server.requests) == 3  # twice more, as nothing was handed over
 
 
 async def test_bad_vectors_in_order_keep_their_place(server, cohere):

@@ -15,7 +15,7 @@ import pytest
 from support.blocks import claim, read
 from support.results import numbered
 from support.scripted import KEY, refused, refusing, vector_of
-from support.watching import turns, until
+from support.watching import until
 
 from asyncembed import (
     APIStatusError,
@@ -27,7 +27,7 @@ from asyncembed import (
     RunSummary,
     ServerError,
 )
-from asyncembed.sinks import FORMATS, Label, Provenance, _output, open_vectors
+from asyncembed.sinks import BOOKS, FORMATS, Label, Provenance, _output, open_vectors
 from asyncembed.sinks._log import RowLog
 
 TEXTS = numbered(40)
@@ -41,8 +41,9 @@ def expected(texts=TEXTS):
 
 
 def content(folder: Path, name: str) -> dict[str, bytes]:
-    """The bytes of a file and of what belongs to it."""
-    return {file.name.removeprefix(name): file.read_bytes() for file in folder.glob(f"{name}*")}
+    """The bytes of a file and of what belongs to it, but for the books of its runs."""
+    files = (file for file in folder.glob(f"{name}*") if not file.name.endswith(BOOKS))
+    return {file.name.removeprefix(name): file.read_bytes() for file in files}
 
 
 async def undisturbed(client, folder: Path, suffix: str, texts=TEXTS) -> dict[str, bytes]:
@@ -149,10 +150,10 @@ async def test_another_model_or_option_is_refused_before_anything_is_sent(server
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["other", *TEXTS[1:]], "belongs to other texts: the first 12 texts"),
+        (["other", *TEXTS[1:]], "belongs to other texts: the text with index 0, or its id, is not the same now"),
         (TEXTS[:30], "was begun with 40 texts, and there are 30 now"),
         ([*TEXTS, "more"], "was begun with 40 texts, and there are 41 now"),
-        (iter(TEXTS[:5]), "holds the first 12 texts of another input; this one has only 5"),
+        (iter(TEXTS[:5]), "holds results for 12 texts of another input; this one has only 5"),
         ([("id", text) for text in TEXTS], "belongs to other texts"),
     ],
     ids=["another", "fewer", "more", "far fewer", "ids"],
@@ -358,6 +359,21 @@ async def test_a_run_that_stopped_at_a_bad_text_may_go_on_without_it(server, cli
     assert asked(server) == TEXTS[10:]
     assert (summary.saved, summary.failed, summary.failure.indices) == (40, 1, (10,))
     np.testing.assert_array_equal(np.load(path), expected())
+
+
+@pytest.mark.parametrize("kind", ["list", "async generator"])
+async def test_a_run_that_stopped_at_a_bad_text_stops_there_again(server, client, tmp_path, kind):
+    path, bad = tmp_path / "v.npy", [*TEXTS[:10], "", *TEXTS[10:]]
+
+    async def produced():
+        for text in bad:
+            yield text
+
+    server.script.append(refusing(TEXTS[:2]))  # so that there is something to ask for before it
+    for _ in range(2):
+        with pytest.raises(InvalidInputError) as caught:
+            await asyncio.wait_for(client.embed_to_file(bad if kind == "list" else produced(), path, resume=True), 30)
+    assert "texts[10] is empty" in str(caught.value)
 
 
 async def test_without_a_result_there_is_no_file(server, client, tmp_path):
@@ -617,8 +633,8 @@ async def test_a_cancellation_that_meets_a_full_disk_leaves_what_was_safe(server
     np.testing.assert_array_equal(np.load(path), expected())
 
 
-async def test_little_is_paid_for_while_the_first_request_is_slow(server, client, tmp_path):
-    """What cannot be written yet, because it must come after something else, is not safe."""
+async def test_what_comes_after_a_slow_request_is_safe_all_the_same(server, client, tmp_path):
+    """It does not wait for what comes before it, and neither does what is asked for after it."""
     gate = asyncio.Event()
 
     async def late(exchange):
@@ -626,17 +642,19 @@ async def test_little_is_paid_for_while_the_first_request_is_slow(server, client
         await server.default(exchange)
 
     server.script.append(late)
-    texts = numbered(4_000)
-    task = asyncio.create_task(client.embed_to_file(texts, tmp_path / "v.npy", chunk_size=4))
-    await until(lambda: len(server.requests) > 64 and not server.active - 1)
-    await turns()
-    assert len(server.requests) < 64 + 40
+    texts, told = numbered(4_000), []
+    task = asyncio.create_task(
+        client.embed_to_file(texts, tmp_path / "v.npy", chunk_size=4, on_progress=lambda now: told.append(now.saved))
+    )
+    await until(lambda: told and told[-1] == 3_996)
+    assert np.load(tmp_path / "v.npy.partial" / "vectors.npy").shape == (3_996, 8)
     gate.set()
     assert (await task).saved == 4_000
+    np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), expected(texts))
 
 
 async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_path):
-    """But not those that were refused, nor those that a later result has left behind."""
+    """But not those that were refused."""
     path = tmp_path / "v.npy"
     taken, skips, down = server.default, refusing(TEXTS[12:16], "too long"), refused(503, "down")
     met: list[str] = []
@@ -652,8 +670,9 @@ async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_p
     server.default = taken
     server.requests.clear()
     summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, **SMALL)
-    assert [text for request in server.requests for text in request.texts] == (TEXTS * 3)[16:]
-    assert (summary.saved, summary.failed, summary.resumed) == (112, 8, 16)
+    asked_again = [text for request in server.requests for text in request.texts]
+    assert asked_again == [*TEXTS[4:8], *(TEXTS * 3)[16:]]
+    assert (summary.saved, summary.failed, summary.resumed) == (116, 4, 12)
 
 
 async def test_a_run_that_was_begun_with_more_texts_is_not_finished_with_fewer(server, client, tmp_path):
@@ -681,7 +700,7 @@ async def test_a_new_matrix_never_has_the_texts_of_an_old_one(server, client, tm
     monkeypatch.setattr(Path, "replace", watched)
     await client.embed_to_file(["new"], path, overwrite=True)
     assert [label.text for label in read(path)[0]] == ["new"]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 async def test_the_path_is_the_one_of_the_call(server, client, tmp_path, monkeypatch):

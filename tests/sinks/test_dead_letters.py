@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import tracemalloc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -209,11 +210,22 @@ def make_link(path):
     path.symlink_to(path.parent / "elsewhere")
 
 
+def make_long_vectors(path):
+    path.write_text('{"index":0,"id":null,"text":"a","embedding":[' + "1.0," * 50_000 + "1.0]}\n")
+
+
+def make_endless_line(path):
+    with path.open("wb") as file:
+        file.write(b'{"index":0,"text":"')
+        file.truncate(800_000_000)
+
+
 REFUSALS = {
     "folder": (make_folder, "Is a directory"),
     "inputs": (make_foreign, "holds something else"),
     "text": (make_text, "holds something else"),
     "vectors": (make_vectors, "holds something else"),
+    "long vectors": (make_long_vectors, "holds something else"),
     "pipe": (make_pipe, "regular file|seek"),
     "link": (make_link, "symbolic link"),
 }
@@ -229,6 +241,32 @@ def test_what_is_something_else_is_left_alone(path, what):
         letters(path).check()
     assert before is None or path.read_bytes() == before
     assert not (path.parent / "elsewhere").exists()
+
+
+def test_a_line_without_an_end_is_not_read_to_its_end(path):
+    """Neither to see whether it is ours, nor to find what was written before."""
+    make_endless_line(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigurationError, match="holds something else"):
+            letters(path).check()
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(OSError, match="no failed text"):
+        letters(path).write([failure(0)])
+    assert path.stat().st_size == 800_000_000
+
+
+def test_a_long_text_that_failed_is_ours(path):
+    letters(path).write([failure(0, "x" * 300_000)])
+    letters(path).check()
+    content = path.read_bytes()
+    for cut in (70_000, 299_000, len(content) - 1):
+        path.write_bytes(content[:cut])
+        letters(path).check()
+        letters(path).write([failure(1)])
+        assert [row["index"] for row in rows(path)][-1] == 1
 
 
 @POSIX

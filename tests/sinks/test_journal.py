@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import pathlib
+import platform
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import orjson
 import pytest
-from support.blocks import numbered_block, with_failures
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.blocks import claim, numbered_block, with_failures
 
-from asyncembed import ConfigurationError, EmbedInput, ResumeError
-from asyncembed.sinks import Journal, Label, PartialFolder, Provenance, open_vectors
+from asyncembed import AsyncEmbedError, ConfigurationError, EmbedFailure, EmbedInput, InvalidInputError, ResumeError
+from asyncembed._models import EmbedBlock, RunTotals, Usage, Withdrawal
+from asyncembed.sinks import (
+    Fingerprint,
+    Journal,
+    KnownTexts,
+    Label,
+    PartialFolder,
+    Provenance,
+    open_vectors,
+    read_partial,
+)
 from asyncembed.sinks._folder import RUN
-from asyncembed.sinks._log import COMMITS, LABELS, VECTORS
+from asyncembed.sinks._log import COMMITS, LABELS, RECORDS, VECTORS
+from asyncembed.sinks._ordered import OrderedRows
+from asyncembed.sinks._provenance import differences
 from asyncembed.sinks.npy import write_header
 
 PROVENANCE = Provenance(provider="p", model="m", truncate="END")
@@ -60,9 +80,15 @@ def begun(folder, groups=3, rows=5):
     return folder
 
 
-def recognise(journal, count):
-    journal.fingerprint.add(EmbedInput(f"text {index}") for index in range(count))
-    journal.check_input()
+def texts(count):
+    return [EmbedInput(f"text {index}") for index in range(count)]
+
+
+def recognise(journal, inputs):
+    """What is to be asked for of the texts that a journal knows."""
+    known = KnownTexts(journal)
+    known.check_count(len(inputs))
+    return known.recognise(0, inputs[: known.reach])
 
 
 def state(journal):
@@ -79,7 +105,8 @@ def test_a_journal_comes_back_as_it_was(folder):
     assert state(journal) == (7, 5, 4)
     journal.close()
     again = reopen(folder)
-    assert (state(again), again.total, again.may_replace, again.provenance) == ((7, 5, 4), 7, True, PROVENANCE)
+    note = again.note
+    assert (state(again), note.total, note.may_replace, again.provenance) == ((7, 5, 4), 7, True, PROVENANCE)
     again.close()
     labels = [label for block in open_vectors(folder / VECTORS).blocks() for label in block.labels]
     assert labels == [Label(index, None, f"text {index}") for index in (0, 1, 2, 5, 6)]
@@ -88,20 +115,18 @@ def test_a_journal_comes_back_as_it_was(folder):
 
 def test_going_on_appends(folder):
     journal = reopen(begun(folder))
-    recognise(journal, 15)
     journal.add([numbered_block(15, 2)])
     journal.close()
     assert rows_in(folder) == list(range(17))
 
 
-@pytest.mark.parametrize("name", [VECTORS, LABELS, COMMITS])
+@pytest.mark.parametrize("name", [VECTORS, LABELS, RECORDS, COMMITS])
 def test_whatever_lies_behind_the_last_commit_never_happened(folder, name):
     begun(folder)
     with (folder / name).open("ab") as file:
         file.write(b'{"settled": 99, "rows')
     journal = reopen(folder)
     assert state(journal) == (15, 15, 4)
-    recognise(journal, 15)
     journal.add([numbered_block(15, 1)])
     journal.close()
     assert rows_in(folder) == list(range(16))
@@ -111,11 +136,10 @@ def test_whatever_lies_behind_the_last_commit_never_happened(folder, name):
 
 
 def test_a_crash_at_every_byte_leaves_the_last_commit_before_it(folder, tmp_path):
-    """Files are cut where a process was killed while it appended: rows first, then labels, then the commit."""
+    """Files are cut where a process was killed while it appended: rows first, then labels, records, and the commit."""
     begun(folder, groups=1)
-    before = {name: (folder / name).stat().st_size for name in (VECTORS, LABELS, COMMITS)}
+    before = {name: (folder / name).stat().st_size for name in (VECTORS, LABELS, RECORDS, COMMITS)}
     journal = reopen(folder)
-    recognise(journal, 5)
     journal.add([numbered_block(5, 2)])
     journal.close()
     whole = {name: (folder / name).read_bytes() for name in before}
@@ -135,7 +159,7 @@ def test_a_crash_at_every_byte_leaves_the_last_commit_before_it(folder, tmp_path
         shutil.rmtree(copy)
 
 
-@pytest.mark.parametrize("name", [VECTORS, LABELS])
+@pytest.mark.parametrize("name", [VECTORS, LABELS, RECORDS])
 def test_a_file_that_lost_what_was_committed_is_refused(folder, name):
     begun(folder)
     with (folder / name).open("r+b") as file:
@@ -159,24 +183,207 @@ def test_damaged_notes_are_refused(folder):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ([EmbedInput(f"text {n}") for n in range(14)], "the first 15 texts of another input; this one has only 14"),
-        ([EmbedInput(f"text {n + (n == 7)}") for n in range(15)], "belongs to other texts"),
-        ([EmbedInput(f"text {n}", "7" if n == 7 else None) for n in range(15)], "belongs to other texts"),
-        ([EmbedInput(f"text {n}") for n in reversed(range(15))], "belongs to other texts"),
+        (texts(14), "holds results for 15 texts of another input; this one has only 14"),
+        ([*texts(7), EmbedInput("other"), *texts(15)[8:]], "other texts: the text with index 7, or its id, is not"),
+        ([*texts(7), EmbedInput("text 7", "7"), *texts(15)[8:]], "other texts: the text with index 7, or its id"),
+        (texts(15)[::-1], "belongs to other texts: the text with index 0"),
     ],
     ids=["fewer", "another text", "another id", "another order"],
 )
 def test_other_texts_are_refused(folder, inputs, words):
     journal = reopen(begun(folder))
-    journal.fingerprint.add(inputs)
     with pytest.raises(ResumeError, match=words):
-        journal.check_input()
+        recognise(journal, inputs)
+    assert recognise(journal, texts(15)) == []
+    journal.close()
+
+
+def test_an_id_is_not_a_part_of_its_text(folder):
+    """Neither is the id 1 the id "1"."""
+    pairs = [("a", "bc"), ("ab", "c"), (None, "abc"), (1, "a"), ("1", "a"), (None, "a"), (None, "2:1a"), ("s", "a")]
+    inputs = [EmbedInput(text, id_) for id_, text in pairs]
+    journal = create(folder)
+    journal.add([EmbedBlock(0, np.zeros((len(inputs), 4), np.float32), inputs)])
+    for place, other in itertools.product(range(len(inputs)), inputs):
+        changed = [*inputs[:place], other, *inputs[place + 1 :]]
+        if other is inputs[place]:
+            assert recognise(journal, changed) == []
+        else:
+            with pytest.raises(ResumeError, match=f"the text with index {place}, or its id"):
+                recognise(journal, changed)
+    journal.close()
+
+
+@given(st.permutations(range(12)), st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)), st.integers(1, 5))
+@settings(deadline=None, max_examples=50)
+def test_results_in_any_order_are_read_in_theirs(tmp_path_factory, order, failed, withdrawn, group):
+    """And what is withdrawn is asked for again; it may come once more."""
+    folder = tmp_path_factory.mktemp("journal") / "v.npy.partial"
+    journal = create(folder)
+    items = [
+        EmbedFailure(index, f"text {index}", None, AsyncEmbedError("no"))
+        if index in failed
+        else numbered_block(index, 1)
+        for index in order
+    ]
+    for start in range(0, 12, group):
+        journal.add(items[start : start + group])
+    withdrawn = sorted(withdrawn - failed)
+    if withdrawn:
+        journal.add([Withdrawal(withdrawn, [EmbedInput(f"text {index}") for index in withdrawn])])
+    journal.close()
+    journal = reopen(folder)
+    assert recognise(journal, texts(12)) == withdrawn
+    assert state(journal) == (12 - len(withdrawn), 12 - len(failed) - len(withdrawn), 4 if len(failed) < 12 else 0)
+    journal.add([numbered_block(index, 1) for index in withdrawn])
+    kept = [index for index in range(12) if index not in failed]
+    if kept:
+        with OrderedRows(journal) as rows:
+            assert len(list(rows.arrange())) == 1
+            assert rows.is_in_order is ([index for index in order if index not in failed] == kept and not withdrawn)
+            (block,) = rows.blocks()
+            assert block.vectors[:, 0].tolist() == kept
+            assert [label.index for label in block.labels] == kept
+            assert [label.text for label in block.labels] == [f"text {index}" for index in kept]
+            fingerprint = Fingerprint()
+            fingerprint.add(texts(12))
+            assert rows.fingerprint.hexdigest() == fingerprint.hexdigest()
+    journal.close()
+
+
+def test_the_first_of_two_runs_leaves_gaps(folder):
+    """They are told when its texts are read again, some at a time."""
+    journal = create(folder)
+    journal.add([numbered_block(8, 3), numbered_block(2, 2)])
+    known = KnownTexts(journal)
+    assert known.reach == 11
+    inputs = texts(11)
+    assert [known.recognise(first, inputs[first : first + 5]) for first in (0, 5, 10)] == [[0, 1, 4], [0, 1, 2], []]
+    journal.close()
+
+
+def test_a_damaged_index_is_refused_and_makes_no_file(folder):
+    begun(folder)
+    with (folder / RECORDS).open("r+b") as file:
+        file.write((9).to_bytes(8, "little"))
+    journal = reopen(folder)
+    with OrderedRows(journal) as rows, pytest.raises(ResumeError, match="damaged"):
+        list(rows.arrange())
+    journal.close()
+
+
+def test_books_are_kept_with_the_results(folder):
+    failure = InvalidInputError("too long", status=400, code="long", request_id="r-1", indices=(3,))
+    totals = RunTotals(2, 1, failure, 30, 4, 5, 600, Usage(7_000, 80), 9.5)
+    journal = create(folder)
+    journal.add([numbered_block(0, 2)], totals)
+    journal.add([numbered_block(2, 1)])  # without news
+    journal.close()
+    again = reopen(folder)
+    found = again.committed.totals
+    assert replace(found, failure=None) == replace(totals, failure=None)
+    error = found.failure
+    assert (type(error), str(error), error.indices) == (InvalidInputError, "too long", (3,))
+    assert (error.status, error.code, error.request_id) == (400, "long", "r-1")
+    again.close()
+
+
+def test_the_words_of_a_failure_are_not_kept_where_texts_are_not(folder):
+    journal = create(folder, replace(PROVENANCE, keep_text=False))
+    failure = InvalidInputError("bad: 'my secret'", status=400, provider_message="my secret", indices=(0,))
+    journal.add([numbered_block(0, 2)], RunTotals(failed=1, failure=failure))
+    journal.close()
+    assert b"secret" not in b"".join(file.read_bytes() for file in folder.iterdir())
+    assert read_partial(folder).commit.totals.failure.status == 400
+
+
+def test_a_journal_can_be_looked_at_while_it_is_written(folder):
+    """Nothing of it is changed by that, nor by what was not committed."""
+    assert read_partial(folder.with_suffix("")) is None
+    journal = create(folder, total=20)
+    assert read_partial(folder).commit.settled == 0
+    journal.add([numbered_block(3, 2)], RunTotals(runs=1, requests=7))
+    with (folder / COMMITS).open("ab") as file:
+        file.write(b'{"settled":99')
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    found = read_partial(folder.with_suffix(""))
+    assert (found.commit.settled, found.commit.reach, found.commit.totals.requests, found.total) == (2, 5, 7, 20)
+    assert f"process {os.getpid()} on " in found.holder
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    journal.close()
+    assert read_partial(folder).holder == ""
+
+
+def test_a_journal_of_the_first_version_is_refused_by_its_name(folder):
+    held = PartialFolder.take(folder.with_suffix(""))
+    provenance = {"provider": "p", "model": "m", "version": "0.1.0"}
+    (folder / RUN).write_bytes(orjson.dumps({"provenance": provenance, "total": None, "may_replace": False}))
+    with pytest.raises(ResumeError, match=r"was left by asyncembed 0\.1\.0, .* finish the file with that version"):
+        Journal.open(held)
+    held.release()
+    with pytest.raises(ResumeError, match=r"0\.1\.0"):
+        read_partial(folder)
+
+
+def changed(folder, change):
+    run = orjson.loads((folder / RUN).read_bytes())
+    change(run)
+    run["provenance"]["version"] = "9.9.9"
+    (folder / RUN).write_bytes(orjson.dumps(run))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run["provenance"].update(instruction=None),
+        lambda run: run["identity"].update(instruction=None),
+        lambda run: run.update(mood=None, weather="fine"),
+    ],
+)
+def test_what_a_later_version_adds_and_says_nothing_does_not_matter(folder, change):
+    changed(begun(folder), change)
+    journal = reopen(folder)
+    assert state(journal) == (15, 15, 4)
+    assert differences(journal.note.identity, PROVENANCE.identity) == []
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda run: run["provenance"].update(instruction="x"),
+            r"written by asyncembed 9\.9\.9 and asks for instruction",
+        ),
+        (lambda run: run.update(journal=3), r"written by asyncembed 9\.9\.9 and has a journal of form 3"),
+    ],
+)
+def test_a_later_version_that_is_needed_is_named(folder, change, words):
+    changed(begun(folder), change)
+    with pytest.raises(ResumeError, match=words):
+        reopen(folder)
+    with pytest.raises(ResumeError, match=words):
+        read_partial(folder)
+
+
+def test_what_a_later_version_adds_to_the_identity_is_a_difference(folder):
+    changed(begun(folder), lambda run: run["identity"].update(instruction="x"))
+    with pytest.raises(ResumeError, match="instruction was 'x' and is None now"):
+        claim(folder.with_suffix(""), PROVENANCE, resume=True)
+
+
+def test_whoever_holds_the_folder_is_named(folder):
+    journal = create(folder)
+    with pytest.raises(ConfigurationError, match="written by another process") as caught:
+        PartialFolder.take(folder.with_suffix(""))
+    said = re.search(r"process (\d+) on (\S+) since (\S+ \S+) UTC$", str(caught.value))
+    assert (int(said[1]), said[2]) == (os.getpid(), platform.node())
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(f"{said[3]}Z")).days < 2
     journal.close()
 
 
 def test_vectors_of_another_length_are_refused_and_not_counted(folder):
     journal = reopen(begun(folder))
-    recognise(journal, 15)
     with pytest.raises(ResumeError, match="holds vectors of 4 numbers, but those that come now have 6"):
         journal.add([numbered_block(15, 1), numbered_block(16, 1, dimension=6)])
     journal.close()
@@ -221,7 +428,6 @@ def test_a_removed_folder_is_noticed_at_the_next_commit(folder):
 def test_a_full_disk_is_an_error_that_names_the_folder(folder, monkeypatch):
     """And what was committed before it is still there."""
     journal = reopen(begun(folder))
-    recognise(journal, 15)
     full = pathlib.Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115
     monkeypatch.setattr(journal._log, "_labels", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
@@ -243,7 +449,6 @@ def test_the_list_of_commits_does_not_grow_for_ever(folder, monkeypatch):
     journal.close()
     again = reopen(folder)
     assert state(again) == (50, 50, 4)
-    recognise(again, 50)
     again.add([numbered_block(50, 1)])
     again.close()
     assert rows_in(folder) == list(range(51))
@@ -282,18 +487,17 @@ def test_a_commit_that_cannot_be_read_counts_as_none(folder):
         file.write(b'{"settled": 16, "ro\0\0\0\0\n')
     journal = reopen(folder)
     assert state(journal) == (15, 15, 4)
-    recognise(journal, 15)
     journal.add([numbered_block(15, 1)])
     journal.close()
     assert rows_in(folder) == list(range(16))
 
 
-def test_what_does_not_follow_is_never_written(folder):
+def test_nothing_is_added_to_a_journal_that_could_not_be_written(folder):
     journal = create(folder)
-    with pytest.raises(RuntimeError, match="does not follow"):
-        journal.add([numbered_block(3, 1)])
+    with pytest.raises(ResumeError):
+        journal.add([numbered_block(0, 1), numbered_block(1, 1, dimension=6)])
     assert journal.is_broken
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="could not be written before"):
         journal.add([numbered_block(0, 1)])
     journal.close()
     assert not (folder / COMMITS).read_bytes()
