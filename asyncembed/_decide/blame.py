@@ -10,12 +10,14 @@
                                                                 if that is refused too, it is the request; else a text
 
 Three kinds of answers are not believed at once. A 401 or 404 amid good answers may come from one replica, so that the
-request is sent once more. A 403 amid good answers may come from a firewall, and a 500 that comes twice, while other
-requests go well, may be caused by a text. The harmless text decides there, too.
+request is sent once more, unless the answer says that the key was revoked. A 403 amid good answers may come from a
+firewall, and a 500 that comes twice, while other requests go well, may be caused by a text. The harmless text decides
+there, too.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -38,6 +40,7 @@ FAILURES_OF_TEXT: Final = 2
 """Failures in a row with a 5xx after which a text may have caused them."""
 
 _OF_ONE_REPLICA: Final = frozenset({401, 403, 404})
+_IS_FOR_GOOD: Final = re.compile(r"\b(revoked|deactivated|suspended|terminated)\b", re.IGNORECASE)  # no replica errs so
 _FORBIDDEN: Final = 403
 _OVERLOAD: Final = frozenset({429, 529})
 _SERVER_ERROR: Final = 500
@@ -189,7 +192,8 @@ class Blame:
 
     def _of_request(self, meaning: Meaning | None, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
         """The request or the account: all would be refused, unless others were not."""
-        if not self.accepted or answer.status not in _OF_ONE_REPLICA:
+        is_for_good = _IS_FOR_GOOD.search(answer.provider_message or "")
+        if not self.accepted or answer.status not in _OF_ONE_REPLICA or is_for_good:
             return Verdict(Step.END, meaning)
         is_of_replica = answer.status != _FORBIDDEN
         if not is_of_replica and not case.is_proven:  # a firewall refuses texts in these words, too

@@ -55,6 +55,11 @@ def test_one_replica_is_asked_once_more_amid_good_answers(status):
     assert decide(error, accepted=3, case=case).step is Step.END
 
 
+@pytest.mark.parametrize("message", ["key revoked", "This API key has been deactivated."])
+def test_a_key_that_was_taken_back_ends_the_run_at_once(message):
+    assert decide(refused(401, message), accepted=3) == Verdict(Step.END, "key")
+
+
 def test_a_firewall_may_speak_of_permissions():
     error = refused(403, "permission denied")
     assert decide(error).step is Step.END
