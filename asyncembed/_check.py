@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from asyncembed.pipeline._run import Call
+    from asyncembed.pipeline._call import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._settings import OnError
     from asyncembed.flow._rate import RateLimit
-    from asyncembed.pipeline._run import Call
+    from asyncembed.pipeline._call import Call
     from asyncembed.providers import Provider
 
 

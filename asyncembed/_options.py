@@ -15,7 +15,7 @@ from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
 from asyncembed.flow._rate import RateLimit, limiter_of
 from asyncembed.flow._slots import SlotsByModel
-from asyncembed.pipeline._run import Call
+from asyncembed.pipeline._call import Call
 
 if TYPE_CHECKING:
     import os

@@ -14,7 +14,7 @@ from asyncembed.sinks._provenance import digest_of_fields
 if TYPE_CHECKING:
     import os
 
-    from asyncembed.pipeline._run import Call
+    from asyncembed.pipeline._call import Call
     from asyncembed.sinks import Format, FormatName, Output
 
 

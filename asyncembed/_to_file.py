@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedInput
     from asyncembed._settling import Item
     from asyncembed._target import Target
-    from asyncembed.pipeline._failures import DeadLetters
-    from asyncembed.pipeline._run import Call
+    from asyncembed.pipeline._call import Call, DeadLetters
     from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
     from asyncembed.sinks import Journal, Output

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from asyncembed.cli._signals import STOPPED
+
 MISSING: Final = 'Error: the command line needs the package {}, which is not installed: pip install "asyncembed[cli]"'
-STOPPED: Final = 130
-"""Exit code after Ctrl-C or SIGTERM."""
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from asyncembed.cli import STOPPED
+from asyncembed.cli._signals import STOPPED
 
 FAILED: Final = 1
 """Exit code for what went wrong on the way: the API, the network, a row, the disk."""

@@ -12,13 +12,12 @@ import anyio
 import typer
 
 from asyncembed import ConfigurationError, EmbedClient, RateLimit, RunSummary, StreamClosedError
-from asyncembed.cli import STOPPED
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Total, progress, rate, rows_before, tokens
 from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
-from asyncembed.cli._signals import on_stop
+from asyncembed.cli._signals import STOPPED, on_stop
 from asyncembed.sinks import BOOKS, find_format, folder_of
 
 if TYPE_CHECKING:

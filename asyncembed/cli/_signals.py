@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+STOPPED: Final = 130
+"""Exit code after Ctrl-C or SIGTERM."""
+
 
 @contextmanager
 def on_stop(*steps: Callable[[], None]) -> Iterator[None]:

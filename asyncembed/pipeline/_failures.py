@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from asyncembed._errors import without_frames
 from asyncembed._models import EmbedFailure
@@ -16,22 +16,10 @@ if TYPE_CHECKING:
     from asyncembed._errors import AsyncEmbedError
     from asyncembed._models import EmbedInput
     from asyncembed.flow._memory import Reservation
+    from asyncembed.pipeline._call import Call, DeadLetters
     from asyncembed.pipeline._losses import Losses
     from asyncembed.pipeline._observer import Observer
     from asyncembed.pipeline._outbox import Outbox
-    from asyncembed.pipeline._run import Call
-
-
-class DeadLetters(Protocol):
-    """Keeps failures for later; its methods are called in threads."""
-
-    def write(self, failures: Sequence[EmbedFailure]) -> None:
-        """Bring failures to the disk, and raise if they did not get there."""
-        ...
-
-    def recognise(self, first: int) -> None:
-        """Leave out, from now on, failures from index `first` on that an earlier run has written already."""
-        ...
 
 
 class FailureWriter:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -26,7 +25,6 @@ from asyncembed.pipeline._flusher import Flusher
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
-from asyncembed.pipeline._probe import Probe
 from asyncembed.pipeline._source import Source, check_texts
 from asyncembed.pipeline._stopping import Stopping
 from asyncembed.wire._agreement import Agreement
@@ -36,14 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult, Withdrawal
-    from asyncembed._settings import EmbedOptions, OnError
     from asyncembed.flow._slots import RequestSlots
     from asyncembed.pipeline._admission import Permit
+    from asyncembed.pipeline._call import Call
     from asyncembed.pipeline._chunker import Batch
-    from asyncembed.pipeline._endpoint import Endpoint
-    from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.providers import Limits
-    from asyncembed.wire._transport import Transport
 from asyncembed.pipeline._source import Texts
 
 _span_of = attrgetter("span")
@@ -56,40 +51,6 @@ DRAIN_SECONDS: Final = 0.05
 
 DRAIN_TURNS: Final = 64
 """...but for so many turns, where something else holds up the event loop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What one call asks for; everything in it has been checked.
-
-    Attributes:
-        endpoint: Where it asks.
-        options: What it asks for each text.
-        chunk_size: Most texts in one request, None for as many as the provider takes.
-        max_wait: Seconds that a request which is not full waits for more texts.
-        on_error: What becomes of texts that cannot be embedded.
-        dead_letters: What keeps them, if that is wanted.
-    """
-
-    endpoint: Endpoint
-    options: EmbedOptions
-    chunk_size: int | None
-    max_wait: float
-    on_error: OnError
-    dead_letters: DeadLetters | None = None
-
-    @property
-    def dimension(self) -> int | None:
-        """Dimension of the vectors, if it is asked for or known; a model's name says it only at its own address."""
-        provider, options = self.endpoint.provider, self.options
-        return provider.dimension(options) if self.endpoint.is_official else options.dimensions
-
-    @property
-    def known_dimension(self) -> int | None:
-        """The same, or the dimension that vectors had before."""
-        options = self.options
-        learned = None if options.extra else self.endpoint.learned.dimensions.get((options.model, options.dimensions))
-        return self.dimension or learned
 
 
 class Run:
@@ -166,7 +127,6 @@ class Run:
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.blame = Blame(endpoint.provider.signs, may_probe=endpoint.retry.probe)
-        self._probe: Probe | None = None
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None
@@ -185,11 +145,6 @@ class Run:
     def learned_limits(self) -> Limits:
         """What a request may hold, as the answers of the API have taught."""
         return self.endpoint.learned_limits(self.options.model)
-
-    def probe(self, transport: Transport) -> Probe:
-        """Return what asks for a harmless text."""
-        self._probe = self._probe or Probe(self, transport)
-        return self._probe
 
     def start(self) -> None:
         """Start the clock."""

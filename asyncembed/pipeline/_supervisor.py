@@ -24,6 +24,7 @@ import anyio
 
 from asyncembed._errors import AsyncEmbedError
 from asyncembed.pipeline._parts import Part
+from asyncembed.pipeline._probe import Probe
 from asyncembed.pipeline._worker import Worker
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Crew:
     def __init__(self, run: Run, transport: Transport) -> None:
         self._run = run
         self._transport = transport
+        self._probe = Probe(run, transport)
         self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -181,7 +183,7 @@ class Crew:
         try:
             while parts and not self._run.stopping.is_on:
                 permit, job.permit = job.permit, None
-                worker = Worker(self._run, self._transport, parts.popleft(), job.results, permit)
+                worker = Worker(self._run, self._transport, self._probe, parts.popleft(), job.results, permit=permit)
                 parts.extendleft(reversed(await worker.complete()))
                 self._share(parts, job)
         except asyncio.CancelledError:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._outage import Probe as OutageProbe
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._parts import Part
+    from asyncembed.pipeline._probe import Probe
     from asyncembed.pipeline._run import Run
     from asyncembed.wire._transport import Transport
 
@@ -41,13 +42,21 @@ class Worker:
     Args:
         run: The run it belongs to.
         transport: The way to the API.
+        probe: Asks for a harmless text where a refusal does not tell what is wrong.
         part: The texts.
         reservation: The memory of their results.
         permit: Leave to send the first request, if that was given already.
     """
 
     def __init__(
-        self, run: Run, transport: Transport, part: Part, reservation: Reservation, permit: Permit | None = None
+        self,
+        run: Run,
+        transport: Transport,
+        probe: Probe,
+        part: Part,
+        reservation: Reservation,
+        *,
+        permit: Permit | None = None,
     ) -> None:
         self._run = run
         self._endpoint = run.endpoint
@@ -58,6 +67,7 @@ class Worker:
         self._outage_probe: OutageProbe | None = None  # if that is to find out whether the API is back
         self._delivery = run.new_delivery(part.batch)
         self._transport = transport
+        self._probe = probe
         self._renewals = 0
         self._asked_at = 0.0
         self._exchange = Exchange(
@@ -178,7 +188,7 @@ class Worker:
         self, error: AsyncEmbedError, texts: Sequence[str], verdict: Verdict, *, wants_base64: bool
     ) -> Verdict:
         """Ask for a harmless text, and decide again with the answer."""
-        answer = await self._run.probe(self._transport).ask(self._asked_at)
+        answer = await self._probe.ask(self._asked_at)
         case = self._part.case
         is_likewise = answer is not None and is_refused_likewise(error, answer)
         self._run.observer.probed(answer, "refused" if is_likewise else "unclear" if answer else "taken")
@@ -282,7 +292,7 @@ class Worker:
     async def _may_ask(self, count: int) -> bool:
         """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
         stopping, pause, outage = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.outage
-        probe = self._run.probe(self._transport)
+        probe = self._probe
         while not stopping.is_on:
             if probe.is_asking:
                 await stopping.wait(probe.wait)
