@@ -313,7 +313,7 @@ STATUSES: Final[Mapping[int, Meaning]] = {
 }
 """What a status means by itself."""
 
-_NOT_DONE: Final = frozenset({501, 505})
+_NOT_DONE: Final = frozenset({501, 505, 511})
 
 _TOO_MUCH: Final = (
     r"\btoo (?:many|large|long|big)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b|\bsplit\b|\blarger\b|>"
