@@ -315,11 +315,6 @@ STATUSES: Final[Mapping[int, Meaning]] = {
 
 _NOT_DONE: Final = frozenset({501, 505, 511})
 
-_TOO_MUCH: Final = (
-    r"\btoo (?:many|large|long|big)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b|\bsplit\b|\blarger\b|>"
-)
-"""Words without which others about a request say nothing about its size."""
-
 
 def meaning_of(answer: ErrorAnswer, signs: Sequence[Sign] = (), texts: Sequence[str] = ()) -> Meaning | None:
     """Return what an error answer means; None if it may mean more than one thing.
@@ -363,7 +358,7 @@ def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
     if answer.positions:
         return "text"
     is_too_large = answer.status == PAYLOAD_TOO_LARGE
-    if read_excess(answer) and (is_too_large or re.search(_TOO_MUCH, own.text)):
+    if read_excess(answer):
         return (_first(TEXTS, answer, own) if is_too_large else None) or "size"
     found = _first(TEXTS, answer, own) or _first(REFUSALS, answer, own)
     if found is None and answer.status == 404:  # noqa: PLR2004
