@@ -91,11 +91,10 @@ def status_error(
     """
     answer = read_answer(status, headers, body, secrets)
     words = answer.provider_message[:MAX_WORDS]
-    on_one_line = " ".join(words.split())
     request = f" (request {answer.request_id})" if answer.request_id else ""
     help_ = f"; {advice}" if advice and status == _UNAUTHORIZED else ""
     return _kind_of(answer)(
-        f"{provider} answered {status}: {on_one_line or 'no message'}{request}{help_}",
+        f"{provider} answered {status}: {words or 'no message'}{request}{help_}",
         status=status,
         code=answer.code,
         request_id=answer.request_id,
