@@ -43,7 +43,7 @@ class GrowingMatrix:
         """Write rows into their place, from row `first` on."""
         end = first + len(rows)
         if self._matrix is None:
-            self._matrix = np.empty((max(self._expected, end), rows.shape[1]), rows.dtype)
+            self._matrix = self._first_matrix(end, rows)
         if end > len(self._matrix):
             self._resize(max(end, len(self._matrix) * 3 // 2))
         self._matrix[first:end] = rows
@@ -57,6 +57,13 @@ class GrowingMatrix:
         if len(self._matrix) > self._rows:
             self._resize(self._rows)
         return self._matrix
+
+    def _first_matrix(self, needed: int, rows: Matrix) -> Matrix:
+        width = rows.shape[1]
+        try:
+            return np.empty((max(self._expected, needed), width), rows.dtype)
+        except (MemoryError, ValueError):  # the length that the texts claim may be wrong: what arrives counts
+            return np.empty((max(FIRST_ROWS, needed), width), rows.dtype)
 
     def _resize(self, rows: int) -> None:
         assert self._matrix is not None

@@ -171,3 +171,21 @@ def answer_of(error: BaseException) -> ErrorAnswer | None:
 def without_frames(error: BaseException) -> BaseException:
     """Return an error of ours without its way here: frames keep batches in memory, and show what a server has sent."""
     return error.with_traceback(None) if isinstance(error, AsyncEmbedError) else error
+
+
+class StoredError:
+    """An error that every call raises from now on: its traceback is the same each time, and does not grow.
+
+    Args:
+        error: The error; one of ours is raised without its way here.
+    """
+
+    __slots__ = ("_traceback", "error")
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self._traceback = without_frames(error).__traceback__
+
+    def ready(self) -> BaseException:
+        """Return the error, to be raised."""
+        return self.error.with_traceback(self._traceback)

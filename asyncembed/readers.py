@@ -8,7 +8,7 @@ import numpy as np
 
 from asyncembed._closing import AsyncClosing
 from asyncembed._collect import GrowingMatrix
-from asyncembed._errors import AsyncEmbedError, ConfigurationError
+from asyncembed._errors import AsyncEmbedError, ConfigurationError, StoredError
 from asyncembed._settings import check_count
 from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
 
@@ -103,7 +103,7 @@ class RechunkedReader(AsyncClosing):
         self._parts: list[Matrix] = []
         self._rows = 0
         self._left: tuple[int, Matrix] | None = None  # of the reader's block that was taken last
-        self._error: Exception | None = None
+        self._error: StoredError | None = None
 
     async def aclose(self) -> None:
         """Close the reader behind it; a second call does nothing."""
@@ -125,7 +125,7 @@ class RechunkedReader(AsyncClosing):
                 break
             self._take(*block)
         if not self._parts:
-            raise self._error or StopAsyncIteration
+            raise self._error.ready() if self._error else StopAsyncIteration
         parts, self._parts, self._rows = self._parts, [], 0
         return self._first, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -134,7 +134,7 @@ class RechunkedReader(AsyncClosing):
             try:
                 self._left = await anext(self._reader, None)
             except Exception as error:  # noqa: BLE001  # raised when the rows before it are gone
-                self._error = error
+                self._error = StoredError(error)
         return self._left
 
     def _take(self, index: int, block: Matrix) -> None:

@@ -33,6 +33,12 @@ _WHOLE: Final = rf"""(?ix)split\ into\ more\ batches
     | \barray\ too\ long\b
     | \bpayload\ too\ large\b
     | \bpayload\ size\ exceeds\b"""
+_TOO_MUCH: Final = (
+    r"(?i)\btoo (?:many|large|long|big)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b|\bsplit\b"
+    r"|\blarger\b|>"
+)
+"""Words without which others about a request say nothing about its size: "no API key found in request"."""
+
 _ONE_INPUT: Final = r"(?i)\binput ?\[\d+\]|\b(?:inputs?|texts?)\.\d+\b"
 _NUMBERS: Final = r"(?<![\w.])\d{1,12}(?![\w.]*\w)"
 
@@ -103,8 +109,8 @@ def read_excess(error: Refusal) -> Excess | None:
     numbers = sorted(int(digits) for digits in re.findall(_NUMBERS, words) if int(digits) > 0)
     if is_too_large_to_process(words):
         return Excess("tokens" if "token" in words else "inputs", *_bounds(numbers), is_of_one_text=True)
-    is_whole = error.status == PAYLOAD_TOO_LARGE or error.code in _CODES or re.search(_WHOLE, words)
-    if not is_whole or re.search(_ONE_INPUT, words):
+    is_told = bool(re.search(_WHOLE, words) and re.search(_TOO_MUCH, words))
+    if not (is_told or error.status == PAYLOAD_TOO_LARGE or error.code in _CODES) or re.search(_ONE_INPUT, words):
         return None
     most, size = _bounds(numbers)
     if most is None and len(numbers) == 1 and error.status != PAYLOAD_TOO_LARGE:

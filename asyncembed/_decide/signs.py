@@ -313,12 +313,7 @@ STATUSES: Final[Mapping[int, Meaning]] = {
 }
 """What a status means by itself."""
 
-_NOT_DONE: Final = frozenset({501, 505})
-
-_TOO_MUCH: Final = (
-    r"\btoo (?:many|large|long|big)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b|\bsplit\b|\blarger\b|>"
-)
-"""Words without which others about a request say nothing about its size."""
+_NOT_DONE: Final = frozenset({501, 505, 511})
 
 
 def meaning_of(answer: ErrorAnswer, signs: Sequence[Sign] = (), texts: Sequence[str] = ()) -> Meaning | None:
@@ -363,7 +358,7 @@ def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
     if answer.positions:
         return "text"
     is_too_large = answer.status == PAYLOAD_TOO_LARGE
-    if read_excess(answer) and (is_too_large or re.search(_TOO_MUCH, own.text)):
+    if read_excess(answer):
         return (_first(TEXTS, answer, own) if is_too_large else None) or "size"
     found = _first(TEXTS, answer, own) or _first(REFUSALS, answer, own)
     if found is None and answer.status == 404:  # noqa: PLR2004

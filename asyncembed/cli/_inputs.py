@@ -98,7 +98,7 @@ class Source:
                 records = csv.reader(line.decode("utf-8", "replace") for line in file)
                 rows: Iterator[object] = islice(filter(None, records), 1, None)
             else:
-                rows = (line for line in file if not line.isspace())
+                rows = (line for line in file if line.decode("utf-8", "replace").lstrip("\ufeff").strip())
             while count := sum(1 for _ in islice(rows, ROWS)):
                 yield count
 

@@ -10,6 +10,8 @@ import asyncio
 import hmac
 import ipaddress
 import logging
+import time
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -37,7 +39,8 @@ _ANSWERS: Final[dict[str, Callable[[LocalModel, bytes], bytes]]] = {
     "/v2/embed": partial(_cohere.answer, version="2"),
     "/v1/embeddings": _openai.answer,
 }
-_ROUTES: Final = ", ".join(f"POST {path}" for path in _ANSWERS) + ", GET /health"
+_ROUTES: Final = ", ".join(f"POST {path}" for path in _ANSWERS) + ", GET /v1/models, GET /health"
+_REQUEST_ID: Final = web.RequestKey("request_id", str)
 
 _log = logging.getLogger("asyncembed.local")
 
@@ -48,16 +51,19 @@ def build_app(model: LocalModel, worker: Executor, *, loopback: bool, api_key: s
     Args:
         model: What embeds.
         worker: Where it embeds.
-        loopback: Whether only requests addressed to a loopback host are taken.
+        loopback: Whether it can be reached from this machine alone. Where no key is demanded besides, only requests
+            addressed to a loopback host are taken.
         api_key: The key every request has to bear; none if None.
     """
     middlewares: list[Middleware] = [_errors_in_form]
-    if loopback:
+    if loopback and api_key is None:  # a page in a browser does not know the key
         middlewares.append(_require_loopback)
     if api_key is not None:
         middlewares.append(_require_key(api_key))
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
+    app.on_response_prepare.append(_add_request_id)
     app.router.add_get("/health", _health(model))
+    app.router.add_get("/v1/models", _models(model))
     for path, answer in _ANSWERS.items():
         app.router.add_post(path, _in_worker(worker, partial(answer, model)))
     return app
@@ -90,10 +96,32 @@ def _health(model: LocalModel) -> Handler:
         "version": __version__,
     }
 
+    return _always(state)
+
+
+def _models(model: LocalModel) -> Handler:
+    """Answer as OpenAI lists its models; there is one, whatever requests call it."""
+    entry = {"id": model.name, "object": "model", "created": int(time.time()), "owned_by": "asyncembed"}
+    return _always({"object": "list", "data": [entry]})
+
+
+def _always(document: object) -> Handler:
+    body = orjson.dumps(document)
+
     async def handle(_: web.Request) -> web.Response:
-        return _json(orjson.dumps(state))
+        return _json(body)
 
     return handle
+
+
+async def _add_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["x-request-id"] = _request_id(request)
+
+
+def _request_id(request: web.Request) -> str:
+    if _REQUEST_ID not in request:
+        request[_REQUEST_ID] = f"req_{uuid.uuid4().hex}"
+    return request[_REQUEST_ID]
 
 
 @web.middleware
@@ -128,9 +156,14 @@ async def _errors_in_form(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except Exception as failure:  # noqa: BLE001  # whatever it is, the caller gets JSON
         error = _as_request_error(request, failure)
-        body = (_openai if request.path == "/v1/embeddings" else _cohere).error_body(error)
+        body = (_openai if _is_openai(request.path) else _cohere).error_body(error)
         headers = {"Allow": failure.headers["Allow"]} if isinstance(failure, web.HTTPMethodNotAllowed) else None
         return _json(orjson.dumps(body), error.status, headers)
+
+
+def _is_openai(path: str) -> bool:
+    """Whether a path is one of OpenAI's API, whether it exists or not; `/v1/embed` is Cohere's."""
+    return (path + "/").startswith("/v1/") and not (path + "/").startswith("/v1/embed/")
 
 
 def _as_request_error(request: web.Request, failure: Exception) -> RequestError:
@@ -145,7 +178,7 @@ def _as_request_error(request: web.Request, failure: Exception) -> RequestError:
             )
         case web.RequestPayloadError():
             return RequestError("the body broke off, or is not what Content-Encoding says")
-    _log.error("%s %s failed", request.method, request.path, exc_info=failure)
+    _log.error("%s %s failed (request %s)", request.method, request.path, _request_id(request), exc_info=failure)
     return RequestError("internal error; the server's log has the details", status=500)
 
 

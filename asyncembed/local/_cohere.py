@@ -38,7 +38,7 @@ def answer(model: LocalModel, body: bytes, *, version: Literal["1", "2"]) -> byt
     fields = Fields.parse(body)
     _check_version(fields, version)
     types = fields.choices("embedding_types", tuple(ENCODERS), ["float"])
-    dimension = fields.integer("output_dimension", _dimensions(model), model.dimension)
+    dimension = _dimension(fields, model)
     _check_packing(types, dimension)
     texts = _texts(fields)
     tokens = _cut(fields, model, model.tokenize(texts))
@@ -68,8 +68,12 @@ def _check_version(fields: Fields, version: Literal["1", "2"]) -> None:
         raise RequestError("input_type 'image' is not supported: this model embeds text only")
 
 
-def _dimensions(model: LocalModel) -> list[int]:
-    return [size for size in OUTPUT_DIMENSIONS if size < model.dimension] + [model.dimension]
+def _dimension(fields: Fields, model: LocalModel) -> int:
+    allowed = [size for size in OUTPUT_DIMENSIONS if size < model.dimension] + [model.dimension]
+    if "dimensions" in fields:
+        known = ", ".join(map(str, allowed))
+        raise RequestError(f"'dimensions' belongs to OpenAI's API: use 'output_dimension' of /v2/embed, one of {known}")
+    return fields.integer("output_dimension", allowed, model.dimension)
 
 
 def _check_packing(types: Sequence[str], dimension: int) -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 BUNDLED: Final = Path(__file__).parent / "model"
 BUNDLED_NAME: Final = "all-MiniLM-L6-v2-static"
-DEFAULT_MAX_TOKENS: Final = 512
+MAX_TOKENS: Final = 8_192
+"""Tokens of a text that count. The model itself has no limit: a mean can be taken of any number."""
+
 BLOCK_CHARACTERS: Final = 1_000_000
 """Texts are tokenised in blocks of about this size: the tokeniser holds some 70 bytes a character while it works."""
 
@@ -44,7 +46,7 @@ class LocalModel:
     Attributes:
         name: Name of the model; the folder's name unless it is the shipped one.
         dimension: Length of a vector.
-        max_tokens: Tokens of a text that count; `embed` ignores the rest.
+        max_tokens: Tokens of a text that count, 8,192; `embed` ignores the rest.
         fingerprint: First 16 hexadecimal digits of the SHA-256 of weights and tokeniser.
 
     Raises:
@@ -56,14 +58,15 @@ class LocalModel:
         self._model = _load(folder)
         self.name = BUNDLED_NAME if path is None else folder.resolve().name
         self.dimension = int(self._model.embedding.shape[1])
-        self.max_tokens = int(self._model.config.get("max_length") or DEFAULT_MAX_TOKENS)
+        self.max_tokens = MAX_TOKENS
         self.fingerprint = _fingerprint(self._model)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts, each cut to its first `max_tokens` tokens.
 
         Returns:
-            (n, dimension) float32, each row of length 1; a row of zeros for a text without any token the model knows.
+            (n, dimension) float32, each row of length 1. A text without any token the model knows, such as blanks or
+            emoji, has no direction of its own: all numbers of its vector are the same.
         """
         return self.pool([tokens[: self.max_tokens] for tokens in self.tokenize(texts)])
 

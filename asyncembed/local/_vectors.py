@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 def normalise(vectors: Vectors) -> Vectors:
-    """Scale each row of an (n, dim) array to length 1; a row of zeros stays as it is."""
+    """Scale each row of an (n, dim) array to length 1; one of length 0 gets numbers that are all the same.
+
+    A vector of zeros has no cosine with any other, and stores and clients take it for a fault.
+    """
     lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-    return np.divide(vectors, np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    scaled = np.divide(vectors, np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    scaled[lengths[:, 0] == 0] = vectors.shape[1] ** -0.5
+    return scaled
 
 
 def shorten(vectors: Vectors, dimension: int) -> Vectors:

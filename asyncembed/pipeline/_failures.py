@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asyncembed._errors import without_frames
+from asyncembed._errors import StoredError, without_frames
 from asyncembed._models import EmbedFailure
 from asyncembed._threads import OneThread
 
@@ -33,7 +33,7 @@ class FailureWriter:
         self._letters = letters
         self._waiting: list[EmbedFailure] = []
         self._turn = asyncio.Lock()
-        self._error: Exception | None = None
+        self._error: StoredError | None = None
 
     async def write(self, failures: Sequence[EmbedFailure]) -> None:
         """Return when the failures are safe.
@@ -46,7 +46,7 @@ class FailureWriter:
         self._waiting += failures
         async with self._turn:
             if self._error:
-                raise self._error
+                raise self._error.ready()
             waiting, self._waiting = self._waiting, []
             if waiting:  # else somebody else has written them
                 await self._write(self._letters, waiting)
@@ -56,7 +56,7 @@ class FailureWriter:
             with OneThread() as thread:
                 await thread.run(partial(letters.write, failures))
         except Exception as error:
-            self._error = error
+            self._error = StoredError(error)
             raise
 
 

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from asyncembed._models import EmbedInput
     from asyncembed.pipeline._chunker import Batch, Chunker
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
 
 Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
 """What the verbs take: a list, generator, open text file or async generator of texts."""
@@ -176,13 +178,26 @@ def _is_file(texts: Texts) -> bool:
     return hasattr(texts, "readline")
 
 
-def _line(item: TextLike) -> TextLike:
-    return item.rstrip("\r\n") if isinstance(item, str) else item
+class _FileLine:
+    """Makes a text of each line of a file, or None of a blank one: the command line reads files by the same rule."""
+
+    def __init__(self) -> None:
+        self._is_first = True
+
+    def __call__(self, item: TextLike) -> TextLike | None:
+        is_first, self._is_first = self._is_first, False
+        if not isinstance(item, str):
+            return item
+        line = item.removeprefix(_BYTE_ORDER_MARK) if is_first else item
+        return None if not line or line.isspace() else line.rstrip("\r\n")
 
 
 def lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
-    """Return what is to be pulled: of a file of whatever kind, its lines without their ends, but no blank ones."""
-    return (line for line in map(_line, texts) if line != "") if _is_file(texts) else iter(texts)
+    """Return what is to be pulled: of a file of any kind, its lines without their ends, but no blank ones.
+
+    A line of white space is blank. A byte order mark at the beginning of the file is no part of its first text.
+    """
+    return (line for line in map(_FileLine(), texts) if line is not None) if _is_file(texts) else iter(texts)
 
 
 def async_lines(texts: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
@@ -191,8 +206,9 @@ def async_lines(texts: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
 
 
 async def _async_lines(file: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
+    text_of = _FileLine()
     async for item in file:
-        if (line := _line(item)) != "":
+        if (line := text_of(item)) is not None:
             yield line
 
 

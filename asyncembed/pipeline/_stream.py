@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 import anyio
 
 from asyncembed._closing import AsyncClosing
-from asyncembed._errors import StreamClosedError
+from asyncembed._errors import StoredError, StreamClosedError
 from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
 from asyncembed._threads import end_of
 from asyncembed.pipeline._supervisor import current_run, supervise
@@ -57,6 +57,7 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         self._taken_of: Reservation | None = None  # where its memory goes back to
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._error: StoredError | None = None  # raised by every call from now on
 
     @property
     def summary(self) -> RunSummary:
@@ -100,8 +101,9 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         if not self._run.outbox.has_ended:
             return True
         self._ended = True
-        if self._run.outbox.error:
-            raise self._run.outbox.error
+        if error := self._run.outbox.error:
+            self._error = self._error or StoredError(error)
+            raise self._error.ready()
         return False
 
     def take_ready(self) -> list[ItemT_co]:
@@ -196,7 +198,11 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         if not self._bursts:
             self._ended = True
             self._run.abandon()
-            raise self._run.outbox.error or StopAsyncIteration
+            error = self._run.outbox.error
+            if error is None:
+                raise StopAsyncIteration
+            self._error = self._error or StoredError(error)
+            raise self._error.ready()
         self._begin_burst()
 
 

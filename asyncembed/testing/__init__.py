@@ -19,7 +19,7 @@
   there for faults at random that a seed brings back. A reply of one's own is a coroutine function of an `Exchange`.
 * **Errors of real services.** `faults.ServiceError(service="gemini", meaning="key")` refuses requests with the status
   and the body of that service. A wrong key, model or option, a used-up quota, an over-long text, a request that is too
-  large and more are in `faults.KNOWN_ERRORS`, a table of about 300 `KnownError`s of 46 services, servers and gateways.
+  large and more are in `faults.KNOWN_ERRORS`, a table of about 400 `KnownError`s of 60 services, servers and gateways.
 * **Books.** `server.ledger` knows who asked for what, what was charged for and told, and what was sent in full.
 * **pytest.** `pytest_plugins = ["asyncembed.testing.pytest_plugin"]` in the topmost `conftest.py` brings a fixture
   `embedding_server`: a `FakeServer` in a thread of its own, for sync and async tests of any kind.

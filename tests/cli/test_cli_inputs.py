@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import os
 
+import anyio
 import pytest
 
 from asyncembed import ConfigurationError, EmbedInput
 from asyncembed.cli._inputs import Source, count, parse_sources, read
 from asyncembed.cli._rows import MAX_LINE_BYTES, Fields, InputError, TxtParser
+from asyncembed.pipeline._source import async_lines, lines
 
 CONTENTS = {
     "txt": "one\n\n  \ntwo and ä\r\nthree",
@@ -31,6 +33,23 @@ async def test_each_format_is_read_and_counted(tmp_path, kind, compressed):
     path.write_bytes(gzip.compress(data) if compressed else data)
     assert rows_of(path) == INPUTS
     assert await count(parse_sources([str(path)], None)) == 3
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("first", ["one", "", " \t", "\u3000", "\ufeffone", " one ", "\u200b"])
+@pytest.mark.parametrize("blank", ["", "   ", "\t", "\u00a0\u2003", "\x1c"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+async def test_the_library_and_the_command_line_read_the_same_texts(tmp_path, mark, first, blank, end):
+    """A line of white space is none, and a byte order mark belongs to the file."""
+    path = tmp_path / "rows.txt"
+    path.write_text(mark + end.join([first, blank, " two ", blank, "three\ufeff"]), "utf-8", newline="")
+    expected = [line for line in (first.removeprefix("\ufeff" * (not mark)), " two ", "three\ufeff") if line.strip()]
+    assert [item.text for item in rows_of(path)] == expected
+    with path.open(encoding="utf-8", newline="\n") as file:
+        assert list(lines(file)) == expected
+    async with await anyio.open_file(path, encoding="utf-8", newline="\n") as file:
+        assert [line async for line in async_lines(file)] == expected
+    assert await count(parse_sources([str(path)], None)) == len(expected)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):

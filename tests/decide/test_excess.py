@@ -60,6 +60,19 @@ def test_a_text_is_to_blame(words):
     assert read_excess(refusal(400, None, words)) is None
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "No API key found in request"),
+        (400, "no model in the request"),
+        (403, "The key in this request is not valid."),
+        (404, "the model of a request was not found"),
+    ],
+)
+def test_words_about_a_request_alone_say_nothing_about_its_size(status, words):
+    assert read_excess(refusal(status, None, words)) is None
+
+
 def test_the_share_that_is_allowed():
     assert Excess("tokens", 1, 4).share == 0.25
     assert Excess("tokens", 4).share == Excess("bytes").share == 0.5

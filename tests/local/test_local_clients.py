@@ -6,7 +6,7 @@ import anyio.to_thread
 import numpy as np
 import pytest
 
-from asyncembed import ConfigurationError, EmbedClient
+from asyncembed import APIStatusError, ConfigurationError, EmbedClient, EmbedFailure
 from asyncembed.local import LocalServer
 
 pytest.importorskip("model2vec")
@@ -46,6 +46,41 @@ async def test_our_client_gets_what_the_sdks_get(server, provider, encoding):
         streamed = [result.embedding async for result in client.embed_stream(TEXTS, chunk_size=1)]
     assert response.embeddings.tobytes() == np.stack(streamed).tobytes() == expected.tobytes()
     assert response.usage.tokens > len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("provider", "allowed"), [("local", "32, 64, 128, 192"), ("cohere", "32, 64, 128, 192"), ("openai", "1 to 192")]
+)
+async def test_a_dimension_that_the_model_does_not_have_is_told_with_those_it_has(server, provider, allowed):
+    """It ends the run, and no text is blamed."""
+    base_url = server.url + "/v1" * (provider == "openai")
+    async with EmbedClient(provider, api_key="k", base_url=base_url) as client:
+        with pytest.raises(APIStatusError, match=f"must be an integer out of {allowed}, not 200") as caught:
+            await client.embed(TEXTS, dimensions=200)
+    assert (type(caught.value), caught.value.status) == (APIStatusError, 400)
+    assert "texts[" not in str(caught.value)
+    assert caught.value.request_id.startswith("req_")
+
+
+@pytest.mark.parametrize("provider", ["local", "cohere", "cohere-v1", "openai"])
+async def test_texts_without_a_known_word_get_vectors_as_others_do(server, provider):
+    texts = ["a cat", " ", "\N{GRINNING FACE}", "\t\n"]
+    base_url = server.url + "/v1" * (provider == "openai")
+    async with EmbedClient(provider, api_key="k", base_url=base_url) as client:
+        response = await client.embed(texts)
+        assert await client.dimension() == response.embeddings.shape[1]
+    np.testing.assert_allclose(np.linalg.norm(response.embeddings, axis=1), 1, rtol=1e-6)
+
+
+async def test_over_openais_api_a_text_that_is_too_long_fails_alone(server, long_text):
+    """Over Cohere's it is cut, as that API does."""
+    texts = ["a cat", long_text, "a dog"]
+    async with EmbedClient("openai", api_key="k", base_url=server.url + "/v1") as client:
+        results = [result async for result in client.embed_stream(texts, on_error="yield")]
+    assert [isinstance(result, EmbedFailure) for result in results] == [False, True, False]
+    assert "8292 tokens; the limit is 8192" in str(results[1].error)
+    async with EmbedClient("local") as client:
+        assert len((await client.embed(texts)).embeddings) == 3
 
 
 async def test_the_client_starts_a_server_of_its_own_and_stops_it():

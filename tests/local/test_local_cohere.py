@@ -45,7 +45,7 @@ async def test_v2_gives_the_models_vectors(server, model, texts, kind):
     assert reply.texts == texts
     assert reply.response_type == "embeddings_by_type"
     assert reply.meta.api_version.version == "2"
-    assert reply.meta.billed_units.input_tokens == sum(min(n, 512) for n in model.count_tokens(texts))
+    assert reply.meta.billed_units.input_tokens == sum(model.count_tokens(texts))
 
 
 @pytest.mark.parametrize("kind", [cohere.ClientV2, cohere.AsyncClientV2])
@@ -95,8 +95,7 @@ async def test_output_dimension(server, model, texts, dimension):
     reply = await embed(cohere.AsyncClientV2, server.url, **request, **V2)
     head = model.embed(texts)[:, :dimension]
     lengths = np.linalg.norm(head, axis=1, keepdims=True)
-    expected = np.divide(head, lengths, out=np.zeros_like(head), where=lengths > 0)
-    np.testing.assert_allclose(as_float32(reply.embeddings.float_), expected, atol=1e-6)
+    np.testing.assert_allclose(as_float32(reply.embeddings.float_), head / lengths, atol=1e-6)
     np.testing.assert_array_equal(reply.embeddings.ubinary, np.packbits(head > 0, axis=1))
 
 
@@ -104,6 +103,15 @@ async def test_output_dimension_out_of_the_set(server):
     with pytest.raises(cohere.BadRequestError) as caught:
         await embed(cohere.AsyncClientV2, server.url, texts=["a"], output_dimension=100, **V2)
     assert caught.value.body["message"] == "'output_dimension' must be an integer out of 32, 64, 128, 192, not 100"
+
+
+@pytest.mark.parametrize("path", ["/v1/embed", "/v2/embed"])
+async def test_dimensions_as_openai_calls_it_is_not_passed_over(http, path):
+    request = V2 if path == "/v2/embed" else {}
+    async with http.post(path, json={**request, "texts": ["a"], "dimensions": 64}) as reply:
+        assert reply.status == 400
+        message = (await reply.json())["message"]
+    assert message.endswith("use 'output_dimension' of /v2/embed, one of 32, 64, 128, 192")
 
 
 @pytest.mark.parametrize("truncate", ["START", "END"])
@@ -135,7 +143,7 @@ async def test_max_tokens_caps_each_text(server, model, long_text, truncate, lef
 async def test_truncate_none_refuses_by_index(server, long_text, kind):
     with pytest.raises(cohere.BadRequestError) as caught:
         await embed(kind, server.url, texts=["short", long_text], truncate="NONE", **V2)
-    assert "texts[1] has 612 tokens; the limit is 512" in caught.value.body["message"]
+    assert "texts[1] has 8292 tokens; the limit is 8192" in caught.value.body["message"]
 
 
 async def test_truncate_none_takes_what_fits(server, model, long_text):
@@ -176,6 +184,7 @@ TEXT_INPUT = {"content": [{"type": "text", "text": "a"}]}
         ({"texts": ["a"], "embedding_types": ["float", "int4"]}, "'embedding_types' must be one of float"),
         ({"texts": ["a"], "embedding_types": []}, "'embedding_types' must be a non-empty list"),
         ({"texts": ["a"], "max_tokens": 0}, "'max_tokens' must be an integer out of 1 to"),
+        ({"texts": ["a"], "output_dimension": "64"}, "must be an integer out of 32, 64, 128, 192, not '64'"),
         ({"texts": ["a"], "max_tokens": True}, "'max_tokens' must be an integer out of 1 to"),
         ({"images": [IMAGE]}, "'images' is not supported: this model embeds text only"),
         ({"inputs": [TEXT_INPUT, IMAGE_INPUT]}, "inputs[1] holds content that is not text"),

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import logging
+import re
 
 import aiohttp
 import numpy as np
@@ -19,13 +20,25 @@ pytest.importorskip("model2vec")
 
 COHERE = "/v2/embed"
 OPENAI = "/v1/embeddings"
+REBINDING = {"Host": "example.com"}
 EMBED = {"model": "m", "texts": ["a cat"], "input_type": "search_query"}
 
 
 async def answer(http, method, path, **options):
     async with http.request(method, path, **options) as reply:
         assert reply.content_type == "application/json"
+        assert re.fullmatch("req_[0-9a-f]{32}", reply.headers["x-request-id"])
         return reply.status, await reply.json()
+
+
+def is_openai(error):
+    """Whether an error has OpenAI's form, and not Cohere's."""
+    if set(error) == {"error"}:
+        assert set(error["error"]) == {"message", "type", "param", "code"}
+        assert isinstance(error["error"]["message"], str)
+        return True
+    assert set(error) == {"id", "message"}
+    return False
 
 
 async def test_health(http, model):
@@ -46,6 +59,57 @@ async def test_unknown_route(http):
     status, body = await answer(http, "POST", "/v3/embed", json={})
     assert status == 404
     assert body["message"].startswith("Not Found: POST /v3/embed; there is POST /v1/embed, ")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expects_openai"),
+    [
+        ("POST", "/v1/embedding", True),
+        ("POST", "/v1/chat/completions", True),
+        ("GET", "/v1/models/some-model", True),
+        ("GET", "/v1", True),
+        ("POST", "/v1/models", True),
+        ("DELETE", OPENAI, True),
+        ("POST", "/v1/embed/", False),
+        ("GET", "/v1/embed", False),
+        ("POST", "/v2/rerank", False),
+        ("POST", "/v10/embeddings", False),
+        ("GET", "/nowhere", False),
+    ],
+)
+async def test_what_is_not_there_is_told_in_the_form_of_the_api(http, model, method, path, expects_openai):
+    """With a key and without one."""
+    status, body = await answer(http, method, path)
+    assert status in {404, 405}
+    assert is_openai(body) == expects_openai
+    async with LocalServer(model=model, api_key="k") as server, aiohttp.ClientSession(server.url) as locked:
+        status, body = await answer(locked, method, path)
+    assert status == 401
+    assert is_openai(body) == expects_openai
+
+
+@pytest.mark.parametrize("path", ["/v1/models", OPENAI, COHERE])
+async def test_a_foreign_host_is_told_in_the_form_of_the_api(http, path):
+    status, body = await answer(http, "GET", path, headers=REBINDING)
+    assert status == 403
+    assert is_openai(body) == (path != COHERE)
+
+
+async def test_models(http, model):
+    status, body = await answer(http, "GET", "/v1/models")
+    assert status == 200
+    created = body["data"][0].pop("created")
+    assert isinstance(created, int)
+    assert body == {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "asyncembed"}]}
+
+
+async def test_every_answer_has_an_id_of_its_own(http):
+    ids = set()
+    requests = (("GET", "/health", None), ("POST", COHERE, EMBED), ("POST", COHERE, {}), ("GET", "/", None))
+    for method, path, body in requests:
+        async with http.request(method, path, json=body) as reply:
+            ids.add(reply.headers["x-request-id"])
+    assert len(ids) == 4
 
 
 @pytest.mark.parametrize("path", ["/v1/embed", COHERE, OPENAI])
@@ -73,6 +137,7 @@ async def test_wrong_method(http, path):
 async def test_body_that_is_no_json_object(http, path, body, message):
     status, error = await answer(http, "POST", path, data=body)
     assert status == 400
+    assert is_openai(error) == (path == OPENAI)
     assert message in (error["error"] if path == OPENAI else error)["message"]
 
 
@@ -142,6 +207,14 @@ async def test_request_without_a_host_is_refused(server):
     await writer.wait_closed()
 
 
+async def test_any_host_will_do_where_a_key_is_demanded(model):
+    """A page in a browser does not know the key, and a proxy keeps the name it was called by."""
+    async with LocalServer(model=model, api_key="k") as server, aiohttp.ClientSession(server.url) as http:
+        headers = {"Authorization": "Bearer k", **REBINDING}
+        assert (await answer(http, "POST", COHERE, json=EMBED, headers=headers))[0] == 200
+        assert (await answer(http, "POST", COHERE, json=EMBED, headers=REBINDING))[0] == 401
+
+
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer wrong", "sésame", "Bearer sésame ", "Basic c8OpcGFtZQ=="]
 )
@@ -189,4 +262,5 @@ async def test_failure_of_the_model_is_logged_and_not_shown(path, caplog):
     assert status == 500
     assert "secrets" not in json.dumps(error)
     assert "table of secrets" in caplog.text
+    assert re.search(rf"POST {path} failed \(request req_[0-9a-f]{{32}}\)", caplog.text)
     assert path == COHERE or error["error"]["type"] == "server_error"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asyncembed._errors import ConfigurationError
-from asyncembed.local import LocalModel, _model
+from asyncembed.local import LocalModel, _model, _vectors
 
 pytest.importorskip("model2vec")
 
@@ -21,7 +21,9 @@ def test_same_vectors_as_model2vec(model, texts):
     vectors = model.embed(texts)
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(texts), model.dimension)
-    np.testing.assert_allclose(vectors, reference, atol=1e-6)
+    known = np.array(model.count_tokens(texts)) > 0
+    assert 0 < known.sum() < len(texts)
+    np.testing.assert_allclose(vectors[known], reference[known], atol=1e-6)
 
 
 def test_weights_and_mapping_count(small_model_folder):
@@ -33,12 +35,38 @@ def test_weights_and_mapping_count(small_model_folder):
     np.testing.assert_allclose(LocalModel(small_model_folder).embed(texts), reference, atol=1e-6)
 
 
-def test_vectors_have_length_one_or_zero(model, texts):
-    """A text without a known token has no direction."""
-    lengths = np.linalg.norm(model.embed(texts), axis=1)
-    expected = [1.0 if count else 0.0 for count in model.count_tokens(texts)]
-    assert 0.0 in expected
-    np.testing.assert_allclose(lengths, expected, rtol=1e-6)
+def test_vectors_have_length_one(model, texts):
+    np.testing.assert_allclose(np.linalg.norm(model.embed(texts), axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", [" ", "\t\n", "\u3000\u00a0", "\u200b", "\N{GRINNING FACE}", "\N{PILE OF POO}\ufe0f \N{ROCKET}", "\0"]
+)
+def test_a_text_without_a_known_token_has_a_vector_that_leans_no_way(model, text):
+    """Also when it is cut short, and whatever stands beside it."""
+    assert model.count_tokens([text]) == [0]
+    vectors = model.embed(["a cat", text])
+    np.testing.assert_allclose(vectors[1], model.dimension**-0.5, rtol=1e-6)
+    np.testing.assert_array_equal(vectors[:1], model.embed(["a cat"]))
+    np.testing.assert_array_equal(vectors[1:], LocalModel().embed([text]))
+    np.testing.assert_allclose(_vectors.shorten(vectors, 32)[1], 32**-0.5, rtol=1e-6)
+
+
+def test_the_vectors_of_other_texts_stay_what_they_were():
+    """Files that were made with an earlier version can still be searched."""
+    model = LocalModel()
+    assert model.fingerprint == "a029550d3cd62836"
+    vector = model.embed(["The quick brown fox jumps over the lazy dog."])[0]
+    head = [-0.06620073, -0.21086161, -0.08336389, -0.27461046, -0.22066912, -0.08581576]
+    np.testing.assert_allclose(vector[:6], head, atol=1e-6)
+
+
+def test_8192_tokens_count(model, long_text):
+    """The mean of a static model can be taken of any number of them."""
+    assert model.max_tokens == 8_192
+    words = long_text.split()
+    assert (model.embed([" ".join(words[:8_191])]) != model.embed([" ".join(words[:8_192])])).any()
+    np.testing.assert_array_equal(model.embed([" ".join(words[:8_192])]), model.embed([long_text]))
 
 
 def test_related_texts_are_nearer(model):

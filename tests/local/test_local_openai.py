@@ -101,16 +101,21 @@ async def test_required_fields(http, missing):
 async def test_text_over_the_token_limit(server, long_text):
     with pytest.raises(openai.BadRequestError) as caught:
         await create(openai.AsyncOpenAI, server.url, model="m", input=["short", long_text])
-    assert caught.value.body["message"] == "input[1] has 612 tokens; the limit is 512"
+    assert caught.value.body["message"] == "input[1] has 8292 tokens; the limit is 8192"
 
 
 async def test_request_over_the_token_limit(server, model, long_text):
     """OpenAI takes 300,000 tokens in one request, and says so by code."""
     full = " ".join(long_text.split()[: model.max_tokens])
     with pytest.raises(openai.BadRequestError) as caught:
-        await create(openai.AsyncOpenAI, server.url, model="m", input=[full] * 600)
+        await create(openai.AsyncOpenAI, server.url, model="m", input=[full] * 37)
     assert caught.value.code == "max_tokens_per_request"
-    assert caught.value.body["message"] == "Requested 307200 tokens, max 300000 tokens per request"
+    assert caught.value.body["message"] == "Requested 303104 tokens, max 300000 tokens per request"
+
+
+async def test_models(server, model):
+    async with openai.AsyncOpenAI(api_key="key", base_url=f"{server.url}/v1") as client:
+        assert [entry.id async for entry in client.models.list()] == [model.name]
 
 
 async def test_wrong_key(model):
@@ -118,6 +123,7 @@ async def test_wrong_key(model):
         with pytest.raises(openai.AuthenticationError) as caught:
             await create(openai.AsyncOpenAI, server.url, model="m", input="a")
     assert caught.value.code == "invalid_api_key"
+    assert caught.value.request_id.startswith("req_")
 
 
 async def test_right_key(model):

@@ -73,6 +73,13 @@ def test_shorten_to_the_full_length_changes_no_bit():
     np.testing.assert_array_equal(_vectors.shorten(vectors, 16), vectors)
 
 
-def test_zero_rows_stay_zero():
-    vectors = np.array([[3, 4], [0, 0]], np.float32)
-    np.testing.assert_allclose(_vectors.normalise(vectors), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+@pytest.mark.parametrize("nothing", [0.0, -0.0, 1e-30])
+def test_rows_of_length_zero_become_even_ones(nothing):
+    """There is no number beside which a vector of zeros could be near or far."""
+    vectors = np.array([[3, 4], [nothing, nothing]], np.float32)
+    np.testing.assert_allclose(_vectors.normalise(vectors), [[0.6, 0.8], [0.5**0.5, 0.5**0.5]], rtol=1e-6)
+
+
+def test_shortened_rows_of_length_zero_become_even_ones():
+    vectors = np.array([[0, 0, 1]], np.float32)
+    np.testing.assert_allclose(_vectors.shorten(vectors, 2), [[0.5**0.5, 0.5**0.5]], rtol=1e-6)

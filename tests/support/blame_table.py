@@ -172,6 +172,7 @@ NOT_TOLD_APART: Final = {
     # Pages of HTML with status 200: one that blames a text, and one that says that the address is wrong, look like any
     # other answer that breaks.
     "bad text 200 big-ip",
+    "bad text 200 imperva",
     "address 200 open webui",
     # The words of the service behind it stand in a field of their own, as JSON in a string.
     "long text 400 openrouter",

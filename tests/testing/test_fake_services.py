@@ -165,7 +165,7 @@ async def test_the_key_of_the_request_is_not_repeated(server):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"service": "opanai", "meaning": "key"}, "use one of api gateway, .*openai"),
+        ({"service": "opanai", "meaning": "key"}, "use one of akamai, .*openai"),
         ({"service": "tei", "meaning": "quota"}, "it has address 404 tei, .*key 401 tei"),
         ({"service": "openai", "meaning": "key", "status": 400}, "it has .*key 401 openai"),
         ({"service": "openai", "meaning": "bad text"}, "only="),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from asyncembed._settings import check
 from asyncembed.testing._body import Body, Mark
 from asyncembed.testing._vectors import tokens_of
-from asyncembed.testing.faults import _known_requests, _known_servers, _known_texts
+from asyncembed.testing.faults import _known_gateways, _known_requests, _known_servers, _known_texts
 from asyncembed.testing.faults._known import OF_ONE_TEXT, OF_SIZE, KnownError
 from asyncembed.testing.faults._shapes import Details
 
@@ -33,6 +33,11 @@ KNOWN_ERRORS: Final[tuple[KnownError, ...]] = (
     *_known_requests.BASE64,
     *_known_servers.BUSY,
     *_known_servers.SLOW,
+    *_known_gateways.REFUSING,
+    *_known_gateways.WAF,
+    *_known_gateways.TOO_LARGE,
+    *_known_gateways.AWAY,
+    *_known_gateways.WAITING,
 )
 """Every error that a `ServiceError` can be, to parametrize a test with all of them or with some."""
 
