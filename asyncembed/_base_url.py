@@ -47,13 +47,9 @@ class BaseUrl:
         Raises:
             ConfigurationError: if it is no address of these kinds.
         """
-        text, path = Address(given.strip()), None
-        if unix := re.fullmatch(_UNIX, text):
-            # yarl would write the path in lower case, as it does with hosts.
-            path = unquote(unix["socket"])
-            text = Address(f"http://{unix['login'] or ''}localhost{unix['rest']}")
-        url = _http_url(text)
-        if url is None or (path is not None and not path.startswith("/")):
+        text, path = _split_socket(given)
+        url = None if path is not None and not path.startswith("/") else _http_url(text)
+        if url is None:
             shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", given.strip()))
             hint = (
                 "; for a Unix socket write its whole path as one part: http+unix://%2Frun%2Fserver.sock/v1"
@@ -93,6 +89,17 @@ class BaseUrl:
 
 def _basic(url: yarl.URL) -> str:
     return b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+
+
+def _split_socket(given: str) -> tuple[Address, str | None]:
+    """Return the address for requests, and the path of the Unix socket, if it is one.
+
+    yarl would write the path in lower case, as it does with hosts.
+    """
+    found = re.fullmatch(_UNIX, given.strip())
+    if not found:
+        return Address(given.strip()), None
+    return Address(f"http://{found['login'] or ''}localhost{found['rest']}"), unquote(found["socket"])
 
 
 def _http_url(text: str) -> yarl.URL | None:

@@ -169,7 +169,7 @@ class Connection:
 
 def _find_base_url(provider: Provider, given: str | None) -> BaseUrl | None:
     variable = provider.base_url_variable
-    given = given.strip() if isinstance(given, str) else given
+    given = Address(given.strip()) if isinstance(given, str) else given
     found = None if given or not variable else _from_environment(variable)
     url = given or found or provider.base_url
     return BaseUrl.parse(url, variable if found and variable else "base_url", provider.path) if url else None

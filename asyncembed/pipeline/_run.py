@@ -144,7 +144,11 @@ class Run:
         self._call, self._settling = call, settling
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
-        self.blame = Blame(endpoint.provider.signs, may_probe=endpoint.retry.probe)
+        self.blame = Blame(
+            endpoint.provider.signs,
+            may_probe=endpoint.retry.probe,
+            has_worked=options.model in endpoint.learned.accepted,
+        )
         self._probe: Probe | None = None
         self.usage = Usage()
         self._started: float | None = None

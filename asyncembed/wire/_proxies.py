@@ -119,7 +119,7 @@ def _fits(entry: str, host: str, address: IPAddress | None) -> bool:
 
 
 def _names(entry: str, host: str, *, is_bare: bool = False) -> bool:
-    """Whether an entry names a host, or a domain around it; one with a dot before it names the host, too, if `is_bare`."""
+    """Whether an entry names a host, or a domain around it; with a dot before it, the host too only if `is_bare`."""
     name = entry.removeprefix(".")
     is_same = host == name and (is_bare or name == entry)
     return bool(name) and (is_same or host.endswith(f".{name}"))
