@@ -138,8 +138,9 @@ class Connection:
             self._session = Session(self._given_session)
         else:
             self._session = await Session.open(url, socket=base_url.socket)
-        if self._session.proxy:
-            self._secrets.keep(self._session.proxy.password)
+        if proxy := self._session.proxy:
+            self._secrets.keep(proxy.password)
+            self._secrets.keep(proxy.authorization or "")
         return Transport(
             self._provider.name,
             self._session,

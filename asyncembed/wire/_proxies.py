@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -45,6 +46,13 @@ class Proxy:
     variable: str
     user: Secret | None = None
     password: Secret = field(default_factory=Secret)
+
+    @property
+    def authorization(self) -> Secret | None:
+        """The header that says who asks the proxy."""
+        if self.user is None:
+            return None
+        return Secret(f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}")
 
 
 def find_proxy(address: str, environ: Mapping[str, str]) -> Proxy | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 import yarl
+from multidict import CIMultiDict
 
 from asyncembed._threads import OneThread
 from asyncembed.wire._proxies import find_proxy
@@ -80,12 +81,16 @@ class Session:
     ) -> None:
         await self.close()
 
+    @property
+    def sessions(self) -> tuple[aiohttp.ClientSession, ...]:
+        """The sessions of aiohttp that are open for it."""
+        return (self._session, self._spare) if self._spare else (self._session,)
+
     async def close(self) -> None:
         """Close it, if it is ours."""
         if self._is_ours:
-            await self._session.close()
-            if self._spare:
-                await self._spare.close()
+            for session in self.sessions:
+                await session.close()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
@@ -101,9 +106,7 @@ class Session:
         if not self._is_ours:
             return await self._session.post(url, data=_readable(body), **settings)
         if self.proxy:
-            settings["proxy"] = self.proxy.url
-            if self.proxy.user is not None:
-                settings["proxy_auth"] = aiohttp.BasicAuth(self.proxy.user, self.proxy.password, "utf-8")
+            settings |= self._by_proxy(self.proxy, url, headers)
         seen: dict[str, bool] = {}
         try:
             return await self._session.post(url, data=_readable(body), trace_request_ctx=seen, **settings)
@@ -112,6 +115,14 @@ class Session:
                 raise
         self._spare = self._spare or self._open(keep=False)
         return await self._spare.post(url, data=_readable(body), **settings)
+
+    @staticmethod
+    def _by_proxy(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return how to ask a proxy: its login is for it alone, in the request that it reads itself."""
+        login = CIMultiDict({"Proxy-Authorization": proxy.authorization} if proxy.authorization else {})
+        if yarl.URL(url).scheme == "https":  # it reads the head of the tunnel and nothing else
+            return {"proxy": proxy.url, "proxy_headers": login}
+        return {"proxy": proxy.url, "headers": CIMultiDict([*headers.items(), *login.items()])}
 
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
         """Open a session that adds nothing of its own: no connection limit, cookies, time limit, or ~/.netrc."""
