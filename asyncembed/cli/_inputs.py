@@ -164,12 +164,15 @@ async def _read_async(sources: Sequence[Source], fields: Fields) -> AsyncIterato
                 yield row
             continue
         parser = PARSERS[source.kind](source.name, fields)
+        lines = _stdin.lines(source.path, compressed=source.compressed)
         try:
-            async for line in _stdin.lines(source.path, compressed=source.compressed):
+            async for line in lines:
                 if found := parser.feed(line):
                     yield found
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{source.name} cannot be read: {error}") from None
+        finally:
+            await lines.aclose()
         parser.close()
 
 

@@ -16,7 +16,7 @@ import anyio
 from asyncembed.cli._rows import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 STDIN: Final = 0
@@ -36,7 +36,7 @@ def is_awaited(path: Path | None = None) -> bool:
     return is_pipe or (os.isatty(STDIN) if path is None else _is_terminal(path, mode))
 
 
-async def lines(path: Path | None = None, *, compressed: bool = False) -> AsyncIterator[bytes]:
+async def lines(path: Path | None = None, *, compressed: bool = False) -> AsyncGenerator[bytes, None]:
     """Give the lines of standard input or a pipe, their ends included, as they come; one that is too long is the last.
 
     Args:
