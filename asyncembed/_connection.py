@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-from base64 import b64encode
 from typing import TYPE_CHECKING
 
-import yarl
 from multidict import CIMultiDict
 
+from asyncembed._base_url import BaseUrl
 from asyncembed._errors import ConfigurationError, StreamClosedError
 from asyncembed._secret import (
     Address,
     NoKey,
     Secret,
     hide,
-    hide_address,
     hide_values,
+    holds_secret,
     is_sendable,
-    names_secret,
-    without_secrets,
 )
 from asyncembed.flow._cost import READ_BUFSIZE
 from asyncembed.wire._authorization import Authorization, KeySource
 from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._transport import Transport, new_session
+from asyncembed.wire._session import Session
+from asyncembed.wire._transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,19 +65,25 @@ class Connection:
         timeouts: Timeouts,
     ) -> None:
         self._provider = provider
-        given_url = _find_base_url(provider, base_url)
-        self._base_url, login = _split_login(given_url)
-        self.is_official = (self._base_url or "").rstrip("/") == (provider.base_url or "")
+        self._base_url = _find_base_url(provider, base_url)
+        self.is_official = (self._base_url.url.rstrip("/") if self._base_url else None) == provider.base_url
         """Whether it is the provider's own address."""
-        self.address = None if self.is_official or not self._base_url else without_secrets(self._base_url)
+        if session and self._base_url and self._base_url.socket:
+            raise ConfigurationError(
+                "base_url= is a Unix socket, and session= has a connector of its own; give one of them, "
+                "or an http:// address and a session with aiohttp.UnixConnector"
+            )
+        self.address = None if self.is_official or not self._base_url else self._base_url.shown
         """Where that is, otherwise, without what may be secret; None for the embedded server, too."""
         key = _find_key(provider, api_key, required=self.is_official)
+        login = self._base_url.login if self._base_url else None
         own = _own_headers(provider, key, login, _checked(hide_values(headers)))
         self._headers = CIMultiDict(_headers_from_environment(provider))
         self._headers.update(own)
-        # Whatever is in a header or a query of the caller's may be a key.
         fixed = key if isinstance(key, Secret) else Secret()
-        self._secrets = Secrets([fixed, *_secrets_in(given_url), *own.values()])
+        in_url = self._base_url.secrets if self._base_url else ()
+        in_headers = [value for name, value in own.items() if holds_secret(name, value)]
+        self._secrets = Secrets([fixed, *in_url, *in_headers])
         self._authorization = Authorization(
             KeySource(key, self._secrets),
             provider.authorize,
@@ -89,10 +92,10 @@ class Connection:
         )
         variable = next(iter(provider.key_variables), None)
         way = f"set {variable}, or pass api_key=" if variable else "pass api_key="
-        has_key = key or _secrets_in(given_url) or any(map(names_secret, own))
+        has_key = key or in_url or in_headers
         self._advice = "" if has_key else f"no key was sent; {way}"
-        self._session = session
-        self._owns_session = session is None
+        self._given_session = session
+        self._session: Session | None = None
         self._timeouts = timeouts
         self._server: LocalServer | None = None
         self._transport: Transport | None = None
@@ -122,25 +125,34 @@ class Connection:
         async with self._lock:
             session, self._session = self._session, None
             server, self._server = self._server, None
-        if session and self._owns_session:
+        if session:
             await session.close()
         if server:
             await server.stop()
 
     async def _open(self) -> Transport:
         self._loop = asyncio.get_running_loop()
-        base_url = self._base_url or await self._start_server()
-        self._session = self._session or new_session(base_url)
+        base_url = self._base_url or BaseUrl(Address(await self._start_server()))
+        url = base_url.endpoint(self._provider.path)
+        if self._given_session:
+            self._session = Session(self._given_session)
+        else:
+            self._session = await Session.open(url, socket=base_url.socket)
+        if proxy := self._session.proxy:
+            self._secrets.keep(proxy.password)
+            self._secrets.keep(proxy.authorization or "")
         return Transport(
             self._provider.name,
             self._session,
-            url=_join(base_url, self._provider.path),
+            url=url,
             headers=self._headers,
             secrets=self._secrets,
             timeouts=self._timeouts,
             read_size=READ_BUFSIZE,
             authorization=self._authorization,
             advice=self._advice,
+            shown=base_url.shown_endpoint(self._provider.path) if self.address else None,
+            socket=base_url.socket,
         )
 
     async def _start_server(self) -> str:
@@ -156,45 +168,12 @@ class Connection:
         return server.url
 
 
-def _find_base_url(provider: Provider, given: str | None) -> Address | None:
+def _find_base_url(provider: Provider, given: str | None) -> BaseUrl | None:
     variable = provider.base_url_variable
+    given = Address(given.strip()) if isinstance(given, str) else given
     found = None if given or not variable else _from_environment(variable)
-    url = hide_address(given or found or provider.base_url)
-    if url and not _is_http(url):
-        shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", str(url)))
-        name = variable if found else "base_url"
-        raise ConfigurationError(f"{name}={shown!r} is not an http:// or https:// address")
-    return Address(url) if url else None
-
-
-def _split_login(url: Address | None) -> tuple[Address | None, Secret | None]:
-    """Return an address without user and password, and the header that says them."""
-    parsed = yarl.URL(url or "")
-    if parsed.user is None and parsed.password is None:
-        return url, None
-    login = b64encode(f"{parsed.user or ''}:{parsed.password or ''}".encode()).decode()
-    return Address(parsed.with_user(None)), Secret(f"Basic {login}")
-
-
-def _secrets_in(url: Address | None) -> list[str]:
-    """Return what may be secret in an address, as it is and as it is written there."""
-    parsed = yarl.URL(url or "")
-    written = [part.partition("=")[2] for part in parsed.raw_query_string.split("&")]
-    found = [parsed.password, parsed.raw_password, *parsed.query.values(), *written]
-    return [Secret(value) for value in found if value]
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parsed = yarl.URL(url)
-    except (ValueError, TypeError):
-        return False
-    return parsed.scheme in {"http", "https"} and bool(parsed.host)
-
-
-def _join(base_url: str, path: str) -> Address:
-    url = yarl.URL(base_url)
-    return Address(url.with_path(url.path.rstrip("/") + path, keep_query=True))
+    url = given or found or provider.base_url
+    return BaseUrl.parse(url, variable if found and variable else "base_url", provider.path) if url else None
 
 
 def _from_environment(variable: str) -> Secret | None:

@@ -76,7 +76,10 @@ class AuthenticationError(APIStatusError):
 
 
 class ModelNotFoundError(APIStatusError):
-    """Raised on 404: the model, deployment or route does not exist."""
+    """Raised on 404: the model or deployment does not exist.
+
+    An answer with 404 that says nothing of a model is a plain `APIStatusError`: the address is wrong.
+    """
 
 
 class QuotaExceededError(APIStatusError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, SupportsIndex, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex, TypeAlias, TypeVar
 
 import yarl
 
@@ -80,9 +80,22 @@ def hide_key(given: object) -> Secret | KeyFunction | NoKey | None:
     return ask  # the `repr` of a method or a partial function shows what it belongs to
 
 
+_NAMES: Final = (
+    r"(?i)(?:^|[-_.])(?:[a-z0-9]*(?:key|token|secret|password|passwd|signature|credentials?|cookie)|x?auth|oauth2?|"
+    r"auth(?:orization|entication)|jwt|bearer|session(?:id)?)[0-9]*(?:$|[-_.])"
+)
+_PLAIN_VALUES: Final = frozenset({"true", "false", "yes", "no", "none", "null", "on", "off", "bearer", "basic"})
+
+
 def names_secret(header: str) -> bool:
     """Whether a header of this name holds a key, or something that is made of one."""
-    return re.search(r"(?i)auth|key|token|secret|signature|credential|password|cookie", header) is not None
+    return re.search(_NAMES, header) is not None
+
+
+def holds_secret(header: str, value: str) -> bool:
+    """Whether a header holds a key, by its name or by what stands in it; flags and other plain words are none."""
+    has_scheme = re.match(r"(?i)(?:bearer|basic|token)\s+\S", value) is not None
+    return (names_secret(header) and value.lower() not in _PLAIN_VALUES) or has_scheme
 
 
 def is_sendable(text: str) -> bool:

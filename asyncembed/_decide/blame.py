@@ -113,11 +113,13 @@ class Blame:
     Args:
         signs: What the provider says that its errors mean.
         may_probe: Whether a harmless text may be asked for.
+        has_worked: Whether requests to the model went well before the run, with the same key.
     """
 
-    def __init__(self, signs: Sequence[Sign], *, may_probe: bool) -> None:
+    def __init__(self, signs: Sequence[Sign], *, may_probe: bool, has_worked: bool = False) -> None:
         self._signs = signs
         self._may_probe = may_probe
+        self._has_worked = has_worked
         self.accepted = 0
         """Requests of the run that went well."""
         self._recovered = 0  # requests among them that the server had failed over before
@@ -193,9 +195,10 @@ class Blame:
     def _of_request(self, meaning: Meaning | None, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
         """The request or the account: all would be refused, unless others were not."""
         is_for_good = _IS_FOR_GOOD.search(answer.provider_message or "")
-        if not self.accepted or answer.status not in _OF_ONE_REPLICA or is_for_good:
-            return Verdict(Step.END, meaning)
         is_of_replica = answer.status != _FORBIDDEN
+        has_worked = self.accepted or (self._has_worked and is_of_replica)
+        if not has_worked or answer.status not in _OF_ONE_REPLICA or is_for_good:
+            return Verdict(Step.END, meaning)
         if not is_of_replica and not case.is_proven:  # a firewall refuses texts in these words, too
             return Verdict(Step.PROBE if self._may_probe else Step.END, meaning)
         if not case.is_repeated:

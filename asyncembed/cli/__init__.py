@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Final
 
@@ -12,6 +13,11 @@ MISSING: Final = 'Error: the command line needs the package {}, which is not ins
 
 def main() -> None:
     """Run the command; importing this needs nothing but the standard library."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a console may not have every character; an escape is better than none
+            stream.reconfigure(errors="backslashreplace")
     try:
         _run()
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
@@ -195,7 +196,7 @@ def search(
     with exits():
         hits = asyncio.run(run_search(file, Query(query, count, provider, model, base_url)))
     if as_json:
-        typer.echo(to_json(hits))
+        typer.echo(to_json(hits, sys.stdout.encoding or "utf-8"))
     else:
         show(hits)
 
@@ -225,6 +226,9 @@ def serve(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    unix: Annotated[
+        Path | None, typer.Option(help="Unix socket to listen on instead of host and port.", metavar="PATH")
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Folder of a model2vec model, instead of the one built in.")
     ] = None,
@@ -234,4 +238,4 @@ def serve(
 ) -> None:
     """Run the embedded server, with Cohere's and OpenAI's APIs, until Ctrl-C."""
     with exits():
-        asyncio.run(run_serve(host, port, model, api_key_env))
+        asyncio.run(run_serve(host, port, unix, model, api_key_env))

@@ -56,7 +56,7 @@ class Source:
     @property
     def is_awaited(self) -> bool:
         """Whether the rows must be waited for."""
-        return self.is_packed if self.path else _stdin.is_awaited()
+        return self.is_packed or _stdin.is_awaited(self.path)
 
     @property
     def is_packed(self) -> bool:
@@ -164,9 +164,15 @@ async def _read_async(sources: Sequence[Source], fields: Fields) -> AsyncIterato
                 yield row
             continue
         parser = PARSERS[source.kind](source.name, fields)
-        async for line in _stdin.lines():
-            if found := parser.feed(line):
-                yield found
+        lines = _stdin.lines(source.path, compressed=source.compressed)
+        try:
+            async for line in lines:
+                if found := parser.feed(line):
+                    yield found
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{source.name} cannot be read: {error}") from None
+        finally:
+            await lines.aclose()
         parser.close()
 
 
@@ -183,6 +189,8 @@ def _parse_source(argument: str, kind: str | None) -> Source:
     found = known if known in {*PARSERS, PARQUET} else kind
     if found is None:
         raise ConfigurationError(f"{argument}: the suffix does not say the format; use {SUFFIXES}, or --format")
+    if found == PARQUET and _stdin.is_awaited(path):
+        raise ConfigurationError(f"{argument} is a pipe, and Parquet cannot be read from one; name a file")
     if found == PARQUET and find_spec("pyarrow") is None:
         raise ConfigurationError(ARROW_MISSING)
     return Source(path, found, compressed)

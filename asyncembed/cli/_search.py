@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -99,13 +100,18 @@ def show(hits: Sequence[Hit]) -> None:
     stdout().print(table)
 
 
-def to_json(hits: Sequence[Hit]) -> str:
-    """Return hits as a JSON list of objects."""
+def to_json(hits: Sequence[Hit], encoding: str = "utf-8") -> str:
+    """Return hits as a JSON list of objects, with escapes where an encoding does not have all its characters."""
     rows = [
         {"rank": rank, "score": hit.score, "index": hit.label.index, "id": hit.label.id, "text": hit.label.text}
         for rank, hit in enumerate(hits, 1)
     ]
-    return orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
+    shown = orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
+    try:
+        shown.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(rows, indent=2)
+    return shown
 
 
 async def _search(path: Path, query: Query) -> list[Hit]:

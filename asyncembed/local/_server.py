@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -14,7 +17,6 @@ from asyncembed.local._app import build_app, is_loopback
 from asyncembed.local._model import LocalModel
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 GRACE_SECONDS: Final = 0.5
@@ -31,6 +33,8 @@ class LocalServer:
         model: A loaded model, the folder of a model2vec model, or the shipped one if left out.
         host: Address to listen on. Anything but a loopback address needs an `api_key`.
         port: Port to listen on; 0 takes a free one.
+        unix: Path of a Unix socket to listen on instead of host and port. The permissions of the folder and the umask
+            say who may connect.
         api_key: Key that requests must bear in their Authorization header; none is needed if left out.
 
     Raises:
@@ -43,6 +47,7 @@ class LocalServer:
         model: LocalModel | str | Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        unix: str | Path | None = None,
         api_key: str | None = None,
     ) -> None:
         api_key = hide(api_key)
@@ -50,6 +55,7 @@ class LocalServer:
         self._model = model
         self._host = host
         self._port = port
+        self._unix = None if unix is None else Path(unix).absolute()
         self._api_key = api_key
         self._lock = asyncio.Lock()
         self._worker: ThreadPoolExecutor | None = None
@@ -60,7 +66,7 @@ class LocalServer:
 
         Raises:
             ConfigurationError: model2vec is not installed, or the folder holds no model it can read.
-            OSError: The port is taken, or the host is no address of this machine.
+            OSError: The port or the socket is taken, or the host is no address of this machine.
         """
         async with self._lock:
             if self._runner is not None:
@@ -87,6 +93,8 @@ class LocalServer:
             idle = False
             try:
                 await runner.cleanup()
+                if self._unix:
+                    self._unix.unlink(missing_ok=True)  # before Python 3.13 asyncio leaves it
                 await asyncio.get_running_loop().run_in_executor(
                     worker, int
                 )  # the last job: joining costs nothing then
@@ -109,8 +117,10 @@ class LocalServer:
         """Port the running server listens on.
 
         Raises:
-            RuntimeError: The server does not run.
+            RuntimeError: The server does not run, or listens on a Unix socket.
         """
+        if self._unix:
+            raise RuntimeError("the server listens on a Unix socket, which has no port")
         return self._address()[1]
 
     @property
@@ -121,27 +131,46 @@ class LocalServer:
             RuntimeError: The server does not run.
         """
         host, port = self._address()
+        if self._unix:
+            return f"http+unix://{quote(str(self._unix), safe='')}"
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
         return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
     def _address(self) -> tuple[str, int]:
         if self._runner is None:
             raise RuntimeError("the server does not run: await start(), or use it in 'async with'")
+        if self._unix:
+            return str(self._unix), 0
         host, port = self._runner.addresses[0][:2]
         return host, port
 
     async def _listen(self, worker: ThreadPoolExecutor) -> web.AppRunner:
         if not isinstance(self._model, LocalModel):
             self._model = await asyncio.get_running_loop().run_in_executor(worker, LocalModel, self._model)
-        app = build_app(self._model, worker, loopback=is_loopback(self._host), api_key=self._api_key)
+        is_near = self._unix is not None or is_loopback(self._host)
+        app = build_app(self._model, worker, loopback=is_near, api_key=self._api_key)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            if self._unix:
+                await _check_free(self._unix)
+                await web.UnixSite(runner, self._unix).start()
+            else:
+                await web.TCPSite(runner, self._host, self._port).start()
         except BaseException:
             await runner.cleanup()
             raise
         return runner
+
+
+async def _check_free(path: Path) -> None:
+    """Raise `OSError` if a server listens on a Unix socket; asyncio would take its place unasked."""
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return
+    writer.close()
+    raise OSError(errno.EADDRINUSE, "another server listens on this socket", str(path))
 
 
 def _check(host: str, port: int, api_key: str | None) -> None:

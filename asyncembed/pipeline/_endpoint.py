@@ -41,6 +41,7 @@ class Learned:
         dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
         tokens: How many tokens texts have, by model.
         caps: How large a request may be, by model.
+        accepted: Models that requests to went well.
     """
 
     outage: Outage
@@ -49,6 +50,7 @@ class Learned:
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, Caps] = field(default_factory=lambda: defaultdict(Caps))
+    accepted: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, repr=False)

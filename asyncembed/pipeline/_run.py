@@ -126,7 +126,11 @@ class Run:
         """Responses that were opened, and pieces of them that were read or parsed."""
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
-        self.blame = Blame(endpoint.provider.signs, may_probe=endpoint.retry.probe)
+        self.blame = Blame(
+            endpoint.provider.signs,
+            may_probe=endpoint.retry.probe,
+            has_worked=options.model in endpoint.learned.accepted,
+        )
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None

@@ -271,6 +271,7 @@ class Worker:
                 await attempt
                 failed = False
                 self._run.blame.taken(self._part.case)
+                self._endpoint.learned.accepted.add(self._run.options.model)
                 flight.answered(self._exchange.seconds_to_headers)
             except AsyncEmbedError as error:
                 failed = is_retryable(error) and self._delivery.count_missing == before

@@ -34,6 +34,7 @@ class Response:
         self._failure: AsyncEmbedError | None = None  # for when everything that came before it has been read
         self._heard = 0  # bytes that had come when the last wait began
         self.status = response.status
+        self.reason = response.reason or ""
         self.headers: Mapping[str, str] = response.headers
         self.bytes_received = 0
 

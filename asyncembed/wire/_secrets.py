@@ -38,6 +38,11 @@ class Secrets:
         self._recent: deque[Secret] = deque(maxlen=MOST_RECENT)
         self._sort()
 
+    def keep(self, value: str) -> None:
+        """Blot out one more key, for as long as this object lives."""
+        self._fixed |= _forms(value)
+        self._sort()
+
     def add(self, value: str) -> None:
         """Blot out one more key from now on, alone or behind the name of its scheme; of such, the latest are kept."""
         if value.rpartition(" ")[2] in self._known:

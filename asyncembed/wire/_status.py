@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._answer import ErrorAnswer
 from asyncembed._decide.excess import is_too_large_to_process
+from asyncembed._decide.signs import meaning_of
 from asyncembed._errors import (
     APIStatusError,
     AuthenticationError,
@@ -15,6 +16,7 @@ from asyncembed._errors import (
     RateLimitError,
     ServerError,
 )
+from asyncembed._secret import without_secrets
 from asyncembed.wire._blamed import blamed
 from asyncembed.wire._error_body import another_inside, read_body, title_of
 from asyncembed.wire._hints import TOO_MUCH, asked_in_body, asked_in_headers, until_reset
@@ -47,7 +49,8 @@ _ERRORS: Final[Mapping[int, type[APIStatusError]]] = {
     422: InvalidInputError,
     429: RateLimitError,
 }
-_UNAUTHORIZED: Final = 401
+_UNAUTHORIZED: Final = frozenset({401, 403})
+_NOT_FOUND: Final = 404
 _QUOTA_CODES: Final = frozenset({"insufficient_quota", "AUTHZ_INSUFFICIENT_BALANCE"})
 _REQUEST_ID_HEADERS: Final = (
     "x-request-id", "x-debug-trace-id", "apim-request-id", "mistral-correlation-id", "x-amzn-requestid",
@@ -77,7 +80,14 @@ _MOST_DEPTH: Final = 5
 
 
 def status_error(
-    provider: str, status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets, *, advice: str = ""
+    provider: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    secrets: Secrets,
+    *,
+    advice: str = "",
+    where: str | None = None,
 ) -> APIStatusError:
     """Build the exception for an error answer.
 
@@ -88,13 +98,20 @@ def status_error(
         body: The first bytes of the body, in any form a provider or a proxy uses.
         secrets: Keys, which some services repeat; they are blotted out of everything that is kept.
         advice: What to say besides, if the API wants a key.
+        where: The address that was asked, without secrets, if that is not the provider's own.
     """
     answer = read_answer(status, headers, body, secrets)
     words = answer.provider_message[:MAX_WORDS]
     request = f" (request {answer.request_id})" if answer.request_id else ""
-    help_ = f"; {advice}" if advice and status == _UNAUTHORIZED else ""
-    return _kind_of(answer)(
-        f"{provider} answered {status}: {words or 'no message'}{request}{help_}",
+    is_address = meaning_of(answer) == "address"
+    notes = [
+        _redirect(headers, secrets) if 300 <= status < 400 else "",  # noqa: PLR2004
+        advice if status in _UNAUTHORIZED else "",
+        "is base_url= right?" if where and is_address else "",
+    ]
+    asked = f" at {where}" if where else ""
+    return _kind_of(answer, is_address=is_address)(
+        "; ".join(filter(None, (f"{provider}{asked} answered {status}: {words or 'no message'}{request}", *notes))),
         status=status,
         code=answer.code,
         request_id=answer.request_id,
@@ -102,6 +119,16 @@ def status_error(
         provider_message=words,
         answer=answer,
     )
+
+
+def _redirect(headers: Mapping[str, str], secrets: Secrets) -> str:
+    """Say where a redirect leads, which is not followed, because the key would go there."""
+    location = headers.get("location", "")
+    try:
+        target = secrets.blot(" ".join(without_secrets(location).split()), MAX_WORDS)
+    except ValueError:
+        target = ""
+    return f"it redirects to {target}, and redirects are not followed" if target else "it redirects without a Location"
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets) -> ErrorAnswer:
@@ -135,7 +162,9 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
     )
 
 
-def _kind_of(answer: ErrorAnswer) -> type[APIStatusError]:
+def _kind_of(answer: ErrorAnswer, *, is_address: bool) -> type[APIStatusError]:
+    if answer.status == _NOT_FOUND and is_address:
+        return APIStatusError
     kind = _ERRORS.get(answer.status, ServerError if answer.status >= 500 else APIStatusError)  # noqa: PLR2004
     if not _QUOTA_CODES.isdisjoint(answer.codes):
         return QuotaExceededError

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import io
-import ipaddress
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -23,7 +21,8 @@ from asyncembed._secret import Address
 from asyncembed._version import __version__
 from asyncembed.wire._authorization import refuses_key
 from asyncembed.wire._body import Response
-from asyncembed.wire._failures import FAILURES, timeout_error, transport_error
+from asyncembed.wire._failures import FAILURES, proxy_error, timeout_error, transport_error
+from asyncembed.wire._proxies import ip_of, is_loopback
 from asyncembed.wire._status import status_error
 from asyncembed.wire._timeout import FairTimeout
 
@@ -34,23 +33,11 @@ if TYPE_CHECKING:
     from asyncembed._settings import Timeouts
     from asyncembed.wire._authorization import Authorization
     from asyncembed.wire._secrets import Secrets
+    from asyncembed.wire._session import Session
 
 _ERROR_BODY_BYTES: Final = 65_536
-_ONE_PIECE: Final = 262_144
+_PROXY_AUTHENTICATION: Final = 407
 _ALLOWED: Final = range(200, 300)
-
-
-def new_session(url: str) -> aiohttp.ClientSession:
-    """Open a session for one endpoint that adds nothing of its own: no connection limit, cookies or time limit.
-
-    Proxies are taken from the environment, as the SDKs do, but never for this machine itself.
-    """
-    return aiohttp.ClientSession(
-        trust_env=not _is_loopback(yarl.URL(url)),
-        connector=aiohttp.TCPConnector(limit=0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-    )
 
 
 class Transport:
@@ -66,12 +53,14 @@ class Transport:
         read_size: Bytes of a response at which its connection is not read further for now; twice as many may be held.
         authorization: Says who asks; None if `headers` say all there is to say.
         advice: What a message adds when the API wants a key.
+        shown: The endpoint as messages show it, where that is not the provider's own address; without secrets.
+        socket: Path of the Unix socket of the server.
     """
 
     def __init__(
         self,
         provider: str,
-        session: aiohttp.ClientSession,
+        session: Session,
         *,
         url: str,
         headers: Mapping[str, str],
@@ -80,6 +69,8 @@ class Transport:
         read_size: int,
         authorization: Authorization | None = None,
         advice: str = "",
+        shown: str | None = None,
+        socket: str | None = None,
     ) -> None:
         self._provider = provider
         self._session = session
@@ -96,9 +87,10 @@ class Transport:
         self._advice = advice
         self._refused: WeakKeyDictionary[BaseException, int] = WeakKeyDictionary()  # numbers of keys, by the error
         address = yarl.URL(url)
-        self._near = _is_loopback(address) or _is_private(address)
-        self.server = address.host, address.port
-        """Its name or address, and its port."""
+        self._near = is_loopback(address) or _is_private(address)
+        self._shown = shown
+        self.server = (address.host, address.port) if socket is None else (socket, None)
+        """Its name or address, and its port; the path of a Unix socket, which has none."""
 
     async def renew_key(self, error: AsyncEmbedError) -> bool:
         """Whether `error` says that the key was refused, and there is a newer one to try again with.
@@ -155,20 +147,22 @@ class Transport:
         try:
             async with FairTimeout(limits.first_byte):
                 return await self._session.post(
-                    self._url,
-                    # aiohttp warns of large bytes, as it would send them in one piece.
-                    data=io.BytesIO(body) if len(body) > _ONE_PIECE else body,
-                    headers=headers,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=self._client_timeout,
-                    read_bufsize=self._read_size,
+                    self._url, body, headers, limits=self._client_timeout, read_size=self._read_size
                 )
         except TimeoutError as error:
-            failure = timeout_error(error, f"no response within {limits.first_byte:g} s")
+            failure = timeout_error(error, f"no response within {limits.first_byte:g} s", self._way)
         except FAILURES as error:
-            failure = transport_error(error, self.secrets)
+            trust = self._session.trust
+            failure = transport_error(error, self.secrets, self._way, trust.advice if trust else "")
         raise failure
+
+    @property
+    def _way(self) -> str:
+        """Say where requests are sent, if that is not the provider's own address, and by which proxy."""
+        proxy = self._session.proxy
+        by = f"by the proxy {proxy.url} of {proxy.variable}" if proxy else ""
+        to = f"POST {self._shown}" if self._shown else ""
+        return f" ({' '.join(filter(None, (to, by)))})" if to or by else ""
 
     async def _status_error(self, response: Response) -> AsyncEmbedError:
         try:
@@ -177,23 +171,20 @@ class Transport:
             body = b""  # the status alone says enough
         finally:
             response.close()
-        return status_error(self._provider, response.status, response.headers, body, self.secrets, advice=self._advice)
-
-
-def _is_loopback(url: yarl.URL) -> bool:
-    """Whether the other end is this machine."""
-    address = _address(url)
-    return address.is_loopback if address else url.host == "localhost"
+        if response.status == _PROXY_AUTHENTICATION:
+            return proxy_error(response.status, self.secrets.blot(response.reason), self._way)
+        return status_error(
+            self._provider,
+            response.status,
+            response.headers,
+            body,
+            self.secrets,
+            advice=self._advice,
+            where=self._shown,
+        )
 
 
 def _is_private(url: yarl.URL) -> bool:
     """Whether the other end is in a local network, where to compress and to unpack costs more than to send."""
-    address = _address(url)
+    address = ip_of(url.host or "")
     return address is not None and address.is_private
-
-
-def _address(url: yarl.URL) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(url.host or "")
-    except ValueError:
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from pathlib import Path
 
 import anyio
 import pytest
@@ -77,15 +78,22 @@ def test_several_files_follow_each_other(tmp_path):
     assert list(read(sources, Fields())) == [EmbedInput("one"), EmbedInput("two"), EmbedInput("three")]
 
 
-def test_files_are_read_as_they_are_wanted_and_closed_when_they_are_left(tmp_path):
+def count_open_files():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+async def test_files_are_read_as_they_are_wanted_and_closed_when_they_are_left(tmp_path):
     path = tmp_path / "endless.txt"
     os.mkfifo(path)
     writer = os.open(path, os.O_RDWR)
     try:
         os.write(writer, b"one\ntwo\n")
         rows = read([Source(path, "txt")], Fields())
-        assert next(rows) == EmbedInput("one")
-        rows.close()
+        before = count_open_files()
+        assert await anext(rows) == EmbedInput("one")
+        assert count_open_files() > before
+        await rows.aclose()
+        assert count_open_files() == before
     finally:
         os.close(writer)
 

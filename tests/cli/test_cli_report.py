@@ -124,7 +124,7 @@ def test_a_run_that_fails_is_shown_too(run, threaded_server, openai, texts_file,
     options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", path)
     assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(threaded_server)).code == 1
     page = Page(path.read_text())
-    assert "failed: QuotaExceededError: openai answered 402" in page.text
+    assert "failed: QuotaExceededError: openai at " in page.text
     assert "rows safe on the disk 50" in page.text
 
 

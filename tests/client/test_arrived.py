@@ -12,14 +12,15 @@ from support.scripted import KEY, raw, said
 
 from asyncembed import Timeouts, TransportError
 from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._transport import Transport, new_session
+from asyncembed.wire._session import Session
+from asyncembed.wire._transport import Transport
 
 PIECES = [b"x" * 1_000, b"y" * 50_000, b"z" * 7]
 
 
 @pytest.fixture
 async def transport(server):
-    async with new_session(server.url) as session:
+    async with await Session.open(server.url) as session:
         yield Transport(
             "test", session, url=server.url, headers={}, secrets=Secrets([KEY]), timeouts=Timeouts(), read_size=1 << 20
         )

@@ -166,7 +166,7 @@ async def test_closing_the_client_is_cancelled(client):
     closing.cancel()
     await asyncio.wait([closing])
     gate.opened.set()
-    await until(lambda: session.closed, 1)
+    await until(lambda: session.sessions[0].closed, 1)
     await stream.aclose()
 
 

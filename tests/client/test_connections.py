@@ -52,8 +52,60 @@ async def test_a_stale_connection(server, client):
     """The server closed a kept connection just as it is used again, which aiohttp does not repeat for a POST."""
     server.script.extend([right, raw(b"")])
     await client.embed(TEXTS)
-    check_results([result async for result in client.embed_stream(TEXTS)], TEXTS)
+    stream = client.embed_stream(TEXTS)
+    check_results([result async for result in stream], TEXTS)
     assert (len(server.requests), server.accepted) == (3, 2)
+    assert (stream.summary.requests, stream.summary.retries) == (1, 0)
+
+
+async def reset(exchange):
+    exchange.end(reset=True)
+
+
+STALE = {"closed": raw(b""), "reset": reset}
+
+
+@pytest.mark.parametrize("how", STALE)
+async def test_a_stale_connection_costs_no_attempt(server, connect, how):
+    """Nor a wait, and with a body that is sent in pieces."""
+    large = ["x" * 400_000]
+    client = connect(retry=RetryPolicy(max_attempts=1))
+    for texts in (TEXTS, large):
+        server.script.extend([right, STALE[how]])
+        await client.embed(texts[:1])
+        assert len(await client.embed(texts)) == len(texts)
+        assert server.asked[-2:] == [texts, texts]
+
+
+@pytest.mark.parametrize("how", STALE)
+async def test_it_is_sent_again_once(server, connect, how):
+    """A server that has accepted the request and fails over it does not get it for ever."""
+    client = connect(retry=RetryPolicy(max_attempts=2, initial_backoff=0.001))
+    server.script.append(right)
+    await client.embed(TEXTS)
+    server.default = STALE[how]
+    with pytest.raises(TransportError):
+        await client.embed(TEXTS)
+    assert len(server.requests) == 1 + 3  # the second attempt has no connection to use again
+
+
+FIRST = {
+    "a new connection": (0, b""),
+    "a part of an answer": (1, b"HTTP/1.1 200"),
+    "a whole line": (1, b"HTTP/1.1 200 OK\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", FIRST)
+async def test_other_connections_that_close_cost_an_attempt(server, connect, what):
+    before, data = FIRST[what]
+    client = connect(retry=RetryPolicy(max_attempts=1))
+    for _ in range(before):
+        await client.embed(TEXTS)
+    server.script.append(raw(data))
+    with pytest.raises(TransportError):
+        await client.embed(TEXTS)
+    assert len(server.requests) == before + 1
 
 
 @pytest.mark.parametrize("where", ["before the headers", "inside the body"])

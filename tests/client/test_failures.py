@@ -12,7 +12,7 @@ import traceback
 
 import pytest
 from support.results import chain_of, check_plain, numbered, take_all
-from support.scripted import Gate, broken_after, changed, raw, refused, said
+from support.scripted import Gate, broken_after, changed, raw, refused, right, said
 from support.watching import leftovers, turns, until
 
 import asyncembed
@@ -224,3 +224,22 @@ async def test_a_response_error_says_what_is_missing(server, once):
     with pytest.raises(ResponseError) as caught:
         await once.embed(TEXTS)
     assert caught.value.missing == caught.value.indices == (2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("status", [401, 404])
+@pytest.mark.parametrize("where", ["in the run", "in an earlier run"])
+async def test_one_replica_that_refuses_amid_good_answers(server, connect, status, where):
+    """It is asked once more, at once; if it refuses again, the run ends."""
+    client = connect(retry=RetryPolicy(max_attempts=1), max_concurrency=1)
+    texts = [f"text {number}" for number in range(6)]
+    if where == "in the run":
+        server.script.append(right)
+    else:
+        await client.embed(["a"])
+    server.script.append(refused(status, "no such thing"))
+    assert len(await client.embed(texts, chunk_size=3)) == 6
+    asked = len(server.requests)
+    server.default = refused(status, "no such thing")
+    with pytest.raises(APIStatusError):
+        await client.embed(texts, chunk_size=6)
+    assert len(server.requests) == asked + 2

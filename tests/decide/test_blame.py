@@ -198,3 +198,14 @@ def test_an_error_with_status_200_is_read_as_any_other():
 )
 def test_refused_likewise(one, other, likewise):
     assert is_refused_likewise(one, other) is likewise
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_refusal_of_one_replica_in_the_first_request_of_a_run(status):
+    """The client has had good answers for this model before, in another run."""
+    words = "Incorrect API key provided" if status == 401 else "page not found"
+    blame, case = Blame((), may_probe=True, has_worked=True), Case()
+    steps = [blame.decide(refused(status, words), TEXTS, case, wants_base64=False).step for _ in range(2)]
+    assert steps == [Step.AT_ONCE, Step.END]
+    blame, case = Blame((), may_probe=True), Case()
+    assert blame.decide(refused(status, words), TEXTS, case, wants_base64=False).step is Step.END

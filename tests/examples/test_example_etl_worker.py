@@ -100,7 +100,7 @@ async def test_an_error_of_the_api_is_said_in_one_line(start, upstream) -> None:
         status, (done, *_), err = await end(process)
 
     assert (status, done) == (1, 0)
-    assert err == "stopped: cohere answered 401: invalid key ***\n"
+    assert err == f"stopped: cohere at {upstream.url.rstrip('/')}/v2/embed answered 401: invalid key ***\n"
 
 
 async def test_rows_are_written_while_the_queue_is_silent(examples: Path, path: Path, upstream, monkeypatch) -> None:

@@ -63,7 +63,7 @@ async def test_a_run_that_ends_with_an_error(server, connect, lines):
     (line,) = lines(INFO)
     assert line.startswith("run_ended ")
     assert " error=ServerError message=" in line
-    assert "openai answered 500: broken (request fake-0)" in line
+    assert "answered 500: broken (request fake-0)" in line
     assert " status=500 done=0" in line
 
 

@@ -62,7 +62,7 @@ async def test_servers_that_repeat_everything(server, connect, told, caplog, pla
     server.default = reply
     hook = told if level == logging.DEBUG else None
     retry = RetryPolicy(max_attempts=2, initial_backoff=0.001)
-    client = connect(on_event=hook, headers={"X-Tenant": HEADER}, retry=retry)
+    client = connect(on_event=hook, headers={"X-Tenant-Key": HEADER}, retry=retry)
     with suppress(AsyncEmbedError):
         async for _ in client.embed_stream([PRIVATE, "b"], on_error=on_error):
             pass

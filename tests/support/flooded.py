@@ -24,7 +24,7 @@ async def ask(provider: str, url: str, count: int) -> None:
                         await client.embed([f"text {number}"])  # one, which cannot be split
                 except Exception as caught:  # noqa: BLE001
                     error = caught
-            connections = len(client._connection._session.connector._acquired)
+            connections = len(client._connection._session.sessions[0].connector._acquired)
             print(json.dumps([type(error).__name__, str(error), peak.grown, connections]), flush=True)
 
 

@@ -59,7 +59,9 @@ def leftovers(client: EmbedClient) -> dict[str, object]:
         "waiting for memory": endpoint.budget.waiting,
         "waiting for their time": endpoint.limiter.waiting,
         "slots": endpoint.slots.in_use,
-        "connections": len(session.connector._acquired) if session and session.connector else 0,
+        "connections": sum(len(each.connector._acquired) for each in session.sessions if each.connector)
+        if session
+        else 0,
     }
     return {name: count for name, count in held.items() if count}
 

@@ -272,7 +272,7 @@ def test_an_empty_body_is_said_to_be_one():
 )  # fmt: skip
 def test_each_status_has_its_class(status, kind):
     """As the tree of errors says."""
-    caught = error({"message": "m"}, status)
+    caught = error({"message": "no such model"}, status)
     assert type(caught) is kind
     assert caught.status == status
 

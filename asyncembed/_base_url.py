@@ -1,0 +1,117 @@
+"""The address of an API as people give it: the endpoint in it or not, with a login, or of a Unix socket."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote
+
+import yarl
+
+from asyncembed._errors import ConfigurationError
+from asyncembed._secret import Address, Secret, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UNIX: Final = r"(?is)http\+unix://(?P<login>[^/?#]*@)?(?P<socket>[^/?#@]*)(?P<rest>.*)"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUrl:
+    """Where an API is.
+
+    Attributes:
+        url: The address for requests, without a login; of a Unix socket one of this machine.
+        socket: Path of the Unix socket, None if it is a host.
+        login: The header that says user and password, if the address has them.
+        secrets: What may be secret in the address, as it is and as it is written there.
+    """
+
+    url: Address
+    socket: str | None = None
+    login: Secret | None = None
+    secrets: tuple[Secret, ...] = ()
+
+    @classmethod
+    def parse(cls, given: str, name: str, endpoint: str) -> BaseUrl:
+        """Read an address.
+
+        Args:
+            given: The address.
+            name: The argument or environment variable that it comes from.
+            endpoint: Path of the endpoint, which is left out at the end of the address.
+
+        Raises:
+            ConfigurationError: if it is no address of these kinds.
+        """
+        text, path = _split_socket(given)
+        url = None if path is not None and not path.startswith("/") else _http_url(text)
+        if url is None:
+            shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", given.strip()))
+            hint = (
+                "; for a Unix socket write its whole path as one part: http+unix://%2Frun%2Fserver.sock/v1"
+                if "unix" in shown.partition("//")[0].lower()
+                else ""
+            )
+            raise ConfigurationError(f"{name}={shown!r} is not an http:// or https:// address{hint}")
+        login = None
+        if url.user is not None or url.password is not None:
+            login = Secret(f"Basic {_basic(url)}")
+        secrets = tuple(_secrets_in(url))
+        url = url.with_user(None)
+        if url.path.rstrip("/").endswith(endpoint):
+            url = url.with_path(url.path.rstrip("/").removesuffix(endpoint), keep_query=True)
+        return cls(Address(url), path, login, secrets)
+
+    @property
+    def shown(self) -> str:
+        """The address without what may be secret."""
+        return self._as_given(self.url)
+
+    def endpoint(self, path: str) -> Address:
+        """Return the address that requests are sent to."""
+        url = yarl.URL(self.url)
+        return Address(url.with_path(url.path.rstrip("/") + path, keep_query=True))
+
+    def shown_endpoint(self, path: str) -> str:
+        """Return the address that requests are sent to, without what may be secret."""
+        return self._as_given(self.endpoint(path))
+
+    def _as_given(self, url: str) -> str:
+        shown = without_secrets(url)
+        if self.socket is None:
+            return shown
+        return shown.replace("http://localhost", f"http+unix://{quote(self.socket, safe='')}", 1)
+
+
+def _basic(url: yarl.URL) -> str:
+    return b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+
+
+def _split_socket(given: str) -> tuple[Address, str | None]:
+    """Return the address for requests, and the path of the Unix socket, if it is one.
+
+    yarl would write the path in lower case, as it does with hosts.
+    """
+    found = re.fullmatch(_UNIX, given.strip())
+    if not found:
+        return Address(given.strip()), None
+    return Address(f"http://{found['login'] or ''}localhost{found['rest']}"), unquote(found["socket"])
+
+
+def _http_url(text: str) -> yarl.URL | None:
+    try:
+        url = yarl.URL(text)
+    except (ValueError, TypeError):
+        return None
+    has_host = url.scheme in {"http", "https"} and bool(url.host)
+    return url if has_host and not any(map(str.isspace, text)) else None
+
+
+def _secrets_in(url: yarl.URL) -> Iterator[Secret]:
+    written = [part.partition("=")[2] for part in url.raw_query_string.split("&")]
+    found = [url.password, url.raw_password, *url.query.values(), *written]
+    return (Secret(value) for value in found if value)

@@ -1,0 +1,162 @@
+"""The HTTP session: one of ours, which takes proxies and certificate authorities from the environment, or the caller's.
+
+A server closes connections that nobody has used for a while, and sometimes just when a request is sent on one of them.
+The request has then failed for no reason of its own. Where the connection had served before and not a byte of an answer
+has come, it is sent once more on a new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import aiohttp
+import yarl
+from multidict import CIMultiDict
+
+from asyncembed._threads import OneThread
+from asyncembed.wire._proxies import find_proxy
+from asyncembed.wire._trust import load_trust
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import SimpleNamespace, TracebackType
+
+    from asyncembed.wire._proxies import Proxy
+    from asyncembed.wire._trust import Trust
+
+_ONE_PIECE: Final = 262_144
+_REUSED: Final = "reused"
+_CLOSED: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ESHUTDOWN})
+
+
+class Session:
+    """Posts requests; close it, or use it as a context.
+
+    Args:
+        given: The caller's own session, which keeps its own rules and is not closed here; None for one of ours.
+        proxy: The proxy by which our own reaches the server.
+        trust: What our own checks certificates with; None where there is no TLS.
+        socket: Path of the Unix socket of the server.
+    """
+
+    def __init__(
+        self,
+        given: aiohttp.ClientSession | None = None,
+        *,
+        proxy: Proxy | None = None,
+        trust: Trust | None = None,
+        socket: str | None = None,
+    ) -> None:
+        self._is_ours = given is None
+        self.proxy = proxy
+        self.trust = trust
+        self._socket = socket
+        self._session = given or self._open(keep=True)
+        self._spare: aiohttp.ClientSession | None = None  # each of its requests opens a connection
+
+    @classmethod
+    async def open(cls, url: str, *, socket: str | None = None) -> Self:
+        """Open a session of ours for one address, as the environment says.
+
+        Raises:
+            ConfigurationError: if a variable names a proxy that cannot be used, or no certificates.
+        """
+        if socket is not None:
+            return cls(socket=socket)
+        proxy = find_proxy(url, os.environ)
+        trust = None
+        if "https" in {yarl.URL(url).scheme, proxy and yarl.URL(proxy.url).scheme}:
+            with OneThread() as thread:  # it reads a file of a hundred certificates and more
+                trust = await thread.run(lambda: load_trust(os.environ))
+        return cls(proxy=proxy, trust=trust)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def sessions(self) -> tuple[aiohttp.ClientSession, ...]:
+        """The sessions of aiohttp that are open for it."""
+        return (self._session, self._spare) if self._spare else (self._session,)
+
+    async def close(self) -> None:
+        """Close it, if it is ours."""
+        if self._is_ours:
+            for session in self.sessions:
+                await session.close()
+
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and return its response when the headers have come; raises what aiohttp raises."""
+        settings: dict[str, Any] = {
+            "headers": headers,
+            "allow_redirects": False,
+            "raise_for_status": False,
+            "timeout": limits,
+            "read_bufsize": read_size,
+        }
+        if not self._is_ours:
+            return await self._session.post(url, data=_readable(body), **settings)
+        if self.proxy:
+            settings |= self._by_proxy(self.proxy, url, headers)
+        seen: dict[str, bool] = {}
+        try:
+            return await self._session.post(url, data=_readable(body), trace_request_ctx=seen, **settings)
+        except (aiohttp.ClientConnectionError, ConnectionError) as error:
+            if not (seen.get(_REUSED) and _is_closed_before_answer(error)):
+                raise
+        self._spare = self._spare or self._open(keep=False)
+        return await self._spare.post(url, data=_readable(body), **settings)
+
+    @staticmethod
+    def _by_proxy(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return how to ask a proxy: its login is for it alone, in the request that it reads itself."""
+        login = CIMultiDict({"Proxy-Authorization": proxy.authorization} if proxy.authorization else {})
+        if yarl.URL(url).scheme == "https":  # it reads the head of the tunnel and nothing else
+            return {"proxy": proxy.url, "proxy_headers": login}
+        return {"proxy": proxy.url, "headers": CIMultiDict([*headers.items(), *login.items()])}
+
+    def _open(self, *, keep: bool) -> aiohttp.ClientSession:
+        """Open a session that adds nothing of its own: no connection limit, cookies, time limit, or ~/.netrc."""
+        connector: aiohttp.BaseConnector
+        if self._socket is not None:
+            connector = aiohttp.UnixConnector(self._socket, limit=0, force_close=not keep)
+        else:
+            context = self.trust.context if self.trust else True
+            connector = aiohttp.TCPConnector(limit=0, ssl=context, force_close=not keep)
+        watch = aiohttp.TraceConfig()
+        watch.on_connection_reuseconn.append(_note_reuse)
+        return aiohttp.ClientSession(
+            trust_env=False,
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[watch] if keep else [],
+        )
+
+
+def _readable(body: bytes) -> bytes | io.BytesIO:
+    """Return a body as aiohttp sends it in pieces; of large bytes it warns."""
+    return io.BytesIO(body) if len(body) > _ONE_PIECE else body
+
+
+async def _note_reuse(
+    _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx[_REUSED] = True
+
+
+def _is_closed_before_answer(error: Exception) -> bool:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it is the part of an answer that had come
+    if isinstance(error, aiohttp.ClientOSError):
+        return error.errno in _CLOSED
+    return isinstance(error, ConnectionError)
