@@ -111,6 +111,7 @@ class Exchange:
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
             begin=partial(self._begin, len(texts)),
+            resent=self._resent,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
         del body  # it has been sent, and may be large
@@ -131,6 +132,9 @@ class Exchange:
         self._run.requests += 1
         self._run.retries += self._has_asked
         self._has_asked = True
+
+    def _resent(self) -> None:
+        self._run.requests += 1
 
     async def _stream(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
         delivery = self._delivery

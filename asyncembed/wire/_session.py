@@ -21,7 +21,7 @@ from asyncembed.wire._proxies import find_proxy
 from asyncembed.wire._trust import load_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import SimpleNamespace, TracebackType
 
     from asyncembed.wire._proxies import Proxy
@@ -93,9 +93,25 @@ class Session:
                 await session.close()
 
     async def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        limits: aiohttp.ClientTimeout,
+        read_size: int,
+        resent: Callable[[], None] | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request, and return its response when the headers have come; raises what aiohttp raises."""
+        """Send a request, and return its response when the headers have come; raises what aiohttp raises.
+
+        Args:
+            url: The address.
+            body: The JSON body.
+            headers: The headers.
+            limits: Time limits.
+            read_size: Bytes that are read ahead.
+            resent: Told when the request is sent once more.
+        """
         settings: dict[str, Any] = {
             "headers": headers,
             "allow_redirects": False,
@@ -113,6 +129,8 @@ class Session:
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
             if not (seen.get(_REUSED) and _is_closed_before_answer(error)):
                 raise
+        if resent:
+            resent()
         self._spare = self._spare or self._open(keep=False)
         return await self._spare.post(url, data=_readable(body), **settings)
 

@@ -109,6 +109,7 @@ class Transport:
         max_bytes: int,
         heard: Callable[[Mapping[str, str]], None],
         begin: Callable[[], None] | None = None,
+        resent: Callable[[], None] | None = None,
     ) -> Response:
         """Send a request and return its response when the headers have come.
 
@@ -118,6 +119,7 @@ class Transport:
             max_bytes: Most body bytes, decompressed, that the response may have.
             heard: Told about the headers of a response, whatever its status.
             begin: Told when the request is sent, which is when there is a key for it.
+            resent: Told when it is sent once more, as the connection was closed before it was read.
 
         Raises:
             APIStatusError: if the status is not 2xx.
@@ -131,7 +133,7 @@ class Transport:
         if begin:
             begin()
         # aiohttp's own object shows the address and what the server has said, so it stays out of sight.
-        response = Response(await self._send(body, headers), self.secrets, self._timeouts.read, max_bytes)
+        response = Response(await self._send(body, headers, resent), self.secrets, self._timeouts.read, max_bytes)
         heard(response.headers)
         if response.status in _ALLOWED:
             if self._authorization:
@@ -142,12 +144,14 @@ class Transport:
             self._refused[error] = number
         raise error
 
-    async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _send(
+        self, body: bytes, headers: Mapping[str, str], resent: Callable[[], None] | None
+    ) -> aiohttp.ClientResponse:
         limits = self._timeouts
         try:
             async with FairTimeout(limits.first_byte):
                 return await self._session.post(
-                    self._url, body, headers, limits=self._client_timeout, read_size=self._read_size
+                    self._url, body, headers, limits=self._client_timeout, read_size=self._read_size, resent=resent
                 )
         except TimeoutError as error:
             failure = timeout_error(error, f"no response within {limits.first_byte:g} s", self._way)
@@ -171,7 +175,7 @@ class Transport:
             body = b""  # the status alone says enough
         finally:
             response.close()
-        if response.status == _PROXY_AUTHENTICATION:
+        if response.status == _PROXY_AUTHENTICATION and self._session.proxy:
             return proxy_error(response.status, self.secrets.blot(response.reason), self._way)
         return status_error(
             self._provider,
