@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedFailure, EmbedResult
     from asyncembed._settings import OnError
     from asyncembed.pipeline._run import Call
-    from asyncembed.pipeline._source import Texts
+    from asyncembed.pipeline._texts import Texts
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
 
 

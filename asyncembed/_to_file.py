@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from asyncembed._target import Target
     from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.pipeline._run import Call
-    from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
+    from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import Journal, Output
 
 MAX_HELD_BYTES: Final = 8_000_000

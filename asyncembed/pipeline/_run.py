@@ -27,8 +27,9 @@ from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
 from asyncembed.pipeline._probe import Probe
-from asyncembed.pipeline._source import Source, check_texts
+from asyncembed.pipeline._source import Source
 from asyncembed.pipeline._stopping import Stopping
+from asyncembed.pipeline._texts import check_texts
 from asyncembed.wire._agreement import Agreement
 from asyncembed.wire._vectors import VectorDecoder
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._failures import DeadLetters
     from asyncembed.providers import Limits
     from asyncembed.wire._transport import Transport
-from asyncembed.pipeline._source import Texts
+from asyncembed.pipeline._texts import Texts
 
 _span_of = attrgetter("span")
 

@@ -11,29 +11,19 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
-from asyncembed.pipeline._chunker import TextLike
+from asyncembed._errors import AsyncEmbedError, InvalidInputError
+from asyncembed.pipeline._texts import items_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncembed._models import EmbedInput
     from asyncembed.pipeline._chunker import Batch, Chunker
-
-Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
-"""What the verbs take: a list, generator, open text file or async generator of texts."""
-
-
-def check_texts(texts: Texts) -> None:
-    """Raise `ConfigurationError` if `texts` cannot be a collection of texts."""
-    if isinstance(texts, str | bytes):
-        raise ConfigurationError("texts is a single string; put it into a list: [text]")
-    if not isinstance(texts, Iterable | AsyncIterable):
-        raise ConfigurationError(f"texts is a {type(texts).__name__}, which cannot be iterated")
+    from asyncembed.pipeline._texts import TextLike, Texts
 
 
 def length(texts: Texts) -> int | None:
@@ -182,7 +172,7 @@ def _line(item: TextLike) -> TextLike:
 
 def lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
     """Return what is to be pulled: of a file of whatever kind, its lines without their ends, but no blank ones."""
-    return (line for line in map(_line, texts) if line != "") if _is_file(texts) else iter(texts)
+    return (line for line in map(_line, texts) if line != "") if _is_file(texts) else items_of(texts)
 
 
 def async_lines(texts: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
