@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from asyncembed.cli._rows import MAX_LINE_BYTES
+from asyncembed.cli._lines import LineSplitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,16 +30,13 @@ def is_awaited() -> bool:
 
 
 async def lines() -> AsyncIterator[bytes]:
-    """Give the lines of standard input, their ends included, as they come; one that is too long is the last."""
-    rest = bytearray()
-    while len(rest) <= MAX_LINE_BYTES and (chunk := await _read()):
-        *whole, end = chunk.split(b"\n")
-        for line in whole:
-            yield bytes(rest) + line + b"\n"
-            rest.clear()
-        rest += end
-    if rest:
-        yield bytes(rest)
+    """Give the lines of standard input, their ends included, as they come."""
+    splitter = LineSplitter()
+    while piece := await _read():
+        for line in splitter.feed(piece):
+            yield line
+    for line in splitter.close():
+        yield line
 
 
 async def _read() -> bytes:
