@@ -225,11 +225,9 @@ def _check_inputs(job: Job) -> None:
         for file, name in names.items():
             if source.path and file.exists() and source.path.samefile(file):
                 raise ConfigurationError(f"{file} is an input; choose another name for {name}")
-        if source.folder and source.kind == job.output.suffix.lower().removeprefix("."):
-            if source.folder.resolve() in job.output.resolve().parents:
-                raise ConfigurationError(
-                    f"{job.output} would be one of the inputs in {source.folder}; choose another place"
-                )
+        is_part = source.folder and source.folder.resolve() in job.output.resolve().parents
+        if is_part and source.kind == job.output.suffix.lower().removeprefix("."):
+            raise ConfigurationError(f"{job.output} would be an input in {source.folder}; choose another place")
     for source in job.sources:
         source.check(job.fields)
 

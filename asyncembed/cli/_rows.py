@@ -194,9 +194,7 @@ class LineParser(ABC):
             self._not_utf8 += "convert it first, for example with iconv"
             text = line.decode(codec, "surrogateescape")
         found = self._parse(text)
-        if self._not_utf8 and isinstance(
-            found, RefusedInput
-        ):  # if the bytes are in a field that nobody asked for, fine
+        if self._not_utf8 and isinstance(found, RefusedInput):  # else the bytes are in a field that is not taken
             return RefusedInput(found.text, found.id, found.metadata, reason=self._not_utf8)
         return found
 
