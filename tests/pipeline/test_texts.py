@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed.pipeline._texts import RefusedInput, as_input, as_input_or_refused, check_texts, items_of, metadata_bytes
+from asyncembed.pipeline._texts import (
+    RefusedInput,
+    as_input,
+    as_input_or_refused,
+    check_texts,
+    items_of,
+    metadata_bytes,
+)
 
 UUID = uuid.UUID("12345678-9abc-4def-8123-456789abcdef")
 
@@ -29,11 +36,15 @@ def test_16_bytes_are_a_uuid():
     assert as_input((UUID.bytes, "a"), 0) == EmbedInput("a", str(UUID))
 
 
-@pytest.mark.parametrize("id_", [1.0, float("nan"), Decimal(1), True, np.bool_(True), b"short", b"x" * 17, {"$oid": "1"}, ("a",)])
+@pytest.mark.parametrize(
+    "id_", [1.0, float("nan"), Decimal(1), True, np.bool_(True), b"short", b"x" * 17, {"$oid": "1"}, ("a",)]
+)
 @pytest.mark.parametrize("form", [lambda id_: (id_, "text"), lambda id_: EmbedInput("text", id_)])
 def test_other_ids_are_refused_with_the_fix(id_, form):
     """Their text might be that of another one."""
-    with pytest.raises(ConfigurationError, match=rf"texts\[5\].*{type(id_).__name__}.*an id is a str, an int or a UUID"):
+    with pytest.raises(
+        ConfigurationError, match=rf"texts\[5\].*{type(id_).__name__}.*an id is a str, an int or a UUID"
+    ):
         as_input(form(id_), 5)
 
 
@@ -63,7 +74,9 @@ def test_metadata_of_any_mapping_is_taken():
     assert hash(EmbedInput("a", 1, {"x": 1})) == hash(EmbedInput("a", 1))
 
 
-@given(st.none() | st.integers() | st.floats() | st.binary() | st.lists(st.integers()) | st.tuples(st.text(), st.none()))
+@given(
+    st.none() | st.integers() | st.floats() | st.binary() | st.lists(st.integers()) | st.tuples(st.text(), st.none())
+)
 def test_anything_else_becomes_a_row_that_is_refused(item):
     found = as_input_or_refused(item, 3)
     assert isinstance(found, RefusedInput)
