@@ -116,7 +116,7 @@ def test_they_are_skipped_counted_and_kept_as_dead_letters(run, threaded_server,
 
 
 def test_a_run_that_is_resumed_knows_its_wrong_rows(run, threaded_server, openai, tmp_path):
-    content, expected = WRONG["x.jsonl"]
+    content, _ = WRONG["x.jsonl"]
     path, out = tmp_path / "x.jsonl", tmp_path / "v.npy"
     path.write_bytes(content)
     options = [path, "-o", out, *openai(threaded_server), "--on-error", "skip", "--resume"]
@@ -437,10 +437,8 @@ def test_request_options(run, threaded_server, openai, tmp_path):
     (tmp_path / "x.txt").write_text("one\n")
     options = [tmp_path / "x.txt", "-o", tmp_path / "v.jsonl", *openai(threaded_server)]
     report = tmp_path / "r.html"
-    ended = run(
-        "embed", *options, "--extra", "user=hush-hush", "--extra", 'nested={"a": [1]}', "--extra", "n=3", "--timeout", 5,
-        "--max-attempts", 2, "--verbose", "--report", report,
-    )  # fmt: skip
+    extra = ["--extra", "user=hush-hush", "--extra", 'nested={"a": [1]}', "--extra", "n=3"]
+    ended = run("embed", *options, *extra, "--timeout", 5, "--max-attempts", 2, "--verbose", "--report", report)
     assert ended.code == 0, ended.err
     body = threaded_server.requests[0].body
     assert (body["user"], body["nested"], body["n"]) == ("hush-hush", {"a": [1]}, 3)

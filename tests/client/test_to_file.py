@@ -152,7 +152,7 @@ async def test_another_model_or_option_is_refused_before_anything_is_sent(server
     [
         (
             ["other", *TEXTS[1:]],
-            "belongs to other texts: the text with index 0, or its id or metadata, is not the same",
+            "the text with index 0, or its id or metadata, is not the same",
         ),
         (TEXTS[:30], "was begun with 40 texts, and there are 30 now"),
         ([*TEXTS, "more"], "was begun with 40 texts, and there are 41 now"),

@@ -186,7 +186,7 @@ def test_damaged_notes_are_refused(folder):
         (texts(14), "holds results for 15 texts of another input; this one has only 14"),
         (
             [*texts(7), EmbedInput("other"), *texts(15)[8:]],
-            "other texts: the text with index 7, or its id or metadata, is not",
+            "the text with index 7, or its id or metadata, is not",
         ),
         ([*texts(7), EmbedInput("text 7", "7"), *texts(15)[8:]], "other texts: the text with index 7, or its id"),
         (texts(15)[::-1], "belongs to other texts: the text with index 0"),
