@@ -11,7 +11,7 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -55,6 +55,9 @@ class Fields:
         template: Makes the text of several fields instead.
         keep: Names of further fields that are kept beside the vector.
         delimiter: What stands between the fields of a CSV row; None for what is usual.
+        needed: The fields that must be there, with the options that name them.
+        wanted: The fields that are looked at, if they are there.
+        id_name: Name of the field with the id, which need not be there if it was not chosen.
     """
 
     text: str = "text"
@@ -62,6 +65,9 @@ class Fields:
     template: RowTemplate | None = None
     keep: Sequence[str] = ()
     delimiter: str | None = None
+    needed: Mapping[str, str] = field(init=False)
+    wanted: Sequence[str] = field(init=False)
+    id_name: str = field(init=False)
 
     def __post_init__(self) -> None:
         kept_already = {self.id, None if self.template else self.text}
@@ -70,23 +76,12 @@ class Fields:
             why = "stands for something else in the output" if own else "is the text or the id, and kept as such"
             raise ConfigurationError(f"--keep-column {taken[0]}: the name {why}")
 
-    @property
-    def id_name(self) -> str:
-        """Name of the field with the id, which need not be there if it was not chosen."""
-        return self.id or "id"
-
-    @property
-    def needed(self) -> list[tuple[str, str]]:
-        """The fields that must be there, with the options that name them."""
-        names = self.template.names if self.template else [self.text]
-        option = "--template" if self.template else "--text-field"
-        ids = [] if self.id is None else [(self.id, "--id-field")]
-        return [*((name, option) for name in names), *ids, *((name, "--keep-column") for name in self.keep)]
-
-    @property
-    def wanted(self) -> list[str]:
-        """The fields that are looked at, if they are there."""
-        return list(dict.fromkeys([*(name for name, _ in self.needed), self.id_name]))
+        texts = dict.fromkeys(self.template.names, "--template") if self.template else {self.text: "--text-field"}
+        ids = {} if self.id is None else {self.id: "--id-field"}
+        # Once, as it is asked for every row.
+        object.__setattr__(self, "needed", {**dict.fromkeys(self.keep, "--keep-column"), **ids, **texts})
+        object.__setattr__(self, "id_name", self.id or "id")
+        object.__setattr__(self, "wanted", list(dict.fromkeys([*self.needed, self.id_name])))
 
     def pick(self, row: Mapping[str, object], where: str) -> EmbedInput:
         """Return the input in a row, a `RefusedInput` if the row is wrong.
@@ -95,8 +90,8 @@ class Fields:
             row: The fields.
             where: File and line, to be named.
         """
-        if missing := self.missing(row):
-            return RefusedInput("", reason=f"{where}: {missing}")
+        if not self.needed.keys() <= row.keys():
+            return RefusedInput("", reason=f"{where}: {self.missing(row)}")
         id_, wrong = _as_id(row.get(self.id_name), self.id_name)
         if wrong:
             return RefusedInput("", reason=f"{where}: {wrong}")
@@ -137,7 +132,7 @@ class Fields:
 
     def missing(self, names: Mapping[str, object] | Sequence[str]) -> str:
         """Say which field that is needed is not among `names`, or twice; empty if none is."""
-        for name, option in self.needed:
+        for name, option in self.needed.items():
             if name not in names:
                 found = ", ".join(map(repr, names)) or "none"
                 return f"there is no field {name!r}; the fields are {found}; choose with {option}"
@@ -414,8 +409,8 @@ def plain(value: object) -> object:  # noqa: PLR0911  # one for each kind
 
 def _as_id(value: object, name: str) -> tuple[TextId | None, str]:
     """Return an id, and what is wrong with it if it cannot be one."""
-    if value is None:
-        return None, ""
+    if value is None or type(value) is int:
+        return value, ""
     if isinstance(value, str) and (wrong := _wrong_characters(value)):
         return None, f"the id in {name!r} {wrong}"
     if is_id(value):
