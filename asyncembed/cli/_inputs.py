@@ -101,11 +101,32 @@ class Source:
 
     def check(self, fields: Fields) -> None:
         """Raise `InputError` if its beginning shows that it does not have the fields; one read only once is left."""
-        if self.weight < float("inf"):
-            rows = self.rows(fields)
-            next(rows, None)
-            if isgenerator(rows):
-                rows.close()
+        if self.weight == float("inf"):
+            return
+        parser = None if self.kind == PARQUET else PARSERS[self.kind](self.name, fields)
+        if isinstance(parser, JsonlParser):
+            if parser.unseen:
+                self._check_objects(parser)
+            return
+        rows = self.rows(fields)
+        next(rows, None)
+        if isgenerator(rows):
+            rows.close()
+
+    def _check_objects(self, parser: JsonlParser) -> None:
+        lines = 0
+        try:
+            for line in islice(self._lines(), ROWS):
+                lines += 1
+                parser.feed(line)
+                if not parser.unseen:
+                    return
+        except packed_errors() as error:
+            raise InputError(f"{self.name} cannot be read: {error}") from None
+        if lines:
+            name, option = next(iter(parser.unseen.items()))
+            where = f"{self.name}, in its first {lines:,} lines"
+            raise InputError(f"{where}: there is no field {name!r}; choose with {option}")
 
     def counts(self, delimiter: str | None) -> Iterator[int]:
         """Count the rows, some thousand at a time."""

@@ -218,10 +218,19 @@ class TxtParser(LineParser):
 
 
 class JsonlParser(LineParser):
-    """A JSON object in each line; blank lines are left out."""
+    """A JSON object in each line; blank lines are left out.
+
+    Fields for a template or to be kept may be missing in an object, which is null then.
+
+    Attributes:
+        unseen: Such fields that no object had so far, with the options that name them.
+    """
 
     def __init__(self, name: str, fields: Fields) -> None:
         super().__init__(name, fields)
+        mandatory = {"--text-field", "--id-field"}
+        self._optional = [name for name, option in fields.needed.items() if option not in mandatory]
+        self.unseen = {name: fields.needed[name] for name in self._optional}
         self._wanted = fields.wanted
         self._quoted = [json.dumps(name) for name in self._wanted]
 
@@ -240,6 +249,11 @@ class JsonlParser(LineParser):
             if twice is not None:
                 reason = f"{self.where}: there are two fields of the name {twice!r}; rename one of them"
                 return RefusedInput("", reason=reason)
+        for name in self._optional:
+            if name in row:
+                self.unseen.pop(name, None)
+            else:
+                row[name] = None
         return self._fields.pick(row, self.where)
 
     def _read(self, line: str) -> object:

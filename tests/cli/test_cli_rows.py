@@ -412,6 +412,22 @@ def test_texts_made_by_a_template(run, threaded_server, openai, tmp_path):
     assert "belongs to other texts" in ended.err
 
 
+def test_fields_of_json_lines_may_be_missing_in_some_rows_but_not_in_all(run, threaded_server, openai, tmp_path):
+    path, out = tmp_path / "x.jsonl", tmp_path / "v.jsonl"
+    path.write_text('{"title": "T"}\n{"body": "B", "lang": "de"}\n{"x": 1}\n')
+    options = [path, "-o", out, *openai(threaded_server), "--template", "{title}{body}", "--on-error", "skip"]
+    ended = run("embed", *options, "--keep-column", "lang")
+    assert ended.code == 0, ended.err
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["text"], row["lang"]) for row in found] == [("T", None), ("B", "de")]
+    assert "x.jsonl:3: the text by --template is empty" in ended.err
+    for wrong, option in ((["--keep-column", "long"], "--keep-column"), (["--template", "{titel}"], "--template")):
+        ended = run("embed", *options, "--overwrite", *wrong)
+        name = wrong[1].strip("{}")
+        assert (ended.code, len(threaded_server.asked)) == (1, 1)
+        assert f"in its first 3 lines: there is no field {name!r}; choose with {option}" in ended.err
+
+
 def test_the_first_texts_only(run, threaded_server, openai, tmp_path):
     (tmp_path / "x.txt").write_text("".join(f"text {number}\n" for number in range(9)))
     options = [tmp_path / "x.txt", "-o", tmp_path / "v.jsonl", *openai(threaded_server)]
