@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
@@ -226,9 +226,8 @@ def embed(
             report=report,
             quiet=quiet,
         )
-        if verbose:
-            log_to_stderr()
-        asyncio.run(run_embed(job))
+        with log_to_stderr() if verbose else nullcontext():
+            asyncio.run(run_embed(job))
 
 
 @app.command()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from asyncembed.cli._console import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
@@ -21,11 +25,16 @@ class _StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def log_to_stderr() -> None:
-    """Show everything that the package logs."""
-    logger = logging.getLogger("asyncembed")
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show everything that the package logs meanwhile."""
+    logger, handler = logging.getLogger("asyncembed"), _StderrHandler()
+    handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
-    if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
-        handler = _StderrHandler()
-        handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
-        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

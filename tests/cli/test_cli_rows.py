@@ -459,6 +459,7 @@ def test_request_options(run, threaded_server, openai, tmp_path):
     body = threaded_server.requests[0].body
     assert (body["user"], body["nested"], body["n"]) == ("hush-hush", {"a": [1]}, 3)
     assert "request_ended" in ended.err
+    assert "request_ended" not in run("embed", *options, "--overwrite").err
     assert "hush-hush" not in report.read_text() + ended.err
     for wrong in ("user", "=1"):
         assert run("embed", *options, "--overwrite", "--extra", wrong).code == 2
