@@ -28,9 +28,8 @@ from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPo
 from asyncembed._version import __version__
 from asyncembed.flow._monitor import MemoryMonitor
 from asyncembed.flow._rate import RateLimit
-from asyncembed.pipeline._chunker import TextLike
-from asyncembed.pipeline._source import Texts
 from asyncembed.pipeline._stream import EmbedStream
+from asyncembed.pipeline._texts import TextLike, Texts
 from asyncembed.providers import PROVIDERS, Limits, Provider, Sign
 from asyncembed.wire._layout import Layout
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedBlock, EmbedInput, Matrix
     from asyncembed._settings import Dtype
     from asyncembed.pipeline._run import Run
-    from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
+    from asyncembed.pipeline._texts import Texts
 
 FIRST_ROWS: Final = 1_024
 """Rows made room for where the number of texts is not known ahead; half as many again when they are full."""

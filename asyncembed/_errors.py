@@ -34,7 +34,7 @@ class AsyncEmbedError(Exception):
 
 
 class ConfigurationError(AsyncEmbedError, ValueError):
-    """Raised when an argument, option or key is wrong or missing, or an item is no text; nothing of it was sent."""
+    """Raised when an argument, option or key is wrong or missing, or an item is no text; it was not sent."""
 
 
 class APIStatusError(AsyncEmbedError):

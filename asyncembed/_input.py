@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
 
-from asyncembed.pipeline._chunker import TextLike, as_input
 from asyncembed.pipeline._source import async_lines, length, lines
+from asyncembed.pipeline._texts import TextLike, as_input_or_refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from asyncembed._models import EmbedInput
     from asyncembed._threads import OneThread
-    from asyncembed.pipeline._source import Texts
+    from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import Fingerprint, KnownTexts
 
 TEXTS_AT_ONCE: Final = 1_000
@@ -40,11 +40,7 @@ class Input:
         self.rest = async_lines(texts) if isinstance(texts, AsyncIterable) else lines(texts)
 
     async def add_all_to(self, fingerprints: Sequence[Fingerprint]) -> None:
-        """Pull all texts, and add them to fingerprints.
-
-        Raises:
-            ConfigurationError: if one of them is no text.
-        """
+        """Pull all texts, and add them to fingerprints."""
         first = 0
         while found := await self._pull(TEXTS_AT_ONCE, first):
             for fingerprint in fingerprints:
@@ -59,7 +55,6 @@ class Input:
             on their way at the end of that run.
 
         Raises:
-            ConfigurationError: if one of them is no text.
             ResumeError: if they are not the same texts.
         """
         gaps: list[tuple[int, EmbedInput]] = []
@@ -91,4 +86,4 @@ class Input:
                 if len(items) == most:
                     break
         await anyio.lowlevel.checkpoint()
-        return [as_input(item, first + place) for place, item in enumerate(items)]
+        return [as_input_or_refused(item, first + place) for place, item in enumerate(items)]

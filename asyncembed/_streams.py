@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedFailure, EmbedResult
     from asyncembed._settings import OnError
     from asyncembed.pipeline._call import Call
-    from asyncembed.pipeline._source import Texts
+    from asyncembed.pipeline._texts import Texts
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
 
 
@@ -54,12 +54,13 @@ class Streams(AsyncClosing):
         """Return a stream of results, which starts when its first result is asked for.
 
         Args:
-            texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, open text file (a text a line), or
-                an async iterable. They are pulled only as fast as results are taken; blank lines of a file are left
-                out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one.
+            texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, Series, Arrow array, open text file
+                (a text a line), or an async iterable. They are pulled only as fast as results are taken; blank lines of
+                a file are left out. A plain iterable is pulled on the event loop, so if it is slow, make it an async
+                one.
             ordered: Whether results come by index, or as they arrive.
             on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
-                and count them. A wrong key, or an item that is no text at all, always raises.
+                and count them, as items that are no text at all. A wrong key always raises.
             **options: See `EmbedOptionsArgs`.
 
         Raises:

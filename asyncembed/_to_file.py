@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from asyncembed._settling import Item
     from asyncembed._target import Target
     from asyncembed.pipeline._call import Call, DeadLetters
-    from asyncembed.pipeline._source import Texts
     from asyncembed.pipeline._stream import EmbedStream
+    from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import Journal, Output
 
 MAX_HELD_BYTES: Final = 8_000_000

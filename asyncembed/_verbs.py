@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, Unpack
 from asyncembed._settings import check, check_count
 from asyncembed._streams import Streams, check_raise_or_skip
 from asyncembed.pipeline._run import Run
-from asyncembed.pipeline._source import check_texts
 from asyncembed.pipeline._stream import EmbedStream
+from asyncembed.pipeline._texts import check_texts
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedInput, EmbedResponse, RunSummary
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._settling import Item
-    from asyncembed.pipeline._source import Texts
+    from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import FormatName
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
@@ -18,10 +18,13 @@ from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._info import show_info
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
+from asyncembed.cli._row_template import RowTemplate
 from asyncembed.cli._rows import Fields, InputError
 from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
 from asyncembed.cli._serve import serve as run_serve
+from asyncembed.cli._values import parse_delimiter, parse_extra
+from asyncembed.cli._verbose import log_to_stderr
 from asyncembed.sinks import FORMATS
 
 if TYPE_CHECKING:
@@ -44,7 +47,9 @@ class InputFormat(StrEnum):
 
     TXT = "txt"
     JSONL = "jsonl"
+    NDJSON = "ndjson"
     CSV = "csv"
+    TSV = "tsv"
     PARQUET = "parquet"
 
 
@@ -107,7 +112,10 @@ def common(
 
 @app.command()
 def embed(
-    inputs: Annotated[list[str], typer.Argument(help=f"Files: {SUFFIXES}; - is standard input.", metavar="INPUT...")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help=f"Files: {SUFFIXES}; a folder of Parquet files; - is standard input.", metavar="INPUT..."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")],
     *,
     text_field: Annotated[str, typer.Option(help="Field or column with the text.")] = "text",
@@ -115,9 +123,36 @@ def embed(
     input_format: Annotated[
         InputFormat | None, typer.Option("--format", help="Format of inputs whose suffix does not say it.")
     ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help=r"Make each text of several fields or columns; \n is a line break.", metavar=r"'{title}\n{body}'"
+        ),
+    ] = None,
+    keep_column: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep this field or column beside the vectors; may be given several times.", metavar="NAME"),
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help=r"What stands between the fields of CSV, such as ';' or '\t'.", metavar="CHAR")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first texts.")] = None,
     provider: Provider = "local",
     model: Model = None,
     base_url: BaseUrl = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Field for the request body, its value JSON or text; may be given several times.", metavar="NAME=VALUE"
+        ),
+    ] = None,
+    truncate: Annotated[
+        str | None, typer.Option(help="What the API does with a text that is too long, in its own word.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds to wait for an answer, and for more of it.")
+    ] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, help="Most attempts for one request.")] = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Most texts in one request.")] = None,
     max_memory: Annotated[float, typer.Option(help="Megabytes for requests and results that wait.")] = 256,
     max_concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 32,
@@ -146,16 +181,30 @@ def embed(
     ] = 10,
     report: Annotated[Path | None, typer.Option(help="Write a page that shows the run.", metavar="FILE.html")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell of each request and retry.")] = False,
 ) -> None:
     """Embed texts from files into one file of vectors."""
-    skip = on_error is OnErrorChoice.SKIP
     options = given(
-        dtype=dtype.value, chunk_size=chunk_size, dimensions=dimensions, input_type=input_type, dead_letter=dead_letter
+        dtype=dtype.value,
+        chunk_size=chunk_size,
+        dimensions=dimensions,
+        input_type=input_type,
+        truncate=truncate,
+        dead_letter=dead_letter,
     )
     with exits():
+        if extra:
+            options["extra"] = parse_extra(extra)
         job = Job(
             sources=parse_sources(inputs, input_format and input_format.value),
-            fields=Fields(text=text_field, id=id_field, allow_empty=skip),
+            fields=Fields(
+                text=text_field,
+                id=id_field,
+                template=None if template is None else RowTemplate.parse(template),
+                keep=tuple(dict.fromkeys(keep_column or ())),
+                delimiter=None if delimiter is None else parse_delimiter(delimiter),
+            ),
+            limit=limit,
             output=output,
             provider=provider,
             model=model,
@@ -167,8 +216,10 @@ def embed(
                 inputs_per_minute=inputs_per_minute,
                 tokens_per_minute=tokens_per_minute,
             ),
+            timeout=timeout,
+            max_attempts=max_attempts,
             options=cast("EmbedOptionsArgs", options),
-            skip=skip,
+            skip=on_error is OnErrorChoice.SKIP,
             resume=resume,
             overwrite=overwrite,
             keep_text=keep_text,
@@ -176,7 +227,8 @@ def embed(
             report=report,
             quiet=quiet,
         )
-        asyncio.run(run_embed(job))
+        with log_to_stderr() if verbose else nullcontext():
+            asyncio.run(run_embed(job))
 
 
 @app.command()

@@ -6,12 +6,20 @@ import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import anyio
 import typer
 
-from asyncembed import ConfigurationError, EmbedClient, RateLimit, RunSummary, StreamClosedError
+from asyncembed import (
+    ConfigurationError,
+    EmbedClient,
+    RateLimit,
+    RetryPolicy,
+    RunSummary,
+    StreamClosedError,
+    Timeouts,
+)
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Total, progress, rate, rows_before, tokens
@@ -28,22 +36,31 @@ if TYPE_CHECKING:
     from asyncembed.cli._rows import Fields
 
 
+class _Patience(TypedDict, total=False):
+    timeouts: Timeouts
+    retry: RetryPolicy
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What was asked for on the command line; the fields are the options of the same names.
 
     Attributes:
+        limit: Most texts, if not all.
         limits: What is declared of a `RateLimit`, if anything.
     """
 
     sources: Sequence[Source]
     fields: Fields
+    limit: int | None
     output: Path
     provider: str
     model: str | None
     base_url: str | None = field(repr=False)
     max_memory_mb: float
     max_concurrency: int
+    timeout: float | None
+    max_attempts: int | None
     limits: Mapping[str, float]
     options: EmbedOptionsArgs
     skip: bool
@@ -165,7 +182,7 @@ class _Run:
     async def _embed(self, client: EmbedClient, stop: asyncio.Event) -> None:
         job = self.job
         self.now = await client.embed_to_file(
-            read(job.sources, job.fields),
+            read(job.sources, job.fields, job.limit),
             job.output,
             resume=job.resume,
             overwrite=job.overwrite,
@@ -188,7 +205,7 @@ class _Run:
     @contextmanager
     def _counting(self) -> Iterator[None]:
         async def find_total() -> None:
-            self.total.texts = await count(self.job.sources)
+            self.total.texts = await count(self.job.sources, self.job.fields, self.job.limit)
 
         task = asyncio.create_task(find_total())
         try:
@@ -207,6 +224,11 @@ def _check_inputs(job: Job) -> None:
         for file, name in names.items():
             if source.path and file.exists() and source.path.samefile(file):
                 raise ConfigurationError(f"{file} is an input; choose another name for {name}")
+        is_part = source.folder and source.folder.resolve() in job.output.resolve().parents
+        if is_part and source.kind == job.output.suffix.lower().removeprefix("."):
+            raise ConfigurationError(f"{job.output} would be an input in {source.folder}; choose another place")
+    for source in job.sources:
+        source.check(job.fields)
 
 
 def _client(job: Job) -> EmbedClient:
@@ -217,7 +239,20 @@ def _client(job: Job) -> EmbedClient:
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,
         rate_limit=RateLimit(**job.limits) if job.limits else None,
+        **_patience(job),
     )
+
+
+def _patience(job: Job) -> _Patience:
+    """How long and how often is tried, where that is not what the client does by itself."""
+    found: _Patience = {}
+    if job.timeout is not None:
+        found["timeouts"] = Timeouts(
+            first_byte=job.timeout, read=job.timeout, connect=min(job.timeout, Timeouts().connect)
+        )
+    if job.max_attempts is not None:
+        found["retry"] = RetryPolicy(max_attempts=job.max_attempts)
+    return found
 
 
 def _settings(job: Job) -> dict[str, object]:
@@ -227,7 +262,11 @@ def _settings(job: Job) -> dict[str, object]:
         "output": job.output,
         "provider": job.provider,
         "model": job.model or "the provider's own",
-        **job.options,
+        **{name: value for name, value in job.options.items() if name != "extra"},
+        **({"extra fields": ", ".join(job.options["extra"])} if "extra" in job.options else {}),
+        **({"text made of": ", ".join(job.fields.template.names)} if job.fields.template else {}),
+        **({"kept columns": ", ".join(job.fields.keep)} if job.fields.keep else {}),
+        **({"limit": job.limit} if job.limit else {}),
         "on error": job.on_error,
         "texts kept": job.keep_text,
         "resume": job.resume,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from asyncembed.cli._rows import MAX_LINE_BYTES
+from asyncembed.cli._lines import LineSplitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -37,7 +37,7 @@ def is_awaited(path: Path | None = None) -> bool:
 
 
 async def lines(path: Path | None = None, *, compressed: bool = False) -> AsyncGenerator[bytes, None]:
-    """Give the lines of standard input or a pipe, their ends included, as they come; one that is too long is the last.
+    """Give the lines of standard input or a pipe, their ends included, as they come; one that is too long is cut.
 
     Args:
         path: The pipe; None for standard input.
@@ -48,18 +48,13 @@ async def lines(path: Path | None = None, *, compressed: bool = False) -> AsyncG
     """
     # A pipe that nothing is written into yet would hold up the opening.
     file = STDIN if path is None else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    rest = bytearray()
+    splitter = LineSplitter()
     try:
         async for chunk in _unpacked(file) if compressed else _chunks(file):
-            *whole, end = chunk.split(b"\n")
-            for line in whole:
-                yield bytes(rest) + line + b"\n"
-                rest.clear()
-            rest += end
-            if len(rest) > MAX_LINE_BYTES:
-                break
-        if rest:
-            yield bytes(rest)
+            for line in splitter.feed(chunk):
+                yield line
+        for line in splitter.close():
+            yield line
     finally:
         if path is not None:
             os.close(file)

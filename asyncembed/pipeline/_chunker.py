@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asyncembed._errors import ConfigurationError, InvalidInputError
+from asyncembed._errors import InvalidInputError
 from asyncembed._models import EmbedInput
-from asyncembed.pipeline._excerpt import excerpt
+from asyncembed.pipeline._texts import as_input, as_input_or_refused, check_input, metadata_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from asyncembed.flow._cost import CostModel
+    from asyncembed.pipeline._texts import TextLike
     from asyncembed.providers import Limits
-
-TextLike: TypeAlias = str | tuple[str | int, str] | EmbedInput
-"""What one text may be given as: the text, an (id, text) pair, or an `EmbedInput`."""
 
 BYTES_PER_TOKEN: Final = 2
 """UTF-8 bytes reckoned for one token. English has about 4, code about 3; a low figure gives smaller requests."""
@@ -44,42 +42,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.inputs) + len(self.refused)
-
-
-def as_input(item: TextLike, index: int) -> EmbedInput:
-    """Return what the caller gave as an `EmbedInput`.
-
-    Raises:
-        ConfigurationError: if it is none of the forms a text may have.
-    """
-    if isinstance(item, str):
-        return EmbedInput(item)
-    if isinstance(item, EmbedInput) and isinstance(item.text, str) and isinstance(item.id, str | int | None):
-        return item
-    match item:
-        case tuple((str() | int() as given_id, str() as text)):
-            return EmbedInput(text, given_id)
-    raise ConfigurationError(f"texts[{index}] is {_describe(item)}; give a str, an (id, str) pair or an EmbedInput")
-
-
-def check_text(text: str, index: int) -> int:
-    """Return the length of a text in UTF-8 bytes.
-
-    Raises:
-        InvalidInputError: if every API would refuse the text, before it takes the texts around it along.
-    """
-    if not text:
-        raise InvalidInputError(f"texts[{index}] is empty; leave it out or replace it", indices=(index,))
-    if text.isascii():
-        return len(text)
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(
-            f"texts[{index}] holds half a surrogate pair at character {error.start} of '{excerpt(text)}', which is not "
-            "valid Unicode; clean it with text.encode('utf-8', 'replace').decode()",
-            indices=(index,),
-        ) from None
 
 
 class _Room(NamedTuple):
@@ -143,17 +105,20 @@ class Chunker:
         # Local names: with attributes of an object, a text costs twice as many bytecodes (190 instead of 90).
         inputs, tokens, size, memory, each = self._left
         index, batch = self.index, self._batch
+        as_given = as_input if self._strict else as_input_or_refused
         done: list[Batch] = []
         try:
             for item in texts:
-                given = EmbedInput(item) if type(item) is str else as_input(item, index)
+                given = EmbedInput(item) if type(item) is str else as_given(item, index)
                 text = given.text
                 text_size, text_tokens = len(text) + JSON_OVERHEAD, len(text) // BYTES_PER_TOKEN + 1
                 need = text_size + text_size + each  # in the request, as a string of ASCII, and as a result
                 refusal = None
                 if not text or not text.isascii():
-                    text_size, text_tokens, refusal = self._measure(text, index)
+                    text_size, text_tokens, refusal = self._measure(given, index)
                     need = text_size + (sys.getsizeof(text) if text else JSON_OVERHEAD) + each
+                if given.metadata:
+                    need += metadata_bytes(given.metadata)
                 if text_size > size or text_tokens > tokens or need > memory or not inputs:
                     self._left = _Room(inputs, tokens, size, memory, each)
                     done += self.flush()  # if the text is the first, it goes alone
@@ -186,14 +151,14 @@ class Chunker:
         self._batch, self._left = Batch(), _NO_ROOM
         return [batch]
 
-    def _measure(self, text: str, index: int) -> tuple[int, int, InvalidInputError | None]:
+    def _measure(self, given: EmbedInput, index: int) -> tuple[int, int, InvalidInputError | None]:
         """Return how many bytes and tokens a text takes in a request, and why it is not to be sent if that is so."""
         try:
-            size = check_text(text, index)
+            size = check_input(given, index)
         except InvalidInputError as error:
             if self._strict:
                 raise
-            return len(text.encode("utf-8", "surrogatepass")) + JSON_OVERHEAD, 0, error
+            return len(given.text.encode("utf-8", "surrogatepass")) + JSON_OVERHEAD, 0, error
         return size + JSON_OVERHEAD, size // BYTES_PER_TOKEN + 1, None
 
     def _begin(self) -> _Room:
@@ -207,13 +172,3 @@ class Chunker:
             each=self._cost.waiting(1, 0),
         )
         return self._full
-
-
-def _describe(item: object) -> str:
-    if isinstance(item, bytes):
-        return "bytes (decode them first)"
-    if isinstance(item, EmbedInput):
-        return f"an EmbedInput of a {type(item.text).__name__} with a {type(item.id).__name__} as its id"
-    if isinstance(item, tuple):
-        return f"a tuple of {', '.join(type(part).__name__ for part in item)}"
-    return f"a {type(item).__name__}"

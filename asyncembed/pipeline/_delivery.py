@@ -205,6 +205,6 @@ class ResultDelivery(Delivery["Vector"]):
     def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult]:
         indices, inputs, vectors = arrived
         return [
-            EmbedResult(index, vector, item.text, item.id)
+            EmbedResult(index, vector, item.text, item.id, item.metadata)
             for index, item, vector in zip(indices, inputs, vectors, strict=True)
         ]

@@ -88,7 +88,7 @@ class Failures:
         Raises:
             OSError: if they cannot be kept; then nothing is said of them.
         """
-        failures = [EmbedFailure(index, item.text, item.id, error) for index, item, error in lost]
+        failures = [EmbedFailure(index, item.text, item.id, error, item.metadata) for index, item, error in lost]
         await self._writer.write(failures)
         for failure, (index, item, error) in zip(failures, lost, strict=True):
             without_frames(error)

@@ -25,8 +25,9 @@ from asyncembed.pipeline._flusher import Flusher
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
-from asyncembed.pipeline._source import Source, check_texts
+from asyncembed.pipeline._source import Source
 from asyncembed.pipeline._stopping import Stopping
+from asyncembed.pipeline._texts import check_texts
 from asyncembed.wire._agreement import Agreement
 from asyncembed.wire._vectors import VectorDecoder
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._call import Call
     from asyncembed.pipeline._chunker import Batch
     from asyncembed.providers import Limits
-from asyncembed.pipeline._source import Texts
+from asyncembed.pipeline._texts import Texts
 
 _span_of = attrgetter("span")
 

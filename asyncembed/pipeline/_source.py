@@ -11,31 +11,21 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from asyncembed._errors import AsyncEmbedError, ConfigurationError, InvalidInputError
-from asyncembed.pipeline._chunker import TextLike
+from asyncembed._errors import AsyncEmbedError, InvalidInputError
+from asyncembed.pipeline._texts import items_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncembed._models import EmbedInput
     from asyncembed.pipeline._chunker import Batch, Chunker
+    from asyncembed.pipeline._texts import TextLike, Texts
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
-
-Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
-"""What the verbs take: a list, generator, open text file or async generator of texts."""
-
-
-def check_texts(texts: Texts) -> None:
-    """Raise `ConfigurationError` if `texts` cannot be a collection of texts."""
-    if isinstance(texts, str | bytes):
-        raise ConfigurationError("texts is a single string; put it into a list: [text]")
-    if not isinstance(texts, Iterable | AsyncIterable):
-        raise ConfigurationError(f"texts is a {type(texts).__name__}, which cannot be iterated")
 
 
 def length(texts: Texts) -> int | None:
@@ -197,7 +187,7 @@ def lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
 
     A line of white space is blank. A byte order mark at the beginning of the file is no part of its first text.
     """
-    return (line for line in map(_FileLine(), texts) if line is not None) if _is_file(texts) else iter(texts)
+    return (line for line in map(_FileLine(), texts) if line is not None) if _is_file(texts) else items_of(texts)
 
 
 def async_lines(texts: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:

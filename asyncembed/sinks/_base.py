@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from asyncembed._models import Matrix
+    from asyncembed._models import Matrix, Metadata
+    from asyncembed.sinks._columns import Columns
     from asyncembed.sinks._provenance import Provenance
 
 
@@ -42,11 +43,13 @@ class Label:
         index: Position of the text in the input, from 0.
         id: The id it was given, if any.
         text: The text; empty where the file holds none.
+        metadata: What else belongs to the text, if anything.
     """
 
     index: int
     id: str | int | None
     text: str = ""
+    metadata: Metadata | None = None
 
 
 class VectorFile(ABC):
@@ -79,14 +82,15 @@ class Format(NamedTuple):
     Attributes:
         name: What it is called.
         write: Makes a file of this format out of the rows of another one, block by block, in memory that does not
-            grow with them. It is a generator that stops after each block, so that it can be left between two.
+            grow with them, and is told what its ids and metadata are. It is a generator that stops after each block,
+            so that it can be left between two.
         file: Reads it.
         sidecars: Endings of further files that belong to the file and are named after it.
         is_journal: Whether the rows of a journal are such a file already, if they arrived in order.
     """
 
     name: str
-    write: Callable[[Path, VectorFile, Provenance], Iterator[None]]
+    write: Callable[[Path, VectorFile, Provenance, Columns], Iterator[None]]
     file: type[VectorFile]
     sidecars: tuple[str, ...] = ()
     is_journal: bool = False

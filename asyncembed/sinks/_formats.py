@@ -36,7 +36,7 @@ def find_format(path: Path, name: FormatName | None = None) -> Format:
     """
     if name is not None:
         check_choice("format", name, FormatName)
-    suffix = f".{name}" if name else path.suffix
+    suffix = f".{name}" if name else path.suffix.lower()
     if suffix not in FORMATS:
         found = f"the suffix {suffix}" if suffix else "no suffix"
         raise ConfigurationError(f"{path} has {found}; vectors are kept in files that end in {', '.join(FORMATS)}")

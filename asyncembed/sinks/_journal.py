@@ -234,7 +234,8 @@ class KnownTexts:
         if is_other.any():
             index = first + int(settled[is_other][0])
             raise ResumeError(
-                f"{self._folder} belongs to other texts: the text with index {index}, or its id, is not the same now"
+                f"{self._folder} belongs to other texts: the text with index {index}, or its id or metadata, is not "
+                "the same now"
             )
         return _without(settled, len(inputs))
 

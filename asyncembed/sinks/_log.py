@@ -17,6 +17,7 @@ import orjson
 
 from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, RunTotals
 from asyncembed.sinks._books import totals_from_dict, totals_to_dict
+from asyncembed.sinks._columns import Columns
 from asyncembed.sinks._disk import sync, write_all, write_whole
 from asyncembed.sinks._fingerprint import DIGEST_BYTES, digests_of
 from asyncembed.sinks._labels import label_line
@@ -58,6 +59,7 @@ class Commit:
         label_bytes: Length of the file of labels.
         width: Numbers in each row; 0 before there is one.
         totals: What all runs took up to there.
+        columns: What their ids and metadata are.
     """
 
     settled: int = 0
@@ -68,11 +70,12 @@ class Commit:
     label_bytes: int = 0
     width: int = 0
     totals: RunTotals = field(default_factory=RunTotals)
+    columns: Columns = field(default_factory=Columns)
 
     def copy(self) -> Commit:
         """Return another one."""
         counts = self.settled, self.failed, self.reach, self.records, self.rows, self.label_bytes, self.width
-        return Commit(*counts, self.totals)
+        return Commit(*counts, self.totals, self.columns)
 
     def to_json(self, *, with_words: bool) -> bytes:
         """Return this as a line."""
@@ -85,6 +88,7 @@ class Commit:
             "label_bytes": self.label_bytes,
             "width": self.width,
             "totals": totals_to_dict(self.totals, with_words=with_words),
+            "columns": self.columns.to_dict(),
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -99,7 +103,8 @@ class Commit:
         if not isinstance(given, dict) or not all(isinstance(given.get(name), int) for name in _COUNTS):
             raise ValueError("it is not a commit")
         counts = {name: given[name] for name in _COUNTS}
-        return cls(totals=totals_from_dict(given.get("totals") or {}), **counts)
+        columns = Columns.from_dict(given.get("columns"))
+        return cls(totals=totals_from_dict(given.get("totals") or {}), columns=columns, **counts)
 
 
 _COUNTS: Final = ("settled", "failed", "reach", "records", "rows", "label_bytes", "width")
@@ -157,8 +162,9 @@ class RowLog:
                 new.add(span, range(now.rows, now.rows + len(span)), item.inputs, lines)
                 now.rows += len(span)
                 now.settled += len(span)
+                now.columns = now.columns.after(item.inputs)
             elif isinstance(item, EmbedFailure):
-                new.add([item.index], [FAILED], [EmbedInput(item.text, item.id)], [b""])
+                new.add([item.index], [FAILED], [EmbedInput(item.text, item.id, item.metadata)], [b""])
                 now.failed += 1
                 now.settled += 1
             else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from asyncembed._models import RunTotals
     from asyncembed.sinks._base import Format
+    from asyncembed.sinks._columns import Columns
 
 FINISHED: Final = "finished.vectors"
 
@@ -125,7 +126,7 @@ class Output:
                 write_meta(made, provenance, rows.rows)
             else:
                 made = journal.folder / FINISHED
-                yield from self._write(made, rows, provenance)
+                yield from self._write(made, rows, provenance, journal.committed.columns)
         books = Path(f"{made}{BOOKS}")
         totals, with_words = journal.committed.totals, provenance.keep_text
         write_books(books, totals, texts=provenance.texts, rows=rows.rows, with_words=with_words)
@@ -133,9 +134,9 @@ class Output:
         names = {ending: f"{made.name}{ending}" for ending in (*endings_of(self._kind), "")}
         make_ready(journal.folder, provenance, kind=self._kind.name, names=names, may_replace=journal.note.may_replace)
 
-    def _write(self, made: Path, rows: OrderedRows, provenance: Provenance) -> Iterator[None]:
+    def _write(self, made: Path, rows: OrderedRows, provenance: Provenance, columns: Columns) -> Iterator[None]:
         try:
-            yield from self._kind.write(made, rows, provenance)
+            yield from self._kind.write(made, rows, provenance, columns)
         except BaseException:
             for ending in ("", *self._kind.sidecars):
                 Path(f"{made}{ending}").unlink(missing_ok=True)  # the disk may be full of it

@@ -1,6 +1,8 @@
-"""Vectors as Arrow tables, for all that is made of them: `index`, `id`, `text` and `embedding` in columns.
+"""Vectors as Arrow tables, for all that is made of them: `index`, `id`, `text`, metadata and `embedding` in columns.
 
-`index` is int64, `id` and `text` are strings, `embedding` is a list of fixed size of float32, int8 or uint8.
+`index` is int64, `text` a string, `embedding` a list of fixed size of float32, int8 or uint8. `id` is int64 if all ids
+are such numbers, and else a string. Metadata has the type that all its values have; where they have several, and for
+lists and objects, each value is JSON in a string, and the field says so.
 
 Columns are made of buffers and not with `pyarrow.array`, which imports pandas wherever that is installed: 43 MB and a
 quarter of a second for nothing.
@@ -11,63 +13,92 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Label
+from asyncembed.sinks._labels import id_text
 from asyncembed.sinks._provenance import Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from asyncembed._models import Matrix
+    from asyncembed._models import Matrix, Metadata, TextId
+    from asyncembed.sinks._columns import Columns, ColumnType
 
 METADATA_KEY: Final = b"asyncembed"
 NEEDED: Final = ("index", "id", "embedding")
 LABELS: Final = ("index", "id", "text")
 
 
-def new_schema(number: npt.DTypeLike, width: int, *, with_text: bool, note: bytes | None = None) -> pa.Schema:
-    """Return a schema; `note` goes into its metadata."""
-    columns: list[pa.Field[Any]] = [pa.field("index", pa.int64()), pa.field("id", pa.string())]
+_TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "text": pa.string(),
+    "json": pa.string(),
+}
+_IS_JSON: Final = {METADATA_KEY: b"json"}
+"""What a field says whose strings are JSON."""
+
+
+def new_schema(
+    number: npt.DTypeLike, width: int, *, with_text: bool, note: bytes | None = None, of: Columns | None = None
+) -> pa.Schema:
+    """Return a schema; `note` goes into its metadata, and `of` tells the types of ids and metadata."""
+    columns: list[pa.Field[Any]] = [pa.field("index", pa.int64()), _field("id", of.id_type if of else "text")]
     if with_text:
         columns.append(pa.field("text", pa.string()))
+    if of:
+        columns += [_field(name, kind) for name, kind in of.types.items()]
     columns.append(pa.field("embedding", pa.list_(pa.from_numpy_dtype(np.dtype(number)), width)))
     return pa.schema(columns, metadata={METADATA_KEY: note} if note else None)
 
 
-def schema_of(provenance: Provenance) -> pa.Schema:
+def schema_of(provenance: Provenance, columns: Columns) -> pa.Schema:
     """Return the schema of a file, with its provenance in the metadata."""
     note = provenance.to_json()
-    return new_schema(provenance.number, provenance.width, with_text=provenance.keep_text, note=note)
+    return new_schema(provenance.number, provenance.width, with_text=provenance.keep_text, note=note, of=columns)
+
+
+def _field(name: str, kind: ColumnType) -> pa.Field[Any]:
+    return pa.field(name, _TYPES[kind], metadata=_IS_JSON if kind == "json" else None)
 
 
 def labelled_batch(schema: pa.Schema, vectors: Matrix, labels: Sequence[Label]) -> pa.RecordBatch:
     """Return rows of a file as a record batch; the vectors are not copied."""
     index = np.array([label.index for label in labels], np.int64)
     ids = [label.id for label in labels]
-    return record_batch(schema, vectors, index, ids, [label.text for label in labels])
+    texts = [label.text for label in labels]
+    return record_batch(schema, vectors, index, ids, texts, [label.metadata or {} for label in labels])
 
 
-def record_batch(
+def record_batch(  # noqa: PLR0917  # a column each
     schema: pa.Schema,
     vectors: Matrix,
     index: npt.NDArray[np.int64],
-    ids: Sequence[str | int | None],
+    ids: Sequence[TextId | None],
     texts: Sequence[str] = (),
+    metadata: Sequence[Metadata] = (),
 ) -> pa.RecordBatch:
     """Return rows as a record batch; the vectors are not copied. Texts are needed only if the schema has them."""
-    columns: dict[str, pa.Array[Any]] = {
-        "index": _numbers(index),
-        "id": _ids(ids),
-        "embedding": vector_column(schema, vectors),
-    }
-    if "text" in schema.names:
-        columns["text"] = _strings(texts)
-    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+    columns: list[pa.Array[Any]] = []
+    for field in schema:
+        if field.name == "index":
+            columns.append(_numbers(index))
+        elif field.name == "id":
+            columns.append(_ids(field, ids))
+        elif field.name == "text":
+            columns.append(_strings(texts))
+        elif field.name == "embedding":
+            columns.append(vector_column(schema, vectors))
+        else:
+            columns.append(_values(field, [given.get(field.name) for given in metadata]))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def table_of(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
@@ -81,10 +112,37 @@ def vector_column(schema: pa.Schema, vectors: Matrix) -> pa.Array[Any]:
     return pa.FixedSizeListArray.from_arrays(_numbers(vectors.reshape(-1)), type=kind)
 
 
-def _ids(ids: Sequence[str | int | None]) -> pa.Array[Any]:
+def _ids(field: pa.Field[Any], ids: Sequence[TextId | None]) -> pa.Array[Any]:
     if ids.count(None) == len(ids):
-        return pa.nulls(len(ids), pa.string())
-    return _strings([None if value is None else str(value) for value in ids])
+        return pa.nulls(len(ids), field.type)
+    if field.type == pa.int64():
+        return _nullable(ids, np.dtype(np.int64))
+    return _strings([id_text(value, "json" if _is_json(field) else "text") for value in ids])
+
+
+def _values(field: pa.Field[Any], values: Sequence[object]) -> pa.Array[Any]:
+    if field.type == pa.bool_():
+        bits = np.packbits([bool(value) for value in values], bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), len(values), [_present(values), pa.py_buffer(bits)])
+    if field.type != pa.string():
+        return _nullable(values, np.dtype(np.int64 if field.type == pa.int64() else np.float64))
+    if _is_json(field):
+        return _strings([None if value is None else orjson.dumps(value).decode() for value in values])
+    return _strings(cast("Sequence[str | None]", values))
+
+
+def _is_json(field: pa.Field[Any]) -> bool:
+    return (field.metadata or {}).get(METADATA_KEY) == b"json"
+
+
+def _nullable(values: Sequence[object], kind: npt.DTypeLike) -> pa.Array[Any]:
+    numbers = np.array([0 if value is None else value for value in values], kind)
+    data_type = pa.from_numpy_dtype(numbers.dtype)
+    return pa.Array.from_buffers(data_type, len(values), [_present(values), pa.py_buffer(numbers)])
+
+
+def _present(values: Sequence[object]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits([value is not None for value in values], bitorder="little"))
 
 
 def _numbers(numbers: npt.NDArray[np.generic]) -> pa.Array[Any]:
@@ -95,8 +153,7 @@ def _strings(values: Sequence[str | None]) -> pa.Array[Any]:
     # As in JSON, half a surrogate pair is written out: an id may hold one.
     data = [(value or "").encode("utf-8", "backslashreplace") for value in values]
     ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
-    present = np.packbits([value is not None for value in values], bitorder="little")
-    buffers = [pa.py_buffer(present), pa.py_buffer(ends), pa.py_buffer(b"".join(data))]
+    buffers = [_present(values), pa.py_buffer(ends), pa.py_buffer(b"".join(data))]
     return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
 
@@ -119,7 +176,15 @@ def block_of(batch: pa.RecordBatch, width: int) -> Block:
     """Return the rows of a batch, vectors without a copy; labels become Python objects only where asked for."""
     vectors = cast("pa.FixedSizeListArray[Any, Any]", batch.column("embedding"))
 
+    names = [name for name in LABELS if name in batch.schema.names]
+    others = [field for field in batch.schema if field.name not in {*LABELS, "embedding"}]
+
+    def value(row: int, field: pa.Field[Any]) -> Any:
+        found = batch.column(field.name)[row].as_py()
+        return found if found is None or not _is_json(field) else orjson.loads(found)
+
     def label(row: int) -> Label:
-        return Label(**{name: batch.column(name)[row].as_py() for name in LABELS if name in batch.schema.names})
+        metadata = {field.name: value(row, field) for field in others}
+        return Label(**{name: value(row, batch.schema.field(name)) for name in names}, metadata=metadata or None)
 
     return Block(vectors.flatten().to_numpy().reshape(-1, width), label)

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from asyncembed.sinks._columns import Columns
     from asyncembed.sinks._provenance import Provenance
 
 
-def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns) -> Iterator[None]:
     """Write each block as a record batch."""
-    schema = schema_of(provenance)
+    schema = schema_of(provenance, columns)
     with new_file(path) as file, pa.ipc.new_file(file, schema) as writer:
         for block in rows.blocks():
             writer.write_batch(labelled_batch(schema, block.vectors, block.labels))

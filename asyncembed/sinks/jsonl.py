@@ -1,5 +1,7 @@
 """JSON lines: `{"index": 0, "id": ..., "text": "...", "embedding": [...]}` in each, for tools that read nothing else.
 
+Metadata stands between text and embedding, each value by its name.
+
 About ten bytes a number, two and a half times the size of the other formats. The provenance lies beside it in
 `vectors.jsonl.meta.json`.
 """
@@ -13,6 +15,7 @@ import numpy as np
 import orjson
 
 from asyncembed._errors import ConfigurationError
+from asyncembed.pipeline._texts import OWN_COLUMNS
 from asyncembed.sinks._base import Block, Format, Label, VectorFile
 from asyncembed.sinks._own import new_file
 from asyncembed.sinks._sidecar import META, read_meta, write_meta
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from asyncembed._models import Vector
+    from asyncembed.sinks._columns import Columns
     from asyncembed.sinks._provenance import Provenance
 
 BLOCK_ROWS: Final = 1_024
@@ -32,7 +36,7 @@ BLOCK_ROWS: Final = 1_024
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
-def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+def write(path: Path, rows: VectorFile, provenance: Provenance, _columns: Columns) -> Iterator[None]:
     """Write a line for each row."""
     with new_file(path) as file:
         for block in rows.blocks():
@@ -64,8 +68,9 @@ class JsonlFile(VectorFile):
         try:
             row = orjson.loads(line)
             vector = np.array(row["embedding"], self._number)
-            label = Label(row["index"], row.get("id"), row.get("text", ""))
-        except (ValueError, TypeError, KeyError, OverflowError):
+            more = {name: value for name, value in row.items() if name not in OWN_COLUMNS}
+            label = Label(row["index"], row.get("id"), row.get("text", ""), more or None)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             raise ConfigurationError(f"{self._path}:{number} is not a row with index and embedding") from None
         if vector.shape != (getattr(self, "width", vector.size),):
             raise ConfigurationError(f"{self._path}:{number} has an embedding of another length than line 1")
@@ -81,7 +86,7 @@ def _line(label: Label, vector: Vector, *, keep_text: bool) -> bytes:
     row: dict[str, object] = {"index": label.index, "id": label.id}
     if keep_text:
         row["text"] = label.text
-    return orjson.dumps({**row, "embedding": vector}, option=_OPTIONS)
+    return orjson.dumps({**row, **(label.metadata or {}), "embedding": vector}, option=_OPTIONS)
 
 
 FORMAT: Final = Format("jsonl", write, JsonlFile, (META,))

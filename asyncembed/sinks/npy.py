@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from asyncembed._models import Matrix
+    from asyncembed.sinks._columns import Columns
     from asyncembed.sinks._provenance import Provenance
 
 TEXTS: Final = ".texts.jsonl"
@@ -38,7 +39,7 @@ HEADER_BYTES: Final = 128
 """Length of the header of a matrix of any size."""
 
 
-def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+def write(path: Path, rows: VectorFile, provenance: Provenance, _columns: Columns) -> Iterator[None]:
     """Write the matrix, and the two files beside it."""
     with new_file(path) as matrix, new_file(Path(f"{path}{TEXTS}")) as texts:
         write_header(matrix, provenance.number, (rows.rows, rows.width))

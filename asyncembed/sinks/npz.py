@@ -2,8 +2,8 @@
 
 `numpy.load` gives `embeddings` (rows, width), `index` int64 and, if there were ids, `ids`: int64 if all are whole
 numbers, else strings, "" where there was none; no array if one of them has over 256 characters. Two members are no
-arrays: `texts.jsonl`, with index, id and text of each row, and `meta.json`, with the provenance. Texts are no array
-because NumPy pads strings to the longest of them.
+arrays: `texts.jsonl`, with index, id, text and metadata of each row, and `meta.json`, with the provenance. Texts are no
+array because NumPy pads strings to the longest of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.lib import format as npy_format
 
 from asyncembed._errors import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
-from asyncembed.sinks._labels import label_reader, next_lines, row_numbers
+from asyncembed.sinks._labels import id_text, label_reader, next_lines, row_numbers
 from asyncembed.sinks._own import new_file
 from asyncembed.sinks._provenance import Provenance
 from asyncembed.sinks.npy import check_matrix, rows_in_block, write_header
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncembed._models import Matrix
+    from asyncembed.sinks._columns import Columns, ColumnType
 
 EMBEDDINGS: Final = "embeddings.npy"
 TEXTS: Final = "texts.jsonl"
@@ -38,7 +39,7 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The date of every member, so that the same vectors make the same file."""
 
 
-def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns) -> Iterator[None]:
     """Write the file; the members follow one another, so the rows are read once for each."""
     with new_file(path) as made, zipfile.ZipFile(made, "w") as archive:
         with _member(archive, EMBEDDINGS) as file:
@@ -46,7 +47,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None
             for block in rows.blocks():
                 file.write(block.vectors.data)
                 yield
-        yield from _write_index(archive, rows)
+        yield from _write_index(archive, rows, columns.id_type)
         with _member(archive, TEXTS) as file:
             for block in rows.blocks():
                 file.write(b"".join(block.lines))
@@ -93,7 +94,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> io.RawIOBase:
     return cast("io.RawIOBase", archive.open(zipfile.ZipInfo(name, _EPOCH), "w", force_zip64=True))
 
 
-def _write_index(archive: zipfile.ZipFile, rows: VectorFile) -> Iterator[None]:
+def _write_index(archive: zipfile.ZipFile, rows: VectorFile, id_type: ColumnType) -> Iterator[None]:
     """Write `index`, and `ids` if there is any."""
     widest, only_numbers, found = 1, True, False
     with _member(archive, "index.npy") as file:
@@ -104,23 +105,23 @@ def _write_index(archive: zipfile.ZipFile, rows: VectorFile) -> Iterator[None]:
             ids = [label.id for label in labels]
             found |= any(value is not None for value in ids)
             only_numbers &= all(isinstance(value, int) for value in ids)
-            widest = max(widest, *(len(_as_text(value)) for value in ids))
+            widest = max(widest, *(len(id_text(value, id_type) or "") for value in ids))
             yield
     if found and widest <= MAX_ID_CHARACTERS:
-        yield from _write_ids(archive, rows, np.dtype(np.int64) if only_numbers else np.dtype(f"<U{widest}"))
+        kind: np.dtype[np.generic] = np.dtype(np.int64) if only_numbers else np.dtype(f"<U{widest}")
+        yield from _write_ids(archive, rows, kind, id_type)
 
 
-def _write_ids(archive: zipfile.ZipFile, rows: VectorFile, kind: np.dtype[np.generic]) -> Iterator[None]:
+def _write_ids(
+    archive: zipfile.ZipFile, rows: VectorFile, kind: np.dtype[np.generic], id_type: ColumnType
+) -> Iterator[None]:
     with _member(archive, "ids.npy") as file:
         write_header(file, kind, (rows.rows,))
         for block in rows.blocks():
-            ids = [label.id if kind == np.int64 else _as_text(label.id) for label in block.labels]
+            labels = block.labels
+            ids = [label.id if kind == np.int64 else id_text(label.id, id_type) or "" for label in labels]
             file.write(np.array(ids, kind).tobytes())
             yield
-
-
-def _as_text(value: str | int | None) -> str:
-    return "" if value is None else str(value)
 
 
 def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from asyncembed.sinks._columns import Columns
     from asyncembed.sinks._provenance import Provenance
 
 BLOCK_ROWS: Final = 1_024
@@ -29,10 +30,11 @@ READ_BUFFER: Final = 1_048_576
 """Bytes read ahead of each column."""
 
 
-def write(path: Path, rows: VectorFile, provenance: Provenance) -> Iterator[None]:
+def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns) -> Iterator[None]:
     """Write each block as a row group."""
-    schema = schema_of(provenance)
-    compression = {**{name: "zstd" for name in LABELS if name in schema.names}, "embedding.list.element": "none"}
+    schema = schema_of(provenance, columns)
+    compression = {**dict.fromkeys(schema.names, "zstd"), "embedding.list.element": "none"}
+    del compression["embedding"]
     # Statistics and dictionaries of vectors would cost time and say nothing.
     with (
         new_file(path) as file,
@@ -59,7 +61,8 @@ class ParquetVectors(VectorFile):
 
     def blocks(self) -> Iterator[Block]:
         """Give record batches."""
-        columns = [name for name in (*LABELS, "embedding") if name in self._file.schema_arrow.names]
+        names = self._file.schema_arrow.names
+        columns = names if self.provenance else [name for name in (*LABELS, "embedding") if name in names]
         for batch in read_batches(self._file, columns):
             yield block_of(batch, self.width)
 

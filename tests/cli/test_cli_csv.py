@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput
-from asyncembed.cli._rows import MAX_LINE_BYTES, CsvParser, Fields, InputError
+from asyncembed.cli._lines import MAX_LINE_BYTES
+from asyncembed.cli._rows import CsvParser, Fields, InputError
 
 FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
 MESSY = st.one_of(FIELD, st.text(alphabet='",\r\n x', max_size=8))
@@ -41,9 +42,9 @@ def test_each_line_of_a_long_quoted_field_is_read_once_and_then_the_row_once(mon
     read_characters = []
     reader = csv.reader
 
-    def counting(lines):
+    def counting(lines, **options):
         read_characters.append(len(lines[0]))
-        return reader(lines)
+        return reader(lines, **options)
 
     monkeypatch.setattr(csv, "reader", counting)
     text = "".join(f'line {number} says ""hello""\n' for number in range(2_000))

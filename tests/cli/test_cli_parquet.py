@@ -32,8 +32,7 @@ async def test_parquet_is_read_by_row_groups_and_counted(tmp_path):
 def test_errors_in_parquet_name_the_row(tmp_path):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"text": ["one", None]}), path)
-    with pytest.raises(InputError, match=r"x\.parquet, row 2: field 'text' is not a string but null"):
-        rows_of(path)
+    assert "x.parquet, row 2: field 'text' is not a string but null" in rows_of(path)[1].reason
     with pytest.raises(InputError, match=r"x\.parquet: there is no field 'key'; the fields are 'text'; .*--id-field"):
         rows_of(path, id="key")
 
@@ -71,7 +70,7 @@ async def test_a_parquet_file_is_unpacked_in_a_thread_and_bounded_memory(tmp_pat
     tracemalloc.start()
     task = asyncio.create_task(turn())
     try:
-        with await unpack(path) as unpacked:
+        with await unpack(path, "gz") as unpacked:
             assert unpacked.seek(0, os.SEEK_END) == 64_000_000
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:

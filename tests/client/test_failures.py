@@ -21,6 +21,8 @@ from asyncembed import (
     AsyncEmbedError,
     AuthenticationError,
     ConfigurationError,
+    EmbedFailure,
+    InvalidInputError,
     RequestStarted,
     ResponseError,
     RetryPolicy,
@@ -95,11 +97,23 @@ async def test_errors_of_our_own_are_pickled_with_their_notes():
             assert str(pickle.loads(pickle.dumps(kind("words")))) == "words"
 
 
-@pytest.mark.parametrize("text", [None, 5, b"bytes", ("a", "b", "c"), (1.5, "a"), ["list"], {"text": "a"}])
-async def test_what_is_no_text_raises_always(client, text):
-    """It is a mistake in the caller's program and not in the data."""
-    with pytest.raises(ConfigurationError, match=r"texts\[1\]"):
-        await take_all(client.embed_stream(["a", text], on_error="skip"), [])
+@pytest.mark.parametrize("text", [None, 5, float("nan"), b"bytes", ("a", "b", "c"), (1.5, "a"), ["x"], {"text": "a"}])
+async def test_what_is_no_text_fails_alone_or_is_named(server, client, text):
+    """Among millions of rows of data, one may be missing."""
+    results, failures = [], []
+    async for item in client.embed_stream(["a", text, "b"], on_error="yield", chunk_size=2):
+        (failures if isinstance(item, EmbedFailure) else results).append(item)
+    assert [result.text for result in results] == ["a", "b"]
+    assert [(failure.index, failure.error.indices) for failure in failures] == [(1, (1,))]
+    assert isinstance(failures[0].error, InvalidInputError)
+    assert str(failures[0].error).startswith("texts[1] is ")
+    assert [text for texts in server.asked for text in texts] == ["a", "b"]
+    stream = client.embed_stream(["a", text, "b"], on_error="skip")
+    assert [result.index async for result in stream] == [0, 2]
+    assert stream.summary.failed == 1
+    with pytest.raises(ConfigurationError, match=r"texts\[1\]") as caught:
+        await take_all(client.embed_stream(["a", text]), [])
+    assert caught.value.indices == (1,)
 
 
 @pytest.mark.parametrize("texts", ["one text", b"bytes", 5, None])

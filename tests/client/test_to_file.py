@@ -150,7 +150,10 @@ async def test_another_model_or_option_is_refused_before_anything_is_sent(server
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["other", *TEXTS[1:]], "belongs to other texts: the text with index 0, or its id, is not the same now"),
+        (
+            ["other", *TEXTS[1:]],
+            "the text with index 0, or its id or metadata, is not the same",
+        ),
         (TEXTS[:30], "was begun with 40 texts, and there are 30 now"),
         ([*TEXTS, "more"], "was begun with 40 texts, and there are 41 now"),
         (iter(TEXTS[:5]), "holds results for 12 texts of another input; this one has only 5"),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits
 from asyncembed.flow._cost import CostModel
-from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker, TextLike, as_input, check_text
+from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker
+from asyncembed.pipeline._texts import TextLike, as_input, check_text
 
 UNLIMITED = 1 << 60
 

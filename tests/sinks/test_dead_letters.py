@@ -80,7 +80,7 @@ def test_every_line_can_be_read_as_an_input(tmp_path_factory, text, id_):
     """What is not Unicode is spelled out, and so are numbers that JSON has no room for."""
     path = tmp_path_factory.mktemp("letters") / "failed.jsonl"
     letters(path).write([failure(0, text, id_)])
-    parser = JsonlParser("failed.jsonl", Fields(allow_empty=True))
+    parser = JsonlParser("failed.jsonl", Fields())
     (given_back,) = [parser.feed(line) for line in path.read_bytes().splitlines(keepends=True)]
     assert given_back.text == text.encode("utf-8", "backslashreplace").decode()
     assert str(given_back.id) == str(id_)

@@ -184,7 +184,10 @@ def test_damaged_notes_are_refused(folder):
     ("inputs", "words"),
     [
         (texts(14), "holds results for 15 texts of another input; this one has only 14"),
-        ([*texts(7), EmbedInput("other"), *texts(15)[8:]], "other texts: the text with index 7, or its id, is not"),
+        (
+            [*texts(7), EmbedInput("other"), *texts(15)[8:]],
+            "the text with index 7, or its id or metadata, is not",
+        ),
         ([*texts(7), EmbedInput("text 7", "7"), *texts(15)[8:]], "other texts: the text with index 7, or its id"),
         (texts(15)[::-1], "belongs to other texts: the text with index 0"),
     ],

@@ -1,0 +1,118 @@
+"""What kinds of values the ids and the metadata of a file are, noted while its rows arrive.
+
+So the type of each column is known when the file is made at the end, and nothing has to be read twice for it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
+from uuid import UUID
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asyncembed._models import EmbedInput, TextId
+
+ColumnType: TypeAlias = Literal["int", "float", "bool", "text", "json"]
+"""Type of a column: int64, float64, booleans, strings, or each value as JSON in a string."""
+
+INT64_BITS: Final = 63
+_FLOAT_BITS: Final = 53
+
+_DIGITS: Final = re.compile(r"0|-?[1-9][0-9]*")
+"""What a whole number looks like as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The kinds of values that were seen.
+
+    Attributes:
+        ids: Of ids: "int" within 64 bits, "big" beyond, "text", and "digits" for text that looks like a number.
+        metadata: Of each name, in metadata: "bool", "int" that a float can hold, "long", "float", "text", "json".
+    """
+
+    ids: frozenset[str] = frozenset()
+    metadata: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def id_type(self) -> ColumnType:
+        """Type of the column of ids.
+
+        Where some are whole numbers and others text that looks like one, all are JSON: 1 and "1" must stay two ids.
+        """
+        if self.ids and self.ids <= {"int"}:
+            return "int"
+        return "json" if "digits" in self.ids and self.ids & {"int", "big"} else "text"
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """Types of the columns of metadata, in the order of their names."""
+        return {name: _type_of(kinds) for name, kinds in sorted(self.metadata.items())}
+
+    def after(self, inputs: Sequence[EmbedInput]) -> Columns:
+        """Return this with what is in further inputs."""
+        ids = {_id_kind(item.id) for item in inputs if item.id is not None}
+        metadata: dict[str, set[str]] = {}
+        for item in inputs:
+            if item.metadata:
+                for name, value in item.metadata.items():
+                    metadata.setdefault(name, set()).update(_kinds(value))
+        seen = self.metadata
+        if ids <= self.ids and all(name in seen and kinds <= seen[name] for name, kinds in metadata.items()):
+            return self
+        more = {name: self.metadata.get(name, frozenset()) | kinds for name, kinds in metadata.items()}
+        return Columns(self.ids | ids, {**self.metadata, **more})
+
+    def to_dict(self) -> dict[str, object]:
+        """Return this as the fields of a JSON object."""
+        return {"ids": sorted(self.ids), "metadata": {name: sorted(kinds) for name, kinds in self.metadata.items()}}
+
+    @classmethod
+    def from_dict(cls, given: object) -> Self:
+        """Read what `to_dict` gave; something else says that ids are text, as all were once."""
+        match given:
+            case {"ids": [*ids], "metadata": {**metadata}}:
+                kinds = {str(name): frozenset(_names(found)) for name, found in metadata.items()}
+                return cls(frozenset(_names(ids)), kinds)
+        return cls(frozenset({"text"}))
+
+
+def _names(given: object) -> list[str]:
+    return [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+
+
+def _id_kind(value: TextId) -> str:
+    if isinstance(value, str):
+        return "digits" if _DIGITS.fullmatch(value) else "text"
+    if isinstance(value, UUID):
+        return "text"
+    return "int" if int(value).bit_length() <= INT64_BITS else "big"
+
+
+def _kinds(value: object) -> set[str]:
+    """Return the kind of a value; none if it is null."""
+    if value is None:
+        return set()
+    if isinstance(value, bool | np.bool_):
+        return {"bool"}
+    if isinstance(value, int | np.integer):
+        bits = int(value).bit_length()
+        return {"int"} if bits <= _FLOAT_BITS else {"long"} if bits <= INT64_BITS else {"json"}
+    if isinstance(value, float | np.floating):
+        return {"float"}
+    return {"json"} if isinstance(value, dict | list | tuple | np.ndarray) else {"text"}  # dates and UUIDs, too
+
+
+def _type_of(kinds: frozenset[str]) -> ColumnType:
+    if kinds == {"bool"}:
+        return "bool"
+    if kinds and kinds <= {"int", "long"}:
+        return "int"
+    if kinds and kinds <= {"int", "float"}:
+        return "float"
+    return "text" if kinds <= {"text"} else "json"
