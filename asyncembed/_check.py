@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed._collect import collect
+from asyncembed._repr import ShortRepr
 from asyncembed.pipeline._probe import HARMLESS
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._stream import EmbedStream
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._run import Call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CheckResult(ShortRepr):
     """What one harmless text has shown.
 
     Attributes:

@@ -10,6 +10,7 @@ import anyio
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
 from asyncembed._options import find_limiter, new_budget, new_call, new_slots
+from asyncembed._repr import shown
 from asyncembed._secret import hide_address, hide_key, hide_values
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
 from asyncembed._verbs import Verbs
@@ -118,8 +119,8 @@ class EmbedClient(Verbs):
     def __repr__(self) -> str:
         if "_connection" not in vars(self):
             return "EmbedClient(...)"  # as a traceback shows it that has ended its making
-        where = f", base_url={self._connection.address!r}" if self._connection.address else ""
-        return f"EmbedClient({self._provider.name!r}, model={self._model!r}{where})"
+        where = f", base_url={shown(self._connection.address)}" if self._connection.address else ""
+        return f"EmbedClient({shown(self._provider.name)}, model={shown(self._model)}{where})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an EmbedClient holds a key and connections, and cannot be pickled; make one where it is used")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from asyncembed._repr import ShortRepr
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -20,16 +22,16 @@ Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
 """Vectors as the rows of a two-dimensional array, in the same types."""
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class EmbedInput:
+@dataclass(slots=True, unsafe_hash=True, repr=False)
+class EmbedInput(ShortRepr):
     """One text to embed, with the caller's own id if there is one."""
 
     text: str
     id: str | int | None = None
 
 
-@dataclass(slots=True, eq=False)
-class EmbedResult:
+@dataclass(slots=True, eq=False, repr=False)
+class EmbedResult(ShortRepr):
     """The vector of one input.
 
     Attributes:
@@ -49,8 +51,8 @@ class EmbedResult:
     id: str | int | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbedFailure:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EmbedFailure(ShortRepr):
     """What stands in the place of a result that could not be had (`on_error="yield"`)."""
 
     span: ClassVar[int] = 1
@@ -61,8 +63,8 @@ class EmbedFailure:
     error: AsyncEmbedError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbedBlock:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EmbedBlock(ShortRepr):
     """The vectors of consecutive inputs, for whoever wants matrices and not rows.
 
     Attributes:
@@ -81,8 +83,8 @@ class EmbedBlock:
         return len(self.inputs)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Withdrawal:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Withdrawal(ShortRepr):
     """What takes back blocks that were handed over: their vectors cannot be trusted, and are asked for again.
 
     Attributes:
@@ -101,8 +103,8 @@ class Withdrawal:
         return self.indices[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@dataclass(frozen=True, slots=True, repr=False)
+class Usage(ShortRepr):
     """Tokens as the API billed them, retries included.
 
     Attributes:
@@ -118,8 +120,8 @@ class Usage:
         return Usage(self.tokens + other.tokens, self.unreported_tokens + other.unreported_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+@dataclass(frozen=True, slots=True, repr=False)
+class Allowance(ShortRepr):
     """What an API says about one of its limits.
 
     Attributes:
@@ -135,16 +137,16 @@ class Allowance:
     refills: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+@dataclass(frozen=True, slots=True, repr=False)
+class Quota(ShortRepr):
     """What an API says about its limits in the headers of an answer."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunTotals:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunTotals(ShortRepr):
     """What one or more runs took.
 
     Attributes:
@@ -158,6 +160,8 @@ class RunTotals:
         usage: Tokens.
         seconds: How long they took, together.
     """
+
+    hides_defaults: ClassVar[bool] = True
 
     runs: int = 0
     failed: int = 0
@@ -183,8 +187,8 @@ class RunTotals:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunSummary(ShortRepr):
     """How a run stands, or how it ended.
 
     `embed_to_file` sums up all runs of its file, and says in `earlier` what the runs before this one took: of `failed`,
@@ -210,6 +214,8 @@ class RunSummary:
         model: The model the API was asked for.
         dimension: Length of the vectors, once the first has arrived.
     """
+
+    hides_defaults: ClassVar[bool] = True
 
     done: int = 0
     failed: int = 0
@@ -262,8 +268,8 @@ class RunSummary:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbedResponse:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EmbedResponse(ShortRepr):
     """All vectors of one `embed` call, in the order of the texts.
 
     Iterating and indexing give the rows of `embeddings`.

@@ -63,9 +63,14 @@ class StreamingEmbedResponse:
         if dimension is not None:
             check_count("dimension", dimension)
         self._source = source
-        layout = _layout(get_provider(provider), dtype)
+        known = get_provider(provider)
+        self._name, self._dtype = known.name, dtype
+        layout = _layout(known, dtype)
         self._parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, MOST_VALUE_BYTES)
         self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
+
+    def __repr__(self) -> str:
+        return f"StreamingEmbedResponse({self._name!r}, dtype={self._dtype!r}, count={self.count})"
 
     @property
     def count(self) -> int:

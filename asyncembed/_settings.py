@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._repr import ShortRepr
 
 Dtype: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
@@ -37,8 +38,8 @@ def check_count(name: str, value: int) -> None:
     check(isinstance(value, int) and value >= 1, f"{name}={value!r} must be a whole number, 1 or more")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RetryPolicy(ShortRepr):
     """When to try again; waits are in seconds and drawn with full jitter.
 
     Attributes:
@@ -65,8 +66,8 @@ class RetryPolicy:
             check_positive(name, getattr(self, name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Timeouts(ShortRepr):
     """Time limits in seconds; time in which the consumer does not take results does not count.
 
     Attributes:
@@ -84,8 +85,8 @@ class Timeouts:
             check_positive(name, getattr(self, name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedOptions:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class EmbedOptions(ShortRepr):
     """What is asked of the API for every text of one call.
 
     Attributes:

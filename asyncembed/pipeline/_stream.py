@@ -58,6 +58,10 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "running" if self._task else "not started"
+        return f"{type(self).__name__}({state}, {self.summary!r})"
+
     @property
     def summary(self) -> RunSummary:
         """How the run stands now."""

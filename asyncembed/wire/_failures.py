@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import aiohttp
 
@@ -33,6 +34,8 @@ def timeout_error(error: TimeoutError, words: str) -> TransportError:
 
 def transport_error(error: Exception, secrets: Secrets) -> TransportError:
     """Say in our words what went wrong on the way to the server or back."""
+    if isinstance(error, TransportError):  # of our own making: a time-out is an OSError, too
+        return error
     words = secrets.blot(str(error) or type(error).__name__)
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
         return TransportError(f"TLS failed: {words}", retryable=not isinstance(error, aiohttp.ClientSSLError))
@@ -40,4 +43,7 @@ def transport_error(error: Exception, secrets: Secrets) -> TransportError:
         return TransportError(f"the request cannot be sent: {words}", retryable=False)
     if isinstance(error, aiohttp.ClientResponseError):
         return TransportError(f"the answer is not HTTP: {secrets.blot(error.message)}")
+    if isinstance(error, OSError) and (isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT):
+        phase: Literal["connect", "body"] = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "body"
+        return EmbedTimeoutError(f"the connection failed: {words}", phase=phase)
     return TransportError(_KINDS.get(type(error)) or f"the connection failed: {words}")

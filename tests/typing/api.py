@@ -197,7 +197,7 @@ def errors(error: AsyncEmbedError) -> None:
     """Their attributes."""
     assert_type(error.indices, tuple[int, ...])
     if isinstance(error, APIStatusError):
-        assert_type(error.status, int)
+        assert_type(error.status, int | None)
         assert_type(error.retry_after, float | None)
         assert_type(error.request_id, str | None)
     if isinstance(error, ResponseError):
