@@ -39,6 +39,11 @@ _BRACKETS: Final[Mapping[type, tuple[str, str]]] = {
 
 def shown(value: object, depth: int = MAX_DEPTH, *, max_text: int = MAX_TEXT) -> str:
     """Return the `repr` of a value, cut to a few hundred characters."""
+    text = _shown(value, depth, max_text)
+    return text if len(text) <= MAX_OTHER else f"{text[: MAX_OTHER - 3]}..."
+
+
+def _shown(value: object, depth: int, max_text: int) -> str:
     if isinstance(value, str | bytes | bytearray):
         return _text(value, max_text)
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
@@ -84,10 +89,9 @@ def _pairs(mapping: Mapping[Any, object], depth: int) -> str:
 
 def _other(value: object) -> str:
     try:
-        text = repr(value)
+        return repr(value)
     except Exception:  # noqa: BLE001  # the caller's own value, which may raise anything
         return f"<{type(value).__name__}>"
-    return text if len(text) <= MAX_OTHER else f"{text[: MAX_OTHER - 3]}..."
 
 
 class ShortRepr:
@@ -111,6 +115,5 @@ class ShortRepr:
 
 
 def _is_default(field: Field[object], value: object) -> bool:
-    if field.default_factory is not MISSING:
-        return bool(value == field.default_factory())
-    return field.default is not MISSING and bool(value == field.default)
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return type(value) is type(default) and bool(value == default)
