@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from asyncembed._models import EmbedBlock, EmbedFailure
     from asyncembed.pipeline._run import Call
 
 
@@ -50,7 +51,8 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
     """
     endpoint, began = call.endpoint, time.monotonic()
     run = Run(call, [HARMLESS], ordered=False, as_blocks=True)
-    response = await collect([HARMLESS], EmbedStream(run, adopt), run)
+    stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, adopt)
+    response = await collect([HARMLESS], stream, run)
     return CheckResult(
         provider=endpoint.provider.name,
         model=call.options.model,

@@ -275,11 +275,13 @@ class EmbedResponse(ShortRepr):
     Iterating and indexing give the rows of `embeddings`.
 
     Attributes:
-        embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype.
+        embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype. The row
+            of a text that failed holds NaN (float32) or zeros (other dtypes).
         texts: The texts as given.
         ids: The callers' ids, None where a text had none.
         usage: Tokens that were billed.
         model: The model the API was asked for.
+        failures: The texts that could not be embedded, by index; there are none but with `on_error="skip"`.
     """
 
     embeddings: Matrix
@@ -287,6 +289,14 @@ class EmbedResponse(ShortRepr):
     ids: Sequence[str | int | None]
     usage: Usage
     model: str
+    failures: Sequence[EmbedFailure] = ()
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Which rows hold a vector, as a mask of shape (n,): `response.embeddings[response.ok]` are the good ones."""
+        mask = np.ones(len(self.texts), np.bool_)
+        mask[[failure.index for failure in self.failures]] = False
+        return mask
 
     def __len__(self) -> int:
         return len(self.texts)

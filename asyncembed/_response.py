@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from asyncembed._errors import ConfigurationError, ResponseError
 from asyncembed._models import Usage
-from asyncembed._settings import Dtype, EmbedOptions, check_choice, check_count
+from asyncembed._settings import Dtype, EmbedOptions, check, check_choice, check_count
 from asyncembed.providers import get_provider
 from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
@@ -59,6 +59,11 @@ class StreamingEmbedResponse:
         dtype: Dtype = "float32",
         dimension: int | None = None,
     ) -> None:
+        check(
+            isinstance(source, AsyncIterable) or callable(getattr(source, "read", None)),
+            f"source= is a {type(source).__name__}, but must be an async iterable of bytes or a file opened for bytes; "
+            "io.BytesIO(data) makes one of bytes",
+        )
         check_choice("dtype", dtype, Dtype)
         if dimension is not None:
             check_count("dimension", dimension)
