@@ -56,7 +56,9 @@ class Streams(AsyncClosing):
         Args:
             texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, open text file (a text a line), or
                 an async iterable. They are pulled only as fast as results are taken; blank lines of a file are left
-                out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one.
+                out. A plain iterable is pulled on the event loop, so if it is slow, make it an async one. An iterator
+                that is left before its end is closed if it has `aclose` or `close`, as generators and cursors do; an
+                open file stays open.
             ordered: Whether results come by index, or as they arrive.
             on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
                 and count them. A wrong key, or an item that is no text at all, always raises.

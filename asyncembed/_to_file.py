@@ -95,6 +95,7 @@ class FileRun:
                 with self._stoppable():
                     await self._thread.run(lambda: claimed.append(self._target.claim(provenance, self._input.count)))
                     summary = await self._complete(claimed[0])
+                self._input.is_exhausted = True
             except Exception as error:
                 for note in filter(None, (output.kept for output in claimed)):
                     error.add_note(note)
