@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_REASONS: Final = 2
 """Reasons of retries that are shown; the last are shown."""
 
+DOWN: Final = "the API is down"
+
 _KINDS: Final = {
     "EmbedTimeoutError": "time-out",
     "TransportError": "connection",
@@ -34,7 +36,7 @@ class News:
         self._clock = clock
         self._reasons: Counter[str] = Counter()
         self._latest: list[str] = []  # reasons, the newest first
-        self._why = ""
+        self._why, self._message = "", ""
         self._until = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -47,14 +49,15 @@ class News:
             case RequestsHeld(reason="rate_limit"):
                 self._wait("the rate limit is used up", event.seconds)
             case RequestsHeld():
-                self._wait("the API is down", event.seconds, event.message)
-            case RequestEnded(error=None):
+                self._wait(DOWN, event.seconds, event.message)
+            case RequestEnded(error=None) if self._why == DOWN:
                 self._until = 0.0
 
     @property
     def reasons(self) -> str:
-        """Why requests were repeated, with how often: "429 x10, time-out x2"; empty if none was."""
-        return ", ".join(f"{reason} x{self._reasons[reason]:,}" for reason in self._latest[:MAX_REASONS])
+        """Why requests were repeated, with how often: "429 x10, time-out"; empty if none was."""
+        counts = ((reason, self._reasons[reason]) for reason in self._latest[:MAX_REASONS])
+        return ", ".join(f"{reason} x{count:,}" if count > 1 else reason for reason, count in counts)
 
     @property
     def waiting(self) -> str:
@@ -63,8 +66,7 @@ class News:
         if left <= 0:
             return ""
         seconds = f", {left:.0f} s left" if left < float("inf") else ""
-        reason, _, message = self._why.partition("\n")
-        return f"{reason}{seconds}{f': {message}' if message else ''}"
+        return f"{self._why}{seconds}{f': {self._message}' if self._message else ''}"
 
     def _note(self, event: RetryScheduled) -> None:
         reason = str(event.status or _KINDS.get(event.error or "", event.error))
@@ -78,4 +80,4 @@ class News:
     def _wait(self, reason: str, seconds: float | None, message: str = "") -> None:
         until = self._clock() + (float("inf") if seconds is None else seconds)
         if until >= self._until or not self.waiting:
-            self._why, self._until = f"{reason}\n{message}", until
+            self._why, self._message, self._until = reason, message, until

@@ -167,7 +167,8 @@ def _details(now: RunSummary, news: News) -> list[str]:
     megabyte = 1_000_000
     parts = [f"{now.failed:,} failed"] * bool(now.failed)
     if now.retries or news.reasons:
-        parts.append(plural(now.retries, "retry") + (f" ({news.reasons})" if news.reasons else ""))
+        count = plural(now.retries, "retry") if now.retries else "trying again"
+        parts.append(count + (f" ({news.reasons})" if news.reasons else ""))
     return [
         *parts,
         rate(now),

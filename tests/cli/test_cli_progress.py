@@ -89,6 +89,7 @@ def test_the_latest_reasons_of_retries_are_shown():
         news(retried(**reason))
     assert news.reasons == "429 x2, time-out x2"
     assert "12 retries (429 x2, time-out x2)" in drawn(BUSY, None, 80, news)[1]
+    assert drawn(RunSummary(), None, 80, news)[1].startswith("trying again (429 x2, time-out x2)")
 
 
 def test_a_wait_is_shown_with_its_reason_and_its_end():
@@ -100,6 +101,7 @@ def test_a_wait_is_shown_with_its_reason_and_its_end():
     clock.now += 10
     assert drawn(BUSY, None, 80, news)[2] == "the API asks to wait, 20 s left: openai answered 503: loading"
     news(RequestsHeld(reason="rate_limit", seconds=1.0, **NAMES))  # is over earlier
+    news(ended())  # of a request that was in flight
     assert news.waiting.startswith("the API asks to wait")
     clock.now += 21
     assert news.waiting == ""
@@ -159,7 +161,7 @@ def test_off_a_terminal_there_is_a_line_every_ten_seconds():
     news(EndpointPaused(seconds=30.0, again=False, **DOWN))
     clock.now += 10
     lines.note(BUSY, None, news)
-    assert said[-1].startswith("1,234,577 texts, 10 failed, 12 retries (503 x1), 3,086 texts/s")
+    assert said[-1].startswith("1,234,577 texts, 10 failed, 12 retries (503), 3,086 texts/s")
     assert said[-1].endswith("; the API asks to wait, 20 s left: openai answered 503: loading")
     clock.now += 10
     lines.note(BUSY, None, news, is_stopping=True)
