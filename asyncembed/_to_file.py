@@ -159,7 +159,10 @@ class FileRun:
 
     async def _go_on(self, journal: Journal) -> RunSummary:
         """Ask for what is not settled yet."""
-        before = RunSummary(resumed=journal.settled, saved=journal.rows, model=self._call.options.model)
+        budget = self._call.endpoint.budget.total
+        before = RunSummary(
+            resumed=journal.settled, saved=journal.rows, model=self._call.options.model, budget_bytes=budget
+        )
         self._progress.tell(before.after(journal.committed.totals))
         reach, gaps = journal.committed.reach, await self._recognise(journal)
         if self._target.resume and (letters := self._call.dead_letters):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -65,7 +66,7 @@ class News:
         left = self._until - self._clock()
         if left <= 0:
             return ""
-        seconds = f", {left:.0f} s left" if left < float("inf") else ""
+        seconds = f", {math.ceil(left)} s left" if left < float("inf") else ""
         return f"{self._why}{seconds}{f': {self._message}' if self._message else ''}"
 
     def _note(self, event: RetryScheduled) -> None:
