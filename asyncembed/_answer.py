@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from asyncembed._repr import ShortRepr
+
 TEXT_FIELDS: Final = frozenset({
     "content", "contents", "document", "documents", "input", "input_ids", "input_text", "input_tokens", "inputs",
     "inputtext", "instances", "messages", "parts", "passage", "passages", "prompt", "prompts", "requests", "sentence",
@@ -13,8 +15,8 @@ TEXT_FIELDS: Final = frozenset({
 """What APIs call the field of a request that holds the texts, in lower case."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorAnswer:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ErrorAnswer(ShortRepr):
     """The facts of one error answer; keys are blotted out of all of them.
 
     Attributes:

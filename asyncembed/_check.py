@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed._collect import collect
+from asyncembed._repr import ShortRepr
 from asyncembed.pipeline._probe import HARMLESS
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._stream import EmbedStream
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from asyncembed._models import EmbedBlock, EmbedFailure
     from asyncembed.pipeline._call import Call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class CheckResult(ShortRepr):
     """What one harmless text has shown.
 
     Attributes:
@@ -49,7 +51,8 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
     """
     endpoint, began = call.endpoint, time.monotonic()
     run = Run(call, [HARMLESS], ordered=False, as_blocks=True)
-    response = await collect([HARMLESS], EmbedStream(run, adopt), run)
+    stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, adopt)
+    response = await collect([HARMLESS], stream, run)
     return CheckResult(
         provider=endpoint.provider.name,
         model=call.options.model,

@@ -9,9 +9,10 @@ import anyio
 
 from asyncembed._connection import Connection
 from asyncembed._errors import StreamClosedError
-from asyncembed._options import find_limiter, new_budget, new_call, new_slots
-from asyncembed._secret import hide_address, hide_key, hide_values
-from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
+from asyncembed._options import check_headers, check_session, find_limiter, new_budget, new_call, new_slots
+from asyncembed._repr import shown
+from asyncembed._secret import hide_address, hide_headers, hide_key
+from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice, check_text
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
 from asyncembed.pipeline._endpoint import Endpoint, Learned
@@ -53,8 +54,8 @@ class EmbedClient(Verbs):
             more vectors a second, and shrinks when the API is overloaded.
         rate_limit: What the API allows in a minute. Clients that are given the same object share it. If not given, what
             the provider has published holds at its own address, and what the API says in its headers everywhere.
-        retry: When to try again.
-        timeouts: Time limits, in seconds.
+        retry: When to try again, as a `RetryPolicy` or a number of attempts; 1 tries everything once.
+        timeouts: Time limits, as `Timeouts` or a number of seconds, for which the server may be silent at most.
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
         headers: Further headers of every request.
         session: Your own aiohttp session, for proxies or TLS of your own; it is not closed here.
@@ -77,8 +78,8 @@ class EmbedClient(Verbs):
         max_concurrency: int = 32,
         initial_concurrency: int | None = None,
         rate_limit: RateLimit | None = None,
-        retry: RetryPolicy | None = None,
-        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | int | None = None,
+        timeouts: Timeouts | float | None = None,
         encoding: Encoding = "auto",
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -86,19 +87,22 @@ class EmbedClient(Verbs):
     ) -> None:
         # Tools that show the local variables of a traceback get to see these instead.
         key, api_key = hide_key(api_key), None
-        base_url, headers = hide_address(base_url), hide_values(headers)
+        base_url, hidden, headers = hide_address(base_url), hide_headers(headers), None
         self._provider = get_provider(provider)
+        if model is not None:
+            check_text("model", model)
         self._model = model or self._provider.default_model
         check_choice("encoding", encoding, Encoding)
+        check_session(session)
+        policy = RetryPolicy.of(retry)
         self._connection = Connection(
             self._provider,
             api_key=key,
             base_url=base_url,
-            headers=headers,
+            headers=check_headers(hidden),
             session=session,
-            timeouts=timeouts or Timeouts(),
+            timeouts=Timeouts.of(timeouts),
         )
-        policy = retry or RetryPolicy()
         self._endpoint = Endpoint(
             provider=self._provider,
             encoding=encoding,
@@ -118,8 +122,8 @@ class EmbedClient(Verbs):
     def __repr__(self) -> str:
         if "_connection" not in vars(self):
             return "EmbedClient(...)"  # as a traceback shows it that has ended its making
-        where = f", base_url={self._connection.address!r}" if self._connection.address else ""
-        return f"EmbedClient({self._provider.name!r}, model={self._model!r}{where})"
+        where = f", base_url={shown(self._connection.address)}" if self._connection.address else ""
+        return f"EmbedClient({shown(self._provider.name)}, model={shown(self._model)}{where})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an EmbedClient holds a key and connections, and cannot be pickled; make one where it is used")

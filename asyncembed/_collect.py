@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncembed._models import EmbedResponse
+from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse
 from asyncembed.pipeline._source import length
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncembed._models import EmbedBlock, EmbedInput, Matrix
+    from asyncembed._models import EmbedBlock, Matrix
     from asyncembed._settings import Dtype
     from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._stream import EmbedStream
@@ -38,6 +39,7 @@ class GrowingMatrix:
         self._expected = FIRST_ROWS if expected is None else expected
         self._matrix: Matrix | None = None
         self._rows = 0
+        self._missing: list[int] = []
 
     def put(self, first: int, rows: Matrix) -> None:
         """Write rows into their place, from row `first` on."""
@@ -49,13 +51,22 @@ class GrowingMatrix:
         self._matrix[first:end] = rows
         self._rows = max(self._rows, end)
 
+    def leave_out(self, row: int) -> None:
+        """Note that a row has no vector."""
+        self._missing.append(row)
+        self._rows = max(self._rows, row + 1)
+
     def done(self, dimension: int | None) -> Matrix:
-        """Return the matrix, of shape (rows, width); without rows, the width follows from the dimension, if known."""
+        """Return the matrix, of shape (rows, width), with NaN or zeros in rows that have no vector.
+
+        If no row has one, the width follows from the dimension, if that is known.
+        """
         if self._matrix is None:
             width = (dimension or 0) // (8 if self._dtype in PACKED else 1)
-            return np.empty((0, width), NUMPY_TYPES[self._dtype])
-        if len(self._matrix) > self._rows:
+            self._matrix = np.empty((self._rows, width), NUMPY_TYPES[self._dtype])
+        if len(self._matrix) != self._rows:
             self._resize(self._rows)
+        self._matrix[self._missing] = np.nan if self._dtype == "float32" else 0
         return self._matrix
 
     def _first_matrix(self, needed: int, rows: Matrix) -> Matrix:
@@ -70,14 +81,20 @@ class GrowingMatrix:
         self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # nobody has seen it yet
 
 
-async def collect(texts: Texts, stream: EmbedStream[EmbedBlock], run: Run) -> EmbedResponse:
-    """Take every block of the unordered stream of a run over `texts` into one response; there is no list of vectors."""
+async def collect(texts: Texts, stream: EmbedStream[EmbedBlock | EmbedFailure], run: Run) -> EmbedResponse:
+    """Take all that the unordered stream of a run over `texts` gives into one response; there is no list of vectors."""
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     given: dict[int, Sequence[EmbedInput]] = {}
+    failures: list[EmbedFailure] = []
     async with stream:
-        async for block in stream:
-            matrix.put(block.index, block.embeddings)
-            given[block.index] = block.inputs
+        async for item in stream:
+            if isinstance(item, EmbedFailure):
+                failures.append(item)
+                matrix.leave_out(item.index)
+                given[item.index] = [EmbedInput(item.text, item.id)]
+            else:
+                matrix.put(item.index, item.embeddings)
+                given[item.index] = item.inputs
     inputs = [item for first in sorted(given) for item in given[first]]
     return EmbedResponse(
         embeddings=matrix.done(run.decoder.dimension),
@@ -85,4 +102,5 @@ async def collect(texts: Texts, stream: EmbedStream[EmbedBlock], run: Run) -> Em
         ids=[item.id for item in inputs],
         usage=run.usage,
         model=run.options.model,
+        failures=sorted(failures, key=attrgetter("index")),
     )

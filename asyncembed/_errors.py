@@ -20,17 +20,34 @@ Every attribute beyond the message has a default, so the standard pickling of ex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from asyncembed._repr import MAX_MESSAGE, shown
 
 if TYPE_CHECKING:
     from asyncembed._answer import ErrorAnswer
 
+ErrorT = TypeVar("ErrorT", bound="AsyncEmbedError")
+
 
 class AsyncEmbedError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose; each of them has these four attributes.
 
+    Its `repr` has at most a few hundred characters; `str` gives the whole message.
+    """
+
+    status: int | None = None
+    """HTTP status of the answer that it comes from, None if it comes from none."""
+    request_id: str | None = None
+    """The provider's id of the request, for its support, None if it told none."""
+    provider_message: str = ""
+    """The provider's own words, shortened to 500 characters; empty if there are none."""
     indices: tuple[int, ...] = ()
     """Input indices the error stands for, in ascending order; empty where it concerns none in particular."""
+
+    def __repr__(self) -> str:
+        message = shown(str(self), max_text=MAX_MESSAGE)
+        return f"{type(self).__name__}({message})"
 
 
 class ConfigurationError(AsyncEmbedError, ValueError):
@@ -41,7 +58,7 @@ class APIStatusError(AsyncEmbedError):
     """Raised when the API answers with an error status.
 
     Attributes:
-        status: HTTP status; 0 where a text was refused before it was sent.
+        status: HTTP status; None where a text was refused before it was sent.
         code: The provider's own error code or type, if it named one.
         request_id: The provider's id of the request, for its support.
         retry_after: Seconds the API asked to wait, if it did.
@@ -53,7 +70,7 @@ class APIStatusError(AsyncEmbedError):
         self,
         message: str,
         *,
-        status: int = 0,
+        status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
@@ -169,6 +186,12 @@ def answer_of(error: BaseException) -> ErrorAnswer | None:
     """Return all facts of the error answer that an exception was made of, None if it was made of none."""
     answer: ErrorAnswer | None = getattr(error, "_answer", None)
     return answer
+
+
+def of_answer(error: ErrorT, status: int | None, request_id: str | None) -> ErrorT:
+    """Return an error with what it is known by at the provider."""
+    error.status, error.request_id = status, request_id
+    return error
 
 
 def without_frames(error: BaseException) -> BaseException:

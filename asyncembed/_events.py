@@ -16,9 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from asyncembed._repr import ShortRepr
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Event(ShortRepr):
     """Something that happened in a run; the base of all events.
 
     Attributes:
@@ -41,7 +43,7 @@ class Event:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestStarted(Event):
     """A request goes out.
 
@@ -66,7 +68,7 @@ class RequestStarted(Event):
     port: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestEnded(Event):
     """A request has ended, well or with an error, or because the run did ("CancelledError").
 
@@ -97,7 +99,7 @@ class RequestEnded(Event):
     seconds_to_first_vector: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RetryScheduled(Event):
     """What a request did not bring will be asked for again.
 
@@ -114,7 +116,7 @@ class RetryScheduled(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EndpointPaused(Event):
     """The API asked to be left alone, so that no request of the client starts for a while.
 
@@ -129,7 +131,7 @@ class EndpointPaused(Event):
     again: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestsHeld(Event):
     """The client itself lets a request of the run wait, for more than a second or nobody knows how long.
 
@@ -148,7 +150,7 @@ class RequestsHeld(Event):
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class BatchSplit(Event):
     """What the API did not take as a whole will be asked for in parts.
 
@@ -166,7 +168,7 @@ class BatchSplit(Event):
     parts: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestProbed(Event):
     """A harmless text was asked for with the same options, as a refusal did not tell what is to blame.
 
@@ -182,7 +184,7 @@ class RequestProbed(Event):
     outcome: Literal["taken", "refused", "unclear"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class InputsFailed(Event):
     """Texts were given up, and the run goes on without them (`on_error` is "yield" or "skip").
 
@@ -197,7 +199,7 @@ class InputsFailed(Event):
     skipped: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RunEnded(Event):
     """The work of a run is done; results may still wait for their consumer.
 

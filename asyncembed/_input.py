@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterable, Iterator
 from functools import partial
 from itertools import islice
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.lowlevel
 
-from asyncembed.pipeline._source import async_lines, length, lines
+from asyncembed.pipeline._source import aclose_texts, async_lines, close_texts, length, lines
 from asyncembed.pipeline._texts import TextLike, as_input_or_refused
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ class Input:
         self.rest: Iterator[TextLike] | AsyncIterator[TextLike]
         """The texts that were not pulled yet."""
         self.rest = async_lines(texts) if isinstance(texts, AsyncIterable) else lines(texts)
+        self.is_exhausted = False
+        """Whether all texts were pulled."""
 
     async def add_all_to(self, fingerprints: Sequence[Fingerprint]) -> None:
         """Pull all texts, and add them to fingerprints."""
@@ -70,11 +71,13 @@ class Input:
         return gaps
 
     async def aclose(self) -> None:
-        """Close a generator that was given, so that what it holds open is released now."""
-        if inspect.isgenerator(self.rest):
-            self.rest.close()
-        elif inspect.isasyncgen(self.rest):
-            await self.rest.aclose()
+        """Close what was left before its end, so that what it holds open is released now."""
+        if self.is_exhausted:
+            return
+        if isinstance(self.rest, Iterator):
+            close_texts(self.rest)
+        else:
+            await aclose_texts(self.rest)
 
     async def _pull(self, most: int, first: int) -> list[EmbedInput]:
         items: list[TextLike] = []

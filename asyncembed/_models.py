@@ -10,6 +10,8 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from asyncembed._repr import ShortRepr
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -29,8 +31,8 @@ Metadata: TypeAlias = Mapping[str, object]
 """What belongs to a text besides its id: names with values that JSON has, dates and UUIDs."""
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class EmbedInput:
+@dataclass(slots=True, unsafe_hash=True, repr=False)
+class EmbedInput(ShortRepr):
     """One text to embed.
 
     Attributes:
@@ -45,8 +47,8 @@ class EmbedInput:
     metadata: Metadata | None = field(default=None, hash=False)
 
 
-@dataclass(slots=True, eq=False)
-class EmbedResult:
+@dataclass(slots=True, eq=False, repr=False)
+class EmbedResult(ShortRepr):
     """The vector of one input.
 
     Attributes:
@@ -68,8 +70,8 @@ class EmbedResult:
     metadata: Metadata | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbedFailure:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EmbedFailure(ShortRepr):
     """What stands in the place of a result that could not be had (`on_error="yield"`)."""
 
     span: ClassVar[int] = 1
@@ -81,8 +83,8 @@ class EmbedFailure:
     metadata: Metadata | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbedBlock:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EmbedBlock(ShortRepr):
     """The vectors of consecutive inputs, for whoever wants matrices and not rows.
 
     Attributes:
@@ -101,8 +103,8 @@ class EmbedBlock:
         return len(self.inputs)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Withdrawal:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Withdrawal(ShortRepr):
     """What takes back blocks that were handed over: their vectors cannot be trusted, and are asked for again.
 
     Attributes:
@@ -121,8 +123,8 @@ class Withdrawal:
         return self.indices[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@dataclass(frozen=True, slots=True, repr=False)
+class Usage(ShortRepr):
     """Tokens as the API billed them, retries included.
 
     Attributes:
@@ -138,8 +140,8 @@ class Usage:
         return Usage(self.tokens + other.tokens, self.unreported_tokens + other.unreported_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+@dataclass(frozen=True, slots=True, repr=False)
+class Allowance(ShortRepr):
     """What an API says about one of its limits.
 
     Attributes:
@@ -155,16 +157,16 @@ class Allowance:
     refills: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+@dataclass(frozen=True, slots=True, repr=False)
+class Quota(ShortRepr):
     """What an API says about its limits in the headers of an answer."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunTotals:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunTotals(ShortRepr):
     """What one or more runs took.
 
     Attributes:
@@ -178,6 +180,8 @@ class RunTotals:
         usage: Tokens.
         seconds: How long they took, together.
     """
+
+    hides_defaults: ClassVar[bool] = True
 
     runs: int = 0
     failed: int = 0
@@ -203,8 +207,8 @@ class RunTotals:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunSummary(ShortRepr):
     """How a run stands, or how it ended.
 
     `embed_to_file` sums up all runs of its file, and says in `earlier` what the runs before this one took: of `failed`,
@@ -230,6 +234,8 @@ class RunSummary:
         model: The model the API was asked for.
         dimension: Length of the vectors, once the first has arrived.
     """
+
+    hides_defaults: ClassVar[bool] = True
 
     done: int = 0
     failed: int = 0
@@ -282,18 +288,20 @@ class RunSummary:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EmbedResponse:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EmbedResponse(ShortRepr):
     """All vectors of one `embed` call, in the order of the texts.
 
     Iterating and indexing give the rows of `embeddings`.
 
     Attributes:
-        embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype.
+        embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype. The row
+            of a text that failed holds NaN (float32) or zeros (other dtypes).
         texts: The texts as given.
         ids: The callers' ids, None where a text had none.
         usage: Tokens that were billed.
         model: The model the API was asked for.
+        failures: The texts that could not be embedded, by index; there are none but with `on_error="skip"`.
     """
 
     embeddings: Matrix
@@ -301,6 +309,14 @@ class EmbedResponse:
     ids: Sequence[TextId | None]
     usage: Usage
     model: str
+    failures: Sequence[EmbedFailure] = ()
+
+    @property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Which rows hold a vector, as a mask of shape (n,): `response.embeddings[response.ok]` are the good ones."""
+        mask = np.ones(len(self.texts), np.bool_)
+        mask[[failure.index for failure in self.failures]] = False
+        return mask
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -7,9 +7,12 @@ from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
+import aiohttp
 import orjson
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._repr import shown
+from asyncembed._secret import NoKey
 from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_count, check_positive
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
@@ -123,13 +126,36 @@ def new_slots(maximum: int, initial: int | None = None) -> SlotsByModel:
     return SlotsByModel(maximum, initial)
 
 
+def check_headers(given: Mapping[str, str] | NoKey) -> Mapping[str, str]:
+    """Return the caller's headers; raises `ConfigurationError` if they are no mapping."""
+    if isinstance(given, NoKey):
+        raise ConfigurationError(f"headers= is a {given.kind}, but must map names to values: {{'X-Name': 'value'}}")
+    return given
+
+
+def check_session(session: aiohttp.ClientSession | None) -> None:
+    """Raise `ConfigurationError` unless the caller's session is one, and is open."""
+    if session is None:
+        return
+    kind = session if isinstance(session, type) else type(session)
+    what = f"the class {kind.__qualname__}" if kind is session else f"a {kind.__module__}.{kind.__qualname__}"
+    check(
+        isinstance(session, aiohttp.ClientSession),
+        f"session= is {what}, but must be an aiohttp.ClientSession object; leave it out to have one made",
+    )
+    check(not session.closed, "session= is closed; pass an open aiohttp.ClientSession, or leave it out")
+
+
 def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bool) -> Limiter:
     """Return the state of the rate limit that was given, or one of one's own for what the provider has published.
 
     Raises:
         ConfigurationError: if what was given is no rate limit.
     """
-    check(given is None or isinstance(given, RateLimit), f"rate_limit={given!r} must be a RateLimit")
+    check(
+        given is None or isinstance(given, RateLimit),
+        f"rate_limit={shown(given)} must be a RateLimit, such as RateLimit(requests_per_minute=600)",
+    )
     if given is None:
         given = copy(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
     return limiter_of(given)
@@ -138,11 +164,11 @@ def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bo
 def _with_dead_letters(call: Call, path: str | os.PathLike[str]) -> Call:
     from asyncembed.sinks._dead_letters import DeadLetterFile  # noqa: PLC0415  # few calls need it
 
-    check(isinstance(path, str | PathLike), f"dead_letter={path!r} must be the path of a file")
+    check(isinstance(path, str | PathLike), f"dead_letter={shown(path)} must be the path of a file")
     check(
         call.on_error != "raise",
-        "dead_letter= keeps the texts that fail while the others go on, but with on_error='raise', as in embed(), the "
-        "first of them ends the run; use on_error='skip' (--on-error skip) or 'yield'",
+        "dead_letter= keeps the texts that fail while the others go on, but with on_error='raise' the first of them "
+        "ends the run; use on_error='skip' (--on-error skip), or 'yield' where a verb has it",
     )
     letters = DeadLetterFile(path, provider=call.endpoint.provider.name, model=call.options.model)
     letters.check()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from asyncembed._errors import ConfigurationError, ResponseError
 from asyncembed._models import Usage
-from asyncembed._settings import Dtype, EmbedOptions, check_choice, check_count
+from asyncembed._settings import Dtype, EmbedOptions, check, check_choice, check_count
 from asyncembed.providers import get_provider
 from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
@@ -59,13 +59,23 @@ class StreamingEmbedResponse:
         dtype: Dtype = "float32",
         dimension: int | None = None,
     ) -> None:
+        check(
+            isinstance(source, AsyncIterable) or callable(getattr(source, "read", None)),
+            f"source= is a {type(source).__name__}, but must be an async iterable of bytes or a file opened for bytes; "
+            "io.BytesIO(data) makes one of bytes",
+        )
         check_choice("dtype", dtype, Dtype)
         if dimension is not None:
             check_count("dimension", dimension)
         self._source = source
-        layout = _layout(get_provider(provider), dtype)
+        known = get_provider(provider)
+        self._name, self._dtype = known.name, dtype
+        layout = _layout(known, dtype)
         self._parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, MOST_VALUE_BYTES)
         self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
+
+    def __repr__(self) -> str:
+        return f"StreamingEmbedResponse({self._name!r}, dtype={self._dtype!r}, count={self.count})"
 
     @property
     def count(self) -> int:

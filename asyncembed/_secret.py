@@ -8,14 +8,11 @@ such a text for a header as it is, and so does not show it either.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex, TypeAlias, TypeVar
+from typing import Final, NoReturn, SupportsIndex, TypeAlias, TypeVar
 
 import yarl
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -57,7 +54,7 @@ def hide(value: T) -> T | Secret:
 
 @dataclass(frozen=True, slots=True)
 class NoKey:
-    """Stands for something that was given as a key and is none: it may hold one all the same.
+    """Stands for something that was given as a key or as headers and is neither: it may hold a key all the same.
 
     Attributes:
         kind: Name of its type.
@@ -106,6 +103,11 @@ def is_sendable(text: str) -> bool:
 def hide_address(url: T) -> T | Address:
     """Return an address as one that hides what may be secret in it, and anything else as it is."""
     return Address(url) if isinstance(url, str) else url
+
+
+def hide_headers(given: Mapping[str, str] | None) -> Mapping[str, str] | NoKey:
+    """Return headers whose values are secrets, and what is no mapping so that it does not show."""
+    return hide_values(given) if given is None or isinstance(given, Mapping) else NoKey(type(given).__name__)
 
 
 def hide_values(headers: Mapping[str, str] | None) -> Mapping[str, str]:

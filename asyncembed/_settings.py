@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._repr import ShortRepr, shown
 
 Dtype: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
@@ -23,22 +24,47 @@ def check(condition: bool, message: str) -> None:
 def check_choice(name: str, value: object, choices: object) -> None:
     """Raise `ConfigurationError` unless `value` is one of a `Literal`'s words."""
     words = get_args(choices)
-    check(value in words, f"{name}={value!r} is not known; use one of {', '.join(map(repr, words))}")
+    is_known = isinstance(value, str) and value in words
+    check(is_known, f"{name}={shown(value)} is not known; use one of {', '.join(map(repr, words))}")
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a finite number above zero."""
-    ok = isinstance(value, (int, float)) and 0 < value <= sys.float_info.max
-    check(ok, f"{name}={value!r} must be a number above 0")
+    check(is_number(value) and value > 0, f"{name}={shown(value)} must be a number above 0")
 
 
-def check_count(name: str, value: int) -> None:
+def check_not_negative(name: str, value: object) -> None:
+    """Raise `ConfigurationError` unless `value` is a finite number of at least zero."""
+    check(is_number(value) and value >= 0, f"{name}={shown(value)} must be a number, 0 or more")
+
+
+def check_count(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a whole number of at least one."""
-    check(isinstance(value, int) and value >= 1, f"{name}={value!r} must be a whole number, 1 or more")
+    check(is_whole(value) and value >= 1, f"{name}={shown(value)} must be a whole number, 1 or more")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+def check_flag(name: str, value: object) -> None:
+    """Raise `ConfigurationError` unless `value` is True or False: a word such as "no" would count as True."""
+    check(isinstance(value, bool), f"{name}={shown(value)} must be True or False")
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise `ConfigurationError` unless `value` is a `str`."""
+    check(isinstance(value, str), f"{name}={shown(value)} must be a str")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RetryPolicy(ShortRepr):
     """When to try again; waits are in seconds and drawn with full jitter.
 
     Attributes:
@@ -63,10 +89,26 @@ class RetryPolicy:
         check_count("max_attempts", self.max_attempts)
         for name in ("initial_backoff", "max_backoff", "max_elapsed"):
             check_positive(name, getattr(self, name))
+        check_flag("probe", self.probe)
+
+    @classmethod
+    def of(cls, given: RetryPolicy | int | None) -> RetryPolicy:
+        """Return what was given as `retry=`: a policy, a number of attempts, or None for the default.
+
+        Raises:
+            ConfigurationError: if it is something else.
+        """
+        if given is None or isinstance(given, RetryPolicy):
+            return given or cls()
+        check(
+            is_whole(given) and given >= 1,
+            f"retry={shown(given)} must be a RetryPolicy(...) or a number of attempts, 1 or more; 1 tries once",
+        )
+        return cls(max_attempts=given)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Timeouts(ShortRepr):
     """Time limits in seconds; time in which the consumer does not take results does not count.
 
     Attributes:
@@ -83,9 +125,28 @@ class Timeouts:
         for name in ("connect", "first_byte", "read"):
             check_positive(name, getattr(self, name))
 
+    @classmethod
+    def of(cls, given: Timeouts | float | None) -> Timeouts:
+        """Return what was given as `timeouts=`: time limits, a number of seconds, or None for the default.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedOptions:
+        A number is how long the server may take to its answer, and be silent inside it. It is the limit for the
+        connection too, where it is smaller than the default of that.
+
+        Raises:
+            ConfigurationError: if it is something else.
+        """
+        if given is None or isinstance(given, Timeouts):
+            return given or cls()
+        check(
+            is_number(given) and given > 0,
+            f"timeouts={shown(given)} must be a number of seconds above 0, or Timeouts(connect=..., first_byte=..., "
+            "read=...)",
+        )
+        return cls(connect=min(given, cls().connect), first_byte=given, read=given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class EmbedOptions(ShortRepr):
     """What is asked of the API for every text of one call.
 
     Attributes:
@@ -105,6 +166,10 @@ class EmbedOptions:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_text("model", self.model)
+        for name in ("input_type", "truncate"):
+            if (value := getattr(self, name)) is not None:
+                check_text(name, value)
         if self.dimensions is not None:
             check_count("dimensions", self.dimensions)
         check_choice("dtype", self.dtype, Dtype)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import anyio
 
 from asyncembed._models import EmbedBlock, EmbedFailure, Withdrawal
+from asyncembed._progress import REPORT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +30,6 @@ BATCH_SECONDS: Final = 0.025
 
 MAX_READY: Final = 8
 """Blocks that may wait for a batch before nothing more is asked for: what settles them may stall."""
-
-REPORT_SECONDS: Final = 0.2
-"""Seconds between two reports of how the run stands."""
 
 Item: TypeAlias = EmbedBlock | EmbedFailure | Withdrawal
 _text_of = attrgetter("text")

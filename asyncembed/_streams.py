@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
 
 from asyncembed._closing import AsyncClosing
 from asyncembed._options import EmbedOptionsArgs, RequestOptions, new_guarded_budget
-from asyncembed._settings import check_choice
+from asyncembed._settings import check_choice, check_flag
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._stream import EmbedStream
 
@@ -57,7 +57,8 @@ class Streams(AsyncClosing):
             texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, Series, Arrow array, open text file
                 (a text a line), or an async iterable. They are pulled only as fast as results are taken; blank lines of
                 a file are left out. A plain iterable is pulled on the event loop, so if it is slow, make it an async
-                one.
+                one. An iterator that is left before its end is closed if it has `aclose` or `close`, as generators and
+                cursors do; an open file stays open.
             ordered: Whether results come by index, or as they arrive.
             on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
                 and count them, as items that are no text at all. A wrong key always raises.
@@ -66,6 +67,7 @@ class Streams(AsyncClosing):
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
         """
+        check_flag("ordered", ordered)
         return EmbedStream(Run(self._call(options, on_error), texts, ordered=ordered), self._adopt)
 
     @overload
@@ -118,6 +120,7 @@ class Streams(AsyncClosing):
 
         check_raise_or_skip(on_error)
         check_choice("format", format, Literal["numpy", "arrow"])
+        check_flag("ordered", ordered)
         call = self._call(options, on_error)
         run = Run(call, texts, ordered=ordered, as_blocks=True, compact=True)
         reader = NumpyStreamReader if format == "numpy" else ArrowStreamReader
@@ -150,7 +153,7 @@ class Streams(AsyncClosing):
         texts: Texts,
         *,
         max_memory_mb: float = 500,
-        ordered: bool = False,
+        ordered: bool = True,
         on_error: OnError = "raise",
         **options: Unpack[RequestOptions],
     ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
@@ -169,6 +172,7 @@ class Streams(AsyncClosing):
         Raises:
             ConfigurationError: if an option is wrong, or the process holds nine tenths of the limit already.
         """
+        check_flag("ordered", ordered)
         call = self._call(cast("EmbedOptionsArgs", options), on_error)
         guarded = replace(call.endpoint, budget=new_guarded_budget(max_memory_mb))
         return EmbedStream(Run(replace(call, endpoint=guarded), texts, ordered=ordered), self._adopt)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._repr import shown
+from asyncembed._settings import check
 from asyncembed.sinks import BOOKS, Provenance, find_format, folder_of, open_output
 from asyncembed.sinks._provenance import digest_of_fields
 
@@ -38,7 +40,9 @@ class Target:
         overwrite: bool,
         keep_text: bool,
     ) -> Self:
-        """Return the target; raises `ConfigurationError` if there is no such format."""
+        """Return the target; raises `ConfigurationError` if it is no path, or there is no such format."""
+        is_path = isinstance(path, str) or (isinstance(path, PathLike) and isinstance(path.__fspath__(), str))
+        check(is_path, f"output_file={shown(path)} must be a str or a path")
         found = Path(path).absolute()
         kind = find_format(found, name)
         return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from asyncembed._models import EmbedInput
+    from asyncembed._progress import Progress
     from asyncembed._settling import Item
     from asyncembed._target import Target
     from asyncembed.pipeline._call import Call, DeadLetters
@@ -54,7 +55,7 @@ class FileRun:
         texts: The caller's texts.
         target: The file.
         open_stream: Opens the stream that is to be settled.
-        on_progress: Told how the run stands.
+        progress: Told how the run stands.
         stop: Set by the caller to end the run early; it then waits `stop_wait` seconds for what is on its way.
         stop_wait: See there.
     """
@@ -65,7 +66,7 @@ class FileRun:
         texts: Texts,
         target: Target,
         open_stream: OpenStream,
-        on_progress: Callable[[RunSummary], None] | None,
+        progress: Progress,
         *,
         stop: asyncio.Event | None = None,
         stop_wait: float = 0.0,
@@ -74,7 +75,7 @@ class FileRun:
         self._input = Input(texts)
         self._target = target
         self._open_stream = open_stream
-        self._on_progress = on_progress
+        self._progress = progress
         self._stop = stop
         self._stop_wait = stop_wait
         self._thread = OneThread()
@@ -82,6 +83,10 @@ class FileRun:
 
     async def complete(self) -> RunSummary:
         """Make the file, and say how that went."""
+        async with self._progress:
+            return await self._make()
+
+    async def _make(self) -> RunSummary:
         provenance = provenance_of(self._call, keep_text=self._target.keep_text)
         claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
         with self._thread:
@@ -89,6 +94,7 @@ class FileRun:
                 with self._stoppable():
                     await self._thread.run(lambda: claimed.append(self._target.claim(provenance, self._input.count)))
                     summary = await self._complete(claimed[0])
+                self._input.is_exhausted = True
             except Exception as error:
                 for note in filter(None, (output.kept for output in claimed)):
                     error.add_note(note)
@@ -98,7 +104,7 @@ class FileRun:
                     for output in claimed:
                         await self._thread.run(output.close)
                     await self._input.aclose()
-        self._report(summary)
+        self._progress.tell(summary)
         return summary
 
     @contextmanager
@@ -152,16 +158,22 @@ class FileRun:
 
     async def _go_on(self, journal: Journal) -> RunSummary:
         """Ask for what is not settled yet."""
-        before = RunSummary(resumed=journal.settled, saved=journal.rows, model=self._call.options.model)
-        self._report(before.after(journal.committed.totals))
+        budget = self._call.endpoint.budget.total
+        before = RunSummary(
+            resumed=journal.settled, saved=journal.rows, model=self._call.options.model, budget_bytes=budget
+        )
+        self._progress.tell(before.after(journal.committed.totals))
         reach, gaps = journal.committed.reach, await self._recognise(journal)
         if self._target.resume and (letters := self._call.dead_letters):
             # It may have ended between their write and the commit that settles their texts.
             await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
         stream = self._open_stream(self._input.rest, reach, gaps)
         settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
-        report = self._on_progress and (lambda now: self._report(settler.summed(now)))
-        self._run = SettlingRun(stream, settler, report)
+
+        def report(now: RunSummary) -> None:
+            self._progress.tell(settler.summed(now))
+
+        self._run = SettlingRun(stream, settler, report if self._progress.is_wanted else None)
         await self._run.run()
         return settler.summed(stream.summary)
 
@@ -180,10 +192,6 @@ class FileRun:
         finally:
             if inspect.isgenerator(steps):
                 await self._thread.run(steps.close)
-
-    def _report(self, summary: RunSummary) -> None:
-        if self._on_progress:
-            self._on_progress(summary)
 
 
 class JournalSettler:

@@ -5,24 +5,26 @@ What only one of them needs is imported when it is called, as most programs call
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from asyncembed._settings import check, check_count
+from asyncembed._repr import shown
+from asyncembed._settings import check, check_count, check_flag, check_not_negative
 from asyncembed._streams import Streams, check_raise_or_skip
 from asyncembed.pipeline._run import Run
 from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.pipeline._texts import check_texts
 
 if TYPE_CHECKING:
-    import asyncio
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
-    from asyncembed._models import EmbedInput, EmbedResponse, RunSummary
+    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, EmbedResponse, RunSummary
     from asyncembed._options import EmbedOptionsArgs
+    from asyncembed._progress import OnProgress
     from asyncembed._settling import Item
     from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import FormatName
@@ -31,18 +33,40 @@ if TYPE_CHECKING:
 class Verbs(Streams):
     """All verbs of a client. They take the same texts and `**options`; `embed_stream` describes the texts."""
 
-    async def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
+    async def embed(
+        self,
+        texts: Texts,
+        *,
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: OnProgress | None = None,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> EmbedResponse:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
-        Texts and options are those of `embed_stream`.
+        Args:
+            texts: The texts, as for `embed_stream`.
+            on_error: "raise", or "skip" texts that cannot be embedded: `response.ok` is False for their rows, which
+                hold NaN (float32) or zeros (other dtypes), and `response.failures` says why.
+            on_progress: A function, plain or async, that is called with a `RunSummary` a few times a second and at the
+                end. An async one runs beside the work; while it does, it is not called again. Exceptions in it are
+                logged once and do not end the run.
+            **options: See `EmbedOptionsArgs`.
 
         Raises:
-            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which. With "skip", only if the
+                request or the account is wrong, or the API is down.
         """
         from asyncembed._collect import collect  # noqa: PLC0415
+        from asyncembed._progress import Progress  # noqa: PLC0415
 
-        run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True, withholds=True)
-        return await collect(texts, EmbedStream(run, self._adopt), run)
+        check_raise_or_skip(on_error)
+        progress = Progress(on_progress)
+        # The failures come out of the stream, to be returned.
+        call = self._call(options, "raise" if on_error == "raise" else "yield")
+        run = Run(call, texts, ordered=False, as_blocks=True, withholds=True)
+        stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, self._adopt)
+        async with progress, progress.following(lambda: stream.summary):
+            return await collect(texts, stream, run)
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
         """Ask for one harmless text, to see whether key, model and options are right before anything larger is sent.
@@ -97,6 +121,7 @@ class Verbs(Streams):
         from asyncembed._callback import call_back  # noqa: PLC0415
 
         check_count("callback_concurrency", callback_concurrency)
+        check_flag("ordered", ordered)
         check_raise_or_skip(on_error)
         run = Run(self._call(options, on_error), texts, ordered=ordered)
         return await call_back(EmbedStream(run, self._adopt), callback, callback_concurrency)
@@ -111,7 +136,7 @@ class Verbs(Streams):
         keep_text: bool = True,
         format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
         on_error: Literal["raise", "skip"] = "raise",
-        on_progress: Callable[[RunSummary], None] | None = None,
+        on_progress: OnProgress | None = None,
         stop: asyncio.Event | None = None,
         stop_wait: float = 10.0,
         **options: Unpack[EmbedOptionsArgs],
@@ -135,7 +160,7 @@ class Verbs(Streams):
             keep_text: Whether the file holds the texts beside ids and vectors.
             format: "npy", "npz", "arrow", "parquet" or "jsonl", where the suffix does not say it.
             on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
-            on_progress: Called on the event loop a few times a second, and at the end, with how the run stands.
+            on_progress: As for `embed`.
             stop: Set it to end the run early: it sends nothing more, takes what is in flight, as that is paid for, and
                 raises `StreamClosedError`. A task that is cancelled waits for nothing, but keeps what has arrived.
             stop_wait: Most seconds to wait for what is in flight then.
@@ -150,12 +175,18 @@ class Verbs(Streams):
             OSError: if the disk is full, or the folder has gone; what was safe before stays so.
             AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived stays safe.
         """
+        from asyncembed._progress import Progress  # noqa: PLC0415
         from asyncembed._settling import MAX_READY  # noqa: PLC0415
         from asyncembed._target import Target  # noqa: PLC0415
         from asyncembed._to_file import FileRun  # noqa: PLC0415
 
         check_raise_or_skip(on_error)
         check_texts(texts)
+        for name, value in (("resume", resume), ("overwrite", overwrite), ("keep_text", keep_text)):
+            check_flag(name, value)
+        check(stop is None or isinstance(stop, asyncio.Event), f"stop={shown(stop)} must be an asyncio.Event")
+        check_not_negative("stop_wait", stop_wait)
+        progress = Progress(on_progress)
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
         target.check_apart(options.get("dead_letter"))
         call = self._call(options, on_error)
@@ -176,6 +207,5 @@ class Verbs(Streams):
             )
             return EmbedStream(run, self._adopt)
 
-        check(stop_wait >= 0, f"stop_wait={stop_wait!r} must be 0 or more")
-        run = FileRun(call, texts, target, open_stream, on_progress, stop=stop, stop_wait=stop_wait)
+        run = FileRun(call, texts, target, open_stream, progress, stop=stop, stop_wait=stop_wait)
         return await run.complete()

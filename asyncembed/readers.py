@@ -28,6 +28,9 @@ class _BlockReader(AsyncClosing):
         self._ordered = ordered
         self._dtype: Dtype = dtype
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._stream!r})"
+
     @property
     def summary(self) -> RunSummary:
         """How the run stands now."""
@@ -104,6 +107,9 @@ class RechunkedReader(AsyncClosing):
         self._rows = 0
         self._left: tuple[int, Matrix] | None = None  # of the reader's block that was taken last
         self._error: StoredError | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._reader!r}, rows={self._size})"
 
     async def aclose(self) -> None:
         """Close the reader behind it; a second call does nothing."""

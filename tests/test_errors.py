@@ -126,3 +126,10 @@ def test_a_failure_pickles_with_its_error():
     failure = EmbedFailure(3, "text", "id", asyncembed.ServerError("x", status=503, indices=(3,)))
     twin = pickle.loads(pickle.dumps(failure))
     assert (twin.index, twin.text, twin.id, twin.error.status, twin.error.indices) == (3, "text", "id", 503, (3,))
+
+
+@pytest.mark.parametrize("kind", ATTRIBUTES)
+def test_every_error_answers_the_same_questions(kind):
+    """With None or nothing where there is nothing to say."""
+    error = kind("x")
+    assert (error.status, error.request_id, error.provider_message, error.indices) == (None, None, "", ())

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import math
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from asyncembed import (
     Limits,
     RetryPolicy,
     RunSummary,
+    StreamingEmbedResponse,
     Timeouts,
     Usage,
 )
@@ -224,3 +226,153 @@ async def test_options_that_were_checked_before_vouch_for_no_others():
             client.embed_stream(["a"], chunk_size=1, dimensions=1, extra=extra)
         one, two = (client.embed_stream(["a"], max_memory_mb=1)._run.endpoint.budget for _ in range(2))
         assert one is not two
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (None, Timeouts()),
+        (30, Timeouts(connect=10, first_byte=30, read=30)),
+        (2.5, Timeouts(connect=2.5, first_byte=2.5, read=2.5)),
+        (Timeouts(read=3), Timeouts(read=3)),
+    ],
+)
+def test_time_limits_may_be_a_number(given, meant):
+    """Of seconds: for the answer, and for silence inside it; to connect does not take longer than usual."""
+    assert Timeouts.of(given) == meant
+    assert EmbedClient("openai", api_key="k", timeouts=given)._connection._timeouts == meant
+
+
+@pytest.mark.parametrize(("given", "meant"), [(None, 8), (1, 1), (3, 3), (RetryPolicy(max_attempts=5), 5)])
+def test_retries_may_be_a_number(given, meant):
+    """Of attempts, the first included."""
+    assert RetryPolicy.of(given).max_attempts == meant
+    assert EmbedClient("openai", api_key="k", retry=given)._endpoint.retry.max_attempts == meant
+
+
+WRONG_FOR_A_CLIENT = [
+    ("retry", "3", "retry='3' must be a RetryPolicy(...) or a number of attempts, 1 or more; 1 tries once"),
+    ("retry", 0, "retry=0 must be a RetryPolicy"),
+    ("retry", -1, "retry=-1 must be a RetryPolicy"),
+    ("retry", 2.5, "retry=2.5 must be a RetryPolicy"),
+    ("retry", True, "retry=True must be a RetryPolicy"),
+    ("retry", RetryPolicy, "retry=<class 'asyncembed"),
+    ("retry", Timeouts(), "retry=Timeouts(connect=10.0"),
+    ("timeouts", "30", "timeouts='30' must be a number of seconds above 0, or Timeouts(connect=..., first_byte=..."),
+    ("timeouts", 0, "timeouts=0 must be a number"),
+    ("timeouts", -3, "timeouts=-3 must be a number"),
+    ("timeouts", math.nan, "timeouts=nan must be a number"),
+    ("timeouts", math.inf, "timeouts=inf must be a number"),
+    ("timeouts", True, "timeouts=True must be a number"),
+    ("timeouts", (3, 30), "timeouts=(3, 30) must be a number"),
+    ("timeouts", RetryPolicy(), "timeouts=RetryPolicy("),
+    ("session", object(), "session= is a builtins.object, but must be an aiohttp.ClientSession object"),
+    ("session", aiohttp.ClientSession, "session= is the class ClientSession, but must be an aiohttp.ClientSession"),
+    ("session", "http://proxy", "session= is a builtins.str, but must be"),
+    ("headers", [("X-Team", "nlp")], "headers= is a list, but must map names to values: {'X-Name': 'value'}"),
+    ("headers", "X-Team: nlp", "headers= is a str, but must map"),
+    ("headers", 7, "headers= is a int, but must map"),
+    ("headers", {"X-Team": 7}, "headers= holds something for 'X-Team' that is not a line of text"),
+    ("headers", {7: "nlp"}, "headers= holds something for 7 that is not a line of text"),
+    ("model", 7, "model=7 must be a str"),
+    ("model", b"m", "model=b'm' must be a str"),
+    ("rate_limit", 600, "rate_limit=600 must be a RateLimit, such as RateLimit(requests_per_minute=600)"),
+    ("max_concurrency", True, "max_concurrency=True must be a whole number, 1 or more"),
+    ("max_concurrency", "8", "max_concurrency='8' must be a whole number"),
+    ("initial_concurrency", 0, "initial_concurrency=0 must be a whole number"),
+    ("max_memory_mb", "256", "max_memory_mb='256' must be a number above 0"),
+    ("max_memory_mb", True, "max_memory_mb=True must be a number above 0"),
+    ("encoding", ["float"], "encoding=['float'] is not known"),
+    ("base_url", 7, "base_url="),
+    ("api_key", 7, "api_key= must be a str, not int"),
+    ("on_event", 7, "on_event=7 must be a plain function"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG_FOR_A_CLIENT)
+def test_every_argument_of_a_client_is_checked_when_it_is_made(name, value, message):
+    """The message names the argument and says what would be right."""
+    with pytest.raises(ConfigurationError) as caught:
+        EmbedClient("openai", **{"api_key": "k", name: value})
+    assert str(caught.value).startswith(message)
+
+
+def test_every_argument_of_a_client_is_in_that_table():
+    """Also one that is added later."""
+    names = set(inspect.signature(EmbedClient).parameters) - {"provider"}
+    assert names == {name for name, _, _ in WRONG_FOR_A_CLIENT}
+
+
+async def test_a_closed_session_is_refused():
+    """It would fail at the first request."""
+    async with aiohttp.ClientSession() as session:
+        EmbedClient("openai", api_key="k", session=session)
+    with pytest.raises(ConfigurationError, match="session= is closed; pass an open"):
+        EmbedClient("openai", api_key="k", session=session)
+
+
+def test_a_wrong_value_of_any_size_makes_a_short_message():
+    """A list of a million texts in the place of a name."""
+    for name in ("encoding", "retry", "timeouts", "model", "max_memory_mb"):
+        with pytest.raises(ConfigurationError) as caught:
+            EmbedClient("openai", api_key="k", **{name: ["x" * 1_000] * 10**6})
+        assert len(str(caught.value)) < 600
+    with pytest.raises(ConfigurationError) as caught:
+        EmbedClient(["x" * 1_000] * 10**6)
+    assert len(str(caught.value)) < 600
+
+
+WRONG_FOR_A_VERB = [
+    ("embed_stream", "ordered", "no", "ordered='no' must be True or False"),
+    ("embed_stream", "model", 7, "model=7 must be a str"),
+    ("embed_stream", "input_type", 7, "input_type=7 must be a str"),
+    ("embed_stream", "truncate", True, "truncate=True must be a str"),
+    ("embed_stream", "chunk_size", True, "chunk_size=True must be a whole number"),
+    ("embed_stream", "on_error", ["skip"], "on_error=['skip'] is not known"),
+    ("embed_stream", "dead_letter", 7, "dead_letter=7 must be the path of a file"),
+    ("embed_binary_stream", "ordered", 0, "ordered=0 must be True or False"),
+    ("embed_large_dataset", "ordered", None, "ordered=None must be True or False"),
+    ("embed_large_dataset", "max_memory_mb", -1, "max_memory_mb=-1 must be a number above 0"),
+    ("embed_with_callback", "ordered", "yes", "ordered='yes' must be True or False"),
+    ("embed_with_callback", "callback_concurrency", True, "callback_concurrency=True must be a whole number"),
+    ("embed", "on_error", "yield", "on_error='yield' is not known; use one of 'raise', 'skip'"),
+    ("embed", "on_progress", 7, "on_progress=7 must be a function of one RunSummary"),
+    ("embed_to_file", "output_file", 7, "output_file=7 must be a str or a path"),
+    ("embed_to_file", "output_file", b"v.npy", "output_file=b'v.npy' must be a str or a path"),
+    ("embed_to_file", "resume", "yes", "resume='yes' must be True or False"),
+    ("embed_to_file", "overwrite", 1, "overwrite=1 must be True or False"),
+    ("embed_to_file", "keep_text", None, "keep_text=None must be True or False"),
+    ("embed_to_file", "stop", True, "stop=True must be an asyncio.Event"),
+    ("embed_to_file", "stop_wait", -1, "stop_wait=-1 must be a number, 0 or more"),
+    ("embed_to_file", "stop_wait", "5", "stop_wait='5' must be a number, 0 or more"),
+    ("embed_to_file", "on_progress", 7, "on_progress=7 must be a function of one RunSummary"),
+]
+
+
+@pytest.mark.parametrize(("verb", "name", "value", "message"), WRONG_FOR_A_VERB)
+async def test_every_argument_of_a_verb_is_checked_when_it_is_called(tmp_path, monkeypatch, verb, name, value, message):
+    """Before a text is pulled, a file is made or a byte is sent."""
+
+    def texts():
+        pytest.fail("a text was pulled")
+        yield ""
+
+    monkeypatch.chdir(tmp_path)
+    needed = {"embed_with_callback": {"callback": print}, "embed_to_file": {"output_file": "v.npy"}}
+
+    async def call(client):
+        returned = getattr(client, verb)(texts(), **{**needed.get(verb, {}), name: value})
+        await (returned if inspect.isawaitable(returned) else returned.aclose())
+
+    async with EmbedClient("cohere", api_key="k") as client:
+        with pytest.raises(ConfigurationError) as caught:
+            await call(client)
+    assert str(caught.value).startswith(message)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("source", [b"{}", "{}", None, 7, ["{}"]])
+def test_a_source_of_a_response_is_checked_when_it_is_given(source):
+    """With what would be right for bytes."""
+    with pytest.raises(ConfigurationError, match=r"source= is a \w+, but must be .* io.BytesIO"):
+        StreamingEmbedResponse(source, "openai")

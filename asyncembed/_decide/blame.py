@@ -143,7 +143,7 @@ class Blame:
             case.accepted = self.accepted
         case.failures += 1
         if isinstance(error, APIStatusError):
-            answer = answer_of(error) or ErrorAnswer(status=error.status, provider_message=error.provider_message)
+            answer = answer_of(error) or ErrorAnswer(status=error.status or 0, provider_message=error.provider_message)
             return self._refused(answer, texts, case, wants_base64=wants_base64)
         if isinstance(error, ResponseError):
             return self._misread(error, texts, case, wants_base64=wants_base64)
@@ -236,7 +236,9 @@ class Blame:
 
 def is_refused_likewise(error: AsyncEmbedError, other: AsyncEmbedError) -> bool:
     """Whether the harmless text was refused as the texts were; a server that fails refuses nothing."""
-    if not (isinstance(error, APIStatusError) and isinstance(other, APIStatusError)) or error.status >= _SERVER_ERROR:
+    if not (isinstance(error, APIStatusError) and isinstance(other, APIStatusError)):
+        return False
+    if (error.status or 0) >= _SERVER_ERROR:
         return False
     same_words = bool(error.provider_message) and error.provider_message == other.provider_message
     return error.status == other.status or same_words

@@ -47,7 +47,7 @@ class Refusal(Protocol):
     """What is read of a refusal: an `ErrorAnswer`, or the exception that was made of it."""
 
     @property
-    def status(self) -> int:
+    def status(self) -> int | None:
         """HTTP status."""
         ...
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from asyncembed._answer import TEXT_FIELDS
 from asyncembed._decide.excess import PAYLOAD_TOO_LARGE, read_excess
 from asyncembed._decide.quotes import OwnWords
+from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +28,8 @@ Meaning: TypeAlias = Literal[
 account may spend, how vectors are to travel, the address, or nothing that lasts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+@dataclass(frozen=True, slots=True, repr=False)
+class Sign(ShortRepr):
     """What an error answer means that has everything given here.
 
     Attributes:

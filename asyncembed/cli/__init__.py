@@ -28,10 +28,12 @@ def main() -> None:
 def _run() -> None:
     try:
         from asyncembed.cli._app import app
+        from asyncembed.cli._console import escape_others
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in {"typer", "rich"}:
             raise
         sys.stderr.write(MISSING.format(package) + "\n")
         raise SystemExit(2) from None
+    escape_others(sys.stdout, sys.stderr)
     app(prog_name="asyncembed")

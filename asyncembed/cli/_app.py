@@ -13,7 +13,7 @@ import typer
 
 from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, __version__
 from asyncembed.cli._check import check as run_check
-from asyncembed.cli._console import WRONG_USE, fail, stop
+from asyncembed.cli._console import WRONG_USE, can_show_all, fail, stop
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._info import show_info
@@ -248,7 +248,7 @@ def search(
     with exits():
         hits = asyncio.run(run_search(file, Query(query, count, provider, model, base_url)))
     if as_json:
-        typer.echo(to_json(hits, sys.stdout.encoding or "utf-8"))
+        typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))
     else:
         show(hits)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from asyncembed import EmbedClient
 from asyncembed.cli._console import stdout
+from asyncembed.cli._provider import check_base_url
 
 
 async def check(provider: str, model: str | None, base_url: str | None, dimensions: int | None) -> None:
     """Ask for the word, and print what came.
 
     Raises:
+        ConfigurationError: if an address was given for the embedded server.
         AsyncEmbedError: if the API does not take it.
     """
+    check_base_url(provider, base_url)
     async with EmbedClient(provider, model=model, base_url=base_url) as client:
         found = await (client.check(dimensions=dimensions) if dimensions else client.check())
     where = f" at {found.address}" if found.address else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -27,16 +29,32 @@ def stderr() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+def can_show_all(stream: TextIO) -> bool:
+    """Whether a stream takes every character: one that is not UTF-8 may raise an error for what it lacks."""
+    try:
+        return codecs.lookup(stream.encoding or "ascii").name.startswith("utf")
+    except LookupError:
+        return False
+
+
+def escape_others(*streams: TextIO) -> None:
+    """Have streams that lack characters write escapes for them, instead of raising an error."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and not can_show_all(stream):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(message: str, style: str = "") -> None:
     """Write a message to standard error."""
-    stderr().print(Text(printable(message), style))
+    console = stderr()
+    console.print(Text(printable(message, console), style))
 
 
 def fail(error: BaseException | str, code: int = FAILED) -> NoReturn:
     """Write an error message, with the notes on the error, and leave with an exit code."""
-    stderr().print(
-        Text("Error: ", "bold red").append(printable(str(error) or type(error).__name__), "not bold default")
-    )
+    console = stderr()
+    message = printable(str(error) or type(error).__name__, console)
+    console.print(Text("Error: ", "bold red").append(message, "not bold default"))
     for note in getattr(error, "__notes__", ()):
         say(note)
     raise typer.Exit(code)
@@ -48,9 +66,18 @@ def stop() -> NoReturn:
     raise typer.Exit(STOPPED)
 
 
-def printable(text: str) -> str:
-    """Return text on one line without control characters, which could do things to a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+def printable(text: str, console: Console | None = None) -> str:
+    """Return text on one line without control characters, which could do things to a terminal.
+
+    What `console` has no character for is escaped, so that it takes the room that it is given.
+    """
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+    if console is None or line.isascii():
+        return line
+    try:
+        return line.encode(console.encoding, "backslashreplace").decode(console.encoding)
+    except LookupError:
+        return line.encode("ascii", "backslashreplace").decode()
 
 
 def plural(count: int, noun: str) -> str:

@@ -22,7 +22,9 @@ from asyncembed import (
 )
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
-from asyncembed.cli._progress import Total, progress, rate, rows_before, tokens
+from asyncembed.cli._news import News
+from asyncembed.cli._progress import Lines, Total, can_draw, progress, rate, rows_before, tokens
+from asyncembed.cli._provider import check_base_url
 from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
@@ -91,6 +93,7 @@ async def embed(job: Job) -> None:
         ConfigurationError: if it cannot be done as it was asked for; nothing was sent.
         AsyncEmbedError, InputError, OSError: if it ended early; a note says what was kept.
     """
+    check_base_url(job.provider, job.base_url)
     _check_inputs(job)
     if job.report:
         others = [job.output, job.dead_letter, *(source.path for source in job.sources)]
@@ -119,16 +122,21 @@ class _Run:
     now: RunSummary = field(default_factory=RunSummary)
     total: Total = field(default_factory=Total)
     recorder: Recorder = field(default_factory=Recorder)
+    news: News = field(default_factory=News)
+    lines: Lines | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def finish(self) -> bool:
         """Make the file, and return whether that was stopped by a signal."""
-        console, stop = stderr(), asyncio.Event()
+        console, stop = stderr(), self.stop
         console.quiet = self.job.quiet
-        shown = progress(console, lambda: self.now, self.total, stop.is_set)
-        async with _client(self.job) as client:
+        if not can_draw(console) and not self.job.quiet:
+            self.lines = Lines(say)
+        shown = progress(console, lambda: self.now, self.total, stop.is_set, self.news)
+        async with _client(self.job, self.news) as client:
             with self._counting(), shown, anyio.CancelScope() as scope, on_stop(stop.set, scope.cancel):
                 try:
-                    await self._embed(client, stop)
+                    await self._embed(client)
                 except StreamClosedError:
                     if not stop.is_set():
                         raise
@@ -168,7 +176,7 @@ class _Run:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.output} in {end.elapsed:.1f} s ({rate(end)}), "
                 f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
-                f"{plural(end.retries, 'retry')}, {end.failed:,} failed{self._resumed()}"
+                f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{self._resumed()}"
             )
 
     def record(self, outcome: str) -> None:
@@ -179,7 +187,7 @@ class _Run:
             except OSError as error:
                 say(f"the report could not be written: {error}", "yellow")
 
-    async def _embed(self, client: EmbedClient, stop: asyncio.Event) -> None:
+    async def _embed(self, client: EmbedClient) -> None:
         job = self.job
         self.now = await client.embed_to_file(
             read(job.sources, job.fields, job.limit),
@@ -189,7 +197,7 @@ class _Run:
             keep_text=job.keep_text,
             on_error=job.on_error,
             on_progress=self._note,
-            stop=stop,
+            stop=self.stop,
             stop_wait=job.stop_wait,
             **job.options,
         )
@@ -197,6 +205,11 @@ class _Run:
     def _note(self, now: RunSummary) -> None:
         self.now = now
         self.recorder.add(now)
+        if self.lines:
+            self.lines.note(now, self.total.texts, self.news, is_stopping=self.stop.is_set())
+
+    def _reasons(self) -> str:
+        return f" ({self.news.reasons})" if self.news.reasons else ""
 
     def _resumed(self) -> str:
         runs, rows = self.now.earlier.runs, rows_before(self.now)
@@ -231,7 +244,7 @@ def _check_inputs(job: Job) -> None:
         source.check(job.fields)
 
 
-def _client(job: Job) -> EmbedClient:
+def _client(job: Job, news: News) -> EmbedClient:
     return EmbedClient(
         job.provider,
         model=job.model,
@@ -239,6 +252,7 @@ def _client(job: Job) -> EmbedClient:
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,
         rate_limit=RateLimit(**job.limits) if job.limits else None,
+        on_event=news,
         **_patience(job),
     )
 

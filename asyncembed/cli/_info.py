@@ -26,7 +26,7 @@ def show_info(path: Path) -> None:
     """
     console = stdout()
     for name, value in facts(path):
-        console.print(Text(f"{name:<12}", "bold").append(printable(value), "not bold"))
+        console.print(Text(f"{name:<12}", "bold").append(printable(value, console), "not bold"))
 
 
 def facts(path: Path) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from asyncembed import ConfigurationError, EmbedClient
 from asyncembed.cli._console import printable, stdout, stop
+from asyncembed.cli._provider import check_base_url
 from asyncembed.cli._signals import on_stop
 from asyncembed.providers import get_provider
 from asyncembed.sinks import PACKED, Provenance, open_vectors
@@ -90,28 +91,26 @@ async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) ->
 
 def show(hits: Sequence[Hit]) -> None:
     """Print hits as a table."""
+    console = stdout()
     with_ids = any(hit.label.id is not None for hit in hits)
     table = Table("#", "score", "id" if with_ids else "index", "text", box=None, header_style="bold", pad_edge=False)
     table.columns[0].justify = table.columns[1].justify = "right"
     for number, hit in enumerate(hits, 1):
         name = hit.label.id if with_ids else hit.label.index
-        shown = printable(hit.label.text[:SHOWN_CHARACTERS])
-        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name)), "cyan"), Text(shown))
-    stdout().print(table)
+        shown = printable(hit.label.text[:SHOWN_CHARACTERS], console)
+        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name), console), "cyan"), Text(shown))
+    console.print(table)
 
 
-def to_json(hits: Sequence[Hit], encoding: str = "utf-8") -> str:
-    """Return hits as a JSON list of objects, with escapes where an encoding does not have all its characters."""
+def to_json(hits: Sequence[Hit], *, only_ascii: bool = False) -> str:
+    """Return hits as a JSON list of objects; with `only_ascii` other characters are escaped as JSON has it."""
     rows = [
         {"rank": rank, "score": hit.score, "index": hit.label.index, "id": hit.label.id, "text": hit.label.text}
         for rank, hit in enumerate(hits, 1)
     ]
-    shown = orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
-    try:
-        shown.encode(encoding)
-    except UnicodeEncodeError:
+    if only_ascii:
         return json.dumps(rows, indent=2)
-    return shown
+    return orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
 
 
 async def _search(path: Path, query: Query) -> list[Hit]:
@@ -131,6 +130,8 @@ def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:
     if found is None and query.provider is None:
         raise ConfigurationError(f"{path} does not say what its vectors are from; name --provider and --model")
     found = found or Provenance(provider=query.provider or "", model=query.model or "")
+    if not found.base_url:
+        check_base_url(query.provider or found.provider, query.base_url)
     same = query.provider in {None, found.provider}
     provider = get_provider(query.provider or found.provider)
     base_url = query.base_url or os.environ.get(provider.base_url_variable or "")

@@ -33,6 +33,10 @@ class MemoryMonitor:
 
         self._process = psutil.Process()
         self._peak = 0
+        self._limit = max_memory_mb
+
+    def __repr__(self) -> str:
+        return f"MemoryMonitor(max_memory_mb={self._limit!r}, current_mb={self.current_mb:.0f})"
 
     def should_wait(self) -> bool:
         """Whether nothing new should be begun now, because the process holds nine tenths of the limit."""

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from asyncembed._repr import ShortRepr
 from asyncembed._settings import check_positive
 from asyncembed.flow._window import SLACK, Window
 
@@ -196,8 +197,8 @@ class Limiter:
             window.correct(*((charges[unit], -costs[unit]) for charges, costs in taken))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RateLimit(ShortRepr):
     """What an API allows in a minute; requests wait so that it is used up and never exceeded.
 
     Clients that are given the same object share its limits, also in several threads, each with its own event loop.

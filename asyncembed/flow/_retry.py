@@ -35,8 +35,8 @@ def is_retryable(error: AsyncEmbedError) -> bool:
     if isinstance(error, QuotaExceededError | InvalidInputError):
         return False  # whatever the status: llama.cpp blames a text with 500
     if isinstance(error, APIStatusError):
-        transient = error.status in RETRYABLE_STATUSES or error.status // 100 == 5  # noqa: PLR2004
-        return transient and error.status not in _NEVER_BETTER
+        status = error.status or 0
+        return (status in RETRYABLE_STATUSES or status // 100 == 5) and status not in _NEVER_BETTER  # noqa: PLR2004
     return isinstance(error, TransportError | ResponseError) and error.retryable
 
 

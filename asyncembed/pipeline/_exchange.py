@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asyncembed._errors import ResponseError, TransportError
+from asyncembed._errors import ResponseError, TransportError, of_answer
 from asyncembed.flow._tokens import believed
 from asyncembed.wire._parser import ResponseParser
 
@@ -89,11 +89,12 @@ class Exchange:
         if withdrawal:
             self._run.withdraw(withdrawal, reservation)
         self._dropped += 1
-        return ResponseError(
+        failure = ResponseError(
             f"the response cannot be matched to its texts: {self._delivery.mismatch}; its vectors were dropped",
             missing=self._delivery.missing or error.missing,
             retryable=self._dropped <= MAX_DROPPED,
         )
+        return of_answer(failure, error.status, error.request_id)
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery = self._run, self._delivery
@@ -119,6 +120,9 @@ class Exchange:
         watch.opened(response, parser)
         try:
             await self._stream(response, parser, watch)
+        except (TransportError, ResponseError) as error:
+            of_answer(error, response.status, response.request_id)
+            raise
         finally:
             response.close()
             parser.discard()

@@ -14,6 +14,7 @@ from asyncembed._errors import (
     ResponseError,
     TransportError,
     answer_of,
+    of_answer,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ def of_request(error: AsyncEmbedError, meaning: Meaning | None, indices: tuple[i
         return _status_error(_OF_REQUEST.get(meaning, usual), error, indices, "")
     if isinstance(error, ResponseError) and meaning in _OF_REQUEST:
         kind = _OF_REQUEST[meaning]
-        return kind(str(error), status=_OK, provider_message=error.provider_message, indices=indices)
+        return kind(
+            str(error),
+            status=_OK,
+            request_id=error.request_id,
+            provider_message=error.provider_message,
+            indices=indices,
+        )
     return of_attempts(error, indices, "")
 
 
@@ -54,17 +61,20 @@ def of_attempts(error: AsyncEmbedError, indices: tuple[int, ...], note: str) -> 
     if isinstance(error, APIStatusError):
         return _status_error(type(error), error, indices, note)
     if isinstance(error, ResponseError):
-        return ResponseError(
+        again: AsyncEmbedError = ResponseError(
             f"{error}{note}",
             missing=indices,
             retryable=error.retryable,
             provider_message=error.provider_message,
             is_empty=error.is_empty,
         )
+        return of_answer(again, error.status, error.request_id)
     if isinstance(error, EmbedTimeoutError):
-        return EmbedTimeoutError(f"{error}{note}", phase=error.phase, retryable=error.retryable, indices=indices)
+        again = EmbedTimeoutError(f"{error}{note}", phase=error.phase, retryable=error.retryable, indices=indices)
+        return of_answer(again, error.status, error.request_id)
     if isinstance(error, TransportError):
-        return TransportError(f"{error}{note}", retryable=error.retryable, indices=indices)
+        again = TransportError(f"{error}{note}", retryable=error.retryable, indices=indices)
+        return of_answer(again, error.status, error.request_id)
     error.indices = indices
     return error
 

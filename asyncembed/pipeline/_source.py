@@ -3,6 +3,9 @@
 A plain iterable is pulled by the feeder itself. An async iterable may be slow, like a queue that is filled by somebody
 else, and then a half-full batch must not wait for ever. So it is pulled by a task of its own, the pump, which runs only
 while a batch is wanted; if the batch is not full `max_wait` seconds after its first text, it goes as it is.
+
+An iterator that is left before its end is closed, if it can be: a generator releases what it holds open then, and so
+does a cursor of a database. An open file stays open, as it may be read on.
 """
 
 from __future__ import annotations
@@ -128,11 +131,11 @@ class Source:
         In a plain task, which is cancelled once: anyio would cancel each `await` in a generator's `finally` again.
         """
         assert isinstance(self._texts, AsyncIterable)
-        await self._wanted.wait()
-        if self._ended:  # by one of the gaps
-            return
-        iterator = async_lines(self._texts)
+        iterator, is_exhausted = async_lines(self._texts), False
         try:
+            await self._wanted.wait()
+            if self._ended:  # by one of the gaps
+                return
             async for item in iterator:
                 self._batches += self._chunker.take([item])
                 if self._batches:
@@ -140,6 +143,7 @@ class Source:
                 if self._batches or self._chunker.pending == 1:
                     self._changed.set()
                 await self._wanted.wait()
+            is_exhausted = True
         except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
             self._error = error
         except asyncio.CancelledError:
@@ -151,20 +155,21 @@ class Source:
         finally:
             self._end()
             self._changed.set()
-            with anyio.CancelScope(shield=True):
-                await _aclose(iterator)
+            if not is_exhausted:
+                with anyio.CancelScope(shield=True):
+                    await aclose_texts(iterator)
 
     def close(self) -> None:
-        """Close a generator that was given, so that what it holds open is released now."""
-        if inspect.isgenerator(self._iterator):
-            self._iterator.close()
+        """Close a plain iterator that was left before its end."""
+        if self._iterator is not None and (self._error or not self._ended):
+            close_texts(self._iterator)
 
     def _end(self) -> None:
         self._batches.extend(self._chunker.flush())
         self._ended = True
 
 
-def _is_file(texts: Texts) -> bool:
+def _is_file(texts: object) -> bool:
     return hasattr(texts, "readline")
 
 
@@ -202,6 +207,17 @@ async def _async_lines(file: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]
             yield line
 
 
-async def _aclose(iterator: AsyncIterator[TextLike]) -> None:
-    if inspect.isasyncgen(iterator):
-        await iterator.aclose()
+def close_texts(iterator: Iterator[TextLike]) -> None:
+    """Close an iterator if it can be closed, so that what it holds open is released now."""
+    close = getattr(iterator, "close", None)
+    if callable(close) and not _is_file(iterator) and not inspect.iscoroutinefunction(close):
+        close()
+
+
+async def aclose_texts(iterator: AsyncIterator[TextLike]) -> None:
+    """Do the same with what must be waited for."""
+    close = getattr(iterator, "aclose", None) or getattr(iterator, "close", None)
+    if callable(close) and not _is_file(iterator):
+        returned = close()
+        if inspect.isawaitable(returned):
+            await returned

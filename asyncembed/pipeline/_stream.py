@@ -59,6 +59,10 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         self._ended = False
         self._error: StoredError | None = None  # raised by every call from now on
 
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "running" if self._task else "not started"
+        return f"{type(self).__name__}({state}, {self.summary!r})"
+
     @property
     def summary(self) -> RunSummary:
         """How the run stands now."""

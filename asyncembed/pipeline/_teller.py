@@ -74,8 +74,8 @@ class Teller:
         message = ""
         if isinstance(error, AsyncEmbedError):
             message = without_texts(str(error), [*self._asked.get(error, ()), *texts])
-        status = error.status if isinstance(error, APIStatusError) else 0
-        return {"error": type(error).__name__ if error else None, "message": message, "status": status or None}
+        status = error.status if isinstance(error, APIStatusError) else None
+        return {"error": type(error).__name__ if error else None, "message": message, "status": status}
 
     def request_started(self, watch: Watch) -> None:
         """Tell that a request goes out."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._decide.signs import Sign
 from asyncembed._errors import ConfigurationError
+from asyncembed._repr import shown
 from asyncembed.providers._base import Limits, Provider
 from asyncembed.providers.cohere import Cohere, CohereV1
 from asyncembed.providers.local import Local
@@ -34,5 +35,5 @@ def get_provider(provider: str | Provider) -> Provider:
             raise ConfigurationError(f"{type(provider).__name__} does not say its {', '.join(missing)}")
         return provider
     if not isinstance(provider, str) or provider not in PROVIDERS:
-        raise ConfigurationError(f"provider={provider!r} is not known; use one of {', '.join(PROVIDERS)}")
+        raise ConfigurationError(f"provider={shown(provider)} is not known; use one of {', '.join(PROVIDERS)}")
     return PROVIDERS[provider]()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._repr import ShortRepr
 from asyncembed._settings import check
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from asyncembed.wire._layout import Layout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Limits(ShortRepr):
     """What one request may hold.
 
     Attributes:

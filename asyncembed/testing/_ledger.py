@@ -6,13 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from asyncembed._repr import ShortRepr
+
 if TYPE_CHECKING:
     from asyncembed.testing._body import Mark
     from asyncembed.testing._request import Request
 
 
-@dataclass(slots=True)
-class Entry:
+@dataclass(slots=True, repr=False)
+class Entry(ShortRepr):
     """One exchange.
 
     Attributes:
@@ -48,8 +50,8 @@ class Entry:
     ended: float | None = None
 
 
-@dataclass(slots=True)
-class Ledger:
+@dataclass(slots=True, repr=False)
+class Ledger(ShortRepr):
     """All exchanges of a server, and sums over them.
 
     What was sent is what was handed to the operating system. It knows no more: whether bytes arrived is known to the

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._errors import EmbedTimeoutError, ResponseError
 from asyncembed.wire._failures import FAILURES, transport_error
+from asyncembed.wire._status import request_id_in
 from asyncembed.wire._timeout import SilenceLimit
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Response:
         self.status = response.status
         self.reason = response.reason or ""
         self.headers: Mapping[str, str] = response.headers
+        self.request_id = request_id_in(response.headers, secrets)
         self.bytes_received = 0
 
     async def read(self) -> bytes:

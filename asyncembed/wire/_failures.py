@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import aiohttp
 
@@ -53,16 +54,24 @@ def transport_error(error: Exception, secrets: Secrets, way: str = "", trust: st
         way: Where the request was sent, in brackets; may be empty.
         trust: What to say where a certificate is not believed.
     """
+    if isinstance(error, TransportError):  # of our own making: a time-out is an OSError, too
+        return error
     words = secrets.blot(str(error) or type(error).__name__)
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
-        is_certificate = isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError)
-        advice = f"; {trust}" if trust and is_certificate else ""
-        retryable = not isinstance(error, aiohttp.ClientSSLError)
-        return TransportError(f"TLS failed: {words}{way}{advice}", retryable=retryable)
+        return _tls_error(error, words, way, trust)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return proxy_error(error.status, secrets.blot(error.message), way)
     if isinstance(error, ValueError | RuntimeError):  # aiohttp's InvalidURL is a ValueError
         return TransportError(f"the request cannot be sent: {words}{way}", retryable=False)
     if isinstance(error, aiohttp.ClientResponseError):
         return TransportError(f"the answer is not HTTP: {secrets.blot(error.message)}{way}")
+    if isinstance(error, OSError) and (isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT):
+        phase: Literal["connect", "body"] = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "body"
+        return EmbedTimeoutError(f"the connection failed: {words}{way}", phase=phase)
     return TransportError(f"{_KINDS.get(type(error)) or f'the connection failed: {words}'}{way}")
+
+
+def _tls_error(error: Exception, words: str, way: str, trust: str) -> TransportError:
+    is_certificate = isinstance(error, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError)
+    advice = f"; {trust}" if trust and is_certificate else ""
+    return TransportError(f"TLS failed: {words}{way}{advice}", retryable=not isinstance(error, aiohttp.ClientSSLError))

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from asyncembed._repr import ShortRepr
+
 ARRAY_ITEM: Final = "item"
 """ijson's word for any item of an array in a path."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Layout(ShortRepr):
     """Where things lie in a response, as ijson prefixes.
 
     Attributes:

@@ -142,8 +142,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
     documents = (found.document, another)
     codes = [*_codes(found.document), *_codes(another), *_codes_in(headers)]
     fields, positions = blamed(documents, words)
-    named = [headers[name] for name in _REQUEST_ID_HEADERS if name in headers]
-    named += [str(value) for name in _REQUEST_ID_FIELDS if isinstance(value := found.document.get(name), str | int)]
+    named = [str(value) for name in _REQUEST_ID_FIELDS if isinstance(value := found.document.get(name), str | int)]
     asked = asked_in_headers(headers)
     if asked is None and status in TOO_MUCH:
         resets = until_reset(headers)
@@ -156,10 +155,16 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
         positions=positions,
         is_api_form=bool(_words(found.document)) or any(_codes(found.document)),
         is_html=found.is_html,
-        request_id=(secrets.blot(named[0], MAX_CODE) or None) if named else None,
+        request_id=request_id_in(headers, secrets) or ((secrets.blot(named[0], MAX_CODE) or None) if named else None),
         retry_after=asked,
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
     )
+
+
+def request_id_in(headers: Mapping[str, str], secrets: Secrets) -> str | None:
+    """Return the provider's id of the request, if the headers of its answer tell one."""
+    named = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), "")
+    return secrets.blot(named, MAX_CODE) or None
 
 
 def _kind_of(answer: ErrorAnswer, *, is_address: bool) -> type[APIStatusError]:

@@ -10,7 +10,8 @@ import orjson
 import psutil
 import pytest
 from support import bulk_server, large_consumer
-from support.results import check_results, numbered
+from support.results import check_results, numbered, take_all
+from support.watching import until
 
 from asyncembed import ConfigurationError, EmbedFailure
 
@@ -71,14 +72,22 @@ async def test_results_come_as_they_arrive_or_in_order(server, client):
 
     server.script.append(late)
     seen = []
-    async for result in client.embed_large_dataset(TEXTS, max_memory_mb=2_000, chunk_size=10):
+    unordered = client.embed_large_dataset(TEXTS, max_memory_mb=2_000, chunk_size=10, ordered=False)
+    async for result in unordered:
         seen.append(result)
         if len(seen) == 20:
             gate.set()
     check_results(seen, TEXTS, ordered=False)
     assert {result.index for result in seen[-10:]} == set(range(10))
-    ordered = client.embed_large_dataset(iter(TEXTS), max_memory_mb=2_000, ordered=True)
-    check_results([result async for result in ordered], TEXTS)
+    server.script.append(late)
+    gate.clear()
+    sent, in_order = len(server.requests), []
+    ordered = client.embed_large_dataset(iter(TEXTS), max_memory_mb=2_000, chunk_size=10)
+    taking = asyncio.create_task(take_all(ordered, in_order))
+    await until(lambda: len(server.requests) == sent + 3)
+    gate.set()
+    await taking
+    check_results(in_order, TEXTS)
 
 
 async def test_failures_take_part(client):

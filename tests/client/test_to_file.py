@@ -451,14 +451,6 @@ async def test_progress_is_told_while_nothing_happens_too(server, client, tmp_pa
     assert summary.saved == 40
 
 
-async def test_a_report_that_fails_ends_the_run(server, client, tmp_path):
-    def fail(_: RunSummary) -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await client.embed_to_file(TEXTS, tmp_path / "v.npy", on_progress=fail)
-
-
 async def test_texts_that_fail_end_the_run_and_keep_what_came(server, client, tmp_path):
     def texts():
         yield from TEXTS[:10]

@@ -183,7 +183,7 @@ def test_an_empty_text_is_refused_with_index_and_fix():
     with pytest.raises(InvalidInputError, match=r"texts\[41\] is empty; leave it out or replace it") as caught:
         check_text("", 41)
     assert caught.value.indices == (41,)
-    assert caught.value.status == 0
+    assert caught.value.status is None
 
 
 @pytest.mark.parametrize("text", ["ab\ud800", "ab\udfffé", "ab\ude00\ud83d"])

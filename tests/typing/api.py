@@ -86,6 +86,15 @@ async def everything(client: EmbedClient, texts: list[str]) -> None:
     assert_type(len(response), int)
     assert_type([row for row in response], list[Vector])  # noqa: C416
     assert_type(response.usage + Usage(3), Usage)
+    assert_type(response.ok, npt.NDArray[np.bool_])
+    assert_type(response.failures, Sequence[EmbedFailure])
+
+    async def tell(now: RunSummary) -> None:
+        assert_type(now.done, int)
+
+    await client.embed(texts, on_error="skip", on_progress=tell)
+    await client.embed(texts, on_progress=lambda now: print(now.done))
+    await client.embed(texts, on_error="yield")  # type: ignore[arg-type]
 
 
 async def for_functions(client: EmbedClient, texts: list[str]) -> None:
@@ -109,7 +118,10 @@ async def into_files(client: EmbedClient, texts: list[str]) -> None:
     def tell(now: RunSummary) -> None:
         assert_type((now.saved, now.resumed, now.failure), tuple[int, int, AsyncEmbedError | None])
 
+    async def tell_later(now: RunSummary) -> None: ...
+
     assert_type(await client.embed_to_file(texts, "v.npy", resume=True, on_progress=tell), RunSummary)
+    await client.embed_to_file(texts, "v.npy", on_progress=tell_later)
     await client.embed_to_file(texts, Path("v"), format="arrow", overwrite=True, keep_text=False, dimensions=8)
     await client.embed_to_file(texts, "v.npy", format="csv")  # type: ignore[arg-type]
 
@@ -189,6 +201,9 @@ async def lifetime() -> None:
     EmbedClient("cohere", rate_limit=RateLimit(requests_per_minute=10, inputs_per_minute=500.5))
     await client.aclose()
     EmbedClient("openai", encoding="utf-8")  # type: ignore[arg-type]
+    EmbedClient("openai", retry=3, timeouts=30)
+    EmbedClient("openai", retry=RetryPolicy(max_attempts=3), timeouts=2.5)
+    EmbedClient("openai", retry="3")  # type: ignore[arg-type]
     EmbedClient("openai", api_key=lambda: "key")
     EmbedClient("openai", api_key=fetch_key)
     EmbedClient("openai", api_key=lambda: b"key")  # type: ignore[arg-type,return-value]
@@ -198,7 +213,7 @@ def errors(error: AsyncEmbedError) -> None:
     """Their attributes."""
     assert_type(error.indices, tuple[int, ...])
     if isinstance(error, APIStatusError):
-        assert_type(error.status, int)
+        assert_type(error.status, int | None)
         assert_type(error.retry_after, float | None)
         assert_type(error.request_id, str | None)
     if isinstance(error, ResponseError):
