@@ -63,12 +63,13 @@ def transport_error(error: Exception, secrets: Secrets, way: str = "", trust: st
         return proxy_error(error.status, secrets.blot(error.message), way)
     if isinstance(error, ValueError | RuntimeError):  # aiohttp's InvalidURL is a ValueError
         return TransportError(f"the request cannot be sent: {words}{way}", retryable=False)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return TransportError(f"the answer is not HTTP: {secrets.blot(error.message)}{way}")
     if isinstance(error, OSError) and (isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT):
         phase: Literal["connect", "body"] = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "body"
         return EmbedTimeoutError(f"the connection failed: {words}{way}", phase=phase)
-    return TransportError(f"{_KINDS.get(type(error)) or f'the connection failed: {words}'}{way}")
+    said = _KINDS.get(type(error)) or f"the connection failed: {words}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        said = f"the answer is not HTTP: {secrets.blot(error.message)}"
+    return TransportError(f"{said}{way}")
 
 
 def _tls_error(error: Exception, words: str, way: str, trust: str) -> TransportError:
