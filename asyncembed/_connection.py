@@ -27,6 +27,7 @@ from asyncembed._secret import (
     without_secrets,
 )
 from asyncembed.flow._cost import READ_BUFSIZE
+from asyncembed.providers._base import with_scheme
 from asyncembed.wire._authorization import Authorization, KeySource
 from asyncembed.wire._secrets import Secrets
 from asyncembed.wire._transport import Transport, new_session
@@ -70,7 +71,7 @@ class Connection:
         self._provider = provider
         given_url = _find_base_url(provider, base_url)
         self._base_url, login = _split_login(given_url)
-        self.is_official = (self._base_url or "").rstrip("/") == (provider.base_url or "")
+        self.is_official = provider.owns(self._base_url) if self._base_url else provider.is_embedded
         """Whether it is the provider's own address."""
         self.address = None if self.is_official or not self._base_url else without_secrets(self._base_url)
         """Where that is, otherwise, without what may be secret; None for the embedded server, too."""
@@ -134,7 +135,7 @@ class Connection:
         return Transport(
             self._provider.name,
             self._session,
-            url=_join(base_url, self._provider.path),
+            url=base_url,
             headers=self._headers,
             secrets=self._secrets,
             timeouts=self._timeouts,
@@ -159,7 +160,10 @@ class Connection:
 def _find_base_url(provider: Provider, given: str | None) -> Address | None:
     variable = provider.base_url_variable
     found = None if given or not variable else _from_environment(variable)
-    url = hide_address(given or found or provider.base_url)
+    url = hide_address(given or (with_scheme(found) if found and provider.adds_scheme else found) or provider.address())
+    if not url and not provider.is_embedded:
+        way = f", or set {variable}" if variable else ""
+        raise ConfigurationError(f"provider {provider.name!r} has no address of its own: pass base_url={way}")
     if url and not _is_http(url):
         shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", str(url)))
         name = variable if found else "base_url"
@@ -192,11 +196,6 @@ def _is_http(url: str) -> bool:
     return parsed.scheme in {"http", "https"} and bool(parsed.host)
 
 
-def _join(base_url: str, path: str) -> Address:
-    url = yarl.URL(base_url)
-    return Address(url.with_path(url.path.rstrip("/") + path, keep_query=True))
-
-
 def _from_environment(variable: str) -> Secret | None:
     """Return what a variable holds, without what comes of files at its ends; None if it holds nothing."""
     value = hide(os.environ.get(variable, ""))
@@ -214,7 +213,7 @@ def _find_key(
     name, key = next(((name, key) for name, key in keys.items() if key), ("", None))
     if key and not is_sendable(key):
         raise ConfigurationError(f"{name} holds white space or characters that a header cannot carry")
-    if required and provider.key_variables and not key:
+    if required and provider.needs_key and not key:
         variable = provider.key_variables[0]
         raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
     return key

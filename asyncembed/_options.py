@@ -85,6 +85,8 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
     check_positive("max_wait", max_wait)
     options = _embed_options(model, given)
     endpoint.provider.check(options)
+    if endpoint.knows_models:
+        endpoint.provider.check_model(options)
     _check_extra(endpoint.provider, options)
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
@@ -163,7 +165,8 @@ def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
 def _check_extra(provider: Provider, options: EmbedOptions) -> None:
     if not options.extra:
         return
-    own = provider.body([], options, "float").keys() | provider.body([], options, "base64").keys()
+    bodies = [provider.body([], options, "float"), provider.body([], options, "base64")]
+    own = {name for body in bodies for name, value in body.items() if value is not None}
     if taken := sorted(own & options.extra.keys()):
         raise ConfigurationError(f"extra= may not hold {', '.join(taken)}, which the client sets from its options")
     try:

@@ -83,13 +83,23 @@ class Endpoint:
     hook: Hook | None = None
     turns: Turns = field(default_factory=Turns)
 
+    @property
+    def knows_models(self) -> bool:
+        """Whether models are what their names say, or what the caller has said."""
+        return self.is_official or self.provider.is_told_model
+
+    def limits_of(self, model: str) -> Limits:
+        """What one request may hold, as it was published."""
+        return self.provider.limits_of(model) if self.knows_models else self.provider.limits
+
     def slots_of(self, model: str) -> RequestSlots:
         """Slots for requests to a model."""
-        return self.slots.of(model, self.provider.limits.inputs, is_own_address=self.is_official)
+        limits = self.limits_of(model)
+        return self.slots.of(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
 
     def learned_limits(self, model: str) -> Limits:
         """What one request may hold, as the answers of the API have taught."""
-        limits = self.learned.caps[model].within(self.provider.limits)
+        limits = self.learned.caps[model].within(self.limits_of(model))
         size = self.slots_of(model).size
         return limits if limits.inputs <= size else replace(limits, inputs=size)
 
@@ -112,10 +122,12 @@ class Endpoint:
         """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""
         if self.encoding != "auto":
             return self.encoding
-        wanted = self.provider.base64_by_default or (compact and self.provider.base64_offered)
+        base64 = self.provider.base64
+        wanted = base64 == "seen" or (compact and base64 != "no")
         return "base64" if wanted and not self.learned.refuses_base64 else "float"
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
         """Return a request body as JSON, without the fields that are not set."""
         fields = self.provider.body(texts, options, encoding)
-        return orjson.dumps({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
+        body = {name: value for name, value in fields.items() if value is not None}
+        return orjson.dumps(self.provider.add(body, options.extra))

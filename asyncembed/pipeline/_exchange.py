@@ -84,6 +84,7 @@ class Exchange:
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
             begin=partial(self._begin, len(texts)),
+            route=run.route,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
         del body  # it has been sent, and may be large
@@ -93,10 +94,18 @@ class Exchange:
         finally:
             response.close()
             parser.discard()
-            tokens = believed(parser.tokens, size, len(texts))
+            tokens = believed(self._tokens(response, parser), size, len(texts))
             watch.billed(tokens)
             run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
+
+    def _tokens(self, response: Response, parser: ResponseParser[Any]) -> int | None:
+        """Return the tokens that were billed, as the body or else a header says."""
+        name = self._run.endpoint.provider.token_header
+        if parser.tokens is not None or name is None:
+            return parser.tokens
+        told = response.headers.get(name, "")
+        return int(told) if told.isascii() and told.isdigit() else None
 
     def _begin(self, count: int) -> None:
         self._count, self._has_ended, self._sent_at = count, False, time.monotonic()

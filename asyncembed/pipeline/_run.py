@@ -72,7 +72,7 @@ class Call:
     def dimension(self) -> int | None:
         """Dimension of the vectors, if it is asked for or known; a model's name says it only at its own address."""
         provider, options = self.endpoint.provider, self.options
-        return provider.dimension(options) if self.endpoint.is_official else options.dimensions
+        return provider.dimension(options) if self.endpoint.knows_models else options.dimensions
 
     @property
     def known_dimension(self) -> int | None:
@@ -138,6 +138,7 @@ class Run:
         self.source = Source(texts, self._chunker, call.max_wait)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.new_delivery = partial(BlockDelivery if as_blocks else ResultDelivery, decoder=self.decoder)
+        self.route = endpoint.provider.route(options.model)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()

@@ -74,7 +74,8 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def tokens(self) -> int | None:
         """Tokens the response says were billed, if it has said so yet."""
-        values = (self._structure.found.get(prefix) for prefix in self._layout.tokens)
+        places = (*self._layout.tokens, self._layout.added or "")
+        values = (self._structure.found.get(prefix) for prefix in places)
         return next(
             (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
         )

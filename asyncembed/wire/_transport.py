@@ -24,6 +24,7 @@ from asyncembed._version import __version__
 from asyncembed.wire._authorization import refuses_key
 from asyncembed.wire._body import Response
 from asyncembed.wire._failures import FAILURES, timeout_error, transport_error
+from asyncembed.wire._route import Route
 from asyncembed.wire._status import status_error
 from asyncembed.wire._timeout import FairTimeout
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _ERROR_BODY_BYTES: Final = 65_536
 _ONE_PIECE: Final = 262_144
 _ALLOWED: Final = range(200, 300)
+HERE: Final = Route()
 
 
 def new_session(url: str) -> aiohttp.ClientSession:
@@ -54,12 +56,12 @@ def new_session(url: str) -> aiohttp.ClientSession:
 
 
 class Transport:
-    """Posts JSON to one endpoint.
+    """Posts JSON to the endpoints of one service.
 
     Args:
         provider: Name for error messages.
         session: The HTTP session; whoever opened it closes it.
-        url: The endpoint.
+        url: The address of the service.
         headers: Headers of every request, besides those that say who asks.
         secrets: Keys, to be blotted out of messages.
         timeouts: Time limits.
@@ -84,6 +86,7 @@ class Transport:
         self._provider = provider
         self._session = session
         self._url = Address(url)
+        self._urls: dict[Route, Address] = {}
         self._headers = CIMultiDict({"User-Agent": f"asyncembed/{__version__}", "Accept": "application/json"})
         self._headers.update(headers)
         self._headers["Content-Type"] = "application/json"
@@ -117,6 +120,7 @@ class Transport:
         max_bytes: int,
         heard: Callable[[Mapping[str, str]], None],
         begin: Callable[[], None] | None = None,
+        route: Route = HERE,
     ) -> Response:
         """Send a request and return its response when the headers have come.
 
@@ -126,20 +130,22 @@ class Transport:
             max_bytes: Most body bytes, decompressed, that the response may have.
             heard: Told about the headers of a response, whatever its status.
             begin: Told when the request is sent, which is when there is a key for it.
+            route: Path and query of the endpoint, below the address of the service.
 
         Raises:
             APIStatusError: if the status is not 2xx.
             TransportError: if no response came.
             ConfigurationError: if the caller's function gives no key.
         """
+        url = self._urls.get(route) or self._urls.setdefault(route, route.join(self._url))
         headers, number = CIMultiDict(self._plain_headers if compact or self._near else self._headers), 0
         if self._authorization:
-            number, own = await self._authorization.headers(self._url, body)
+            number, own = await self._authorization.headers(url, body)
             headers.update(own)
         if begin:
             begin()
         # aiohttp's own object shows the address and what the server has said, so it stays out of sight.
-        response = Response(await self._send(body, headers), self.secrets, self._timeouts.read, max_bytes)
+        response = Response(await self._send(url, body, headers), self.secrets, self._timeouts.read, max_bytes)
         heard(response.headers)
         if response.status in _ALLOWED:
             if self._authorization:
@@ -150,12 +156,12 @@ class Transport:
             self._refused[error] = number
         raise error
 
-    async def _send(self, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _send(self, url: Address, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         limits = self._timeouts
         try:
             async with FairTimeout(limits.first_byte):
                 return await self._session.post(
-                    self._url,
+                    yarl.URL(url, encoded=True),  # else it would undo what is escaped in it
                     # aiohttp warns of large bytes, as it would send them in one piece.
                     data=io.BytesIO(body) if len(body) > _ONE_PIECE else body,
                     headers=headers,
