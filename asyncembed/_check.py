@@ -54,7 +54,7 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
         provider=endpoint.provider.name,
         model=call.options.model,
         address=endpoint.address,
-        dimension=run.decoder.dimension or response.embeddings.shape[1],
+        dimension=run.dimension or response.embeddings.shape[1],
         encoding=endpoint.wire_encoding(compact=run.compact),
         tokens=response.usage.tokens,
         seconds=time.monotonic() - began,

@@ -65,7 +65,7 @@ def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
         model=options.model,
         dtype=options.dtype,
         input_type=options.input_type,
-        dimensions=options.dimensions,
+        dimensions=options.dimensions or options.cut_to,
         truncate=options.truncate,
         extra=digest_of_fields(options.extra),
         keep_text=keep_text,

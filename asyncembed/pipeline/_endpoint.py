@@ -15,7 +15,7 @@ from asyncembed.flow._turns import Turns
 from asyncembed.pipeline._caps import Caps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
     from asyncembed.flow._memory import MemoryBudget
@@ -41,6 +41,7 @@ class Learned:
         dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
         tokens: How many tokens texts have, by model.
         caps: How large a request may be, by model.
+        untold: Models of which it was logged that an input type changes nothing.
     """
 
     outage: Outage
@@ -49,6 +50,7 @@ class Learned:
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, Caps] = field(default_factory=lambda: defaultdict(Caps))
+    untold: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, repr=False)
@@ -66,6 +68,7 @@ class Endpoint:
         learned: The same object for every stream, also for those with a budget or slots of their own.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
+        prompts: What the caller wants before texts, by input type.
         hook: Told of every event, if the caller wants that.
         turns: Shares of the event loop's time.
     """
@@ -80,6 +83,7 @@ class Endpoint:
     learned: Learned
     address: str | None = None
     is_official: bool = True
+    prompts: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None
     turns: Turns = field(default_factory=Turns)
 
@@ -128,6 +132,8 @@ class Endpoint:
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
         """Return a request body as JSON, without the fields that are not set."""
+        if prompt := options.prompt:
+            texts = [prompt + text for text in texts]
         fields = self.provider.body(texts, options, encoding)
         body = {name: value for name, value in fields.items() if value is not None}
         return orjson.dumps(self.provider.add(body, options.extra))

@@ -21,6 +21,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._failures import Failures
+from asyncembed.pipeline._finish import Finish
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
 from asyncembed.pipeline._outbox import Outbox
@@ -79,7 +80,8 @@ class Call:
         """The same, or the dimension that vectors had before."""
         options = self.options
         learned = None if options.extra else self.endpoint.learned.dimensions.get((options.model, options.dimensions))
-        return self.dimension or learned
+        known = self.dimension or learned
+        return min(known, options.cut_to) if known and options.cut_to else known
 
 
 class Run:
@@ -129,11 +131,21 @@ class Run:
             packing=self.decoder.packing,
             is_settled=known is not None,
         )
+        changes = options.cut_to is not None or options.normalize
+        self._finish = Finish(options.cut_to, options.normalize) if changes else None
         self._has_dimension = False  # and the cost model has it
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
-        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest, first=first, strict=strict)
+        self._chunker = Chunker(
+            limits,
+            call.chunk_size,
+            self.cost,
+            endpoint.budget.largest,
+            first=first,
+            strict=strict,
+            prefix=len(options.prompt.encode()),
+        )
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
@@ -155,6 +167,12 @@ class Run:
     def failures(self) -> Failures:
         """What becomes of texts that are given up; most runs have none."""
         return Failures(self._call, self.outbox, self.losses, self.observer, settling=self._settling)
+
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the vectors that are delivered, if it is known."""
+        dimension, cut_to = self.decoder.dimension, self.options.cut_to
+        return min(dimension, cut_to) if dimension and cut_to else dimension
 
     @property
     def slots(self) -> RequestSlots:
@@ -239,7 +257,7 @@ class Run:
             self.losses.end_row()
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
-            self.outbox.put(results, reservation)
+            self.outbox.put([*map(self._finish, results)] if self._finish else results, reservation)
 
     def _learn_dimension(self) -> None:
         """Take over the dimension of the first complete vectors, also for requests that are under way."""
@@ -277,5 +295,5 @@ class Run:
             peak_reserved_bytes=budget.peak,
             budget_bytes=budget.total,
             model=self.options.model,
-            dimension=self.decoder.dimension,
+            dimension=self.dimension,
         )

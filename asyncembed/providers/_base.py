@@ -8,12 +8,11 @@ from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
-from urllib.parse import quote, urlsplit
 
 from asyncembed._errors import ConfigurationError
 from asyncembed._settings import check
 from asyncembed.wire._layout import Layout
-from asyncembed.wire._route import Route
+from asyncembed.wire._route import Route, escape, secure_host
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -27,6 +26,7 @@ Encoding: TypeAlias = Literal["base64", "float"]
 Fact: TypeAlias = Literal["texts", "model", "input_type", "dimensions", "truncate", "dtype", "encoding"]
 """What a request may say, by our name for it."""
 Fields: TypeAlias = "Mapping[Fact, str]"
+Models: TypeAlias = "Mapping[str, Model]"
 Words: TypeAlias = "Mapping[Fact, Mapping[object, object]]"
 Base64: TypeAlias = Literal["no", "offered", "seen"]
 """What is known of an API's base64: nothing; its documents promise it; it was recorded."""
@@ -166,7 +166,7 @@ class Provider:
     # What may be asked
     default_model: ClassVar[str]
     """Empty if the caller has to name the model."""
-    models: ClassVar[Mapping[str, Model]] = {}
+    models: ClassVar[Models] = {}
     limits: ClassVar[Limits]
     rate_limit: ClassVar[RateLimit | None] = None
     """What the service allows in a minute, where it has published that."""
@@ -218,8 +218,7 @@ class Provider:
 
     def owns(self, url: str) -> bool:
         """Whether an address is the service's own, so that its models are what their names say."""
-        parts = urlsplit(url)
-        if parts.scheme == "https" and any(fnmatchcase(parts.hostname or "", host) for host in self.hosts):
+        if any(fnmatchcase(secure_host(url), host) for host in self.hosts):
             return True
         try:
             own = self.address()
@@ -233,10 +232,10 @@ class Provider:
         Raises:
             ConfigurationError: if a part of them is not set.
         """
-        path = self.path.replace("{model/}", quote(model, safe="/@")).replace("{model}", quote(model, safe=""))
+        path = self.path.replace("{model/}", escape(model, "/@")).replace("{model}", escape(model))
         needed = {name: setting for name, setting in self.settings.items() if f"{{{name}}}" in path}
         for name, value in self.setting_values(needed).items():
-            path = path.replace(f"{{{name}}}", quote(value, safe=""))
+            path = path.replace(f"{{{name}}}", escape(value))
         return Route(path, tuple(self.setting_values(self.query).items()))
 
     def setting_values(self, settings: Mapping[str, Setting]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
     from asyncembed._settings import EmbedOptions
-    from asyncembed.providers._base import Encoding
+    from asyncembed.providers._base import Encoding, Models
 
 CredentialsFunction: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
 _DATE: Final = "2026-11"
@@ -72,7 +72,7 @@ class BedrockTitan(Bedrock):
 
     name = "bedrock-titan"
     default_model = "amazon.titan-embed-text-v2:0"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "amazon.titan-embed-text-v2:0": Model(
             dimension=1024, dimensions=(256, 512, 1024), max_tokens=8192, price=Price(0.02, _DATE)
         ),
@@ -92,7 +92,7 @@ class BedrockNova(Bedrock):
 
     name = "bedrock-nova"
     default_model = "amazon.nova-2-multimodal-embeddings-v1:0"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "amazon.nova-2-multimodal-embeddings-v1:0": Model(
             dimension=3072, dimensions=(256, 384, 1024, 3072), max_tokens=8172, price=Price(0.135, _DATE)
         ),
@@ -120,7 +120,7 @@ class BedrockCohere(Bedrock):
 
     name = "bedrock-cohere"
     default_model = "cohere.embed-english-v3"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "cohere.embed-english-v3": _COHERE_V3,
         "cohere.embed-multilingual-v3": _COHERE_V3,
         "cohere.embed-v4:0": Model(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asyncembed._settings import EmbedOptions
-    from asyncembed.providers._base import Encoding
+    from asyncembed.providers._base import Encoding, Models
 
 _DATE: Final = "2026-11"
 _V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, price=Price(0.10, _DATE))
@@ -67,7 +67,7 @@ class Cohere(CohereFormat):
     base_url_variable = "CO_API_URL"
     key_variables = ("CO_API_KEY", "COHERE_API_KEY")
     default_model = "embed-v4.0"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         # One vector space: documents by one of them can be searched by the other.
         "embed-v5.0-pro": Model(dimension=2048, max_tokens=128_000, price=Price(0.12, _DATE), space="cohere-v5"),
         "embed-v5.0-fast": Model(dimension=2048, max_tokens=128_000, price=Price(0.08, _DATE), space="cohere-v5"),

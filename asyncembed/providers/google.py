@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from asyncembed._settings import EmbedOptions
-    from asyncembed.providers._base import Encoding
+    from asyncembed.providers._base import Encoding, Models
 
 _PROMPTS: Final = {"query": "task: search result | query: ", "document": "title: none | text: "}
 _MODELS: Final[Mapping[str, Model]] = {
@@ -88,7 +88,7 @@ class Vertex(Provider):
     }
     key_variables = ("GOOGLE_CLOUD_ACCESS_TOKEN",)
     default_model = "gemini-embedding-001"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "gemini-embedding-001": replace(_MODELS["gemini-embedding-001"], limits=Limits(inputs=1)),
         "text-embedding-005": _VERTEX_MODEL,
         "text-multilingual-embedding-002": _VERTEX_MODEL,

@@ -6,13 +6,10 @@ never seen, so it is not asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Words
+from asyncembed.providers._base import Fields, Limits, Model, Models, Words
 from asyncembed.providers.compatible import Compatible
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _V2: Final = Model(dimension=768, dimensions=(), max_tokens=8192, input_types={})
 
@@ -24,7 +21,7 @@ class Jina(Compatible):
     base_url = "https://api.jina.ai/v1"
     key_variables = ("JINA_API_KEY", "JINAAI_API_KEY", "JINA_AI_API_KEY")
     default_model = "jina-embeddings-v3"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "jina-embeddings-v4": Model(dimension=2048, dimensions=range(1, 2049), max_tokens=32_768),
         "jina-embeddings-v3": Model(dimension=1024, dimensions=range(1, 1025), max_tokens=8192),
         "jina-embeddings-v2-base-en": _V2,

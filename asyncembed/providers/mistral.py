@@ -6,13 +6,10 @@ clock, and it sends no Retry-After.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Price
+from asyncembed.providers._base import Fields, Limits, Model, Models, Price
 from asyncembed.providers.compatible import Compatible
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _TEXT: Final = Model(
     dimension=1024, dimensions=(), max_tokens=8192, dtypes=frozenset({"float32"}), price=Price(0.10, "2026-11")
@@ -28,7 +25,7 @@ class Mistral(Compatible):
     hosts = ("api.eu.mistral.ai", "api.us.mistral.ai")
     key_variables = ("MISTRAL_API_KEY",)
     default_model = "mistral-embed"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "mistral-embed": _TEXT,
         "mistral-embed-2312": _TEXT,
         "codestral-embed": _CODE,

@@ -5,14 +5,11 @@ It sets no limit to a request. Texts that are too long are cut without a word, u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from asyncembed._decide.signs import Sign
-from asyncembed.providers._base import Fields, Limits, Model, Provider, Words
+from asyncembed.providers._base import Fields, Limits, Model, Models, Provider, Words
 from asyncembed.wire._layout import Layout
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Ollama(Provider):
@@ -24,7 +21,7 @@ class Ollama(Provider):
     adds_scheme = True
     path = "/api/embed"
     default_model = "nomic-embed-text"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "nomic-embed-text": Model(dimension=768),
         "all-minilm": Model(dimension=384),
     }

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Words
+from asyncembed.providers._base import Fields, Limits, Model, Models, Words
 from asyncembed.providers.compatible import Compatible, Custom
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _PLAIN: Final[Fields] = {"model": "model", "texts": "input"}
 _SIZED: Final[Fields] = {**_PLAIN, "dimensions": "dimensions"}
+_QWEN: Final = (64, 128, 256, 512, 768, 1024, 1536, 2048)
 _BGE_M3: Final = Model(dimension=1024, max_tokens=8192)
 
 
@@ -23,7 +21,7 @@ class OpenRouter(Compatible):
 
     name, base_url, key_variables = "openrouter", "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)
     default_model = "openai/text-embedding-3-small"
-    models: ClassVar[Mapping[str, Model]] = {"openai/text-embedding-3-small": Model(dimension=1536)}
+    models: ClassVar[Models] = {"openai/text-embedding-3-small": Model(dimension=1536)}
     fields: ClassVar[Fields] = {**_SIZED, "input_type": "input_type"}
 
 
@@ -42,9 +40,7 @@ class Together(Compatible):
     name, base_url, key_variables = "together", "https://api.together.ai/v1", ("TOGETHER_API_KEY",)
     hosts, base_url_variable = ("api.together.xyz",), "TOGETHER_BASE_URL"
     default_model, fields = "BAAI/bge-base-en-v1.5", _PLAIN
-    models: ClassVar[Mapping[str, Model]] = {
-        "BAAI/bge-base-en-v1.5": Model(dimension=768, dimensions=(), max_tokens=512)
-    }
+    models: ClassVar[Models] = {"BAAI/bge-base-en-v1.5": Model(dimension=768, dimensions=(), max_tokens=512)}
 
 
 class Fireworks(Compatible):
@@ -52,7 +48,7 @@ class Fireworks(Compatible):
 
     name, base_url, key_variables = "fireworks", "https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)
     default_model, fields, limits = "nomic-ai/nomic-embed-text-v1.5", _SIZED, Limits(inputs=2_048, first=8)
-    models: ClassVar[Mapping[str, Model]] = {"nomic-ai/nomic-embed-text-v1.5": Model(dimension=768)}
+    models: ClassVar[Models] = {"nomic-ai/nomic-embed-text-v1.5": Model(dimension=768)}
 
 
 class DeepInfra(Compatible):
@@ -61,9 +57,7 @@ class DeepInfra(Compatible):
     name, base_url = "deepinfra", "https://api.deepinfra.com/v1/openai"
     key_variables = ("DEEPINFRA_API_KEY", "DEEPINFRA_API_TOKEN")
     default_model, limits = "BAAI/bge-m3", Limits(inputs=1_024, first=64)
-    models: ClassVar[Mapping[str, Model]] = {
-        "BAAI/bge-m3": Model(dimension=1024, dimensions=range(32, 1025), max_tokens=8192)
-    }
+    models: ClassVar[Models] = {"BAAI/bge-m3": Model(dimension=1024, dimensions=range(32, 1025), max_tokens=8192)}
     base64 = "offered"
 
 
@@ -72,7 +66,7 @@ class SiliconFlow(Compatible):
 
     name, base_url, key_variables = "siliconflow", "https://api.siliconflow.cn/v1", ("SILICONFLOW_API_KEY",)
     hosts, default_model, limits = ("api.siliconflow.com",), "BAAI/bge-m3", Limits(inputs=2_048, first=32)
-    models: ClassVar[Mapping[str, Model]] = {"BAAI/bge-m3": _BGE_M3}
+    models: ClassVar[Models] = {"BAAI/bge-m3": _BGE_M3}
 
 
 class DashScope(Compatible):
@@ -81,9 +75,7 @@ class DashScope(Compatible):
     name, base_url = "dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"
     hosts, base_url_variable, key_variables = ("dashscope*.aliyuncs.com",), "DASHSCOPE_BASE_URL", ("DASHSCOPE_API_KEY",)
     default_model, limits = "text-embedding-v4", Limits(inputs=10)
-    models: ClassVar[Mapping[str, Model]] = {
-        "text-embedding-v4": Model(dimension=1024, dimensions=(64, 128, 256, 512, 768, 1024, 1536, 2048))
-    }
+    models: ClassVar[Models] = {"text-embedding-v4": Model(dimension=1024, dimensions=_QWEN)}
 
 
 class VLLM(Compatible):

@@ -6,13 +6,10 @@ Only what is asked for is billed, after cutting. Its base64 was recorded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Price, Words
+from asyncembed.providers._base import Fields, Limits, Model, Models, Price, Words
 from asyncembed.providers.compatible import Compatible
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _DATE: Final = "2026-11"
 _SIZES: Final = (256, 512, 1024, 2048)
@@ -40,7 +37,7 @@ class Voyage(Compatible):
     hosts = ("ai.mongodb.com", "*.ai.mongodb.com")
     key_variables = ("VOYAGE_API_KEY",)
     default_model = "voyage-3.5"
-    models: ClassVar[Mapping[str, Model]] = {
+    models: ClassVar[Models] = {
         "voyage-4-large": _model(0.12, _SMALL, "voyage-4"),
         "voyage-4": _model(0.06, _MIDDLE, "voyage-4"),
         "voyage-4-lite": _model(0.02, _LARGE, "voyage-4"),

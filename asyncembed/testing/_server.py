@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class FakeServer:
     """An embedding server for tests, on 127.0.0.1 and a port of its own, while it is entered.
 
-    It speaks Cohere's v1 and v2 API and OpenAI's, by the path that is asked for: give `server.url` to a client of
-    Cohere, and `server.url + "/v1"` to one of OpenAI. Vectors are those of `vector_of`. Everything may be changed
+    It speaks the wire format of every provider, by the path that is asked for: give `server.url` to a client of Cohere,
+    and `server.url + "/v1"` to one of OpenAI. Vectors are those of `vector_of`. Everything may be changed
     while it runs, and counts from the next request on. `async with` runs it in the loop of the test, and
     `with server.run_in_thread()` in one of its own. Either raises at its end what a reply of one's own has raised.
 

@@ -21,7 +21,7 @@ from asyncembed import (
     QuotaExceededError,
     RechunkedReader,
 )
-from asyncembed.providers import Cohere
+from asyncembed.providers import Cohere, Model
 
 TEXTS = numbered(25)
 EXPECTED = np.stack(list(map(vector_of, TEXTS)))
@@ -213,7 +213,7 @@ async def test_what_needs_an_order_is_refused_without_one(client):
 class KnownCohere(Cohere):
     """Cohere, with a model whose dimension is known as that of its own models is."""
 
-    dimensions = {"scripted": 8}  # noqa: RUF012
+    models = {"scripted": Model(dimension=8)}  # noqa: RUF012
 
 
 @pytest.mark.parametrize(
