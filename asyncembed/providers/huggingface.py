@@ -22,6 +22,7 @@ _TRUNCATE: Final[Mapping[object, object]] = {
     "NONE": False,
 }
 _ANSWER: Final = Layout(vectors=frozenset({"item"}), messages=("error", "message"))
+_TOKENS: Final = "x-compute-tokens"
 _MOST_BYTES: Final = 1_900_000
 """Of a request: a server refuses a body of 2,000,000 bytes."""
 
@@ -45,7 +46,7 @@ class TEI(Provider):
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
     answer = _ANSWER
-    token_header = "x-compute-tokens"  # noqa: S105  # a count
+    token_header = _TOKENS
     signs = (Sign("option", words=r"\bprompt (?:name|dictionary)\b|\bdefault prompt\b"), Sign("transient", status=424))
 
     def read_limits(self, told: Mapping[str, object]) -> Limits:
@@ -76,3 +77,4 @@ class HuggingFace(Provider):
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
     answer = _ANSWER
+    token_header = _TOKENS
