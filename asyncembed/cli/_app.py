@@ -17,6 +17,7 @@ from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._info import show_info
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
+from asyncembed.cli._providers import provider_with, show_providers
 from asyncembed.cli._rows import Fields, InputError
 from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
@@ -57,6 +58,13 @@ class DtypeName(StrEnum):
     UBINARY = "ubinary"
 
 
+class Shortening(StrEnum):
+    """Who shortens vectors."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
 class OnErrorChoice(StrEnum):
     """What to do about a text that cannot be embedded."""
 
@@ -64,7 +72,18 @@ class OnErrorChoice(StrEnum):
     SKIP = "skip"
 
 
-Provider = Annotated[str, typer.Option(help=f"Whose API: {', '.join(PROVIDERS)}. Keys come from the environment.")]
+Provider = Annotated[
+    str, typer.Option(help=f"Whose API: one of {len(PROVIDERS)}, see `providers`. Keys come from the environment.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--setting", help="Part of the provider's address, such as region=eu-west-1.")
+]
+Prompts = Annotated[
+    str | None, typer.Option(help="Family of models whose prompts go before texts: e5, bge, nomic, qwen3, arctic.")
+]
+Catalogue = Annotated[
+    str | None, typer.Option(help="Which model it is, where the name says nothing, as that of a deployment.")
+]
 Model = Annotated[str | None, typer.Option(help="The provider's name of the model; it has a default.")]
 BaseUrl = Annotated[str | None, typer.Option(help="Address of the API, for compatible servers.")]
 
@@ -115,7 +134,9 @@ def embed(
         InputFormat | None, typer.Option("--format", help="Format of inputs whose suffix does not say it.")
     ] = None,
     provider: Provider = "local",
+    setting: Settings = None,
     model: Model = None,
+    catalogue: Catalogue = None,
     base_url: BaseUrl = None,
     chunk_size: Annotated[int | None, typer.Option(min=1, help="Most texts in one request.")] = None,
     max_memory: Annotated[float, typer.Option(help="Megabytes for requests and results that wait.")] = 256,
@@ -127,6 +148,13 @@ def embed(
     tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens that it allows in a minute.")] = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, if the model allows.")] = None,
     input_type: Annotated[str | None, typer.Option(help='"document", "query", or the provider\'s own word.')] = None,
+    prompts: Prompts = None,
+    shorten: Annotated[
+        Shortening | None, typer.Option(help="Who shortens vectors to --dimensions; the client cuts them.")
+    ] = None,
+    normalize: Annotated[
+        bool | None, typer.Option(help="Bring vectors to length 1, or leave them as they are.")
+    ] = None,
     dtype: Annotated[DtypeName, typer.Option(help="Type of the numbers, if the API has it.")] = DtypeName.FLOAT32,
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="Stop at a text that cannot be embedded, or leave it out.")
@@ -146,7 +174,14 @@ def embed(
     """Embed texts from files into one file of vectors."""
     skip = on_error is OnErrorChoice.SKIP
     options = given(
-        dtype=dtype.value, chunk_size=chunk_size, dimensions=dimensions, input_type=input_type, dead_letter=dead_letter
+        dtype=dtype.value,
+        chunk_size=chunk_size,
+        dimensions=dimensions,
+        input_type=input_type,
+        dead_letter=dead_letter,
+        prompts=prompts,
+        shorten=shorten and shorten.value,
+        normalize=normalize,
     )
     with exits():
         job = Job(
@@ -154,7 +189,9 @@ def embed(
             fields=Fields(text=text_field, id=id_field, allow_empty=skip),
             output=output,
             provider=provider,
+            settings=tuple(setting or ()),
             model=model,
+            catalogue=catalogue,
             base_url=base_url,
             max_memory_mb=max_memory,
             max_concurrency=max_concurrency,
@@ -184,12 +221,16 @@ def search(
     provider: Annotated[
         str | None, typer.Option(help="Embed the query with this, not with what the file names.")
     ] = None,
+    setting: Settings = None,
     model: Model = None,
+    prompts: Prompts = None,
     base_url: BaseUrl = None,
 ) -> None:
     """Find the texts of a file that are nearest to a query."""
     with exits():
-        hits = asyncio.run(run_search(file, Query(query, count, provider, model, base_url)))
+        hits = asyncio.run(
+            run_search(file, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+        )
     if as_json:
         typer.echo(to_json(hits))
     else:
@@ -200,13 +241,23 @@ def search(
 def check(
     *,
     provider: Annotated[str, typer.Option(help="The API to ask.")] = "local",
+    setting: Settings = None,
     model: Model = None,
     base_url: BaseUrl = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors to ask for.")] = None,
 ) -> None:
     """Embed one harmless word, to see whether key, model and address are right."""
     with exits():
-        asyncio.run(run_check(provider, model, base_url, dimensions))
+        asyncio.run(run_check(provider_with(provider, setting or ()), model, base_url, dimensions))
+
+
+@app.command()
+def providers(
+    name: Annotated[str | None, typer.Argument(help="One of them, with its models.", metavar="[NAME]")] = None,
+) -> None:
+    """Show the providers: default models, limits, types, and where keys come from."""
+    with exits():
+        show_providers(name)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from asyncembed.cli import STOPPED
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Total, progress, rate
+from asyncembed.cli._providers import provider_with
 from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import on_stop
@@ -41,7 +42,9 @@ class Job:
     fields: Fields
     output: Path
     provider: str
+    settings: Sequence[str]
     model: str | None
+    catalogue: str | None
     base_url: str | None = field(repr=False)
     max_memory_mb: float
     max_concurrency: int
@@ -196,8 +199,9 @@ def _check_inputs(job: Job) -> None:
 
 def _client(job: Job) -> EmbedClient:
     return EmbedClient(
-        job.provider,
+        provider_with(job.provider, job.settings),
         model=job.model,
+        catalogue=job.catalogue,
         base_url=job.base_url,
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,
