@@ -31,7 +31,7 @@ from asyncembed.flow._rate import RateLimit
 from asyncembed.pipeline._chunker import TextLike
 from asyncembed.pipeline._source import Texts
 from asyncembed.pipeline._stream import EmbedStream
-from asyncembed.providers import PROVIDERS, Limits, Provider, Sign
+from asyncembed.providers import PROVIDERS, Limits, Model, Provider, Setting, Sign
 from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from asyncembed._check import CheckResult
     from asyncembed._events import (
         BatchSplit,
+        EncodingSettled,
         EndpointPaused,
         Event,
         InputsFailed,
@@ -90,6 +91,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "Timeouts",
     # What `on_event` is told
     "BatchSplit",
+    "EncodingSettled",
     "EndpointPaused",
     "Event",
     "InputsFailed",
@@ -104,7 +106,9 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "PROVIDERS",
     "Layout",
     "Limits",
+    "Model",
     "Provider",
+    "Setting",
     "Sign",
     # Errors
     "APIStatusError",
@@ -129,6 +133,7 @@ _LATER = {
     "BatchSplit": "_events",
     "Callback": "_callback",
     "CheckResult": "_check",
+    "EncodingSettled": "_events",
     "EndpointPaused": "_events",
     "Event": "_events",
     "FormatName": "sinks",

@@ -55,7 +55,7 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
         model=call.options.model,
         address=endpoint.address,
         dimension=run.dimension or response.embeddings.shape[1],
-        encoding=endpoint.wire_encoding(compact=run.compact),
+        encoding=run.wire_encoding,
         tokens=response.usage.tokens,
         seconds=time.monotonic() - began,
     )

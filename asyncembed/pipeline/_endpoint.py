@@ -13,6 +13,7 @@ from asyncembed.flow._pause import SharedPause
 from asyncembed.flow._tokens import TokenEstimate
 from asyncembed.flow._turns import Turns
 from asyncembed.pipeline._caps import Caps
+from asyncembed.pipeline._proof import proof_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._rate import Limiter
     from asyncembed.flow._slots import RequestSlots, SlotsByModel
     from asyncembed.pipeline._observer import Hook
+    from asyncembed.pipeline._proof import Proof
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
 
@@ -122,18 +124,37 @@ class Endpoint:
             limits = replace(limits, tokens=min(part, limits.tokens or part))
         return limits
 
+    def proof(self, options: EmbedOptions) -> Proof | None:
+        """What is known of base64 that can be compared with numbers; None where it cannot, or need not."""
+        can_be = self.provider.both_encodings is not None and options.dtype == "float32" and not options.extra
+        if self.encoding != "auto" or not can_be:
+            return None
+        where = self.address or self.provider.base_url
+        return proof_of((self.provider.name, where, options.model, options.dimensions))
+
     def wire_encoding(self, *, compact: bool = False) -> Literal["base64", "float"]:
         """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""
         if self.encoding != "auto":
             return self.encoding
         base64 = self.provider.base64
-        wanted = base64 == "seen" or (compact and base64 != "no")
+        promised = base64 == "offered" and self.provider.both_encodings is None
+        wanted = base64 == "seen" or (compact and promised)
         return "base64" if wanted and not self.learned.refuses_base64 else "float"
 
-    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
-        """Return a request body as JSON, without the fields that are not set."""
+    def body(
+        self,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        encoding: Literal["base64", "float"],
+        *,
+        is_both: bool = False,
+    ) -> bytes:
+        """Return a request body as JSON, without the fields that are not set; `is_both` asks for numbers and base64."""
         if prompt := options.prompt:
             texts = [prompt + text for text in texts]
         fields = self.provider.body(texts, options, encoding)
+        both = self.provider.both_encodings
+        if is_both and both:
+            fields = {**fields, **both.fields}
         body = {name: value for name, value in fields.items() if value is not None}
         return orjson.dumps(self.provider.add(body, options.extra))

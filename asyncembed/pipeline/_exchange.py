@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asyncembed._errors import ResponseError, TransportError
+from asyncembed._decide.signs import meaning_of
+from asyncembed._errors import APIStatusError, ResponseError, TransportError, answer_of
 from asyncembed.flow._tokens import believed
+from asyncembed.pipeline._proof import Comparison
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
@@ -19,10 +22,14 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
+    from asyncembed.pipeline._proof import Proof
     from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._body import Response
     from asyncembed.wire._transport import Transport
+
+
+_REFUSALS: Final = frozenset({400, 415, 422})
 
 
 class Exchange:
@@ -35,6 +42,7 @@ class Exchange:
         deliver: Hands results over.
         request_bytes: Bytes of its texts in a request.
         is_repeated: Whether its texts were asked for before, in a larger batch.
+        may_prove: Whether it may find out what the API's base64 holds.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class Exchange:
         request_bytes: int,
         *,
         is_repeated: bool = False,
+        may_prove: bool = True,
     ) -> None:
         self._run = run
         self._transport = transport
@@ -53,6 +62,10 @@ class Exchange:
         self._deliver = deliver
         self._request_bytes = request_bytes
         self._has_asked = is_repeated
+        self._proof = run.proof if may_prove else None
+        self._comparison: Comparison | None = None  # of the last request, if it asked for both encodings
+        self.refused_both = False
+        """Whether the last request asked for numbers and base64, and was refused."""
         self._count = 0  # texts of the last request
         self._has_ended = False  # its response was read to its end
         self._sent_at = 0.0
@@ -65,22 +78,41 @@ class Exchange:
         Raises:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
         """
+        proof = self._proof if encoding == "float" else None
+        self.refused_both = False
+        self._comparison = Comparison() if proof and proof.begin() else None
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
-            await self._ask(texts, encoding, permit, watch)
+            if proof is None or self._comparison is None:
+                await self._ask(texts, encoding, permit, watch)
+            else:
+                await self._ask_both(texts, permit, watch, proof, self._comparison)
+
+    async def _ask_both(
+        self, texts: list[str], permit: Permit, watch: Watch, proof: Proof, comparison: Comparison
+    ) -> None:
+        """Ask for numbers and base64, and note whether they are the same."""
+        try:
+            await self._ask(texts, "float", permit, watch)
+            if self._has_ended:
+                proof.settle(comparison)
+        except APIStatusError as error:
+            self.refused_both = error.status in _REFUSALS
+            if self.refused_both:
+                self._note_refusal(error, texts, proof)
+            raise
+        finally:
+            proof.end()
+            if proof.encoding:
+                self._run.observer.settled_encoding(proof.encoding, proof.why)
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery = self._run, self._delivery
-        parser = ResponseParser(
-            run.endpoint.provider.layout(run.options, encoding),
-            delivery.decode,
-            run.cost.largest_value(self._request_bytes),
-            delivery.decode_run,
-        )
-        body = run.endpoint.body(texts, run.options, encoding)
+        parser = self._parser(encoding)
+        body = run.endpoint.body(texts, run.options, encoding, is_both=self._comparison is not None)
         size = len(body)
         response = await self._transport.post(
             body,
-            compact=encoding == "base64",
+            compact=encoding == "base64" and run.proof is None,
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
             begin=partial(self._begin, len(texts)),
@@ -98,6 +130,29 @@ class Exchange:
             watch.billed(tokens)
             run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
+
+    def _note_refusal(self, error: APIStatusError, texts: list[str], proof: Proof) -> None:
+        """Stay with numbers if the API says that encodings are to blame; a text may be."""
+        why = f"the API refused a request for both encodings, with status {error.status}"
+        answer = answer_of(error)
+        if answer and meaning_of(answer, self._run.endpoint.provider.signs, texts) == "encoding":
+            proof.refuse(why)
+        else:
+            proof.try_failed(why)
+
+    def _parser(self, encoding: Literal["base64", "float"]) -> ResponseParser[Any]:
+        run, delivery, provider = self._run, self._delivery, self._run.endpoint.provider
+        layout, most = provider.layout(run.options, encoding), run.cost.largest_value(self._request_bytes)
+        if self._comparison is None or provider.both_encodings is None:
+            return ResponseParser(layout, delivery.decode, most, delivery.decode_run)
+        layout = replace(layout, proof=provider.both_encodings.place)
+        return ResponseParser(layout, self._comparison.noting(delivery.decode), most)
+
+    def _feed(self, parser: ResponseParser[Any], chunk: bytes) -> Sequence[tuple[int, Any]]:
+        vectors = parser.feed(chunk)
+        if self._comparison:
+            self._comparison.saw(parser.take_proofs())
+        return vectors
 
     def _tokens(self, response: Response, parser: ResponseParser[Any]) -> int | None:
         """Return the tokens that were billed, as the body or else a header says."""
@@ -132,9 +187,9 @@ class Exchange:
                     await run.endpoint.turns.wait()
                 except asyncio.CancelledError:  # what has arrived is paid for; a fault in it is of no interest any more
                     with suppress(ResponseError):
-                        deliver(delivery.accept(parser.feed(chunk)))
+                        deliver(delivery.accept(self._feed(parser, chunk)))
                     raise
-                deliver(delivery.accept(parser.feed(chunk)))
+                deliver(delivery.accept(self._feed(parser, chunk)))
                 watch.progressed()
                 delivery.check(parser.count)
                 if dimension != run.cost.dimension:  # a vector has said how large the others may be

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from asyncembed._decide.blame import Blame
 from asyncembed._errors import StreamClosedError, without_frames
@@ -120,7 +120,9 @@ class Run:
         demanded = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None
         self._kind = options.model, options.dimensions
         # One vector of a dimension that was known before is enough; extra fields may ask for another one.
-        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known
+        self.proof = endpoint.proof(options)
+        compared = self.proof.dimension if self.proof else None
+        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
         self._agreement = Agreement(usual)
         self.decoder = VectorDecoder(
             options.dtype, demanded, usual=usual, agreement=self._agreement, most=MOST_DIMENSIONS
@@ -167,6 +169,14 @@ class Run:
     def failures(self) -> Failures:
         """What becomes of texts that are given up; most runs have none."""
         return Failures(self._call, self.outbox, self.losses, self.observer, settling=self._settling)
+
+    @property
+    def wire_encoding(self) -> Literal["base64", "float"]:
+        """Which encoding to ask for now."""
+        is_proven = self.proof is not None and self.proof.encoding == "base64"
+        if is_proven and not self.endpoint.learned.refuses_base64:
+            return "base64"
+        return self.endpoint.wire_encoding(compact=self.compact)
 
     @property
     def dimension(self) -> int | None:

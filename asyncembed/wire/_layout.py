@@ -42,7 +42,7 @@ class Layout:
 class Place:
     """A place that a layout names, or that leads to one: a node of the tree of its paths."""
 
-    __slots__ = ("children", "is_added", "is_index", "is_item", "is_vector", "prefix")
+    __slots__ = ("children", "is_added", "is_index", "is_item", "is_proof", "is_vector", "prefix")
 
     def __init__(self, prefix: str, layout: Layout) -> None:
         self.prefix = prefix
@@ -50,13 +50,22 @@ class Place:
         self.is_vector = prefix in layout.vectors
         self.is_item = prefix == layout.item
         self.is_index = prefix == layout.index
+        self.is_proof = prefix == layout.proof
         self.is_added = prefix == layout.added
 
 
 @cache
 def places(layout: Layout) -> Place:
     root = Place("", layout)
-    for path in (*layout.vectors, layout.item, layout.index, layout.added, *layout.tokens, *layout.messages):
+    for path in (
+        *layout.vectors,
+        layout.item,
+        layout.index,
+        layout.added,
+        layout.proof,
+        *layout.tokens,
+        *layout.messages,
+    ):
         place = root
         for name in path.split(".") if path else ():
             prefix = f"{place.prefix}.{name}" if place.prefix else name

@@ -86,6 +86,11 @@ class ResponseParser(Generic[DecodedT]):
         values = (self._structure.found.get(prefix) for prefix in self._layout.messages)
         return next((value for value in values if isinstance(value, str)), "")
 
+    def take_proofs(self) -> list[Value]:
+        """Return base64 that is to be compared, as it came since the last call."""
+        proofs, self._structure.proofs = self._structure.proofs, []
+        return proofs
+
     def feed(self, data: bytes) -> list[tuple[int, DecodedT]]:
         """Take the next bytes of the response and give the vectors they complete, with their positions.
 

@@ -65,6 +65,8 @@ class StructureReader:
         """What ended the reading."""
         self.found: dict[str, object] = {}
         """Scalars that the layout names, by their place."""
+        self.proofs: list[Value] = []
+        """Base64 that the layout wants to be compared, as it came since it was last taken."""
         self.positions = Positions()
         """Where the items that were met belong, and how many there are."""
 
@@ -241,6 +243,9 @@ class StructureReader:
         elif place.is_item:
             self._close_item()
         else:
+            if place.is_proof:
+                self.proofs.append(value if event == "string" else None)  # type: ignore[arg-type]
+                return
             value = text_of(value) if isinstance(value, memoryview | bytearray) else value
             if place.is_index:
                 self.positions.index = value
