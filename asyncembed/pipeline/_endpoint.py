@@ -14,6 +14,7 @@ from asyncembed.flow._tokens import TokenEstimate
 from asyncembed.flow._turns import Turns
 from asyncembed.pipeline._caps import Caps
 from asyncembed.pipeline._proof import proof_of
+from asyncembed.wire._route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ class Learned:
         dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
         tokens: How many tokens texts have, by model.
         caps: How large a request may be, by model.
+        has_asked_limits: The server was asked what its limits are.
         untold: Models of which it was logged that an input type changes nothing.
     """
 
@@ -52,6 +54,7 @@ class Learned:
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, Caps] = field(default_factory=lambda: defaultdict(Caps))
+    has_asked_limits: bool = False
     untold: set[str] = field(default_factory=set)
 
 
@@ -97,6 +100,18 @@ class Endpoint:
     def limits_of(self, model: str) -> Limits:
         """What one request may hold, as it was published."""
         return self.provider.limits_of(model) if self.knows_models else self.provider.limits
+
+    async def ask_limits(self, transport: Transport, model: str) -> None:
+        """Ask the server what a request may hold, once, if it can tell; what it does not tell is found out."""
+        path = self.provider.limits_path
+        if path is None or self.learned.has_asked_limits:
+            return
+        self.learned.has_asked_limits = True
+        told = await transport.get_object(Route(path))
+        limits = self.provider.read_limits(told) if told else None
+        if limits:
+            caps = self.learned.caps[model]
+            caps.inputs, caps.tokens, caps.request_bytes = limits.inputs, limits.tokens, limits.request_bytes
 
     def slots_of(self, model: str) -> RequestSlots:
         """Slots for requests to a model."""

@@ -36,7 +36,7 @@ class TEI(Provider):
     path = "/embed"
     limits_path = "/info"
     default_model = "default"
-    limits = Limits(inputs=32, tokens=16_384, request_bytes=_MOST_BYTES)
+    limits = Limits(inputs=2_048, first=32, request_bytes=_MOST_BYTES)
     fields: ClassVar[Fields] = {
         "texts": "inputs",
         "input_type": "prompt_name",
@@ -54,7 +54,7 @@ class TEI(Provider):
         inputs, tokens = (told.get(name) for name in ("max_client_batch_size", "max_batch_tokens"))
         return Limits(
             inputs=inputs if isinstance(inputs, int) and inputs > 0 else self.limits.inputs,
-            tokens=tokens if isinstance(tokens, int) and tokens > 0 else self.limits.tokens,
+            tokens=tokens if isinstance(tokens, int) and tokens > 0 else None,
             request_bytes=_MOST_BYTES,
         )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 import aiohttp
+import orjson
 import yarl
 from multidict import CIMultiDict
 
@@ -155,6 +156,22 @@ class Transport:
         if refuses_key(error):
             self._refused[error] = number
         raise error
+
+    async def get_object(self, route: Route) -> dict[str, object] | None:
+        """Return the JSON object that a server tells of itself at a path; None if it tells none."""
+        url, limit = route.join(self._url), self._timeouts.connect
+        try:
+            headers = CIMultiDict(self._plain_headers)
+            if self._authorization:
+                headers.update((await self._authorization.headers(url, b""))[1])
+            async with FairTimeout(limit):
+                response = await self._session.get(yarl.URL(url, encoded=True), headers=headers, allow_redirects=False)
+                async with response:
+                    body = await response.content.read(_ERROR_BODY_BYTES) if response.status in _ALLOWED else b""
+            told = orjson.loads(body)
+        except (*FAILURES, TimeoutError, ValueError):
+            return None
+        return told if isinstance(told, dict) else None
 
     async def _send(self, url: Address, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         limits = self._timeouts

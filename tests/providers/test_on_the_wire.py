@@ -175,3 +175,21 @@ async def test_azure_says_the_version_of_its_api():
         await embedder.embed(["a"])
     path = "/openai/deployments/a%20b/embeddings?api-version=2024-10-21"
     assert server.ledger.entries[0].path == path
+
+
+@pytest.mark.parametrize(("told", "most"), [({"max_client_batch_size": 8, "max_batch_tokens": 16_384}, 8), ({}, 32)])
+async def test_a_server_of_text_embeddings_inference_tells_its_limits(told, most):
+    """Before the first request, and once."""
+    async with FakeServer(info=told) as server, client(server, "tei") as embedder:
+        for _ in range(2):
+            await embedder.embed([str(number) for number in range(64)], max_concurrency=1)
+    assert max(len(entry.texts) for entry in server.ledger.entries) == most
+    assert {entry.path for entry in server.ledger.entries} == {"/embed"}
+
+
+async def test_limits_that_are_not_told_are_found_out():
+    """Where `/info` is not served, or is refused: its answer is no failure of the run."""
+    too_large = faults.TooLarge(items=10)
+    async with FakeServer(rules=[too_large], info=None) as server, client(server, "tei") as embedder:
+        response = await embedder.embed([str(number) for number in range(64)])
+    assert len(response) == 64
