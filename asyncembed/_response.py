@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from asyncembed._errors import ConfigurationError, ResponseError
 from asyncembed._models import Usage
 from asyncembed._settings import Dtype, EmbedOptions, check_choice, check_count
 from asyncembed.providers import get_provider
-from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
 from asyncembed.wire._vectors import VectorDecoder
 
@@ -132,11 +132,4 @@ def _layout(provider: Provider, dtype: Dtype) -> Layout:
     """Where vectors lie, whichever encoding was asked for."""
     options = EmbedOptions(model=provider.default_model, dtype=dtype)
     base64, floats = provider.layout(options, "base64"), provider.layout(options, "float")
-    return Layout(
-        vectors=base64.vectors | floats.vectors,
-        item=floats.item,
-        index=floats.index,
-        tokens=floats.tokens,
-        messages=floats.messages,
-        one_list=True,
-    )
+    return replace(floats, vectors=base64.vectors | floats.vectors, one_list=True)

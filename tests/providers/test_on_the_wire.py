@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import product
 
@@ -10,10 +11,13 @@ import pytest
 
 from asyncembed import (
     PROVIDERS,
+    AsyncEmbedError,
     AuthenticationError,
     EmbedClient,
+    InvalidInputError,
     ModelNotFoundError,
     Provider,
+    QuotaExceededError,
     RateLimitError,
     RetryPolicy,
 )
@@ -193,3 +197,69 @@ async def test_limits_that_are_not_told_are_found_out():
     async with FakeServer(rules=[too_large], info=None) as server, client(server, "tei") as embedder:
         response = await embedder.embed([str(number) for number in range(64)])
     assert len(response) == 64
+
+
+GOOGLE_KEY = {"reason": "API_KEY_INVALID", "@type": "type.googleapis.com/google.rpc.ErrorInfo"}
+GOOGLE_DAY = {
+    "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+    "violations": [{"quotaId": "EmbedContentRequestsPerDayPerProjectPerModel-FreeTier"}],
+}
+
+
+def google(status: int, word: str, detail: object) -> dict[str, object]:
+    return {"error": {"code": status, "message": "refused", "status": word, "details": [detail]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body", "headers", "error"),
+    [
+        ("ollama", 500, {"error": "json: unsupported value: NaN"}, {}, InvalidInputError),
+        ("ollama", 400, {"error": "the input length exceeds the context length"}, {}, InvalidInputError),
+        ("ollama", 404, {"error": 'model "m" not found, try pulling it first'}, {}, ModelNotFoundError),
+        ("azure-openai", 404, {"error": {"code": "DeploymentNotFound", "message": "no"}}, {}, ModelNotFoundError),
+        ("azure-openai", 401, {"error": {"code": "401", "message": "Access denied"}}, {}, AuthenticationError),
+        ("gemini", 400, google(400, "INVALID_ARGUMENT", GOOGLE_KEY), {}, AuthenticationError),
+        ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", GOOGLE_DAY), {}, QuotaExceededError),
+        ("vertex", 429, google(429, "RESOURCE_EXHAUSTED", GOOGLE_DAY), {}, QuotaExceededError),
+        (
+            "bedrock-titan",
+            400,
+            {"message": "no more"},
+            {"x-amzn-errortype": "ServiceQuotaExceededException:http://internal.amazon.com/"},
+            QuotaExceededError,
+        ),
+        ("bedrock-nova", 403, {"message": "no"}, {"x-amzn-errortype": "AccessDeniedException"}, AuthenticationError),
+        (
+            "bedrock-cohere",
+            400,
+            {"message": "The provided model identifier is invalid."},
+            {"x-amzn-errortype": "ValidationException"},
+            ModelNotFoundError,
+        ),
+        ("jina", 403, {"detail": "x", "code": "AUTHZ_INSUFFICIENT_BALANCE"}, {}, QuotaExceededError),
+        ("nvidia", 402, {"detail": "credits"}, {}, QuotaExceededError),
+        ("huggingface", 402, {"error": "monthly credits"}, {}, QuotaExceededError),
+        ("lmstudio", 400, {"error": "No models loaded. Please load a model"}, {}, ModelNotFoundError),
+        ("lmstudio", 200, {"error": "Unexpected endpoint or method. (POST /embeddings)"}, {}, AsyncEmbedError),
+        ("cohere", 498, {"message": "invalid token"}, {}, AuthenticationError),
+    ],
+)
+async def test_signs_of_each_service(name, status, body, headers, error):
+    """One request says it: another one would not mend it."""
+
+    async def refuse(exchange):
+        await exchange.say(json.dumps(body).encode(), status, headers)
+
+    async with FakeServer(default=refuse) as server, client(server, name) as embedder:
+        with pytest.raises(error):
+            await embedder.embed(["a"])
+    assert server.ledger.requests == 1
+
+
+async def test_a_failing_backend_of_text_embeddings_inference_is_tried_again():
+    async def fail(exchange):
+        await exchange.say(b'{"error":"inference failed","error_type":"Backend"}', 424)
+
+    async with FakeServer(script=[fail]) as server, client(server, "tei") as embedder:
+        assert len(await embedder.embed(["a"])) == 1
+    assert server.ledger.requests == 2
