@@ -16,6 +16,7 @@ from asyncembed.wire._vectors import VectorDecoder
 if TYPE_CHECKING:
     from asyncembed._models import Vector
     from asyncembed.providers import Provider
+    from asyncembed.wire._layout import Layout
 
 READ_BYTES: Final = 65_536
 MOST_VALUE_BYTES: Final = 16_000_000
