@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import numpy as np
 import pybase64
 
+from asyncembed.wire._scan import text_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -146,7 +148,8 @@ def _digest_of_base64(value: Value) -> bytes:
     """Return the digest of what base64 holds; of what is no base64, one that nothing else has."""
     if value is None:
         return b""
+    text = value if isinstance(value, str) else text_of(value)  # in which a slash may be escaped
     try:
-        return _digest(pybase64.b64decode(value if isinstance(value, str) else bytes(value[1:-1]), validate=True))
+        return _digest(pybase64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
         return b""

@@ -86,7 +86,7 @@ class Vertex(Provider):
         "location": Setting(("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION"), "us-central1"),
         "project": Setting(("GOOGLE_CLOUD_PROJECT",)),
     }
-    key_variables = ("GOOGLE_CLOUD_ACCESS_TOKEN",)
+    key_variables = ("GOOGLE_CLOUD_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
     default_model = "gemini-embedding-001"
     models: ClassVar[Models] = {
         "gemini-embedding-001": replace(_MODELS["gemini-embedding-001"], limits=Limits(inputs=1)),
