@@ -141,8 +141,9 @@ class Observer:
 
     def settled_encoding(self, encoding: Literal["base64", "float"], why: str) -> None:
         """Tell what came of comparing base64 with numbers."""
-        if self.listens(INFO):
-            self.teller.settled_encoding(encoding, why)
+        level = DEBUG if encoding == "base64" else INFO
+        if self.listens(level):
+            self.teller.settled_encoding(encoding, why, level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that the texts with these indices will be asked for in parts of these sizes, because of `error`."""

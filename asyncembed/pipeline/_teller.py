@@ -128,9 +128,9 @@ class Teller:
         """Tell what came of a harmless text."""
         self._tell(RequestProbed(**self._names, **self.reason(answer), outcome=outcome), INFO)
 
-    def settled_encoding(self, encoding: Literal["base64", "float"], why: str) -> None:
+    def settled_encoding(self, encoding: Literal["base64", "float"], why: str, level: int) -> None:
         """Tell what came of comparing base64 with numbers."""
-        self._tell(EncodingSettled(**self._names, encoding=encoding, why=why), INFO)
+        self._tell(EncodingSettled(**self._names, encoding=encoding, why=why), level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that texts will be asked for in parts of these sizes."""
