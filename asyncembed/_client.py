@@ -12,7 +12,7 @@ from asyncembed._errors import StreamClosedError
 from asyncembed._options import check_headers, check_session, find_limiter, new_budget, new_call, new_slots
 from asyncembed._repr import shown
 from asyncembed._secret import hide_address, hide_headers, hide_key
-from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check, check_choice, check_text
+from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check, check_choice, check_count, check_text
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
 from asyncembed.pipeline._endpoint import Endpoint, Learned
@@ -96,6 +96,7 @@ class EmbedClient(Verbs):
         base_url, hidden, headers = hide_address(base_url), hide_headers(headers), None
         self._provider = get_provider(provider)
         if catalogue is not None:
+            check_text("catalogue", catalogue)
             self._provider = self._provider.knowing(find_model(catalogue, self._provider))
         if model is not None:
             check_text("model", model)
@@ -113,11 +114,12 @@ class EmbedClient(Verbs):
             session=session,
             timeouts=Timeouts.of(timeouts),
         )
+        initial = self._first_concurrency(max_concurrency) if initial_concurrency is None else initial_concurrency
         self._endpoint = Endpoint(
             provider=self._provider,
             encoding=encoding,
             retry=policy,
-            slots=new_slots(max_concurrency, initial_concurrency or self._first_concurrency(max_concurrency)),
+            slots=new_slots(max_concurrency, initial),
             budget=new_budget(max_memory_mb),
             limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),
             connect=self._connection.open,
@@ -169,6 +171,7 @@ class EmbedClient(Verbs):
         await self._connection.aclose()
 
     def _first_concurrency(self, most: int) -> int | None:
+        check_count("max_concurrency", most)
         published = self._provider.max_concurrency if self._connection.is_official else None
         return min(published, most) if published else None
 

@@ -172,7 +172,9 @@ class Connection:
 
 def _find_base_url(provider: Provider, given: str | None, model: str) -> BaseUrl | None:
     variable = provider.base_url_variable
-    given = Address(given.strip()) if isinstance(given, str) else given
+    if given is not None and not isinstance(given, str):  # what it is instead may hold a password
+        raise ConfigurationError(f"base_url= must be a str, not {type(given).__name__}")
+    given = Address(given.strip()) if given else None
     found = None if given or not variable else _from_environment(variable)
     if found and provider.adds_scheme:
         found = Secret(with_scheme(found))

@@ -14,7 +14,17 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._logs import LOGGER
 from asyncembed._repr import shown
 from asyncembed._secret import NoKey
-from asyncembed._settings import Dtype, EmbedOptions, OnError, Shorten, check, check_choice, check_count, check_positive
+from asyncembed._settings import (
+    Dtype,
+    EmbedOptions,
+    OnError,
+    Shorten,
+    check,
+    check_choice,
+    check_count,
+    check_flag,
+    check_positive,
+)
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
 from asyncembed.flow._rate import RateLimit, limiter_of
@@ -196,7 +206,9 @@ def _embed_options(endpoint: Endpoint, model: str, given: EmbedOptionsArgs) -> E
     is_cut = shorten == "client"
     check(not is_cut or dimensions is not None, "shorten='client' needs dimensions=, the length to shorten vectors to")
     dtype, normalize = given.get("dtype", "float32"), given.get("normalize")
-    check(normalize in {None, True, False}, f"normalize={normalize!r} must be True or False")
+    if normalize is not None:
+        check_flag("normalize", normalize)
+    check_choice("dtype", dtype, Dtype)
     check(
         dtype == "float32" or not (is_cut or normalize),
         f"vectors of dtype={dtype!r} cannot be shortened or brought to length 1 by the client",

@@ -81,7 +81,7 @@ def get_provider(provider: str | Provider) -> Provider:
             raise ConfigurationError(f"{type(provider).__name__} does not say its {', '.join(missing)}")
         return provider
     if not isinstance(provider, str) or provider not in PROVIDERS:
-        raise ConfigurationError(f"provider={shown(provider)} is not known; use one of {', '.join(PROVIDERS)}")
+        raise ConfigurationError(f"provider={shown(provider, 0)} is not known; use one of {', '.join(PROVIDERS)}")
     return PROVIDERS[provider]()
 
 
@@ -95,8 +95,9 @@ def find_model(name: str, provider: Provider) -> Model:
     found = next((table[name] for table in tables if name in table), None)
     if found is None:
         names = sorted({known for table in tables for known in table})
-        near = get_close_matches(str(name), names, n=3) or names
-        raise ConfigurationError(f"catalogue={name!r} is no model that is known; near are {', '.join(near)}")
+        near = get_close_matches(name, names, n=3)
+        hint = f"near are {', '.join(near)}" if near else "`asyncembed providers NAME` lists them"
+        raise ConfigurationError(f"catalogue={shown(name)} is no model that is known; {hint}")
     return found
 
 

@@ -66,8 +66,8 @@ class Price(NamedTuple):
     date: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Model(ShortRepr):
     """What is known of one model; of a model that no table lists, nothing is known.
 
     Attributes:
@@ -111,8 +111,8 @@ class BothEncodings:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+@dataclass(frozen=True, slots=True, repr=False)
+class Setting(ShortRepr):
     """A part of the address that the caller, an environment variable or a default gives."""
 
     variables: tuple[str, ...] = ()

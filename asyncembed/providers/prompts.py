@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from asyncembed._repr import shown
 from asyncembed._settings import check
 from asyncembed.providers._base import INPUT_TYPES
 
@@ -39,7 +40,7 @@ def find_prompts(given: Mapping[str, str] | str | None) -> Mapping[str, str]:
     if given is None:
         return {}
     if isinstance(given, str):
-        check(given in PROMPTS, f"prompts={given!r} is no family that is known; use one of {', '.join(PROMPTS)}")
+        check(given in PROMPTS, f"prompts={shown(given)} is no family that is known; use one of {', '.join(PROMPTS)}")
         return PROMPTS[given]
     is_mapping = isinstance(given, Mapping) and all(isinstance(part, str) for pair in given.items() for part in pair)
     check(is_mapping, "prompts= must be the name of a family, or a mapping of input types to texts")
