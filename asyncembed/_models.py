@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +22,27 @@ Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
 """Vectors as the rows of a two-dimensional array, in the same types."""
 
 
+TextId: TypeAlias = str | int | UUID
+"""What the caller may call a text: a string, a whole number (NumPy's, too) or a UUID."""
+
+Metadata: TypeAlias = Mapping[str, object]
+"""What belongs to a text besides its id: names with values that JSON has, dates and UUIDs."""
+
+
 @dataclass(slots=True, unsafe_hash=True)
 class EmbedInput:
-    """One text to embed, with the caller's own id if there is one."""
+    """One text to embed.
+
+    Attributes:
+        text: The text.
+        id: The caller's own id of it, if there is one.
+        metadata: What else belongs to the text. It comes back with the vector, and files keep it in columns of these
+            names. "index", "id", "text" and "embedding" are taken.
+    """
 
     text: str
-    id: str | int | None = None
+    id: TextId | None = None
+    metadata: Metadata | None = field(default=None, hash=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +55,7 @@ class EmbedResult:
             "binary" and "ubinary". The array is the caller's own: writable and shared with nothing.
         text: The text as it was given.
         id: The caller's id of the text, if one was given.
+        metadata: What was given with the text besides its id.
         span: How many inputs it stands for.
     """
 
@@ -46,7 +64,8 @@ class EmbedResult:
     index: int
     embedding: Vector
     text: str
-    id: str | int | None = None
+    id: TextId | None = None
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +76,9 @@ class EmbedFailure:
 
     index: int
     text: str
-    id: str | int | None
+    id: TextId | None
     error: AsyncEmbedError
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,7 +298,7 @@ class EmbedResponse:
 
     embeddings: Matrix
     texts: Sequence[str]
-    ids: Sequence[str | int | None]
+    ids: Sequence[TextId | None]
     usage: Usage
     model: str
 

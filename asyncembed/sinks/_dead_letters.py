@@ -117,7 +117,7 @@ def _row(failure: EmbedFailure) -> dict[str, str | int | None]:
     error = failure.error
     return {
         "index": failure.index,
-        "id": failure.id,
+        "id": json_id(failure.id),
         "text": failure.text,
         "error": type(error).__name__,
         "message": str(error),

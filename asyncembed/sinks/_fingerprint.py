@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asyncembed._models import EmbedInput
+    from asyncembed._models import EmbedInput, TextId
 
 DIGEST_BYTES: Final = 16
 """Length of the digest of one text."""
@@ -21,7 +24,9 @@ def digests_of(inputs: Iterable[EmbedInput]) -> bytes:
     try:
         return b"".join([
             # A call for each text would take as long as its digest.
-            blake2s(item.text.encode(), digest_size=DIGEST_BYTES).digest() if item.id is None else _digest(item)
+            blake2s(item.text.encode(), digest_size=DIGEST_BYTES).digest()
+            if item.id is None and not item.metadata
+            else _digest(item)
             for item in given
         ])
     except UnicodeEncodeError:  # half a pair is no text, but it is counted as a failure
@@ -62,13 +67,21 @@ class OldFingerprint(Fingerprint):
 
 def _digest(item: EmbedInput) -> bytes:
     text = item.text.encode("utf-8", "surrogatepass")
+    if item.metadata:
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        parts = [_id_bytes(item.id), text, orjson.dumps(dict(item.metadata), option=options)]
+        joined = b"".join(b"%d:%b" % (len(part), part) for part in parts)
+        return blake2s(joined, digest_size=DIGEST_BYTES, person=b"metadata").digest()
     if item.id is None:
         return blake2s(text, digest_size=DIGEST_BYTES).digest()
     id_ = _id_bytes(item.id)
     return blake2s(b"%d:%b%b" % (len(id_), id_, text), digest_size=DIGEST_BYTES, person=b"with id").digest()
 
 
-def _id_bytes(value: str | int | None) -> bytes:
+def _id_bytes(value: TextId | None) -> bytes:
     # The id 1 is not "1".
-    id_ = f"i{value:x}" if isinstance(value, int) else "" if value is None else f"s{value}"
-    return id_.encode("utf-8", "surrogatepass")
+    if value is None:
+        return b""
+    if isinstance(value, str):
+        return f"s{value}".encode("utf-8", "surrogatepass")
+    return f"u{value.hex}".encode() if isinstance(value, UUID) else f"i{int(value):x}".encode()

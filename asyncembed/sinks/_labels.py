@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import orjson
 
@@ -13,7 +14,7 @@ from asyncembed.sinks._base import Label
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from asyncembed._models import EmbedInput
+    from asyncembed._models import EmbedInput, TextId
 
 MAX_BYTES: Final = 8_000_000
 """Most bytes of lines that are held at once, as nearly as one line allows."""
@@ -54,16 +55,22 @@ def row_numbers(start: int) -> Callable[[int], Label]:
     return lambda row: Label(start + row, None)
 
 
-def json_id(value: str | int | None) -> str | int | None:
+def json_id(value: TextId | None) -> str | int | None:
     """Return an id as JSON can carry it everywhere.
 
-    Whole numbers beyond 64 bits become strings, enormous ones in hexadecimal, and half a surrogate pair is written out.
+    UUIDs become strings, and so do whole numbers beyond 64 bits, enormous ones in hexadecimal; half a surrogate pair is
+    written out.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or value.bit_length() <= 63:  # noqa: PLR2004
-        return value
-    try:
+    if value is None:
+        return None
+    if isinstance(value, UUID):
         return str(value)
+    number = int(value)  # it may be NumPy's
+    if number.bit_length() <= 63:  # noqa: PLR2004
+        return number
+    try:
+        return str(number)
     except ValueError:
-        return hex(value)
+        return hex(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, assert_type
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,7 @@ async def stream(client: EmbedClient, texts: Sequence[str]) -> None:
             assert_type(result.index, int)
             assert_type(result.embedding, Vector)
             assert_type(result.text, str)
-            assert_type(result.id, str | int | None)
+            assert_type(result.id, str | int | UUID | None)
         assert_type(opened.summary, RunSummary)
         assert_type(opened.summary.usage, Usage)
         assert_type(opened.summary.dimension, int | None)
