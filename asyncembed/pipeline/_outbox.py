@@ -49,7 +49,9 @@ class Outbox:
         most_unsettled: Inputs from which on there is no room for more until `settled` was called for some of them.
     """
 
-    def __init__(self, *, ordered: bool, first: int = 0, most_ready: int | None = None, most_unsettled: int | None = None) -> None:
+    def __init__(
+        self, *, ordered: bool, first: int = 0, most_ready: int | None = None, most_unsettled: int | None = None
+    ) -> None:
         self._ordered = ordered
         self._ready: deque[Burst] = deque()
         self._held: dict[int, Burst | None] = {}  # came early, by the first index; None stands for one left out

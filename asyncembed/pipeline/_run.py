@@ -119,9 +119,7 @@ class Run:
         self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest, first=first, strict=strict)
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, gaps)
-        self.outbox = Outbox(
-            ordered=ordered, first=first, most_ready=most_ready, most_unsettled=most_unsettled
-        )
+        self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready, most_unsettled=most_unsettled)
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
         self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)

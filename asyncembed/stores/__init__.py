@@ -1,0 +1,22 @@
+"""Stores that `embed_to_store` puts vectors into, and the protocol for others.
+
+None of the packages that a store needs is imported before the store is used.
+"""
+
+from __future__ import annotations
+
+from asyncembed.stores._fingerprint import check_fingerprint, fingerprint_from_json, fingerprint_to_json, text_hash
+from asyncembed.stores._store import Found, SearchableStore, Store, StoreFingerprint
+from asyncembed.stores.sqlite import SqliteVectors
+
+__all__ = [
+    "Found",
+    "SearchableStore",
+    "SqliteVectors",
+    "Store",
+    "StoreFingerprint",
+    "check_fingerprint",
+    "fingerprint_from_json",
+    "fingerprint_to_json",
+    "text_hash",
+]
