@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from asyncembed.stores._fingerprint import check_fingerprint, fingerprint_from_json, fingerprint_to_json, text_hash
 from asyncembed.stores._store import Found, SearchableStore, Store, StoreFingerprint
+from asyncembed.stores.lance import LanceTable
+from asyncembed.stores.pgvector import PgVector
 from asyncembed.stores.sqlite import SqliteVectors
 
 __all__ = [
     "Found",
+    "LanceTable",
+    "PgVector",
     "SearchableStore",
     "SqliteVectors",
     "Store",
