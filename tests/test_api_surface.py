@@ -73,6 +73,7 @@ PUBLIC = {
     "EndpointPaused",
     "Event",
     "FormatName",
+    "Found",
     "InputsFailed",
     "InvalidInputError",
     "Layout",
@@ -111,6 +112,7 @@ PUBLIC = {
     "Usage",
     "Vector",
     "__version__",
+    "search",
 }
 CLASSES = [getattr(asyncembed, name) for name in sorted(PUBLIC) if inspect.isclass(getattr(asyncembed, name, None))]
 

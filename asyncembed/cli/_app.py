@@ -23,6 +23,8 @@ from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
 from asyncembed.cli._serve import serve as run_serve
 from asyncembed.sinks import FORMATS
+from asyncembed.stores import open_store
+from asyncembed.stores._address import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,8 +110,18 @@ def common(
 @app.command()
 def embed(
     inputs: Annotated[list[str], typer.Argument(help=f"Files: {SUFFIXES}; - is standard input.", metavar="INPUT...")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")
+    ] = None,
     *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Put the vectors into a store instead: {FORMS}. It is asked which rows it has; passwords come from "
+            "the environment.",
+            metavar="STORE",
+        ),
+    ] = None,
     text_field: Annotated[str, typer.Option(help="Field or column with the text.")] = "text",
     id_field: Annotated[str | None, typer.Option(help='Field or column with the id; "id", if there is one.')] = None,
     input_format: Annotated[
@@ -153,10 +165,15 @@ def embed(
         dtype=dtype.value, chunk_size=chunk_size, dimensions=dimensions, input_type=input_type, dead_letter=dead_letter
     )
     with exits():
+        if (output is None) == (to is None):
+            raise ConfigurationError("say where the vectors go: either --output FILE or --to STORE")
+        if to is not None and overwrite:
+            raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
         job = Job(
             sources=parse_sources(inputs, input_format and input_format.value),
             fields=Fields(text=text_field, id=id_field, allow_empty=skip),
             output=output,
+            store=None if to is None else open_store(to),
             provider=provider,
             model=model,
             base_url=base_url,

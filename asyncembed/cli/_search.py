@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import anyio.lowlevel
-import numpy as np
+import anyio
 import orjson
 from rich.table import Table
 from rich.text import Text
 
 from asyncembed import ConfigurationError, EmbedClient
+from asyncembed._search import Hit, rank
 from asyncembed.cli._console import printable, stdout, stop
 from asyncembed.cli._signals import on_stop
 from asyncembed.providers import get_provider
@@ -24,10 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
-
-    from asyncembed import EmbedOptionsArgs, Matrix, Vector
-    from asyncembed.sinks import Label, VectorFile
+    from asyncembed import EmbedOptionsArgs, Vector
+    from asyncembed.sinks import VectorFile
 
 SHOWN_CHARACTERS = 300
 """How much of a text the table shows."""
@@ -44,14 +41,6 @@ class Query:
     base_url: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A vector that was found, with its cosine similarity to the query."""
-
-    score: float
-    label: Label
-
-
 async def search(path: Path, query: Query) -> list[Hit]:
     """Return the nearest rows of a file, the nearest first.
 
@@ -65,27 +54,6 @@ async def search(path: Path, query: Query) -> list[Hit]:
     if scope.cancelled_caught:
         stop()
     return hits
-
-
-async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
-    """Return the `count` rows whose cosine similarity to `vector` is highest; of equals the first in the file.
-
-    Args:
-        file: The rows.
-        vector: 1-D array in the type of the file.
-        count: How many.
-        packed: Whether 8 dimensions of -1 and 1 are packed into each number. Their cosine similarity is
-            1 - 2 * (number of bits that differ) / (number of bits).
-    """
-    similarity = _bit_similarity if packed else _cosine
-    best: list[Hit] = []
-    for block in file.blocks():
-        await anyio.lowlevel.checkpoint()  # so that it can be stopped
-        scores = similarity(block.vectors, vector)
-        nearest = np.argsort(-scores, kind="stable")[:count]
-        hits = [Hit(float(scores[row]), block.label(int(row))) for row in nearest]
-        best = heapq.nlargest(count, [*best, *hits], key=lambda hit: hit.score)
-    return best
 
 
 def show(hits: Sequence[Hit]) -> None:
@@ -150,16 +118,3 @@ async def _embed(provenance: Provenance, query: Query) -> Vector:
             options["dimensions"] = provenance.dimensions
         response = await client.embed([query.text], **options)
     return response[0]
-
-
-def _cosine(vectors: Matrix, vector: Vector) -> npt.NDArray[np.float32]:
-    rows, query = vectors.astype(np.float32), vector.astype(np.float32)
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
-    similarity: npt.NDArray[np.float32] = rows @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return similarity
-
-
-def _bit_similarity(vectors: Matrix, vector: Vector) -> npt.NDArray[np.float32]:
-    differing = np.bitwise_count(vectors.view(np.uint8) ^ vector.view(np.uint8)).sum(axis=1, dtype=np.int64)
-    similarity: npt.NDArray[np.float32] = (1 - 2 * differing / (8 * vectors.shape[1])).astype(np.float32)
-    return similarity

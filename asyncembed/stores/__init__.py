@@ -5,6 +5,7 @@ None of the packages that a store needs is imported before the store is used.
 
 from __future__ import annotations
 
+from asyncembed.stores._address import AnyStore, open_store
 from asyncembed.stores._fingerprint import check_fingerprint, fingerprint_from_json, fingerprint_to_json, text_hash
 from asyncembed.stores._store import Found, SearchableStore, Store, StoreFingerprint
 from asyncembed.stores.lance import LanceTable
@@ -12,6 +13,7 @@ from asyncembed.stores.pgvector import PgVector
 from asyncembed.stores.sqlite import SqliteVectors
 
 __all__ = [
+    "AnyStore",
     "Found",
     "LanceTable",
     "PgVector",
@@ -22,5 +24,6 @@ __all__ = [
     "check_fingerprint",
     "fingerprint_from_json",
     "fingerprint_to_json",
+    "open_store",
     "text_hash",
 ]

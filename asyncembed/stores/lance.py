@@ -56,7 +56,7 @@ class LanceTable:
     """
 
     def __init__(self, uri: str | os.PathLike[str], table: str = "embeddings") -> None:
-        self._uri = Address(uri)
+        self._uri = Address(uri) if "://" in str(uri) else str(uri)
         self._name = table
         self._database: lancedb.AsyncConnection | None = None
         self._table: lancedb.AsyncTable | None = None
