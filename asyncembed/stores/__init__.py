@@ -5,6 +5,7 @@ None of the packages that a store needs is imported before the store is used.
 
 from __future__ import annotations
 
+from asyncembed._models import Metadata, TextId
 from asyncembed.stores._address import AnyStore, open_store
 from asyncembed.stores._fingerprint import check_fingerprint, fingerprint_from_json, fingerprint_to_json, text_hash
 from asyncembed.stores._store import Found, SearchableStore, Store, StoreFingerprint
@@ -16,11 +17,13 @@ __all__ = [
     "AnyStore",
     "Found",
     "LanceTable",
+    "Metadata",
     "PgVector",
     "SearchableStore",
     "SqliteVectors",
     "Store",
     "StoreFingerprint",
+    "TextId",
     "check_fingerprint",
     "fingerprint_from_json",
     "fingerprint_to_json",
