@@ -6,6 +6,7 @@ import heapq
 import sqlite3
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -180,11 +181,16 @@ class SqliteVectors:
         sets = ", ".join(f"{name} = excluded.{name}" for name in listed[1:])
         with _transaction(database):
             self._add_columns(names, database)
-            database.executemany(
-                f"insert into {self._name} ({', '.join(listed)}) values ({', '.join('?' * len(listed))}) "  # noqa: S608
-                f"on conflict (id) do update set {sets}",
-                zip(*columns, strict=True),
-            )
+            rows = zip(*columns, strict=True)
+            # Many rows a statement: SQLite lets go of the interpreter at each, and would wait for it at each.
+            at_once = database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(listed)
+            while some := list(islice(rows, at_once)):
+                places = ", ".join([f"({', '.join('?' * len(listed))})"] * len(some))
+                database.execute(
+                    f"insert into {self._name} ({', '.join(listed)}) values {places} "  # noqa: S608
+                    f"on conflict (id) do update set {sets}",
+                    list(chain.from_iterable(some)),
+                )
 
     def _add_columns(self, names: Sequence[str], database: sqlite3.Connection) -> None:
         if not names:
