@@ -6,7 +6,7 @@ import asyncio
 import sys
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 
 import typer
@@ -24,7 +24,7 @@ from asyncembed.cli._search import search as run_search
 from asyncembed.cli._serve import serve as run_serve
 from asyncembed.sinks import FORMATS
 from asyncembed.stores import open_store
-from asyncembed.stores._address import FORMS
+from asyncembed.stores._address import FORMS, is_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +198,7 @@ def embed(
 
 @app.command()
 def search(
-    file: Annotated[Path, typer.Argument(help="A file made by `embed`.")],
+    where: Annotated[str, typer.Argument(help="A file made by `embed`, or a store as in --to.", metavar="FILE|STORE")],
     query: Annotated[str, typer.Argument(help="The text to look for.")],
     *,
     count: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
@@ -209,9 +209,10 @@ def search(
     model: Model = None,
     base_url: BaseUrl = None,
 ) -> None:
-    """Find the texts of a file that are nearest to a query."""
+    """Find the texts of a file or a store that are nearest to a query."""
     with exits():
-        hits = asyncio.run(run_search(file, Query(query, count, provider, model, base_url)))
+        place = open_store(where) if is_store(where) else Path(where)
+        hits = asyncio.run(run_search(place, Query(query, count, provider, model, base_url)))
     if as_json:
         typer.echo(to_json(hits, sys.stdout.encoding or "utf-8"))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,19 +13,21 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
+import asyncembed
 from asyncembed import ConfigurationError, EmbedClient
 from asyncembed._search import Hit, rank
 from asyncembed.cli._console import printable, stdout, stop
 from asyncembed.cli._signals import on_stop
 from asyncembed.providers import get_provider
-from asyncembed.sinks import PACKED, Provenance, open_vectors
+from asyncembed.sinks import PACKED, Label, Provenance, open_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from asyncembed import EmbedOptionsArgs, Vector
+    from asyncembed._models import TextId
     from asyncembed.sinks import VectorFile
+    from asyncembed.stores import AnyStore
 
 SHOWN_CHARACTERS = 300
 """How much of a text the table shows."""
@@ -41,8 +44,8 @@ class Query:
     base_url: str | None = field(default=None, repr=False)
 
 
-async def search(path: Path, query: Query) -> list[Hit]:
-    """Return the nearest rows of a file, the nearest first.
+async def search(path: Path | AnyStore, query: Query) -> list[Hit]:
+    """Return the nearest rows of a file or a store, the nearest first.
 
     Raises:
         typer.Exit: if it was stopped.
@@ -50,7 +53,7 @@ async def search(path: Path, query: Query) -> list[Hit]:
         AsyncEmbedError: if the query cannot be embedded.
     """
     with anyio.CancelScope() as scope, on_stop(scope.cancel):
-        hits = await _search(path, query)
+        hits = await (_search(path, query) if isinstance(path, Path) else _search_store(path, query))
     if scope.cancelled_caught:
         stop()
     return hits
@@ -92,6 +95,26 @@ async def _search(path: Path, query: Query) -> list[Hit]:
             "they are from another model or of another length"
         )
     return await rank(file, vector, query.count, packed=provenance.dtype in PACKED)
+
+
+async def _search_store(store: AnyStore, query: Query) -> list[Hit]:
+    try:
+        kind = await store.fingerprint()
+        if kind is None:
+            raise ConfigurationError(f"{store!r} is no table that vectors were stored in")
+        provider = get_provider(query.provider or str(kind["provider"]))
+        base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
+        if kind["address"] != "the provider's own" and not base_url:
+            raise ConfigurationError(f"the vectors of {store!r} are from a server of its own; add --base-url")
+        async with EmbedClient(provider.name, model=query.model, base_url=base_url) as client:
+            found = await asyncembed.search(store, client, query.text, query.count)
+    finally:
+        await store.aclose()
+    return [Hit(row.score, Label(number, _plain(row.id), row.text or "")) for number, row in enumerate(found)]
+
+
+def _plain(id_: TextId | None) -> str | int | None:
+    return id_ if id_ is None or isinstance(id_, int) else str(id_)
 
 
 def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:

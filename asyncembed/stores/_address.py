@@ -19,6 +19,11 @@ FORMS: Final = "sqlite:PATH#TABLE, lancedb:PATH#TABLE, postgresql://...#TABLE"
 DEFAULT_TABLE: Final = "embeddings"
 
 
+def is_store(address: str) -> bool:
+    """Whether this is the address of a store and not the path of a file."""
+    return re.match(r"(sqlite|lancedb):.|postgres(ql)?://", address) is not None
+
+
 def open_store(address: str | Secret) -> AnyStore:
     """Return the store of an address; nothing is opened yet.
 

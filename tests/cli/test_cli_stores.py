@@ -68,3 +68,16 @@ def test_rows_without_an_id_are_told_what_is_missing(run, tmp_path):
     ended = run("embed", path, "--to", f"sqlite:{tmp_path / 'v.db'}#docs")
     assert ended.code == 2
     assert "texts[0] has no id" in ended.err
+
+
+def test_a_query_finds_its_row(run, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    texts = ["the cat sleeps on the sofa", "the bank raised its rates", "a bridge over the river"]
+    path.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts)))
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    run("embed", path, "--to", store)
+    ended = run("search", store, "kitten on a couch", "--json", "-k", 1)
+    assert ended.code == 0, ended.err
+    (hit,) = json.loads(ended.out)
+    assert (hit["id"], hit["text"]) == (0, texts[0])
+    assert run("search", f"sqlite:{tmp_path / 'none.db'}#docs", "x").code == 2

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from support.watching import turns, until
 
 from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, ResumeError, StreamClosedError
 from asyncembed._to_store import BATCH_ROWS
-from asyncembed.stores import SqliteVectors
+from asyncembed.stores import LanceTable, PgVector, SqliteVectors
 
 HARMLESS = "hello"
 
@@ -251,3 +255,48 @@ async def test_a_table_of_somebody_else_is_refused(server, client, sqlite, tmp_p
     with pytest.raises(ResumeError, match="does not say what their vectors are from"):
         await client.embed_to_store(rows_of(2), sqlite)
     assert not server.requests
+
+
+@pytest.mark.parametrize(("store", "package"), [(PgVector("host=h"), "psycopg"), (LanceTable("folder"), "lancedb")])
+async def test_a_missing_package_is_named_with_its_extra(server, client, monkeypatch, store, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    extra = {"psycopg": "pgvector"}.get(package, package)
+    with pytest.raises(ConfigurationError, match=rf'pip install "asyncembed\[{extra}\]"'):
+        await client.embed_to_store(rows_of(2), store)
+    assert not server.requests
+
+
+def test_no_package_of_a_store_is_imported_before_it_is_used():
+    code = "import sys, asyncembed.stores; print({'psycopg', 'lancedb', 'pyarrow', 'sqlite3'} & {*sys.modules})"
+    heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert heavy.strip() in {"set()", "{'sqlite3'}"}
+    code = "import sys, asyncembed; print('sqlite3' in sys.modules, 'asyncembed.stores' in sys.modules)"
+    core = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert core.strip() == "False False"
+
+
+async def test_memory_does_not_grow_with_the_rows(server, client):
+    """The server of the test is in this process and keeps all it was asked, some 250 bytes a row."""
+
+    class Counting(MemoryStore):
+        async def put(self, ids, hashes, vectors, texts, metadata):
+            self.puts += len(ids)
+
+    async def many(count):
+        for number in range(count):
+            yield (number, f"text {number}")
+
+    async def peak(count):
+        store = Counting()
+        gc.collect()
+        tracemalloc.start()
+        await client.embed_to_store(many(count), store, chunk_size=100, max_concurrency=2)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        server.requests.clear()
+        assert store.puts == count
+        return found
+
+    await peak(1_000)
+    small, large = await peak(10_000), await peak(40_000)
+    assert large < small + 12_000_000
