@@ -25,6 +25,7 @@ from asyncembed.pipeline._chunker import as_input
 from asyncembed.pipeline._source import async_lines, lines
 from asyncembed.sinks._provenance import PACKED
 from asyncembed.stores._fingerprint import fingerprint_of, text_hash
+from asyncembed.stores._values import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -47,6 +48,9 @@ BATCH_SECONDS: Final = 1.0
 
 BACKOFF: Final = (0.1, 5.0)
 """Seconds before a store that failed is tried again: the first time, and at most."""
+
+LAST_SECONDS: Final = 10.0
+"""Seconds that what is being stored may take to its end when the run is cancelled."""
 
 MISTAKES: Final = (
     AsyncEmbedError,
@@ -261,6 +265,11 @@ class Rows:
                 return rows, ConfigurationError(
                     f"texts[{place}] has no id, by which a store knows it; give an (id, text) pair or an EmbedInput"
                 )
+            if row.metadata:
+                try:
+                    names_of([row.metadata])
+                except ConfigurationError as error:
+                    return rows, error
             rows.append((place, row))
         return rows, None
 
@@ -373,12 +382,18 @@ async def _first_of(source: AsyncIterator[TextLike]) -> TextLike | None:
 
 
 async def _unbroken(work: Awaitable[T]) -> T:
-    """Wait for the end of something, also if this task is being cancelled meanwhile; that is raised after it."""
+    """Wait for the end of something, also for a while if this task is being cancelled; that is raised after it."""
     task = asyncio.ensure_future(work)
     try:
-        await end_of(task)
+        await asyncio.wait([task])
     except asyncio.CancelledError:
-        if not task.cancelled():
-            task.exception()  # it counts as seen
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task], timeout=LAST_SECONDS)
+        finally:  # it hangs, or there was a second cancellation
+            task.cancel()
+            await end_of(task)
+            if not task.cancelled():
+                task.exception()  # it counts as seen
         raise
     return task.result()

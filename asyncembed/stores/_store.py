@@ -56,7 +56,7 @@ class Store(Protocol):
             hashes: 16 bytes each.
             vectors: Array of shape (n, width), in the dtype of the fingerprint; packed bits have 8 dimensions a number.
             texts: The texts, None if they are not to be kept.
-            metadata: What else belongs to each row.
+            metadata: What else belongs to each row; the names "id", "hash", "embedding" and "text" are not in it.
         """
         ...
 

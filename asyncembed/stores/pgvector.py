@@ -44,6 +44,9 @@ KINDS: Final = "asyncembed_kinds"
 MOST_INDEXED: Final[dict[VectorType, int]] = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
 """Most dimensions that an HNSW index can hold."""
 
+MOST_NAME_BYTES: Final = 63
+"""Longest name; the server cuts longer ones."""
+
 CONNECT_SECONDS: Final = 30
 
 PSYCOPG_MISSING: Final = 'PgVector needs psycopg; install it with: pip install "asyncembed[pgvector]"'
@@ -78,7 +81,7 @@ class PgVector:
         type: VectorType | None = None,  # noqa: A002  # as PostgreSQL calls it
     ) -> None:
         for name, value in (("table", table), ("schema", schema)):
-            if not value or "\0" in value or len(value.encode()) > 63:  # noqa: PLR2004  # the server cuts longer ones
+            if not value or "\0" in value or len(value.encode()) > MOST_NAME_BYTES:
                 raise ConfigurationError(f"{name}={value!r} is no name that PostgreSQL takes as it is")
         if type is not None:
             check_choice("type", type, VectorType)
@@ -162,6 +165,8 @@ class PgVector:
         import psycopg  # noqa: PLC0415
 
         names = names_of(metadata)
+        if long := [name for name in names if len(name.encode()) > MOST_NAME_BYTES]:
+            raise ConfigurationError(f"metadata has the name {long[0]!r}, which is too long for a column of PostgreSQL")
         values = first_values(metadata, names)
         async with self._writing() as connection:
             columns = await self._make_columns(connection, ids, vectors, values)

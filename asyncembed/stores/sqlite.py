@@ -171,12 +171,13 @@ class SqliteVectors:
         metadata: Sequence[Metadata | None],
         database: sqlite3.Connection,
     ) -> None:
-        names = names_of(metadata)
+        names = list({name.lower(): name for name in reversed(names_of(metadata))}.values())
+        folded = [{name.lower(): value for name, value in (row or {}).items()} for row in metadata] if names else []
         little = np.ascontiguousarray(vectors, vectors.dtype.newbyteorder("<"))
         data, width = little.tobytes(), little.shape[1] * little.itemsize
         blobs = (data[start : start + width] for start in range(0, len(data), width))
         columns: list[Iterable[object]] = [map(plain_id, ids), hashes, blobs, texts or [None] * len(ids)]
-        columns += [[scalar((row or {}).get(name)) for row in metadata] for name in names]
+        columns += [[scalar(row.get(name.lower())) for row in folded] for name in names]
         listed = ["id", "hash", "embedding", "text", *map(_quoted, names)]
         sets = ", ".join(f"{name} = excluded.{name}" for name in listed[1:])
         with _transaction(database):

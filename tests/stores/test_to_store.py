@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 
 import numpy as np
+import orjson
 import pytest
 from support.results import numbered
 from support.scripted import refusing, vector_of
@@ -236,12 +237,50 @@ async def test_metadata_goes_into_columns(server, client, sqlite):
 async def test_metadata_with_the_name_of_a_column_is_refused(server, client, sqlite):
     with pytest.raises(ConfigurationError, match="'hash'"):
         await client.embed_to_store([EmbedInput("a", "a", {"hash": 3})], sqlite)
+    assert not server.requests
 
 
 async def test_texts_may_be_left_out(server, client, sqlite):
     await client.embed_to_store(rows_of(2), sqlite, keep_text=False)
     assert [text for text, _ in content(sqlite).values()] == [None, None]
     assert len(numbered(2)) == await sqlite.count()
+
+
+async def test_names_that_are_one_to_sqlite_share_a_column(server, client, sqlite):
+    await client.embed_to_store([EmbedInput("a", 1, {"Title": "x"}), EmbedInput("b", 2, {"title": "y"})], sqlite)
+    found = await sqlite.search(vector_of("a"), 2)
+    assert {hit.id: hit.metadata for hit in found} == {1: {"Title": "x"}, 2: {"Title": "y"}}
+
+
+async def test_a_store_that_hangs_is_left_at_the_second_cancellation(server, client):
+    store = MemoryStore()
+    store.gate.clear()
+    task = asyncio.create_task(client.embed_to_store(rows_of(10), store))
+    await until(lambda: len(asked_for(server)) == 10 and not server.active)
+    await turns()
+    task.cancel()
+    await turns()
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not store.rows
+
+
+async def test_vectors_that_cannot_be_matched_to_their_texts_never_reach_the_store(server, client):
+    store, rows = MemoryStore(), rows_of(300)
+
+    async def extra(exchange):
+        """One vector too many at the end: the response is wrong from its beginning."""
+        body = orjson.loads(b"".join(exchange.request.pieces))
+        body["data"].append({**body["data"][-1], "index": len(body["data"])})
+        for item in body["data"]:
+            item["embedding"] = body["data"][0]["embedding"]
+        await exchange.answer(orjson.dumps(body))
+
+    server.script.extend([extra])
+    await client.embed_to_store(rows, store)
+    check_rows(store.rows, rows)
 
 
 async def test_a_table_of_somebody_else_is_refused(server, client, sqlite, tmp_path):
