@@ -50,9 +50,11 @@ if TYPE_CHECKING:
         RunEnded,
     )
     from asyncembed._response import StreamingEmbedResponse
+    from asyncembed._search import search
     from asyncembed.otel import OpenTelemetryEvents
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
     from asyncembed.sinks import FormatName
+    from asyncembed.stores import Found
 
 __all__ = [  # noqa: RUF022  # grouped as people look for them
     # The client and its streams
@@ -62,6 +64,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "NumpyStreamReader",
     "RechunkedReader",
     # Tools
+    "search",
     "MemoryMonitor",
     "StreamingEmbedResponse",
     # What goes in and comes out
@@ -72,6 +75,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedResponse",
     "EmbedResult",
     "FormatName",
+    "Found",
     "Matrix",
     "RunSummary",
     "TextLike",
@@ -146,6 +150,8 @@ _LATER = {
     "RequestStarted": "_events",
     "RetryScheduled": "_events",
     "RunEnded": "_events",
+    "Found": "stores",
+    "search": "_search",
     "StreamingEmbedResponse": "_response",
 }
 """Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""

@@ -7,7 +7,9 @@ than the API; then the stream asks for less. However the run ends, all that has 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -33,6 +35,7 @@ MAX_READY: Final = 8
 
 Item: TypeAlias = EmbedBlock | EmbedFailure | Withdrawal
 _text_of = attrgetter("text")
+_span_of = attrgetter("span")
 
 
 class Settler(Protocol):
@@ -56,6 +59,7 @@ class SettlingRun:
         settler: What settles its results.
         report: Told now and then how the run stands.
         batch_rows: Most rows of a batch, which is settled at once when it has them; None if bytes and seconds decide.
+        batch_seconds: Seconds from the begin of a batch that does not become full to that of the next.
     """
 
     def __init__(
@@ -65,11 +69,13 @@ class SettlingRun:
         report: Callable[[RunSummary], None] | None = None,
         *,
         batch_rows: int | None = None,
+        batch_seconds: float = BATCH_SECONDS,
     ) -> None:
         self._stream = stream
         self._settler = settler
         self._tell = report
         self._batch_rows = batch_rows
+        self._batch_seconds = batch_seconds
         self._batch: list[Item] = []
         self._bytes = self._rows = 0
         self._due = self._report_due = 0.0
@@ -116,7 +122,7 @@ class SettlingRun:
                 self._stream.flush()
                 self._add_ready()
                 self._has_settled = bool(self._batch)
-                await self._settle()
+                await self._settle(keeps_rest=now < self._due)
             if now >= self._report_due:
                 self._report_due = now + REPORT_SECONDS
                 self._report()
@@ -141,12 +147,20 @@ class SettlingRun:
         times = [self._due] * (bool(self._batch) or self._has_settled) + [self._report_due] * bool(self._tell)
         return min(times, default=None)
 
-    async def _settle(self, *, is_end: bool = False) -> None:
+    async def _settle(self, *, is_end: bool = False, keeps_rest: bool = False) -> None:
+        """Settle what has gathered; with `keeps_rest`, rows that do not fill a batch gather on."""
         gathered, self._batch, self._bytes, self._rows = self._batch, [], 0, 0
-        batches = list(batches_of(gathered, self._batch_rows)) if self._batch_rows else [gathered]
-        self._due = asyncio.get_running_loop().time() + BATCH_SECONDS
-        for batch in batches:
-            await self._settler.settle(batch, is_end=is_end and batch is batches[-1])
+        batches = deque(batches_of(gathered, self._batch_rows) if self._batch_rows else [gathered])
+        self._due = asyncio.get_running_loop().time() + self._batch_seconds
+        rest = batches.pop() if keeps_rest and len(batches) > 1 else []
+        try:
+            while batches:
+                batch = batches.popleft()
+                await self._settler.settle(batch, is_end=is_end and not batches)
+                self._stream.settled(sum(map(_span_of, batch)))
+        finally:  # if it is being cancelled, there is more to settle
+            for item in chain(*batches, rest):
+                self._add(item)
 
     def _report(self) -> None:
         if self._tell:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -13,15 +11,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from asyncembed._errors import InvalidInputError, ResumeError, StreamClosedError
+from asyncembed._errors import InvalidInputError, ResumeError
 from asyncembed._input import Input
 from asyncembed._models import EmbedFailure, RunSummary, RunTotals
 from asyncembed._settling import SettlingRun
+from asyncembed._stoppable import stoppable
 from asyncembed._target import provenance_of
 from asyncembed._threads import OneThread
 from asyncembed.sinks import Fingerprint, KnownTexts, OldFingerprint, Provenance
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
@@ -91,7 +91,7 @@ class FileRun:
         claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
         with self._thread:
             try:
-                with self._stoppable():
+                with stoppable(self._stop, self._end_soon):
                     await self._thread.run(lambda: claimed.append(self._target.claim(provenance, self._input.count)))
                     summary = await self._complete(claimed[0])
                 self._input.is_exhausted = True
@@ -107,30 +107,9 @@ class FileRun:
         self._progress.tell(summary)
         return summary
 
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """End this block when the caller wants to stop.
-
-        Raises:
-            StreamClosedError: if that has ended it.
-        """
-        if self._stop is None:
-            yield
-            return
-        with anyio.CancelScope() as scope:
-            watching = asyncio.create_task(self._watch(self._stop, scope), name="asyncembed-stop")
-            try:
-                yield
-            finally:
-                watching.cancel()
-        if scope.cancelled_caught:
-            raise StreamClosedError("the run was stopped before its end")
-
-    async def _watch(self, stop: asyncio.Event, scope: anyio.CancelScope) -> None:
-        await stop.wait()
+    async def _end_soon(self) -> None:
         if self._run:
             await self._run.stop(self._stop_wait)
-        scope.cancel()
 
     async def _complete(self, output: Output) -> RunSummary:
         journal, finished = output.journal, output.finished

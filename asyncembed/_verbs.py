@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from asyncembed._settling import Item
     from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import FormatName
+    from asyncembed.stores import Store
 
 
 class Verbs(Streams):
@@ -211,3 +212,83 @@ class Verbs(Streams):
 
         run = FileRun(call, texts, target, open_stream, progress, stop=stop, stop_wait=stop_wait)
         return await run.complete()
+
+    async def embed_to_store(
+        self,
+        rows: Texts,
+        store: Store,
+        *,
+        keep_text: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: OnProgress | None = None,
+        patience: float = 60.0,
+        stop: asyncio.Event | None = None,
+        stop_wait: float = 10.0,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> RunSummary:
+        """Put the vectors of rows into a store, such as a table of a database; see `asyncembed.stores`.
+
+        The store is asked which rows it has with the very text, and only the others are embedded. So a run that was
+        ended by anything goes on when it is called again, and a run over changed rows asks for those that changed. What
+        may be paid for again after a crash is what was in flight and at most 2,000 rows that waited for the store.
+
+        A row that has gone stays in the store, and changed metadata alone changes nothing. Of two rows with one id the
+        last that arrives stays; the store is not closed at the end.
+
+        Args:
+            rows: (id, text) pairs, or `EmbedInput` with id and metadata, in any order; an id may be there once.
+            store: Where vectors go: `SqliteVectors`, `PgVector`, `LanceTable`, or a `Store` of your own.
+            keep_text: Whether the store gets the texts, too.
+            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
+            on_progress: Called on the event loop a few times a second, and at the end, with how the run stands.
+            patience: Seconds for which a store that fails is tried again, before its error ends the run.
+            stop: Set it to end the run early: it sends nothing more, takes what is in flight, as that is paid for, and
+                raises `StreamClosedError`. A task that is cancelled waits for nothing, but stores what has arrived.
+            stop_wait: Most seconds to wait for what is in flight then.
+            **options: See `EmbedOptionsArgs`.
+
+        Returns:
+            How the run went; `resumed` is how many rows the store had already, and `saved` counts them, too.
+
+        Raises:
+            ResumeError: if the store has vectors of another model or made with other options; nothing was sent.
+            ConfigurationError: if a row has no id, or an option is wrong.
+            AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived is stored.
+            Exception: what the store raised, when it did so for too long.
+        """
+        from asyncembed._progress import Progress  # noqa: PLC0415
+        from asyncembed._to_store import BATCH_ROWS, StoreRun  # noqa: PLC0415
+
+        check_raise_or_skip(on_error)
+        check_texts(rows)
+        check(patience >= 0, f"patience={patience!r} must be 0 or more")
+        check(stop_wait >= 0, f"stop_wait={stop_wait!r} must be 0 or more")
+        progress = Progress(on_progress)
+        call = self._call(options, on_error)
+
+        def open_stream(missing: Texts) -> EmbedStream[Item]:
+            run = Run(
+                call,
+                missing,
+                ordered=False,
+                as_blocks=True,
+                withholds=True,
+                settling=True,
+                whole_only=True,
+                most_unsettled=2 * BATCH_ROWS,
+            )
+            return EmbedStream(run, self._adopt)
+
+        run = StoreRun(
+            call,
+            rows,
+            store,
+            open_stream,
+            progress.tell if progress.is_wanted else None,
+            keep_text=keep_text,
+            patience=patience,
+            stop=stop,
+            stop_wait=stop_wait,
+        )
+        async with progress:
+            return await run.complete()

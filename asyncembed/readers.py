@@ -11,6 +11,7 @@ from asyncembed._collect import GrowingMatrix
 from asyncembed._errors import AsyncEmbedError, ConfigurationError, StoredError
 from asyncembed._settings import check_count
 from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
+from asyncembed.sinks._labels import json_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -199,7 +200,9 @@ class ArrowStreamReader(_BlockReader):
         """
         block = await anext(self._stream)
         index = np.arange(block.index, block.index + block.span)
-        return self._table.record_batch(self.schema, block.embeddings, index, [item.id for item in block.inputs])
+        return self._table.record_batch(
+            self.schema, block.embeddings, index, [json_id(item.id) for item in block.inputs]
+        )
 
     async def read_all(self) -> pa.Table:
         """Return all batches that are left as one table, and close the reader; vectors are not copied.

@@ -74,6 +74,7 @@ PUBLIC = {
     "EndpointPaused",
     "Event",
     "FormatName",
+    "Found",
     "InputsFailed",
     "InvalidInputError",
     "Layout",
@@ -114,6 +115,7 @@ PUBLIC = {
     "Usage",
     "Vector",
     "__version__",
+    "search",
 }
 CLASSES = [getattr(asyncembed, name) for name in sorted(PUBLIC) if inspect.isclass(getattr(asyncembed, name, None))]
 

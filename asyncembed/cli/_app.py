@@ -6,7 +6,7 @@ import asyncio
 import sys
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003  # typer reads the annotations when it runs
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 
 import typer
@@ -27,6 +27,8 @@ from asyncembed.cli._serve import serve as run_serve
 from asyncembed.cli._values import parse_delimiter, parse_extra
 from asyncembed.cli._verbose import log_to_stderr
 from asyncembed.sinks import FORMATS
+from asyncembed.stores import open_store
+from asyncembed.stores._address import FORMS, is_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,8 +137,18 @@ def embed(
         list[str],
         typer.Argument(help=f"Files: {SUFFIXES}; a folder of Parquet files; - is standard input.", metavar="INPUT..."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")
+    ] = None,
     *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Put the vectors into a store instead: {FORMS}. It is asked which rows it has; passwords come from "
+            "the environment.",
+            metavar="STORE",
+        ),
+    ] = None,
     text_field: Annotated[str, typer.Option(help="Field or column with the text.")] = "text",
     id_field: Annotated[str | None, typer.Option(help='Field or column with the id; "id", if there is one.')] = None,
     input_format: Annotated[
@@ -224,6 +236,10 @@ def embed(
         normalize=normalize,
     )
     with exits():
+        if (output is None) == (to is None):
+            raise ConfigurationError("say where the vectors go: either --output FILE or --to STORE")
+        if to is not None and overwrite:
+            raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
         if extra:
             options["extra"] = parse_extra(extra)
         job = Job(
@@ -237,6 +253,7 @@ def embed(
             ),
             limit=limit,
             output=output,
+            store=None if to is None else open_store(to),
             provider=provider,
             settings=tuple(setting or ()),
             model=model,
@@ -266,7 +283,7 @@ def embed(
 
 @app.command()
 def search(
-    file: Annotated[Path, typer.Argument(help="A file made by `embed`.")],
+    where: Annotated[str, typer.Argument(help="A file made by `embed`, or a store as in --to.", metavar="FILE|STORE")],
     query: Annotated[str, typer.Argument(help="The text to look for.")],
     *,
     count: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
@@ -279,10 +296,11 @@ def search(
     prompts: Prompts = None,
     base_url: BaseUrl = None,
 ) -> None:
-    """Find the texts of a file that are nearest to a query."""
+    """Find the texts of a file or a store that are nearest to a query."""
     with exits():
+        place = open_store(where) if is_store(where) else Path(where)
         hits = asyncio.run(
-            run_search(file, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+            run_search(place, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
         )
     if as_json:
         typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))

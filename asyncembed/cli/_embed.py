@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from asyncembed import EmbedOptionsArgs
     from asyncembed.cli._inputs import Source
     from asyncembed.cli._rows import Fields
+    from asyncembed.stores import AnyStore
 
 
 class _Patience(TypedDict, total=False):
@@ -55,7 +56,8 @@ class Job:
     sources: Sequence[Source]
     fields: Fields
     limit: int | None
-    output: Path
+    output: Path | None
+    store: AnyStore | None
     provider: str
     settings: Sequence[str]
     model: str | None
@@ -80,6 +82,11 @@ class Job:
         """The file for texts that fail."""
         given = self.options.get("dead_letter")
         return None if given is None else Path(given)
+
+    @property
+    def target(self) -> str:
+        """Where the vectors go, without a password."""
+        return str(self.output) if self.output else repr(self.store)
 
     @property
     def on_error(self) -> Literal["raise", "skip"]:
@@ -158,6 +165,8 @@ class _Run:
         if not rows:
             return "nothing is kept"
         amount = f"{rows:,} of {plural(texts, 'text')}" if texts else plural(rows, "text")
+        if not self.job.output:
+            return f"{amount} are in {self.job.target}; the same command goes on"
         return f"{amount} are kept in {folder_of(self.job.output)}; go on with --resume"
 
     def report(self) -> None:
@@ -173,10 +182,10 @@ class _Run:
         if self.job.quiet:
             return
         if end.requests == end.earlier.requests and end.resumed:
-            say(f"{self.job.output} is whole already, with {plural(end.saved, 'text')}; nothing was asked for")
+            say(f"{self.job.target} is whole already, with {plural(end.saved, 'text')}; nothing was asked for")
         else:
             say(
-                f"{plural(end.saved, 'text')} embedded to {self.job.output} in {end.elapsed:.1f} s ({rate(end)}), "
+                f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
                 f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
                 f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{self._resumed()}"
             )
@@ -191,6 +200,22 @@ class _Run:
 
     async def _embed(self, client: EmbedClient) -> None:
         job = self.job
+        if job.store:
+            try:
+                self.now = await client.embed_to_store(
+                    read(job.sources, job.fields, job.limit),
+                    job.store,
+                    keep_text=job.keep_text,
+                    on_error=job.on_error,
+                    on_progress=self._note,
+                    stop=self.stop,
+                    stop_wait=job.stop_wait,
+                    **job.options,
+                )
+            finally:
+                await job.store.aclose()
+            return
+        assert job.output
         self.now = await client.embed_to_file(
             read(job.sources, job.fields, job.limit),
             job.output,
@@ -215,6 +240,8 @@ class _Run:
 
     def _resumed(self) -> str:
         runs, rows = self.now.earlier.runs, rows_before(self.now)
+        if self.now.resumed and self.job.store:
+            return f"; {plural(rows, 'text')} were there already"
         return f"; {plural(rows, 'text')} came in {plural(runs, 'earlier run')}" if self.now.resumed else ""
 
     @contextmanager
@@ -231,7 +258,8 @@ class _Run:
 
 def _check_inputs(job: Job) -> None:
     """Raise `ConfigurationError` if an input is a file that is to be written, or belongs to one."""
-    made = [Path(f"{job.output}{ending}") for ending in ("", *find_format(job.output).sidecars, BOOKS)]
+    endings = ("", *find_format(job.output).sidecars, BOOKS) if job.output else ()
+    made = [Path(f"{job.output}{ending}") for ending in endings]
     names = dict.fromkeys(made, "the output")
     if job.dead_letter:
         names[job.dead_letter] = "--dead-letter"
@@ -239,8 +267,8 @@ def _check_inputs(job: Job) -> None:
         for file, name in names.items():
             if source.path and file.exists() and source.path.samefile(file):
                 raise ConfigurationError(f"{file} is an input; choose another name for {name}")
-        is_part = source.folder and source.folder.resolve() in job.output.resolve().parents
-        if is_part and source.kind == job.output.suffix.lower().removeprefix("."):
+        is_part = job.output and source.folder and source.folder.resolve() in job.output.resolve().parents
+        if is_part and job.output and source.kind == job.output.suffix.lower().removeprefix("."):
             raise ConfigurationError(f"{job.output} would be an input in {source.folder}; choose another place")
     for source in job.sources:
         source.check(job.fields)
@@ -276,7 +304,7 @@ def _settings(job: Job) -> dict[str, object]:
     """The settings that the report shows; what may hold a secret is not among them."""
     return {
         "inputs": ", ".join(source.name for source in job.sources),
-        "output": job.output,
+        "output": job.target,
         "provider": job.provider,
         "model": job.model or "the provider's own",
         **{name: value for name, value in job.options.items() if name != "extra"},

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.lowlevel
-import numpy as np
+import anyio
 import orjson
 from rich.table import Table
 from rich.text import Text
 
+import asyncembed
 from asyncembed import ConfigurationError, EmbedClient
+from asyncembed._search import Hit, rank
 from asyncembed.cli._console import printable, say, stdout, stop
 from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._signals import on_stop
 from asyncembed.providers import get_provider, share_space
-from asyncembed.sinks import PACKED, Provenance, open_vectors
+from asyncembed.sinks import PACKED, Label, Provenance, open_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    import numpy.typing as npt
-
-    from asyncembed import EmbedOptionsArgs, Matrix, Vector
-    from asyncembed.sinks import Label, VectorFile
+    from asyncembed import EmbedOptionsArgs, Vector
+    from asyncembed._models import TextId
+    from asyncembed.sinks import VectorFile
+    from asyncembed.stores import AnyStore
 
 SHOWN_CHARACTERS = 300
 """How much of a text the table shows."""
@@ -47,16 +47,8 @@ class Query:
     prompts: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A vector that was found, with its cosine similarity to the query."""
-
-    score: float
-    label: Label
-
-
-async def search(path: Path, query: Query) -> list[Hit]:
-    """Return the nearest rows of a file, the nearest first.
+async def search(path: Path | AnyStore, query: Query) -> list[Hit]:
+    """Return the nearest rows of a file or a store, the nearest first.
 
     Raises:
         typer.Exit: if it was stopped.
@@ -64,31 +56,10 @@ async def search(path: Path, query: Query) -> list[Hit]:
         AsyncEmbedError: if the query cannot be embedded.
     """
     with anyio.CancelScope() as scope, on_stop(scope.cancel):
-        hits = await _search(path, query)
+        hits = await (_search(path, query) if isinstance(path, Path) else _search_store(path, query))
     if scope.cancelled_caught:
         stop()
     return hits
-
-
-async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
-    """Return the `count` rows whose cosine similarity to `vector` is highest; of equals the first in the file.
-
-    Args:
-        file: The rows.
-        vector: 1-D array in the type of the file.
-        count: How many.
-        packed: Whether 8 dimensions of -1 and 1 are packed into each number. Their cosine similarity is
-            1 - 2 * (number of bits that differ) / (number of bits).
-    """
-    similarity = _bit_similarity if packed else _cosine
-    best: list[Hit] = []
-    for block in file.blocks():
-        await anyio.lowlevel.checkpoint()  # so that it can be stopped
-        scores = similarity(block.vectors, vector)
-        nearest = np.argsort(-scores, kind="stable")[:count]
-        hits = [Hit(float(scores[row]), block.label(int(row))) for row in nearest]
-        best = heapq.nlargest(count, [*best, *hits], key=lambda hit: hit.score)
-    return best
 
 
 def show(hits: Sequence[Hit]) -> None:
@@ -127,6 +98,26 @@ async def _search(path: Path, query: Query) -> list[Hit]:
     return await rank(file, vector, query.count, packed=provenance.dtype in PACKED)
 
 
+async def _search_store(store: AnyStore, query: Query) -> list[Hit]:
+    try:
+        kind = await store.fingerprint()
+        if kind is None:
+            raise ConfigurationError(f"{store!r} is no table that vectors were stored in")
+        provider = get_provider(query.provider or str(kind["provider"]))
+        base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
+        if kind["address"] != "the provider's own" and not base_url:
+            raise ConfigurationError(f"the vectors of {store!r} are from a server of its own; add --base-url")
+        async with EmbedClient(provider.name, model=query.model, base_url=base_url) as client:
+            found = await asyncembed.search(store, client, query.text, query.count)
+    finally:
+        await store.aclose()
+    return [Hit(row.score, Label(number, _plain(row.id), row.text or "")) for number, row in enumerate(found)]
+
+
+def _plain(id_: TextId | None) -> str | int | None:
+    return id_ if id_ is None or isinstance(id_, int) else str(id_)
+
+
 def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:
     found = file.provenance
     if found is None and query.provider is None:
@@ -158,16 +149,3 @@ async def _embed(provenance: Provenance, query: Query) -> Vector:
             options["shorten"] = provenance.shorten
         response = await client.embed([query.text], **options)
     return response[0]
-
-
-def _cosine(vectors: Matrix, vector: Vector) -> npt.NDArray[np.float32]:
-    rows, query = vectors.astype(np.float32), vector.astype(np.float32)
-    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
-    similarity: npt.NDArray[np.float32] = rows @ query / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return similarity
-
-
-def _bit_similarity(vectors: Matrix, vector: Vector) -> npt.NDArray[np.float32]:
-    differing = np.bitwise_count(vectors.view(np.uint8) ^ vector.view(np.uint8)).sum(axis=1, dtype=np.int64)
-    similarity: npt.NDArray[np.float32] = (1 - 2 * differing / (8 * vectors.shape[1])).astype(np.float32)
-    return similarity

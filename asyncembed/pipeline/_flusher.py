@@ -24,16 +24,20 @@ class Flusher:
 
     Args:
         deliver: Takes blocks, and the memory of their batch.
+        whole_only: Whether a row waits for the end of its response all the same.
     """
 
-    def __init__(self, deliver: Callable[[Sequence[EmbedBlock], Reservation], None]) -> None:
+    def __init__(
+        self, deliver: Callable[[Sequence[EmbedBlock], Reservation], None], *, whole_only: bool = False
+    ) -> None:
         self._deliver = deliver
+        self._whole_only = whole_only
         self._waiting: dict[BlockDelivery, Reservation] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, delivery: BlockDelivery, reservation: Reservation) -> None:
         """Hand over soon what a batch has got, if it has anything that waits."""
-        if delivery.waiting:
+        if delivery.waiting and not self._whole_only:
             self._waiting[delivery] = reservation
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._expire)

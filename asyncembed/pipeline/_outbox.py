@@ -35,6 +35,7 @@ Burst: TypeAlias = "tuple[Sequence[Item], Reservation]"
 """Results, one at least, and the reservation that they are to be taken off."""
 
 _index_of = attrgetter("index")
+_span_of = attrgetter("span")
 
 
 class Outbox:
@@ -45,9 +46,12 @@ class Outbox:
         first: The lowest index there will be.
         most_ready: Bursts that may be ready, and an eighth of those that may wait for an earlier one, before there is
             no room for more; None for as many as memory allows.
+        most_unsettled: Inputs from which on there is no room for more until `settled` was called for some of them.
     """
 
-    def __init__(self, *, ordered: bool, first: int = 0, most_ready: int | None = None) -> None:
+    def __init__(
+        self, *, ordered: bool, first: int = 0, most_ready: int | None = None, most_unsettled: int | None = None
+    ) -> None:
         self._ordered = ordered
         self._ready: deque[Burst] = deque()
         self._held: dict[int, Burst | None] = {}  # came early, by the first index; None stands for one left out
@@ -58,6 +62,8 @@ class Outbox:
         """What the queue was closed with."""
         self._waiter: asyncio.Future[None] | None = None
         self._most_ready = most_ready
+        self._most_unsettled = most_unsettled
+        self._unsettled = 0
         self._room = asyncio.Event()
 
     async def wait_for_room(self) -> None:
@@ -67,17 +73,26 @@ class Outbox:
             await self._room.wait()
 
     def _has_room(self) -> bool:
+        if self._most_unsettled is not None and self._unsettled >= self._most_unsettled:
+            return False
         most = self._most_ready
         return most is None or (len(self._ready) <= most and len(self._held) <= HELD_PER_READY * most)
 
     def put(self, items: Sequence[Item], reservation: Reservation) -> None:
         """Hand over results, one at least, that came at the same time."""
+        if self._most_unsettled is not None:
+            self._unsettled += sum(map(_span_of, items))
         if self._ordered:
             self._held.update((run[0].index, (run, reservation)) for run in _runs(items))
             self._release()
         else:
             self._ready.append((items, reservation))
         self._wake()
+
+    def settled(self, inputs: int) -> None:
+        """Say that so many inputs that came out of here are where they are safe."""
+        self._unsettled -= inputs
+        self._room.set()
 
     def leave_out(self, index: int) -> None:
         """Say that nothing will come for this index."""

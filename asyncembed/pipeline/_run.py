@@ -71,6 +71,10 @@ class Run:
             if that showed it to be wrong; such a response is dropped and asked for again. Only with `as_blocks`.
         settling: Whether the consumer keeps books of its texts. Failures come out even where they are skipped, rows
             come out before their batch is complete, and what has arrived when the run ends is there to be taken.
+        whole_only: Whether the rows of a settling run come out only when their response is known to be right, so that
+            none is ever taken back.
+        most_unsettled: Inputs that may have come out and not be settled before nothing more is asked for; None if the
+            consumer does not say what is settled.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Run:
         most_ready: int | None = None,
         withholds: bool = False,
         settling: bool = False,
+        whole_only: bool = False,
+        most_unsettled: int | None = None,
     ) -> None:
         check_texts(texts)
         self.token = object()
@@ -127,7 +133,7 @@ class Run:
         )
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, gaps)
-        self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
+        self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready, most_unsettled=most_unsettled)
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
         self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
@@ -136,7 +142,7 @@ class Run:
         self.error: BaseException | None = None
         self.losses = Losses()
         self._call, self._settling = call, settling
-        self.flusher = Flusher(self.deliver) if settling else None
+        self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
         """Responses that were opened, and pieces of them that were read or parsed."""
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0

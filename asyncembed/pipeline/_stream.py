@@ -127,6 +127,10 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         if self._run.flusher:
             self._run.flusher.flush()
 
+    def settled(self, inputs: int) -> None:
+        """Say that so many inputs are settled, where the run counts those that are not."""
+        self._run.outbox.settled(inputs)
+
     def stop(self) -> None:
         """Ask for nothing more: the stream gives what is on its way, and then raises `StreamClosedError`."""
         self._run.stop()

@@ -13,11 +13,12 @@ import asyncembed
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```$", Path(__file__).parents[2].joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL
 )
+OF_STORES = [BLOCKS.pop(place) for place in reversed(range(len(BLOCKS))) if "embed_to_store" in BLOCKS[place]]
 
 
 def test_there_are_examples():
     """Or the next test would prove nothing."""
-    assert len(BLOCKS) == 2
+    assert (len(OF_STORES), len(BLOCKS)) == (1, 2)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["first", "second"])
@@ -52,3 +53,22 @@ async def test_an_example_runs(block, monkeypatch, tmp_path):
     assert len(stored) == (2 if "store" in block else 0)
     assert sorted(inserted) == ([0, 1] if "insert" in block else [])
     assert (tmp_path / "vectors.parquet").exists() is ("vectors.parquet" in block)
+
+
+@pytest.mark.parametrize("block", OF_STORES)
+async def test_an_example_of_a_store_runs(block, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("model2vec")
+    from asyncembed.local import LocalServer
+
+    async def rows():
+        yield "a", "one text"
+        yield "b", ""
+
+    names = {"rows": rows, "EmbedClient": asyncembed.EmbedClient}
+    monkeypatch.chdir(tmp_path)
+    exec(f"async def example():\n{textwrap.indent(block, '    ')}", names)
+    async with LocalServer() as server:
+        monkeypatch.setenv("CO_API_URL", server.url)
+        monkeypatch.setenv("CO_API_KEY", "unused")
+        await names["example"]()
+    assert capsys.readouterr().out.endswith(" a one text {}\n")

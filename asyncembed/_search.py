@@ -1,0 +1,99 @@
+"""A text that is looked for in a store or a file: it is embedded as the vectors there were, but as a query."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import anyio.lowlevel
+import numpy as np
+
+from asyncembed._errors import ConfigurationError
+from asyncembed._target import provenance_of
+from asyncembed.sinks import PACKED, open_vectors
+from asyncembed.sinks._provenance import differences
+from asyncembed.stores._fingerprint import fingerprint_of
+from asyncembed.stores._nearest import similarities
+from asyncembed.stores._store import Found
+
+if TYPE_CHECKING:
+    from asyncembed._client import EmbedClient
+    from asyncembed._models import Vector
+    from asyncembed._options import EmbedOptionsArgs
+    from asyncembed.sinks import Label, VectorFile
+    from asyncembed.stores._store import SearchableStore, StoreFingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A vector that was found, with its cosine similarity to the query."""
+
+    score: float
+    label: Label
+
+
+async def search(
+    where: SearchableStore | str | os.PathLike[str], client: EmbedClient, query: str, k: int = 10
+) -> list[Found]:
+    """Return the `k` rows of a store or a file that are nearest to a text, the nearest first.
+
+    Args:
+        where: A store, or the path of a file that `embed_to_file` made; of a file every row is looked at.
+        client: Embeds the text, with model, dimensions and dtype of the vectors that are there.
+        query: The text.
+        k: How many rows.
+
+    Raises:
+        ConfigurationError: if the store or the file does not say what its vectors are from, or the client is of another
+            provider; nothing was sent.
+        AsyncEmbedError: if the text cannot be embedded.
+    """
+    if isinstance(where, str | os.PathLike):
+        file = open_vectors(Path(where))
+        made = file.provenance
+        vector = await _embed(str(where), fingerprint_of(made) if made else None, client, query)
+        if len(vector) != file.width:
+            raise ConfigurationError(
+                f"the query has {len(vector)} numbers, and the vectors of {where} have {file.width}"
+            )
+        hits = await rank(file, vector, k, packed=made is not None and made.dtype in PACKED)
+        return [Found(hit.label.id, hit.score, hit.label.text or None, {}) for hit in hits]
+    vector = await _embed(repr(where), await where.fingerprint(), client, query)
+    return await where.search(vector, k)
+
+
+async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
+    """Return the `count` rows whose cosine similarity to `vector` is highest; of equals the first in the file.
+
+    Args:
+        file: The rows.
+        vector: 1-D array in the type of the file.
+        count: How many.
+        packed: Whether 8 dimensions of -1 and 1 are packed into each number. Their cosine similarity is
+            1 - 2 * (number of bits that differ) / (number of bits).
+    """
+    best: list[Hit] = []
+    for block in file.blocks():
+        await anyio.lowlevel.checkpoint()  # so that it can be stopped
+        scores = similarities(block.vectors, vector, packed=packed)
+        nearest = np.argsort(-scores, kind="stable")[:count]
+        hits = [Hit(float(scores[row]), block.label(int(row))) for row in nearest]
+        best = heapq.nlargest(count, [*best, *hits], key=lambda hit: hit.score)
+    return best
+
+
+async def _embed(name: str, kind: StoreFingerprint | None, client: EmbedClient, query: str) -> Vector:
+    """Embed a text so that its vector can be compared with those that there are."""
+    if kind is None:
+        raise ConfigurationError(f"{name} does not say what its vectors are from")
+    options = {name: kind[name] for name in ("model", "dtype", "dimensions", "truncate") if kind.get(name) is not None}
+    if "input_type" in client.provider.options:
+        options["input_type"] = "query"
+    given = cast("EmbedOptionsArgs", options)
+    mine = fingerprint_of(provenance_of(client._call(given, "raise"), keep_text=False))  # noqa: SLF001
+    if differing := differences(kind, {**mine, "input_type": kind.get("input_type")}):
+        raise ConfigurationError(f"{name} was made otherwise than this client would do: {'; '.join(differing)}")
+    return (await client.embed([query], **given))[0]

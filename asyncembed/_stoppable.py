@@ -1,0 +1,40 @@
+"""What ends a run early when its caller sets an event."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from asyncembed._errors import StreamClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+
+@contextmanager
+def stoppable(stop: asyncio.Event | None, end_soon: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """End this block when the caller wants to stop, after `end_soon`, in which it may end by itself.
+
+    Raises:
+        StreamClosedError: if that has ended it.
+    """
+    if stop is None:
+        yield
+        return
+    with anyio.CancelScope() as scope:
+        watching = asyncio.create_task(_watch(stop, end_soon, scope), name="asyncembed-stop")
+        try:
+            yield
+        finally:
+            watching.cancel()
+    if scope.cancelled_caught:
+        raise StreamClosedError("the run was stopped before its end")
+
+
+async def _watch(stop: asyncio.Event, end_soon: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    await stop.wait()
+    await end_soon()
+    scope.cancel()

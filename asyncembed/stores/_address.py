@@ -1,0 +1,48 @@
+"""Stores by one line of text, as the command line has them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from asyncembed._errors import ConfigurationError
+from asyncembed.stores.lance import LanceTable
+from asyncembed.stores.pgvector import PgVector
+from asyncembed.stores.sqlite import SqliteVectors
+
+if TYPE_CHECKING:
+    from asyncembed._secret import Secret
+
+AnyStore: TypeAlias = SqliteVectors | LanceTable | PgVector
+
+FORMS: Final = "sqlite:PATH#TABLE, lancedb:PATH#TABLE, postgresql://...#TABLE"
+DEFAULT_TABLE: Final = "embeddings"
+
+
+def is_store(address: str) -> bool:
+    """Whether this is the address of a store and not the path of a file."""
+    return re.match(r"(sqlite|lancedb):.|postgres(ql)?://", address) is not None
+
+
+def open_store(address: str | Secret) -> AnyStore:
+    """Return the store of an address; nothing is opened yet.
+
+    Args:
+        address: `sqlite:PATH#TABLE`, `lancedb:PATH#TABLE` or `postgresql://...#TABLE`, where the table may be
+            `SCHEMA.TABLE`; without a table it is "embeddings". Leave passwords to the
+            environment (PGPASSWORD).
+
+    Raises:
+        ConfigurationError: if it is none of these; it does not repeat the address, which may hold a password.
+    """
+    place, _, table = str(address).rpartition("#") if "#" in address else (str(address), "", "")
+    kind, _, rest = place.partition(":")
+    table = table or DEFAULT_TABLE
+    if not re.fullmatch("sqlite|lancedb|postgres(ql)?", kind) or not rest:
+        raise ConfigurationError(f"a store is one of {FORMS}")
+    if kind == "sqlite":
+        return SqliteVectors(rest, table)
+    if kind == "lancedb":
+        return LanceTable(rest, table)
+    schema, _, name = table.rpartition(".")
+    return PgVector(place, name, schema=schema or "public")

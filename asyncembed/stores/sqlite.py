@@ -1,0 +1,289 @@
+"""Vectors in a table of an SQLite file, as BLOBs: no extension and no other package is needed."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from asyncembed._errors import ConfigurationError, ResumeError
+from asyncembed._threads import OneThread
+from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
+from asyncembed.stores._fingerprint import (
+    check_fingerprint,
+    check_unmarked,
+    fingerprint_from_json,
+    fingerprint_to_json,
+)
+from asyncembed.stores._nearest import similarities
+from asyncembed.stores._store import Found
+from asyncembed.stores._values import OWN_COLUMNS, names_of, plain_id, scalar
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeVar
+
+    from asyncembed._models import Matrix, Metadata, TextId, Vector
+    from asyncembed._settings import Dtype
+    from asyncembed.stores._store import StoreFingerprint
+
+    T = TypeVar("T")
+
+BUSY_SECONDS: Final = 30.0
+"""How long a write waits for that of another process."""
+
+IDS_AT_ONCE: Final = 500
+"""Ids in one question; SQLite allows 999 parameters everywhere."""
+
+ROWS_AT_ONCE: Final = 2_000
+"""Vectors that a search holds at once."""
+
+KINDS: Final = "asyncembed_kinds"
+"""The table that says what the vectors of each table are from."""
+
+
+class SqliteVectors:
+    """A table of an SQLite file with the columns id, hash, embedding and text, and one for each name in metadata.
+
+    `embedding` holds the numbers of a vector one behind the other, little-endian: `np.frombuffer(row, "<f4")`. UUIDs
+    are kept as text, and so are dates, lists and mappings in metadata. The file is written in WAL mode, so it may be
+    read at the same time.
+
+    Args:
+        path: The file; it is made if it does not exist.
+        table: The table; it is made if it does not exist.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], table: str = "embeddings") -> None:
+        if not table or "\0" in table or table.lower() == KINDS or table.lower().startswith("sqlite_"):
+            raise ConfigurationError(f"table={table!r} is no name that a table of SQLite may have")
+        self._path = Path(path)
+        self._table = table
+        self._name = _quoted(table)
+        self._reads = _Database(self._path)
+        self._writes = _Database(self._path)
+
+    def __repr__(self) -> str:
+        return f"SqliteVectors({str(self._path)!r}, {self._table!r})"
+
+    async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
+        """Make the table if it is not there; see `Store`."""
+        return await self._writes.run(partial(self._prepare, fingerprint, dimension))
+
+    async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
+        """Say for each id whether it is there with this hash; see `Store`."""
+        return await self._reads.run(partial(self._present, list(map(plain_id, ids)), hashes))
+
+    async def put(
+        self,
+        ids: Sequence[TextId],
+        hashes: Sequence[bytes],
+        vectors: Matrix,
+        texts: Sequence[str] | None,
+        metadata: Sequence[Metadata | None],
+    ) -> None:
+        """Store rows in one transaction; see `Store`."""
+        await self._writes.run(partial(self._put, ids, hashes, vectors, texts, metadata))
+
+    async def fingerprint(self) -> StoreFingerprint | None:
+        """Return what the vectors share, None if the table does not say it."""
+        if not self._path.exists():
+            return None
+        found = await self._reads.run(self._kind)
+        return found[0] if found else None
+
+    async def search(self, vector: Vector, k: int = 10) -> list[Found]:
+        """Return the `k` rows whose vectors are nearest to `vector`; every row is looked at.
+
+        Raises:
+            ConfigurationError: if the vector is of another length, or there is no such table.
+        """
+        if not self._path.exists():
+            raise ConfigurationError(f"there is no file {str(self._path)!r}")
+        return await self._reads.run(partial(self._search, vector, k))
+
+    async def count(self) -> int:
+        """Return how many rows there are."""
+        return await self._reads.run(self._count)
+
+    async def aclose(self) -> None:
+        """Close the file; the next call opens it again."""
+        await self._reads.aclose()
+        await self._writes.aclose()
+
+    def _prepare(
+        self, fingerprint: StoreFingerprint, dimension: int | None, database: sqlite3.Connection
+    ) -> int | None:
+        with _transaction(database):
+            database.execute(
+                f"create table if not exists {KINDS} (name text primary key, fingerprint text not null, dimension int)"
+            )
+            database.execute(
+                f"create table if not exists {self._name} "
+                "(id not null primary key, hash blob not null, embedding blob not null, text text)"
+            )
+            if missing := OWN_COLUMNS - self._own_columns(database):
+                raise ResumeError(f"{self!r} has no column {', '.join(sorted(missing))}; choose another table")
+            found = self._kind(database)
+            if found is None or (found[1] is None and self._is_empty(database)):
+                check_unmarked(repr(self), is_empty=self._is_empty(database))
+                row = (self._table, fingerprint_to_json(fingerprint), dimension)
+                database.execute(f"insert or replace into {KINDS} values (?, ?, ?)", row)  # noqa: S608
+                return dimension
+            check_fingerprint(repr(self), found[0], fingerprint, found[1], dimension)
+            return found[1]
+
+    def _kind(self, database: sqlite3.Connection) -> tuple[StoreFingerprint, int | None] | None:
+        if not _exists(database, KINDS):
+            return None
+        question = f"select fingerprint, dimension from {KINDS} where name = ?"  # noqa: S608
+        row = database.execute(question, (self._table,)).fetchone()
+        return (fingerprint_from_json(row[0], repr(self)), row[1]) if row else None
+
+    def _is_empty(self, database: sqlite3.Connection) -> bool:
+        return database.execute(f"select 1 from {self._name} limit 1").fetchone() is None  # noqa: S608
+
+    def _count(self, database: sqlite3.Connection) -> int:
+        count: int = database.execute(f"select count(*) from {self._name}").fetchone()[0]  # noqa: S608
+        return count
+
+    def _present(self, ids: list[str | int], hashes: Sequence[bytes], database: sqlite3.Connection) -> list[bool]:
+        known: dict[str | int, bytes] = {}
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = ids[start : start + IDS_AT_ONCE]
+            places = ",".join("?" * len(some))
+            known.update(database.execute(f"select id, hash from {self._name} where id in ({places})", some))  # noqa: S608
+        return [known.get(id_) == hash_ for id_, hash_ in zip(ids, hashes, strict=True)]
+
+    def _put(  # noqa: PLR0917  # called by `put` alone
+        self,
+        ids: Sequence[TextId],
+        hashes: Sequence[bytes],
+        vectors: Matrix,
+        texts: Sequence[str] | None,
+        metadata: Sequence[Metadata | None],
+        database: sqlite3.Connection,
+    ) -> None:
+        names = list({name.lower(): name for name in reversed(names_of(metadata))}.values())
+        folded = [{name.lower(): value for name, value in (row or {}).items()} for row in metadata] if names else []
+        little = np.ascontiguousarray(vectors, vectors.dtype.newbyteorder("<"))
+        data, width = little.tobytes(), little.shape[1] * little.itemsize
+        blobs = (data[start : start + width] for start in range(0, len(data), width))
+        columns: list[Iterable[object]] = [map(plain_id, ids), hashes, blobs, texts or [None] * len(ids)]
+        columns += [[scalar(row.get(name.lower())) for row in folded] for name in names]
+        listed = ["id", "hash", "embedding", "text", *map(_quoted, names)]
+        sets = ", ".join(f"{name} = excluded.{name}" for name in listed[1:])
+        with _transaction(database):
+            self._add_columns(names, database)
+            rows = zip(*columns, strict=True)
+            # Many rows a statement: SQLite lets go of the interpreter at each, and would wait for it at each.
+            at_once = database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(listed)
+            while some := list(islice(rows, at_once)):
+                places = ", ".join([f"({', '.join('?' * len(listed))})"] * len(some))
+                database.execute(
+                    f"insert into {self._name} ({', '.join(listed)}) values {places} "  # noqa: S608
+                    f"on conflict (id) do update set {sets}",
+                    list(chain.from_iterable(some)),
+                )
+
+    def _add_columns(self, names: Sequence[str], database: sqlite3.Connection) -> None:
+        if not names:
+            return
+        there = self._own_columns(database)
+        for name in names:
+            if name.lower() not in there:
+                database.execute(f"alter table {self._name} add column {_quoted(name)}")
+                there.add(name.lower())
+
+    def _own_columns(self, database: sqlite3.Connection) -> set[str]:
+        """Names of the columns in lower case, as SQLite compares them."""
+        return {row[1].lower() for row in database.execute(f"pragma table_info({self._name})")}
+
+    def _search(self, vector: Vector, k: int, database: sqlite3.Connection) -> list[Found]:
+        found = self._kind(database) if _exists(database, self._table) else None
+        if found is None:
+            raise ConfigurationError(f"{self!r} is no table that vectors were stored in")
+        dtype: Dtype = found[0]["dtype"]  # type: ignore[assignment]
+        number = np.dtype(NUMPY_TYPES[dtype]).newbyteorder("<")
+        best: list[tuple[float, int]] = []
+        cursor = database.execute(f"select rowid, embedding from {self._name}")  # noqa: S608
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            matrix = np.frombuffer(b"".join(row[1] for row in rows), number).reshape(len(rows), -1)
+            if matrix.shape[1] != len(vector):
+                raise ConfigurationError(f"the query has {len(vector)} numbers, and {self!r} has {matrix.shape[1]}")
+            scores = similarities(matrix, vector, packed=dtype in PACKED)
+            best = heapq.nlargest(
+                k, [*best, *((float(score), row[0]) for score, row in zip(scores, rows, strict=True))]
+            )
+        return [self._found(row, score, database) for score, row in best]
+
+    def _found(self, row: int, score: float, database: sqlite3.Connection) -> Found:
+        cursor = database.execute(f"select * from {self._name} where rowid = ?", (row,))  # noqa: S608
+        values = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
+        metadata = {name: value for name, value in values.items() if name.lower() not in OWN_COLUMNS}
+        return Found(values["id"], score, values["text"], metadata)
+
+
+class _Database:
+    """One connection, in a thread of its own while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread: OneThread | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        self._thread = self._thread or OneThread()
+        return await self._thread.run(lambda: function(self._open()))
+
+    async def aclose(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread:
+            with thread:
+                await thread.run(self._close)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("pragma page_size = 8192")  # of a new file
+                connection.execute("pragma journal_mode = wal")
+                connection.execute("pragma synchronous = full")
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("begin immediate")
+    try:
+        yield
+        database.execute("commit")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("rollback")
+        raise
+
+
+def _exists(database: sqlite3.Connection, table: str) -> bool:
+    question = "select 1 from sqlite_master where type in ('table', 'view') and name = ? collate nocase"
+    return database.execute(question, (table,)).fetchone() is not None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,83 @@
+"""`asyncembed embed --to`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"id": f"r{n}", "text": f"text {n}"}) + "\n" for n in range(30)))
+    return path
+
+
+def test_rows_go_into_a_table_and_the_same_command_asks_for_nothing_more(run, rows_file, tmp_path):
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    ended = run("embed", rows_file, "--to", store)
+    assert ended.code == 0, ended.err
+    assert "30 texts embedded to SqliteVectors(" in ended.err
+    database = sqlite3.connect(tmp_path / "v.db")
+    assert database.execute("select count(*), min(text) from docs").fetchone() == (30, "text 0")
+    database.close()
+    again = run("embed", rows_file, "--to", store)
+    assert again.code == 0
+    assert "is whole already, with 30 texts; nothing was asked for" in again.err
+
+
+def test_changed_rows_are_counted_apart_from_those_that_were_there(run, rows_file, tmp_path):
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    run("embed", rows_file, "--to", store)
+    rows_file.write_text(rows_file.read_text().replace('"text 3"', '"text three"'))
+    ended = run("embed", rows_file, "--to", store)
+    assert "1 failed" not in ended.err
+    assert "29 texts were there already" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --output FILE or --to STORE"),
+        (["--to", "sqlite:v.db", "-o", "v.npy"], "either --output FILE or --to STORE"),
+        (["--to", "sqlite:v.db", "--overwrite"], "--overwrite is for files"),
+        (["--to", "mysql://u:s3cret@h"], "a store is one of"),
+    ],
+)
+def test_wrong_use_is_told(run, rows_file, arguments, said):
+    ended = run("embed", rows_file, *arguments)
+    assert ended.code == 2
+    assert said in " ".join(ended.err.split())
+    assert "s3cret" not in ended.err
+
+
+def test_a_password_is_neither_shown_nor_reported(run, rows_file, tmp_path):
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    report = tmp_path / "report.html"
+    ended = run("embed", rows_file, "--to", "postgresql://me:s3cret-pw@127.0.0.1:1/db#docs", "--report", report)
+    assert ended.code == 1
+    assert "no connection for PgVector(public.docs)" in ended.err
+    assert "s3cret-pw" not in ended.err + ended.out + report.read_text()
+
+
+def test_rows_without_an_id_are_told_what_is_missing(run, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("one\ntwo\n")
+    ended = run("embed", path, "--to", f"sqlite:{tmp_path / 'v.db'}#docs")
+    assert ended.code == 2
+    assert "texts[0] has no id" in ended.err
+
+
+def test_a_query_finds_its_row(run, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    texts = ["the cat sleeps on the sofa", "the bank raised its rates", "a bridge over the river"]
+    path.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts)))
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    run("embed", path, "--to", store)
+    ended = run("search", store, "kitten on a couch", "--json", "-k", 1)
+    assert ended.code == 0, ended.err
+    (hit,) = json.loads(ended.out)
+    assert (hit["id"], hit["text"]) == (0, texts[0])
+    assert run("search", f"sqlite:{tmp_path / 'none.db'}#docs", "x").code == 2

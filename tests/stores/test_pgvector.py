@@ -1,0 +1,198 @@
+"""`PgVector` with a real PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import traceback
+import uuid
+
+import numpy as np
+import pytest
+from support.postgres import postgres
+from support.scripted import vector_of
+from support.stores import asked_for
+
+from asyncembed import ConfigurationError, EmbedInput, ResumeError
+from asyncembed.stores import PgVector, text_hash
+
+tables = itertools.count()
+
+
+@pytest.fixture
+async def store():
+    made = PgVector(postgres(), f"docs {next(tables)} {uuid.uuid4().hex}")
+    yield made
+    await made.aclose()
+
+
+def rows_of(count):
+    return [(number, f"text {number}") for number in range(count)]
+
+
+async def content(store, query="select * from {table}"):
+    async with store._reading() as connection:
+        cursor = await connection.execute(store._sql(query))
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
+
+
+def vector(value):
+    return np.array([float(number) for number in value.strip("[]").split(",")], np.float32)
+
+
+async def test_rows_are_stored_once_and_asked_for_once(server, client, store):
+    rows = rows_of(2_500)
+    await client.embed_to_store(rows, store)
+    found = {row["id"]: (row["text"], row["embedding"]) for row in await content(store)}
+    assert sorted(found) == list(range(2_500))
+    for id_, text in rows[::50]:
+        assert found[id_][0] == text
+        np.testing.assert_allclose(vector(found[id_][1]), vector_of(text), rtol=1e-6)
+    server.requests.clear()
+    summary = await client.embed_to_store(rows, store)
+    assert not server.requests
+    assert summary.resumed == 2_500
+    changed = [(id_, f"{text} new") if id_ % 25 == 0 else (id_, text) for id_, text in rows]
+    await client.embed_to_store(changed, store)
+    assert len(asked_for(server)) == 100
+    assert {row["id"]: row["text"] for row in await content(store)} == dict(changed)
+
+
+async def test_a_full_store_is_known_to_another_object(server, connect, store):
+    rows = [(f"ä{number}", f"text {number}") for number in range(50)]
+    await connect(model="other").embed_to_store(rows, store)
+    server.requests.clear()
+    again = PgVector(postgres(), store._table)
+    await connect(model="other").embed_to_store(rows, again)
+    with pytest.raises(ResumeError, match="model was 'other' and is 'another' now"):
+        await connect(model="another").embed_to_store(rows, again)
+    await again.aclose()
+    assert not server.requests
+
+
+async def test_metadata_goes_into_typed_columns(server, client, store):
+    day, at = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
+    values = {"n": 2**60, "x": 0.1, "ok": True, "day": day, "at": at, "tags": ["a", {"b": None}], "s": 'q"\0ü'}
+    await client.embed_to_store([EmbedInput("a\0b", 1, values), EmbedInput("c", 2, {"n": 7})], store)
+    first, second = await content(store, "select * from {table} order by id")
+    assert {name: first[name] for name in values} == {**values, "s": 'q"\ufffdü'}
+    assert (first["text"], second["n"], second["tags"]) == ("a\ufffdb", 7, None)
+    (found,) = await store.search(vector_of("a\0b"), 1)
+    assert (found.id, found.metadata["day"]) == (1, day)
+    assert found.score == pytest.approx(1, abs=1e-5)
+
+
+async def test_a_value_that_does_not_fit_its_column_is_refused_and_not_rounded(server, client, store):
+    await client.embed_to_store([EmbedInput("a", 1, {"n": 1})], store)
+    with pytest.raises(ConfigurationError, match="does not take the rows"):
+        await client.embed_to_store([EmbedInput("b", 2, {"n": 1.5})], store)
+    assert await store.count() == 1
+
+
+async def test_ids_of_another_kind_are_refused(server, client, store):
+    await client.embed_to_store(rows_of(1), store)
+    with pytest.raises(ConfigurationError, match="'a' does not go into the column id"):
+        await client.embed_to_store([("a", "text")], store)
+
+
+async def test_a_table_of_ones_own_may_have_other_types(server, client, store):
+    await store.prepare(_fingerprint("float32"), 8)
+    async with store._writing() as connection:
+        await connection.execute(
+            store._sql(
+                "create table {table} (id uuid primary key, hash bytea, embedding halfvec(8), text varchar(100), "
+                "page integer, made timestamptz default now())"
+            )
+        )
+    id_ = uuid.uuid4()
+    await client.embed_to_store([EmbedInput("a", str(id_), {"page": 3})], store)
+    await client.embed_to_store([EmbedInput("a", str(id_), {"page": 3})], store)
+    (row,) = await content(store)
+    assert (row["id"], row["page"]) == (id_, 3)
+    assert len(asked_for(server)) == 1
+
+
+def _fingerprint(dtype):
+    return {"provider": "openai", "model": "m", "dtype": dtype}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "vectors", "kind"),
+    [
+        ("float32", np.array([[1.5, -2, 3], [0, 1, 1]], np.float32), "vector(3)"),
+        ("int8", np.array([[-128, 127, 3], [0, 1, 1]], np.int8), "halfvec(3)"),
+        ("uint8", np.array([[255, 127, 3], [0, 1, 1]], np.uint8), "halfvec(3)"),
+        ("binary", np.array([[-128, 1], [127, -1]], np.int8), "bit(16)"),
+        ("ubinary", np.array([[128, 1], [127, 255]], np.uint8), "bit(16)"),
+    ],
+)
+async def test_each_dtype_has_a_column_type_that_holds_it_exactly(store, dtype, vectors, kind):
+    await store.prepare(_fingerprint(dtype), None)
+    await store.prepare(_fingerprint(dtype), vectors.shape[1] * (8 if "bin" in dtype else 1))
+    await store.put([1, 2], [text_hash("a"), text_hash("b")], vectors, None, [None, None])
+    assert (await columns_of(store))["embedding"] == kind
+    first, _ = await content(store, "select embedding::text as embedding from {table} order by id")
+    if "bin" in dtype:
+        assert first["embedding"] == "".join(f"{number:08b}" for number in vectors[0].view(np.uint8))
+    else:
+        np.testing.assert_array_equal(vector(first["embedding"]), vectors[0])
+    found = await store.search(vectors[1], 2)
+    assert [hit.id for hit in found] == [2, 1]
+    assert found[0].score == pytest.approx(1, abs=1e-5)
+    await store.create_index()
+    assert [hit.id for hit in await store.search(vectors[1], 2)] == [2, 1]
+
+
+async def test_an_index_that_cannot_hold_the_vectors_is_refused_with_the_way_out(store):
+    await store.prepare(_fingerprint("float32"), 3072)
+    await store.put([1], [text_hash("a")], np.ones((1, 3072), np.float32), None, [None])
+    with pytest.raises(ConfigurationError, match="up to 2,000 dimensions, and these have 3,072; type='halfvec' holds"):
+        await store.create_index()
+
+
+async def test_a_broken_connection_is_opened_again(server, client, store):
+    await client.embed_to_store(rows_of(10), store)
+    for connection in (store._reader, store._writer):
+        other = PgVector(postgres(), store._table)
+        async with other._writing() as killer:
+            await killer.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
+        await other.aclose()
+    await client.embed_to_store([(number, f"text {number}") for number in range(20)], store)
+    assert await store.count() == 20
+
+
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        "postgresql://me:s3cret-pw@127.0.0.1:1/db",
+        "host=127.0.0.1 port=1 password=s3cret-pw",
+        "postgresql://me:s3cret-pw@127.0.0.1:1:2/db",
+        "host 127.0.0.1 password=s3cret-pw",
+        "password=s3cret-pw s3cret-pw",
+    ],
+)
+async def test_the_password_is_nowhere_to_be_seen(conninfo):
+    pytest.importorskip("psycopg")
+    store = PgVector(conninfo, "docs")
+    with pytest.raises((ConfigurationError, ConnectionError)) as caught:
+        await store.prepare(_fingerprint("float32"), 3)
+    shown = "".join(traceback.TracebackException.from_exception(below(caught.value), capture_locals=True).format())
+    assert "s3cret-pw" not in shown + repr(store) + repr(vars(store)) + str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 64])
+def test_names_that_the_server_would_change_are_refused(name):
+    with pytest.raises(ConfigurationError, match="no name"):
+        PgVector("", name)
+
+
+def below(error):
+    """An error without the frame of the test, which knows the password."""
+    return error.with_traceback(error.__traceback__.tb_next)
+
+
+async def columns_of(store):
+    async with store._reading() as connection:
+        return await store._own_columns(connection)

@@ -1,0 +1,341 @@
+"""`embed_to_store`: what it promises, with a table of SQLite and with a store in memory that can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import orjson
+import pytest
+from support.results import numbered
+from support.scripted import refusing, vector_of
+from support.stores import MemoryStore, asked_for
+from support.watching import turns, until
+
+from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, ResumeError, StreamClosedError
+from asyncembed._to_store import BATCH_ROWS
+from asyncembed.stores import LanceTable, PgVector, SqliteVectors
+
+HARMLESS = "hello"
+
+
+def rows_of(count, change=""):
+    return [(number, f"text {change}{number}") for number in range(count)]
+
+
+@pytest.fixture
+async def sqlite(tmp_path):
+    store = SqliteVectors(tmp_path / "v.db", "docs")
+    yield store
+    await store.aclose()
+
+
+def content(store):
+    """Everything in a table: the text and the vector of each id."""
+    import sqlite3
+
+    with sqlite3.connect(store._path) as database:
+        found = database.execute(f"select id, text, embedding from {store._name}").fetchall()
+    database.close()
+    return {id_: (text, np.frombuffer(vector, "<f4")) for id_, text, vector in found}
+
+
+def check_rows(found, rows):
+    assert sorted(found, key=repr) == sorted((id_ for id_, _ in rows), key=repr)
+    for id_, text in rows:
+        assert found[id_][0] == text
+        np.testing.assert_array_equal(found[id_][1], vector_of(text))
+
+
+async def test_every_row_is_stored_once_with_its_own_vector(server, client, sqlite):
+    rows = rows_of(2_500)
+    summary = await client.embed_to_store(rows, sqlite)
+    check_rows(content(sqlite), rows)
+    assert (summary.done, summary.saved, summary.resumed) == (2_500, 2_500, 0)
+
+
+async def test_again_over_a_full_store_nothing_is_sent_though_the_dimension_is_not_known(server, connect, sqlite):
+    rows = rows_of(2_500)
+    await connect(model="other").embed_to_store(rows, sqlite)
+    server.requests.clear()
+    summary = await connect(model="other").embed_to_store(rows, sqlite)
+    assert not server.requests
+    assert (summary.saved, summary.resumed) == (2_500, 2_500)
+
+
+async def test_only_changed_texts_are_asked_for(server, client, sqlite):
+    rows = rows_of(2_500)
+    await client.embed_to_store(rows, sqlite)
+    server.requests.clear()
+    changed = [(id_, text + " new") if id_ % 25 == 0 else (id_, text) for id_, text in rows]
+    summary = await client.embed_to_store(changed, sqlite)
+    assert sorted(asked_for(server)) == sorted(text for id_, text in changed if id_ % 25 == 0)
+    assert (summary.done, summary.resumed) == (100, 2_400)
+    check_rows(content(sqlite), changed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "said"),
+    [
+        ({"model": "another"}, {}, "model was 'text-embedding-3-small' and is 'another' now"),
+        ({}, {"dimensions": 4}, "dimensions was None and is 4 now"),
+        ({"provider": "cohere", "model": "text-embedding-3-small"}, {}, "provider was 'openai' and is 'cohere' now"),
+    ],
+)
+async def test_another_kind_of_vectors_is_refused_and_nothing_is_sent(server, connect, sqlite, settings, options, said):
+    await connect().embed_to_store(rows_of(3), sqlite)
+    server.requests.clear()
+    with pytest.raises(ResumeError, match=said):
+        await connect(**settings).embed_to_store(rows_of(6), sqlite, **options)
+    assert not server.requests
+
+
+async def test_ids_of_several_kinds_stay_apart(server, client, sqlite):
+    rows = [(1, "the number"), ("1", "the string"), ("ä'\"", "quotes")]
+    await client.embed_to_store(rows, sqlite)
+    check_rows(content(sqlite), rows)
+
+
+@pytest.mark.parametrize("rows", [["no id"], [("a", "first"), EmbedInput("second")]])
+async def test_a_row_without_an_id_is_refused(server, client, sqlite, rows):
+    with pytest.raises(ConfigurationError, match=rf"texts\[{len(rows) - 1}\] has no id"):
+        await client.embed_to_store(rows, sqlite)
+
+
+async def test_of_equal_ids_the_last_one_counts(server, client, sqlite):
+    await client.embed_to_store([("a", "first"), ("a", "second"), ("b", "other")], sqlite)
+    check_rows(content(sqlite), [("a", "second"), ("b", "other")])
+    assert sorted(asked_for(server)) == ["other", "second"]
+
+
+async def test_a_store_that_fails_for_a_while_loses_and_doubles_nothing(server, client):
+    store = MemoryStore()
+    failures = iter([OSError("gone")] * 3)
+    store.before_put = lambda: next(failures, None)
+    rows = rows_of(3_000)
+    await client.embed_to_store(rows, store)
+    check_rows(store.rows, rows)
+    assert sorted(asked_for(server)) == sorted(text for _, text in rows)
+    assert store.puts <= 4
+
+
+async def test_a_store_that_fails_for_too_long_ends_the_run_and_the_next_one_goes_on(server, client):
+    store = MemoryStore()
+    puts = iter([None])
+    store.before_put = lambda: next(puts, OSError("gone"))
+    rows = rows_of(5_000)
+    with pytest.raises(OSError, match="gone"):
+        await client.embed_to_store(rows, store, patience=0, chunk_size=100, max_concurrency=2)
+    stored = len(store.rows)
+    assert 0 < stored <= BATCH_ROWS
+    assert len(asked_for(server)) <= 3 * BATCH_ROWS + 2 * 100
+    store.before_put = lambda: None
+    server.requests.clear()
+    await client.embed_to_store(rows, store)
+    check_rows(store.rows, rows)
+    assert len(asked_for(server)) == 5_000 - stored
+
+
+async def test_while_the_store_is_busy_two_batches_wait_at_most(server, client):
+    store = MemoryStore()
+    store.gate.clear()
+    rows = rows_of(20_000)
+    task = asyncio.create_task(client.embed_to_store(rows, store, chunk_size=50, max_concurrency=4))
+    await until(lambda: len(asked_for(server)) >= 2 * BATCH_ROWS and not server.active)
+    await turns()
+    assert len(asked_for(server)) <= 2 * BATCH_ROWS + 4 * 50
+    store.gate.set()
+    await task
+    check_rows(store.rows, rows)
+
+
+async def test_what_has_arrived_at_a_stop_is_stored(server, client):
+    store, stop = MemoryStore(), asyncio.Event()
+
+    def note(now):
+        if now.done >= 1_000:
+            stop.set()
+
+    with pytest.raises(StreamClosedError):
+        await client.embed_to_store(rows_of(20_000), store, stop=stop, on_progress=note, chunk_size=50)
+    paid = asked_for(server)
+    assert sorted(text for text, _ in store.rows.values()) == sorted(paid)
+    assert 1_000 <= len(paid) < 20_000
+
+
+async def test_what_has_arrived_is_stored_when_the_task_is_cancelled(server, client):
+    store = MemoryStore()
+    task = asyncio.create_task(client.embed_to_store(rows_of(20_000), store, chunk_size=50, max_concurrency=2))
+    await until(lambda: len(asked_for(server)) > 500)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert 400 < len(store.rows) < 20_000
+
+
+async def test_a_text_that_fails_is_skipped_and_asked_for_again(server, client):
+    store, rows = MemoryStore(), rows_of(50)
+    server.default = refusing(["text 7"], "bad")
+    summary = await client.embed_to_store(rows, store, on_error="skip")
+    assert (summary.failed, summary.saved, sorted(store.rows)) == (1, 49, [*range(7), *range(8, 50)])
+    server.default = type(server)().default
+    server.requests.clear()
+    await client.embed_to_store(rows, store)
+    assert set(asked_for(server)) == {"text 7"}
+
+
+async def test_an_error_names_the_row_among_all_rows(server, client):
+    store, rows = MemoryStore(), rows_of(50)
+    await client.embed_to_store(rows[:20], store)
+    server.default = refusing(["text 30"], "bad")
+    with pytest.raises(InvalidInputError) as caught:
+        await client.embed_to_store(rows, store)
+    assert caught.value.indices == (30,)
+
+
+async def test_rows_may_come_slowly(server, client):
+    store, more = MemoryStore(), asyncio.Event()
+
+    async def slow():
+        for row in rows_of(3):
+            yield row
+        await more.wait()
+        yield (3, "text 3")
+
+    task = asyncio.create_task(client.embed_to_store(slow(), store, max_wait=0.01))
+    await until(lambda: len(store.rows) == 3)
+    more.set()
+    await task
+    check_rows(store.rows, rows_of(4))
+
+
+async def test_what_an_iterable_raises_comes_after_the_rows_before_it(server, client):
+    store = MemoryStore()
+
+    def broken():
+        yield from rows_of(1_500)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.embed_to_store(broken(), store)
+    assert sorted(store.rows) == list(range(1_000)) or sorted(store.rows) == list(range(1_500))
+
+
+async def test_metadata_goes_into_columns(server, client, sqlite):
+    given = [EmbedInput("a", "a", {"page": 3, "tags": ["x", "y"]}), EmbedInput("b", "b", {"Title": "ü"})]
+    await client.embed_to_store(given, sqlite)
+    await client.embed_to_store([EmbedInput("c", "c", {"title": "later"})], sqlite)
+    (first,) = await sqlite.search(vector_of("a"), 1)
+    assert (first.id, first.text, first.metadata) == ("a", "a", {"page": 3, "tags": '["x","y"]', "Title": None})
+    assert first.score == pytest.approx(1, abs=1e-5)
+
+
+async def test_metadata_with_the_name_of_a_column_is_refused(server, client, sqlite):
+    with pytest.raises(ConfigurationError, match="'hash'"):
+        await client.embed_to_store([EmbedInput("a", "a", {"hash": 3})], sqlite)
+    assert not server.requests
+
+
+async def test_texts_may_be_left_out(server, client, sqlite):
+    await client.embed_to_store(rows_of(2), sqlite, keep_text=False)
+    assert [text for text, _ in content(sqlite).values()] == [None, None]
+    assert len(numbered(2)) == await sqlite.count()
+
+
+async def test_names_that_are_one_to_sqlite_share_a_column(server, client, sqlite):
+    await client.embed_to_store([EmbedInput("a", 1, {"Title": "x"}), EmbedInput("b", 2, {"title": "y"})], sqlite)
+    found = await sqlite.search(vector_of("a"), 2)
+    assert {hit.id: hit.metadata for hit in found} == {1: {"Title": "x"}, 2: {"Title": "y"}}
+
+
+async def test_a_store_that_hangs_is_left_at_the_second_cancellation(server, client):
+    store = MemoryStore()
+    store.gate.clear()
+    task = asyncio.create_task(client.embed_to_store(rows_of(10), store))
+    await until(lambda: len(asked_for(server)) == 10 and not server.active)
+    await turns()
+    task.cancel()
+    await turns()
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not store.rows
+
+
+async def test_vectors_that_cannot_be_matched_to_their_texts_never_reach_the_store(server, client):
+    store, rows = MemoryStore(), rows_of(300)
+
+    async def extra(exchange):
+        """One vector too many at the end: the response is wrong from its beginning."""
+        body = orjson.loads(b"".join(exchange.request.pieces))
+        body["data"].append({**body["data"][-1], "index": len(body["data"])})
+        for item in body["data"]:
+            item["embedding"] = body["data"][0]["embedding"]
+        await exchange.answer(orjson.dumps(body))
+
+    server.script.extend([extra])
+    await client.embed_to_store(rows, store)
+    check_rows(store.rows, rows)
+
+
+async def test_a_table_of_somebody_else_is_refused(server, client, sqlite, tmp_path):
+    import sqlite3
+
+    database = sqlite3.connect(tmp_path / "v.db")
+    database.execute("create table docs (id, hash, embedding, text)")
+    database.execute("insert into docs values (1, 2, 3, 4)")
+    database.commit()
+    database.close()
+    with pytest.raises(ResumeError, match="does not say what their vectors are from"):
+        await client.embed_to_store(rows_of(2), sqlite)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(("store", "package"), [(PgVector("host=h"), "psycopg"), (LanceTable("folder"), "lancedb")])
+async def test_a_missing_package_is_named_with_its_extra(server, client, monkeypatch, store, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    extra = {"psycopg": "pgvector"}.get(package, package)
+    with pytest.raises(ConfigurationError, match=rf'pip install "asyncembed\[{extra}\]"'):
+        await client.embed_to_store(rows_of(2), store)
+    assert not server.requests
+
+
+def test_no_package_of_a_store_is_imported_before_it_is_used():
+    code = "import sys, asyncembed.stores; print({'psycopg', 'lancedb', 'pyarrow', 'sqlite3'} & {*sys.modules})"
+    heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert heavy.strip() in {"set()", "{'sqlite3'}"}
+    code = "import sys, asyncembed; print('sqlite3' in sys.modules, 'asyncembed.stores' in sys.modules)"
+    core = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert core.strip() == "False False"
+
+
+async def test_memory_does_not_grow_with_the_rows(server, client):
+    """The server of the test is in this process and keeps all it was asked, some 250 bytes a row."""
+
+    class Counting(MemoryStore):
+        async def put(self, ids, hashes, vectors, texts, metadata):
+            self.puts += len(ids)
+
+    async def many(count):
+        for number in range(count):
+            yield (number, f"text {number}")
+
+    async def peak(count):
+        store = Counting()
+        gc.collect()
+        tracemalloc.start()
+        await client.embed_to_store(many(count), store, chunk_size=100, max_concurrency=2)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        server.requests.clear()
+        assert store.puts == count
+        return found
+
+    await peak(1_000)
+    small, large = await peak(10_000), await peak(40_000)
+    assert large < small + 12_000_000
