@@ -71,7 +71,7 @@ def _made_with(made: Provenance) -> Iterator[tuple[str, str]]:
     if made.prompt:
         yield "prompt", repr(made.prompt)
     if made.shorten:
-        yield "shortened by", made.shorten
+        yield "cut by", made.shorten
     if made.base_url:
         yield "server", made.base_url
     yield "made with", f"asyncembed {made.version}"

@@ -77,6 +77,22 @@ def test_the_query_is_called_a_query_where_the_api_has_a_word_for_it(run, thread
     assert query.body["output_dimension"] == 8
 
 
+def test_the_query_is_cut_where_the_client_has_cut_the_vectors(run, threaded_server, openai, tmp_path):
+    texts = tmp_path / "t.txt"
+    texts.write_text("one\ntwo\n")
+    cut = ("--dimensions", 4, "--shorten", "client", "--prompts", "e5")
+    made = run("embed", texts, "-o", tmp_path / "v.npy", *cut, *openai(threaded_server))
+    assert made.code == 0, made.err
+    told = run("info", tmp_path / "v.npy").out
+    assert "prompt      'passage: '" in told
+    assert "cut by      client" in told
+    ended = run("search", tmp_path / "v.npy", "two", "--prompts", "e5", *base_url(threaded_server))
+    assert ended.code == 0, ended.err
+    stored, query = threaded_server.requests
+    assert (sorted(stored.texts), query.texts) == (["passage: one", "passage: two"], ["query: two"])
+    assert "dimensions" not in query.body
+
+
 def test_a_table_has_rank_score_id_and_text(run, threaded_server, corpus):
     ended = run("search", corpus(".parquet"), "needle", "-k", 2, *base_url(threaded_server))
     head, first, second = ended.out.splitlines()
