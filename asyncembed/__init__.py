@@ -30,7 +30,7 @@ from asyncembed.flow._monitor import MemoryMonitor
 from asyncembed.flow._rate import RateLimit
 from asyncembed.pipeline._stream import EmbedStream
 from asyncembed.pipeline._texts import TextLike, Texts
-from asyncembed.providers import PROVIDERS, Limits, Provider, Sign
+from asyncembed.providers import PROVIDERS, Limits, Model, Provider, Setting, Sign
 from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from asyncembed._check import CheckResult
     from asyncembed._events import (
         BatchSplit,
+        EncodingSettled,
         EndpointPaused,
         Event,
         InputsFailed,
@@ -89,6 +90,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "Timeouts",
     # What `on_event` is told
     "BatchSplit",
+    "EncodingSettled",
     "EndpointPaused",
     "Event",
     "InputsFailed",
@@ -103,7 +105,9 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "PROVIDERS",
     "Layout",
     "Limits",
+    "Model",
     "Provider",
+    "Setting",
     "Sign",
     # Errors
     "APIStatusError",
@@ -128,6 +132,7 @@ _LATER = {
     "BatchSplit": "_events",
     "Callback": "_callback",
     "CheckResult": "_check",
+    "EncodingSettled": "_events",
     "EndpointPaused": "_events",
     "Event": "_events",
     "FormatName": "sinks",

@@ -36,19 +36,19 @@ class BaseUrl:
     secrets: tuple[Secret, ...] = ()
 
     @classmethod
-    def parse(cls, given: str, name: str, endpoint: str) -> BaseUrl:
+    def parse(cls, given: str, name: str, endpoint: re.Pattern[str]) -> BaseUrl:
         """Read an address.
 
         Args:
             given: The address.
             name: The argument or environment variable that it comes from.
-            endpoint: Path of the endpoint, which is left out at the end of the address.
+            endpoint: Finds the endpoint at the end of a path, where it is left out.
 
         Raises:
             ConfigurationError: if it is no address of these kinds.
         """
-        text, path = _split_socket(given)
-        url = None if path is not None and not path.startswith("/") else _http_url(text)
+        text, socket = _split_socket(given)
+        url = None if socket is not None and not socket.startswith("/") else _http_url(text)
         if url is None:
             shown = re.sub(r"(?s)[?#].*", "?***", re.sub("(?s).*@", "***@", given.strip()))
             hint = (
@@ -62,25 +62,18 @@ class BaseUrl:
             login = Secret(f"Basic {_basic(url)}")
         secrets = tuple(_secrets_in(url))
         url = url.with_user(None)
-        if url.path.rstrip("/").endswith(endpoint):
-            url = url.with_path(url.path.rstrip("/").removesuffix(endpoint), keep_query=True)
-        return cls(Address(url), path, login, secrets)
+        path = url.raw_path.rstrip("/")
+        if found := endpoint.search(path):
+            url = url.with_path(path[: found.start()], encoded=True, keep_query=True)
+        return cls(Address(url), socket, login, secrets)
 
     @property
     def shown(self) -> str:
         """The address without what may be secret."""
-        return self._as_given(self.url)
+        return self.show(self.url)
 
-    def endpoint(self, path: str) -> Address:
-        """Return the address that requests are sent to."""
-        url = yarl.URL(self.url)
-        return Address(url.with_path(url.path.rstrip("/") + path, keep_query=True))
-
-    def shown_endpoint(self, path: str) -> str:
-        """Return the address that requests are sent to, without what may be secret."""
-        return self._as_given(self.endpoint(path))
-
-    def _as_given(self, url: str) -> str:
+    def show(self, url: str) -> str:
+        """Return an address below this one without what may be secret, as messages show it."""
         shown = without_secrets(url)
         if self.socket is None:
             return shown

@@ -57,8 +57,8 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
         provider=endpoint.provider.name,
         model=call.options.model,
         address=endpoint.address,
-        dimension=run.decoder.dimension or response.embeddings.shape[1],
-        encoding=endpoint.wire_encoding(compact=run.compact),
+        dimension=run.dimension or response.embeddings.shape[1],
+        encoding=run.wire_encoding,
         tokens=response.usage.tokens,
         seconds=time.monotonic() - began,
     )

@@ -12,13 +12,14 @@ from asyncembed._errors import StreamClosedError
 from asyncembed._options import check_headers, check_session, find_limiter, new_budget, new_call, new_slots
 from asyncembed._repr import shown
 from asyncembed._secret import hide_address, hide_headers, hide_key
-from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice, check_text
+from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check, check_choice, check_count, check_text
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
 from asyncembed.pipeline._endpoint import Endpoint, Learned
 from asyncembed.pipeline._observer import Hook
 from asyncembed.pipeline._supervisor import current_run
-from asyncembed.providers import get_provider
+from asyncembed.providers import find_model, get_provider
+from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +49,9 @@ class EmbedClient(Verbs):
             pass a function, plain or async, that returns one: it is called when the first request needs a key, and
             once more when the API has refused that key. It is called on the event loop, so a plain one must be quick.
         base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
+        catalogue: Which model is meant, by the name in the provider's own list, where the name that the API knows it by
+            says nothing: a deployment, an inference profile, an alias of a proxy. What is known of it holds then.
+        prompts: What to put before each text, as in `RequestOptions`, for every call that says nothing else.
         max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
         max_concurrency: Maximum number of concurrent requests to one model.
         initial_concurrency: How many to start with; at most 8 if not given. The number grows while more requests bring
@@ -74,6 +78,8 @@ class EmbedClient(Verbs):
         model: str | None = None,
         api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         base_url: str | None = None,
+        catalogue: str | None = None,
+        prompts: Mapping[str, str] | str | None = None,
         max_memory_mb: float = 256,
         max_concurrency: int = 32,
         initial_concurrency: int | None = None,
@@ -89,31 +95,38 @@ class EmbedClient(Verbs):
         key, api_key = hide_key(api_key), None
         base_url, hidden, headers = hide_address(base_url), hide_headers(headers), None
         self._provider = get_provider(provider)
+        if catalogue is not None:
+            check_text("catalogue", catalogue)
+            self._provider = self._provider.knowing(find_model(catalogue, self._provider))
         if model is not None:
             check_text("model", model)
         self._model = model or self._provider.default_model
+        check(bool(self._model), f"provider {self._provider.name!r} has no model of its own: pass model=")
         check_choice("encoding", encoding, Encoding)
         check_session(session)
         policy = RetryPolicy.of(retry)
         self._connection = Connection(
             self._provider,
+            model=self._model,
             api_key=key,
             base_url=base_url,
             headers=check_headers(hidden),
             session=session,
             timeouts=Timeouts.of(timeouts),
         )
+        initial = self._first_concurrency(max_concurrency) if initial_concurrency is None else initial_concurrency
         self._endpoint = Endpoint(
             provider=self._provider,
             encoding=encoding,
             retry=policy,
-            slots=new_slots(max_concurrency, initial_concurrency),
+            slots=new_slots(max_concurrency, initial),
             budget=new_budget(max_memory_mb),
             limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),
             connect=self._connection.open,
             learned=Learned(Outage(policy)),
             address=self._connection.address,
             is_official=self._connection.is_official,
+            prompts=find_prompts(prompts),
             hook=Hook.of(on_event),
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +169,11 @@ class EmbedClient(Verbs):
         if tasks:
             await asyncio.wait(tasks)
         await self._connection.aclose()
+
+    def _first_concurrency(self, most: int) -> int | None:
+        check_count("max_concurrency", most)
+        published = self._provider.max_concurrency if self._connection.is_official else None
+        return min(published, most) if published else None
 
     def _call(self, given: EmbedOptionsArgs, on_error: OnError) -> Call:
         if self._connection.closed:

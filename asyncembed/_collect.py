@@ -97,7 +97,7 @@ async def collect(texts: Texts, stream: EmbedStream[EmbedBlock | EmbedFailure], 
                 given[item.index] = item.inputs
     inputs = [item for first in sorted(given) for item in given[first]]
     return EmbedResponse(
-        embeddings=matrix.done(run.decoder.dimension),
+        embeddings=matrix.done(run.dimension),
         texts=[item.text for item in inputs],
         ids=[item.id for item in inputs],
         usage=run.usage,

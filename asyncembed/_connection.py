@@ -23,6 +23,7 @@ from asyncembed._secret import (
     is_sendable,
 )
 from asyncembed.flow._cost import READ_BUFSIZE
+from asyncembed.providers._base import with_scheme
 from asyncembed.wire._authorization import Authorization, KeySource
 from asyncembed.wire._secrets import Secrets
 from asyncembed.wire._session import Session
@@ -44,6 +45,7 @@ class Connection:
 
     Args:
         provider: The API.
+        model: The model that is asked for where a call names no other.
         api_key: The key, or a function that gives one; from the provider's environment variable if None.
         base_url: The address; from the provider's environment variable, or its own, if None.
         headers: Further headers of every request.
@@ -58,6 +60,7 @@ class Connection:
         self,
         provider: Provider,
         *,
+        model: str,
         api_key: Secret | KeyFunction | NoKey | None,
         base_url: str | None,
         headers: Mapping[str, str] | None,
@@ -65,8 +68,8 @@ class Connection:
         timeouts: Timeouts,
     ) -> None:
         self._provider = provider
-        self._base_url = _find_base_url(provider, base_url)
-        self.is_official = (self._base_url.url.rstrip("/") if self._base_url else None) == provider.base_url
+        self._base_url = _find_base_url(provider, base_url, model)
+        self.is_official = provider.owns(self._base_url.url) if self._base_url else provider.is_embedded
         """Whether it is the provider's own address."""
         if session and self._base_url and self._base_url.socket:
             raise ConfigurationError(
@@ -133,25 +136,24 @@ class Connection:
     async def _open(self) -> Transport:
         self._loop = asyncio.get_running_loop()
         base_url = self._base_url or BaseUrl(Address(await self._start_server()))
-        url = base_url.endpoint(self._provider.path)
         if self._given_session:
             self._session = Session(self._given_session)
         else:
-            self._session = await Session.open(url, socket=base_url.socket)
+            self._session = await Session.open(base_url.url, socket=base_url.socket)
         if proxy := self._session.proxy:
             self._secrets.keep(proxy.password)
             self._secrets.keep(proxy.authorization or "")
         return Transport(
             self._provider.name,
             self._session,
-            url=url,
+            url=base_url.url,
             headers=self._headers,
             secrets=self._secrets,
             timeouts=self._timeouts,
             read_size=READ_BUFSIZE,
             authorization=self._authorization,
             advice=self._advice,
-            shown=base_url.shown_endpoint(self._provider.path) if self.address else None,
+            show=base_url.show if self.address else None,
             socket=base_url.socket,
         )
 
@@ -168,12 +170,20 @@ class Connection:
         return server.url
 
 
-def _find_base_url(provider: Provider, given: str | None) -> BaseUrl | None:
+def _find_base_url(provider: Provider, given: str | None, model: str) -> BaseUrl | None:
     variable = provider.base_url_variable
-    given = Address(given.strip()) if isinstance(given, str) else given
+    if given is not None and not isinstance(given, str):  # what it is instead may hold a password
+        raise ConfigurationError(f"base_url= must be a str, not {type(given).__name__}")
+    given = Address(given.strip()) if given else None
     found = None if given or not variable else _from_environment(variable)
-    url = given or found or provider.base_url
-    return BaseUrl.parse(url, variable if found and variable else "base_url", provider.path) if url else None
+    if found and provider.adds_scheme:
+        found = Secret(with_scheme(found))
+    if url := given or found or provider.address():
+        return BaseUrl.parse(url, variable if found and variable else "base_url", provider.endpoint(model))
+    if not provider.is_embedded:
+        way = f", or set {variable}" if variable else ""
+        raise ConfigurationError(f"provider {provider.name!r} has no address of its own: pass base_url={way}")
+    return None
 
 
 def _from_environment(variable: str) -> Secret | None:
@@ -193,7 +203,7 @@ def _find_key(
     name, key = next(((name, key) for name, key in keys.items() if key), ("", None))
     if key and not is_sendable(key):
         raise ConfigurationError(f"{name} holds white space or characters that a header cannot carry")
-    if required and provider.key_variables and not key:
+    if required and provider.needs_key and not key:
         variable = provider.key_variables[0]
         raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
     return key

@@ -5,6 +5,7 @@
                                       ├─ request_probed, if nothing tells what is to blame
                                       ├─ batch_split ── request_started ...
                                       └─ inputs_failed
+    encoding_settled, when base64 was compared with numbers
     requests_held, wherever a request waits for long that nobody asked to wait
     run_ended, once, after everything else
 
@@ -182,6 +183,21 @@ class RequestProbed(Event):
     name: ClassVar[str] = "request_probed"
 
     outcome: Literal["taken", "refused", "unclear"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class EncodingSettled(Event):
+    """One response had the vectors as numbers and as base64, and they were compared.
+
+    Attributes:
+        encoding: How vectors of this address, model and dimension travel from now on.
+        why: What decided it.
+    """
+
+    name: ClassVar[str] = "encoding_settled"
+
+    encoding: Literal["base64", "float"]
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

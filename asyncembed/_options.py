@@ -11,14 +11,27 @@ import aiohttp
 import orjson
 
 from asyncembed._errors import ConfigurationError
+from asyncembed._logs import LOGGER
 from asyncembed._repr import shown
 from asyncembed._secret import NoKey
-from asyncembed._settings import Dtype, EmbedOptions, OnError, check, check_choice, check_count, check_positive
+from asyncembed._settings import (
+    Dtype,
+    EmbedOptions,
+    OnError,
+    Shorten,
+    check,
+    check_choice,
+    check_count,
+    check_flag,
+    check_positive,
+)
 from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed.flow._monitor import MemoryMonitor, bytes_of
 from asyncembed.flow._rate import RateLimit, limiter_of
 from asyncembed.flow._slots import SlotsByModel
 from asyncembed.pipeline._call import Call
+from asyncembed.providers._base import INPUT_TYPES
+from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
     import os
@@ -36,8 +49,15 @@ class RequestOptions(TypedDict, total=False):
 
     Attributes:
         model: The provider's name of the model, instead of the client's.
-        input_type: "document" (default) or "query", or the provider's own word.
+        input_type: "document" (default) or "query", which every provider takes, or the provider's own word; "none"
+            tells the API nothing. Where API, model and `prompts` have no word for it, it changes nothing.
+        prompts: What the client puts before each text, by input type, as `{"query": "query: "}`, or the name of a
+            family of models: "e5", "bge", "nomic", "qwen3" or "arctic"; only where the server adds no prompt itself.
         dimensions: Length of the vectors, where the model can shorten them.
+        shorten: Who shortens them: the "server" (default), or the "client", which cuts whole vectors and brings what is
+            left to length 1. That is right for models that were trained for it, and for no others.
+        normalize: Whether the client brings vectors to length 1. If not given, it does so where the model is known to
+            return others.
         truncate: What the API does with a text that is too long; the provider's own word.
         dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
         extra: Fields put into the request body as they are.
@@ -51,7 +71,10 @@ class RequestOptions(TypedDict, total=False):
 
     model: str
     input_type: str
+    prompts: Mapping[str, str] | str
     dimensions: int
+    shorten: Shorten
+    normalize: bool
     truncate: str
     dtype: Dtype
     extra: Mapping[str, object]
@@ -86,8 +109,10 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)
     check_positive("max_wait", max_wait)
-    options = _embed_options(model, given)
+    options = _embed_options(endpoint, model, given)
     endpoint.provider.check(options)
+    if endpoint.knows_models:
+        endpoint.provider.check_model(options)
     _check_extra(endpoint.provider, options)
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
@@ -175,21 +200,59 @@ def _with_dead_letters(call: Call, path: str | os.PathLike[str]) -> Call:
     return replace(call, dead_letters=letters)
 
 
-def _embed_options(model: str, given: EmbedOptionsArgs) -> EmbedOptions:
-    return EmbedOptions(
+def _embed_options(endpoint: Endpoint, model: str, given: EmbedOptionsArgs) -> EmbedOptions:
+    shorten, dimensions = given.get("shorten", "server"), given.get("dimensions")
+    check_choice("shorten", shorten, Shorten)
+    is_cut = shorten == "client"
+    check(not is_cut or dimensions is not None, "shorten='client' needs dimensions=, the length to shorten vectors to")
+    dtype, normalize = given.get("dtype", "float32"), given.get("normalize")
+    if normalize is not None:
+        check_flag("normalize", normalize)
+    check_choice("dtype", dtype, Dtype)
+    check(
+        dtype == "float32" or not (is_cut or normalize),
+        f"vectors of dtype={dtype!r} cannot be shortened or brought to length 1 by the client",
+    )
+    options = EmbedOptions(
         model=given.get("model", model),
         input_type=given.get("input_type"),
-        dimensions=given.get("dimensions"),
+        dimensions=None if is_cut else dimensions,
         truncate=given.get("truncate"),
-        dtype=given.get("dtype", "float32"),
+        dtype=dtype,
         extra=given.get("extra", {}),
+        cut_to=dimensions if is_cut else None,
     )
+    return replace(
+        options,
+        prompt=_prompt(endpoint, options, find_prompts(given.get("prompts")) or endpoint.prompts),
+        normalize=is_cut if normalize is False else bool(is_cut or normalize or _needs_length(endpoint, options)),
+    )
+
+
+def _prompt(endpoint: Endpoint, options: EmbedOptions, prompts: Mapping[str, str]) -> str:
+    """Return what is put before each text; without it and without a word, an input type says nothing to anybody."""
+    kind, provider = options.input_type or "document", endpoint.provider
+    prompt = prompts.get(kind, "") if prompts else provider.prompt(options)
+    is_told = prompt or provider.input_type(options) or kind not in INPUT_TYPES or options.input_type in {None, "none"}
+    if not is_told and options.model not in endpoint.learned.untold:
+        endpoint.learned.untold.add(options.model)
+        LOGGER.debug("input_type=%r changes nothing: provider %s has no word for it", kind, provider.name)
+    return prompt
+
+
+def _needs_length(endpoint: Endpoint, options: EmbedOptions) -> bool:
+    """Whether the vectors that come are known not to be of length 1."""
+    if not endpoint.knows_models or options.dtype != "float32":
+        return False
+    unit, dimension = endpoint.provider.model(options.model).unit, endpoint.provider.dimension(options)
+    return unit is not None and dimension is not None and dimension not in unit
 
 
 def _check_extra(provider: Provider, options: EmbedOptions) -> None:
     if not options.extra:
         return
-    own = provider.body([], options, "float").keys() | provider.body([], options, "base64").keys()
+    bodies = [provider.body([], options, "float"), provider.body([], options, "base64")]
+    own = {name for body in bodies for name, value in body.items() if value is not None}
     if taken := sorted(own & options.extra.keys()):
         raise ConfigurationError(f"extra= may not hold {', '.join(taken)}, which the client sets from its options")
     try:

@@ -83,9 +83,6 @@ class Progress:
     @asynccontextmanager
     async def following(self, summary: Callable[[], RunSummary]) -> AsyncIterator[None]:
         """Tell what `summary` returns a few times a second while this context is open, and at its end."""
-        if not self.is_wanted:
-            yield
-            return
         ticking = asyncio.create_task(self._tick(summary), name="asyncembed-progress")
         try:
             yield

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from asyncembed._errors import ConfigurationError, ResponseError
 from asyncembed._models import Usage
 from asyncembed._settings import Dtype, EmbedOptions, check, check_choice, check_count
 from asyncembed.providers import get_provider
-from asyncembed.wire._layout import Layout
 from asyncembed.wire._parser import ResponseParser
 from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
     from asyncembed._models import Vector
     from asyncembed.providers import Provider
+    from asyncembed.wire._layout import Layout
 
 READ_BYTES: Final = 65_536
 MOST_VALUE_BYTES: Final = 16_000_000
@@ -142,11 +143,4 @@ def _layout(provider: Provider, dtype: Dtype) -> Layout:
     """Where vectors lie, whichever encoding was asked for."""
     options = EmbedOptions(model=provider.default_model, dtype=dtype)
     base64, floats = provider.layout(options, "base64"), provider.layout(options, "float")
-    return Layout(
-        vectors=base64.vectors | floats.vectors,
-        item=floats.item,
-        index=floats.index,
-        tokens=floats.tokens,
-        messages=floats.messages,
-        one_list=True,
-    )
+    return replace(floats, vectors=base64.vectors | floats.vectors, one_list=True)

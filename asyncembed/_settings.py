@@ -11,6 +11,7 @@ from asyncembed._errors import ConfigurationError
 from asyncembed._repr import ShortRepr, shown
 
 Dtype: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+Shorten: TypeAlias = Literal["server", "client"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
 OnError: TypeAlias = Literal["raise", "yield", "skip"]
 
@@ -156,6 +157,9 @@ class EmbedOptions(ShortRepr):
         truncate: What the API does with a text that is too long; the provider's own word.
         dtype: Type of the numbers that come back.
         extra: Fields put into the request body as they are.
+        prompt: What the client puts before each text.
+        cut_to: Numbers that the client keeps of each vector; None for all.
+        normalize: Whether the client brings each vector to length 1.
     """
 
     model: str
@@ -164,13 +168,17 @@ class EmbedOptions(ShortRepr):
     truncate: str | None = None
     dtype: Dtype = "float32"
     extra: Mapping[str, object] = field(default_factory=dict)
+    prompt: str = ""
+    cut_to: int | None = None
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         check_text("model", self.model)
         for name in ("input_type", "truncate"):
             if (value := getattr(self, name)) is not None:
                 check_text(name, value)
-        if self.dimensions is not None:
-            check_count("dimensions", self.dimensions)
+        for given in (self.dimensions, self.cut_to):
+            if given is not None:
+                check_count("dimensions", given)
         check_choice("dtype", self.dtype, Dtype)
         check(isinstance(self.extra, Mapping), "extra= must be a mapping of field names to values")

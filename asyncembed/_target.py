@@ -69,9 +69,12 @@ def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
         model=options.model,
         dtype=options.dtype,
         input_type=options.input_type,
-        dimensions=options.dimensions,
+        dimensions=options.dimensions or options.cut_to,
         truncate=options.truncate,
         extra=digest_of_fields(options.extra),
+        prompt=options.prompt or None,
+        shorten="client" if options.cut_to else None,
+        normalize=options.normalize or None,
         keep_text=keep_text,
         base_url=call.endpoint.address,
     )

@@ -65,6 +65,8 @@ class Verbs(Streams):
         call = self._call(options, "raise" if on_error == "raise" else "yield")
         run = Run(call, texts, ordered=False, as_blocks=True, withholds=True)
         stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, self._adopt)
+        if not progress.is_wanted:
+            return await collect(texts, stream, run)
         async with progress, progress.following(lambda: stream.summary):
             return await collect(texts, stream, run)
 

@@ -39,6 +39,10 @@ _NAMES: Final[Mapping[str, str]] = {
     "cohere-v1": "cohere",
     "azure-openai": "azure.ai.openai",
     "gemini": "gcp.gemini",
+    "vertex": "gcp.vertex_ai",
+    "bedrock-titan": "aws.bedrock",
+    "bedrock-cohere": "aws.bedrock",
+    "bedrock-nova": "aws.bedrock",
     "mistral": "mistral_ai",
 }
 """What the conventions call a provider, where it is not what we do."""

@@ -35,7 +35,6 @@ from starlette.types import Send
 from asyncembed import (
     AsyncEmbedError,
     EmbedClient,
-    EmbedOptionsArgs,
     EmbedResult,
     EmbedStream,
     InvalidInputError,
@@ -119,9 +118,7 @@ class Service:
             log.warning("documents were left out: %s", error)
 
     async def search(self, question: str) -> list[Hit]:
-        knows_queries = "input_type" in self.client.provider.options
-        options: EmbedOptionsArgs = {"input_type": "query"} if knows_queries else {}
-        return self.store.search((await self.client.embed([question], **options))[0])
+        return self.store.search((await self.client.embed([question], input_type="query"))[0])
 
 
 class VectorLines(StreamingResponse):

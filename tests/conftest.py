@@ -14,3 +14,11 @@ hypothesis.settings.load_profile("asyncembed")
 
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("support")
+
+
+@pytest.fixture(autouse=True)
+def no_proofs():
+    """Another test's server may have had the same port."""
+    from asyncembed.pipeline._proof import forget_proofs
+
+    forget_proofs()

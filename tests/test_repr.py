@@ -82,7 +82,10 @@ def test_a_response_of_many_texts_is_short():
 def test_a_result_shows_what_it_is_about():
     """Index, id, the beginning of its text, and no numbers."""
     line = repr(EmbedResult(7, np.full(1_536, 0.125, np.float32), "a text", "key-7"))
-    assert line == "EmbedResult(index=7, embedding=<float32 array of shape (1536,)>, text='a text', id='key-7')"
+    assert (
+        line
+        == "EmbedResult(index=7, embedding=<float32 array of shape (1536,)>, text='a text', id='key-7', metadata=None)"
+    )
 
 
 def test_a_summary_shows_what_there_is_to_say():
@@ -135,4 +138,4 @@ def test_anything_is_shown_in_a_bounded_line(value):
 
 def test_what_cannot_be_shown_does_no_harm():
     """It is the caller's own."""
-    assert repr(EmbedOptions(model="m", extra={"x": Unwilling()})).endswith("extra={'x': <Unwilling>})")
+    assert "extra={'x': <Unwilling>}" in repr(EmbedOptions(model="m", extra={"x": Unwilling()}))

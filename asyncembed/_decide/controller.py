@@ -300,6 +300,7 @@ class Controller:
         initial_concurrency: Requests in flight to begin with, at most `max_concurrency`; None for `FIRST_CONCURRENCY`.
         is_own_address: Whether this is the provider's own address and `max_size` its confirmed limit: requests begin
             with that size, and with `FIRST_SIZE` elsewhere.
+        initial_size: Texts in the first requests, where `max_size` is not confirmed.
         clock: Monotonic seconds; replaced in tests.
     """
 
@@ -310,11 +311,13 @@ class Controller:
         max_concurrency: int,
         initial_concurrency: int | None = None,
         is_own_address: bool = False,
+        initial_size: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_concurrency = max_concurrency
         self._clock = clock
-        self._size = max_size if is_own_address else min(FIRST_SIZE, max_size)
+        own_size = initial_size or max_size
+        self._size = min(own_size if is_own_address else min(FIRST_SIZE, own_size), max_size)
         self._concurrency = min(initial_concurrency or FIRST_CONCURRENCY, max_concurrency)
 
         self._in_flight = 0

@@ -18,6 +18,7 @@ from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._info import show_info
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
+from asyncembed.cli._providers import provider_with, show_providers
 from asyncembed.cli._row_template import RowTemplate
 from asyncembed.cli._rows import Fields, InputError
 from asyncembed.cli._search import Query, show, to_json
@@ -63,6 +64,13 @@ class DtypeName(StrEnum):
     UBINARY = "ubinary"
 
 
+class Shortening(StrEnum):
+    """Who shortens vectors."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
 class OnErrorChoice(StrEnum):
     """What to do about a text that cannot be embedded."""
 
@@ -70,7 +78,18 @@ class OnErrorChoice(StrEnum):
     SKIP = "skip"
 
 
-Provider = Annotated[str, typer.Option(help=f"Whose API: {', '.join(PROVIDERS)}. Keys come from the environment.")]
+Provider = Annotated[
+    str, typer.Option(help=f"Whose API: one of {len(PROVIDERS)}, see `providers`. Keys come from the environment.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--setting", help="Part of the provider's address, such as region=eu-west-1.")
+]
+Prompts = Annotated[
+    str | None, typer.Option(help="Family of models whose prompts go before texts: e5, bge, nomic, qwen3, arctic.")
+]
+Catalogue = Annotated[
+    str | None, typer.Option(help="Which model it is, where the name says nothing, as that of a deployment.")
+]
 Model = Annotated[str | None, typer.Option(help="The provider's name of the model; it has a default.")]
 BaseUrl = Annotated[str | None, typer.Option(help="Address of the API, for compatible servers.")]
 
@@ -138,7 +157,9 @@ def embed(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first texts.")] = None,
     provider: Provider = "local",
+    setting: Settings = None,
     model: Model = None,
+    catalogue: Catalogue = None,
     base_url: BaseUrl = None,
     extra: Annotated[
         list[str] | None,
@@ -163,6 +184,13 @@ def embed(
     tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens that it allows in a minute.")] = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, if the model allows.")] = None,
     input_type: Annotated[str | None, typer.Option(help='"document", "query", or the provider\'s own word.')] = None,
+    prompts: Prompts = None,
+    shorten: Annotated[
+        Shortening | None, typer.Option(help="Who shortens vectors to --dimensions; the client cuts them.")
+    ] = None,
+    normalize: Annotated[
+        bool | None, typer.Option(help="Bring vectors to length 1, or leave them as they are.")
+    ] = None,
     dtype: Annotated[DtypeName, typer.Option(help="Type of the numbers, if the API has it.")] = DtypeName.FLOAT32,
     on_error: Annotated[
         OnErrorChoice, typer.Option(help="Stop at a text that cannot be embedded, or leave it out.")
@@ -191,6 +219,9 @@ def embed(
         input_type=input_type,
         truncate=truncate,
         dead_letter=dead_letter,
+        prompts=prompts,
+        shorten=shorten and shorten.value,
+        normalize=normalize,
     )
     with exits():
         if extra:
@@ -207,7 +238,9 @@ def embed(
             limit=limit,
             output=output,
             provider=provider,
+            settings=tuple(setting or ()),
             model=model,
+            catalogue=catalogue,
             base_url=base_url,
             max_memory_mb=max_memory,
             max_concurrency=max_concurrency,
@@ -241,12 +274,16 @@ def search(
     provider: Annotated[
         str | None, typer.Option(help="Embed the query with this, not with what the file names.")
     ] = None,
+    setting: Settings = None,
     model: Model = None,
+    prompts: Prompts = None,
     base_url: BaseUrl = None,
 ) -> None:
     """Find the texts of a file that are nearest to a query."""
     with exits():
-        hits = asyncio.run(run_search(file, Query(query, count, provider, model, base_url)))
+        hits = asyncio.run(
+            run_search(file, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+        )
     if as_json:
         typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))
     else:
@@ -257,13 +294,23 @@ def search(
 def check(
     *,
     provider: Annotated[str, typer.Option(help="The API to ask.")] = "local",
+    setting: Settings = None,
     model: Model = None,
     base_url: BaseUrl = None,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors to ask for.")] = None,
 ) -> None:
     """Embed one harmless word, to see whether key, model and address are right."""
     with exits():
-        asyncio.run(run_check(provider, model, base_url, dimensions))
+        asyncio.run(run_check(provider_with(provider, setting or ()), model, base_url, dimensions))
+
+
+@app.command()
+def providers(
+    name: Annotated[str | None, typer.Argument(help="One of them, with its models.", metavar="[NAME]")] = None,
+) -> None:
+    """Show the providers: default models, limits, types, and where keys come from."""
+    with exits():
+        show_providers(name)
 
 
 @app.command()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from asyncembed import EmbedClient
+from asyncembed import EmbedClient, Provider
 from asyncembed.cli._console import stdout
-from asyncembed.cli._provider import check_base_url
+from asyncembed.cli._providers import check_base_url
 
 
-async def check(provider: str, model: str | None, base_url: str | None, dimensions: int | None) -> None:
+async def check(provider: str | Provider, model: str | None, base_url: str | None, dimensions: int | None) -> None:
     """Ask for the word, and print what came.
 
     Raises:

@@ -24,7 +24,7 @@ from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._news import News
 from asyncembed.cli._progress import Lines, Total, can_draw, progress, rate, rows_before, tokens
-from asyncembed.cli._provider import check_base_url
+from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
@@ -57,7 +57,9 @@ class Job:
     limit: int | None
     output: Path
     provider: str
+    settings: Sequence[str]
     model: str | None
+    catalogue: str | None
     base_url: str | None = field(repr=False)
     max_memory_mb: float
     max_concurrency: int
@@ -246,8 +248,9 @@ def _check_inputs(job: Job) -> None:
 
 def _client(job: Job, news: News) -> EmbedClient:
     return EmbedClient(
-        job.provider,
+        provider_with(job.provider, job.settings),
         model=job.model,
+        catalogue=job.catalogue,
         base_url=job.base_url,
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,

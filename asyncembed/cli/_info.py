@@ -68,6 +68,10 @@ def _made_with(made: Provenance) -> Iterator[tuple[str, str]]:
     yield "provider", made.provider
     yield "model", made.model
     yield "input type", made.input_type or "not given"
+    if made.prompt:
+        yield "prompt", repr(made.prompt)
+    if made.shorten:
+        yield "shortened by", made.shorten
     if made.base_url:
         yield "server", made.base_url
     yield "made with", f"asyncembed {made.version}"

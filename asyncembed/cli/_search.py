@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from asyncembed import ConfigurationError, EmbedClient
-from asyncembed.cli._console import printable, stdout, stop
-from asyncembed.cli._provider import check_base_url
+from asyncembed.cli._console import printable, say, stdout, stop
+from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._signals import on_stop
-from asyncembed.providers import get_provider
+from asyncembed.providers import get_provider, share_space
 from asyncembed.sinks import PACKED, Provenance, open_vectors
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Query:
     provider: str | None = None
     model: str | None = None
     base_url: str | None = field(default=None, repr=False)
+    settings: Sequence[str] = ()
+    prompts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +141,21 @@ def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:
         # Not taken from the file: a file may come from anybody, and must not decide where a key is sent.
         raise ConfigurationError(f"the vectors of {path} are from a server of its own; add --base-url {found.base_url}")
     model = query.model or (found.model if same else provider.default_model)
+    if same and found.model and not share_space(found.provider, found.model, model):
+        say(f"the vectors are from {found.model}, which is not known to share a vector space with {model}", "yellow")
     return replace(found, provider=provider.name, model=model, base_url=base_url)
 
 
 async def _embed(provenance: Provenance, query: Query) -> Vector:
-    async with EmbedClient(provenance.provider, model=provenance.model, base_url=provenance.base_url) as client:
-        options: EmbedOptionsArgs = {"dtype": provenance.dtype}
-        if "input_type" in client.provider.options:
-            options["input_type"] = "query"
+    provider = provider_with(provenance.provider, query.settings)
+    async with EmbedClient(
+        provider, model=provenance.model, base_url=provenance.base_url, prompts=query.prompts
+    ) as client:
+        options: EmbedOptionsArgs = {"dtype": provenance.dtype, "input_type": "query"}
         if provenance.dimensions is not None:
             options["dimensions"] = provenance.dimensions
+        if provenance.shorten:
+            options["shorten"] = provenance.shorten
         response = await client.embed([query.text], **options)
     return response[0]
 

@@ -94,14 +94,15 @@ class SlotsByModel:
         """Slots taken, for all models together."""
         return sum(slots.in_use for slots in self._slots.values())
 
-    def of(self, model: str, max_size: int, *, is_own_address: bool) -> RequestSlots:
-        """Return the slots for a model, whose requests may hold `max_size` texts."""
+    def of(self, model: str, max_size: int, *, is_own_address: bool, initial_size: int | None = None) -> RequestSlots:
+        """Return the slots for a model, whose requests may hold `max_size` texts, and hold `initial_size` at first."""
         if model not in self._slots:
             controller = Controller(
                 max_size=max_size,
                 max_concurrency=self._max,
                 initial_concurrency=self._initial,
                 is_own_address=is_own_address,
+                initial_size=initial_size,
             )
             self._slots[model] = RequestSlots(controller)
         return self._slots[model]

@@ -49,11 +49,12 @@ class Call:
     def dimension(self) -> int | None:
         """Dimension of the vectors, if it is asked for or known; a model's name says it only at its own address."""
         provider, options = self.endpoint.provider, self.options
-        return provider.dimension(options) if self.endpoint.is_official else options.dimensions
+        return provider.dimension(options) if self.endpoint.knows_models else options.dimensions
 
     @property
     def known_dimension(self) -> int | None:
         """The same, or the dimension that vectors had before."""
         options = self.options
         learned = None if options.extra else self.endpoint.learned.dimensions.get((options.model, options.dimensions))
-        return self.dimension or learned
+        known = self.dimension or learned
+        return min(known, options.cut_to) if known and options.cut_to else known

@@ -66,6 +66,7 @@ class Chunker:
         cost: What a batch may need in memory.
         budget: Bytes a batch may need at most; a single text that needs more still makes a batch of its own.
         first: Index of the first text.
+        prefix: Bytes of what is put before each text in a request.
         strict: Whether a text that no API would take raises, or gets a place in its batch as refused.
     """
 
@@ -77,6 +78,7 @@ class Chunker:
         budget: int,
         *,
         first: int = 0,
+        prefix: int = 0,
         strict: bool = False,
     ) -> None:
         self.limits = limits
@@ -84,6 +86,8 @@ class Chunker:
         self.index = first
         """Index of the next text."""
         self._strict = strict
+        self._overhead = JSON_OVERHEAD + prefix
+        self._least_tokens = 1 + prefix // BYTES_PER_TOKEN
         self._chunk_size = chunk_size
         self._cost = cost
         self._batch = Batch()
@@ -104,14 +108,14 @@ class Chunker:
         """
         # Local names: with attributes of an object, a text costs twice as many bytecodes (190 instead of 90).
         inputs, tokens, size, memory, each = self._left
-        index, batch = self.index, self._batch
+        index, batch, overhead, least = self.index, self._batch, self._overhead, self._least_tokens
         as_given = as_input if self._strict else as_input_or_refused
         done: list[Batch] = []
         try:
             for item in texts:
                 given = EmbedInput(item) if type(item) is str else as_given(item, index)
                 text = given.text
-                text_size, text_tokens = len(text) + JSON_OVERHEAD, len(text) // BYTES_PER_TOKEN + 1
+                text_size, text_tokens = len(text) + overhead, len(text) // BYTES_PER_TOKEN + least
                 need = text_size + text_size + each  # in the request, as a string of ASCII, and as a result
                 refusal = None
                 if not text or not text.isascii():
@@ -159,7 +163,7 @@ class Chunker:
             if self._strict:
                 raise
             return len(given.text.encode("utf-8", "surrogatepass")) + JSON_OVERHEAD, 0, error
-        return size + JSON_OVERHEAD, size // BYTES_PER_TOKEN + 1, None
+        return size + self._overhead, size // BYTES_PER_TOKEN + self._least_tokens, None
 
     def _begin(self) -> _Room:
         """Give a batch all the room there is now."""

@@ -13,9 +13,11 @@ from asyncembed.flow._pause import SharedPause
 from asyncembed.flow._tokens import TokenEstimate
 from asyncembed.flow._turns import Turns
 from asyncembed.pipeline._caps import Caps
+from asyncembed.pipeline._proof import proof_of
+from asyncembed.wire._route import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from asyncembed._settings import EmbedOptions, Encoding, RetryPolicy
     from asyncembed.flow._memory import MemoryBudget
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from asyncembed.flow._rate import Limiter
     from asyncembed.flow._slots import RequestSlots, SlotsByModel
     from asyncembed.pipeline._observer import Hook
+    from asyncembed.pipeline._proof import Proof
     from asyncembed.providers import Limits, Provider
     from asyncembed.wire._transport import Transport
 
@@ -42,6 +45,8 @@ class Learned:
         tokens: How many tokens texts have, by model.
         caps: How large a request may be, by model.
         accepted: Models that requests to went well.
+        has_asked_limits: The server was asked what its limits are.
+        untold: Models of which it was logged that an input type changes nothing.
     """
 
     outage: Outage
@@ -51,6 +56,8 @@ class Learned:
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, Caps] = field(default_factory=lambda: defaultdict(Caps))
     accepted: set[str] = field(default_factory=set)
+    has_asked_limits: bool = False
+    untold: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, repr=False)
@@ -68,6 +75,7 @@ class Endpoint:
         learned: The same object for every stream, also for those with a budget or slots of their own.
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
+        prompts: What the caller wants before texts, by input type.
         hook: Told of every event, if the caller wants that.
         turns: Shares of the event loop's time.
     """
@@ -82,16 +90,39 @@ class Endpoint:
     learned: Learned
     address: str | None = None
     is_official: bool = True
+    prompts: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None
     turns: Turns = field(default_factory=Turns)
 
+    @property
+    def knows_models(self) -> bool:
+        """Whether models are what their names say, or what the caller has said."""
+        return self.is_official or self.provider.is_told_model
+
+    def limits_of(self, model: str) -> Limits:
+        """What one request may hold, as it was published."""
+        return self.provider.limits_of(model) if self.knows_models else self.provider.limits
+
+    async def ask_limits(self, transport: Transport, model: str) -> None:
+        """Ask the server what a request may hold, once, if it can tell; what it does not tell is found out."""
+        path = self.provider.limits_path
+        if path is None or self.learned.has_asked_limits:
+            return
+        self.learned.has_asked_limits = True
+        told = await transport.get_object(Route(path))
+        limits = self.provider.read_limits(told) if told else None
+        if limits:
+            caps = self.learned.caps[model]
+            caps.inputs, caps.tokens, caps.request_bytes = limits.inputs, limits.tokens, limits.request_bytes
+
     def slots_of(self, model: str) -> RequestSlots:
         """Slots for requests to a model."""
-        return self.slots.of(model, self.provider.limits.inputs, is_own_address=self.is_official)
+        limits = self.limits_of(model)
+        return self.slots.of(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
 
     def learned_limits(self, model: str) -> Limits:
         """What one request may hold, as the answers of the API have taught."""
-        limits = self.learned.caps[model].within(self.provider.limits)
+        limits = self.learned.caps[model].within(self.limits_of(model))
         size = self.slots_of(model).size
         return limits if limits.inputs <= size else replace(limits, inputs=size)
 
@@ -110,14 +141,37 @@ class Endpoint:
             limits = replace(limits, tokens=min(part, limits.tokens or part))
         return limits
 
+    def proof(self, options: EmbedOptions) -> Proof | None:
+        """What is known of base64 that can be compared with numbers; None where it cannot, or need not."""
+        can_be = self.provider.both_encodings is not None and options.dtype == "float32" and not options.extra
+        if self.encoding != "auto" or not can_be:
+            return None
+        where = self.address or self.provider.base_url
+        return proof_of((self.provider.name, where, options.model, options.dimensions))
+
     def wire_encoding(self, *, compact: bool = False) -> Literal["base64", "float"]:
         """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""
         if self.encoding != "auto":
             return self.encoding
-        wanted = self.provider.base64_by_default or (compact and self.provider.base64_offered)
+        base64 = self.provider.base64
+        promised = base64 == "offered" and self.provider.both_encodings is None
+        wanted = base64 == "seen" or (compact and promised)
         return "base64" if wanted and not self.learned.refuses_base64 else "float"
 
-    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]) -> bytes:
-        """Return a request body as JSON, without the fields that are not set."""
+    def body(
+        self,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        encoding: Literal["base64", "float"],
+        *,
+        is_both: bool = False,
+    ) -> bytes:
+        """Return a request body as JSON, without the fields that are not set; `is_both` asks for numbers and base64."""
+        if prompt := options.prompt:
+            texts = [prompt + text for text in texts]
         fields = self.provider.body(texts, options, encoding)
-        return orjson.dumps({**{name: value for name, value in fields.items() if value is not None}, **options.extra})
+        both = self.provider.both_encodings
+        if is_both and both:
+            fields = {**fields, **both.fields}
+        body = {name: value for name, value in fields.items() if value is not None}
+        return orjson.dumps(self.provider.add(body, options.extra))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asyncembed._errors import ResponseError, TransportError, of_answer
+from asyncembed._decide.signs import meaning_of
+from asyncembed._errors import APIStatusError, ResponseError, TransportError, answer_of, of_answer
 from asyncembed.flow._tokens import believed
+from asyncembed.pipeline._proof import Comparison
 from asyncembed.wire._parser import ResponseParser
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._admission import Permit
     from asyncembed.pipeline._blocks import BlockDelivery
     from asyncembed.pipeline._delivery import ResultDelivery
+    from asyncembed.pipeline._proof import Proof
     from asyncembed.pipeline._run import Run
     from asyncembed.pipeline._watch import Watch
     from asyncembed.wire._body import Response
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_DROPPED: Final = 2
 """Responses to one batch that are dropped because they cannot be matched to their texts; one more ends the run."""
+_REFUSALS: Final = frozenset({400, 415, 422})
 
 
 class Exchange:
@@ -40,6 +45,7 @@ class Exchange:
         reservation: The memory of its results; None if nobody takes them.
         request_bytes: Bytes of its texts in a request.
         is_repeated: Whether its texts were asked for before, in a larger batch.
+        may_prove: Whether it may find out what the API's base64 holds.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class Exchange:
         request_bytes: int,
         *,
         is_repeated: bool = False,
+        may_prove: bool = True,
     ) -> None:
         self._run = run
         self._transport = transport
@@ -58,6 +65,10 @@ class Exchange:
         self._reservation = reservation
         self._request_bytes = request_bytes
         self._has_asked = is_repeated
+        self._proof = run.proof if may_prove else None
+        self._comparison: Comparison | None = None  # of the last request, if it asked for both encodings
+        self.refused_both = False
+        """Whether the last request asked for numbers and base64, and was refused."""
         self._count = 0  # texts of the last request
         self._dropped = 0  # responses that could not be matched to their texts
         self._has_ended = False  # the last response was read to its end
@@ -71,9 +82,15 @@ class Exchange:
         Raises:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
         """
+        proof = self._proof if encoding == "float" else None
+        self.refused_both = False
+        self._comparison = Comparison() if proof and proof.begin() else None
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
             try:
-                await self._ask(texts, encoding, permit, watch)
+                if proof is None or self._comparison is None:
+                    await self._ask(texts, encoding, permit, watch)
+                else:
+                    await self._ask_both(texts, permit, watch, proof, self._comparison)
             except ResponseError as error:
                 if not self._run.withholds or not self._delivery.mismatch or not self._reservation:
                     raise
@@ -81,6 +98,24 @@ class Exchange:
             else:
                 return
             raise failure
+
+    async def _ask_both(
+        self, texts: list[str], permit: Permit, watch: Watch, proof: Proof, comparison: Comparison
+    ) -> None:
+        """Ask for numbers and base64, and note whether they are the same."""
+        try:
+            await self._ask(texts, "float", permit, watch)
+            if self._has_ended:
+                proof.settle(comparison)
+        except APIStatusError as error:
+            self.refused_both = error.status in _REFUSALS
+            if self.refused_both:
+                self._note_refusal(error, texts, proof)
+            raise
+        finally:
+            proof.end()
+            if proof.encoding:
+                self._run.observer.settled_encoding(proof.encoding, proof.why)
 
     def _drop(self, error: ResponseError, reservation: Reservation) -> ResponseError:
         """Forget what a response gave that cannot be matched to its texts, and return the error to be raised."""
@@ -98,21 +133,17 @@ class Exchange:
 
     async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
         run, delivery = self._run, self._delivery
-        parser = ResponseParser(
-            run.endpoint.provider.layout(run.options, encoding),
-            delivery.decode,
-            run.cost.largest_value(self._request_bytes),
-            delivery.decode_run,
-        )
-        body = run.endpoint.body(texts, run.options, encoding)
+        parser = self._parser(encoding)
+        body = run.endpoint.body(texts, run.options, encoding, is_both=self._comparison is not None)
         size = len(body)
         response = await self._transport.post(
             body,
-            compact=encoding == "base64",
+            compact=encoding == "base64" and run.proof is None,
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
             heard=permit.heard,
             begin=partial(self._begin, len(texts)),
             resent=self._resent,
+            route=run.route,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
         del body  # it has been sent, and may be large
@@ -126,10 +157,41 @@ class Exchange:
         finally:
             response.close()
             parser.discard()
-            tokens = believed(parser.tokens, size, len(texts))
+            tokens = believed(self._tokens(response, parser), size, len(texts))
             watch.billed(tokens)
             run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
             run.bytes_received += response.bytes_received
+
+    def _note_refusal(self, error: APIStatusError, texts: list[str], proof: Proof) -> None:
+        """Stay with numbers if the API says that encodings are to blame; a text may be."""
+        why = f"the API refused a request for both encodings, with status {error.status}"
+        answer = answer_of(error)
+        if answer and meaning_of(answer, self._run.endpoint.provider.signs, texts) == "encoding":
+            proof.refuse(why)
+        else:
+            proof.try_failed(why)
+
+    def _parser(self, encoding: Literal["base64", "float"]) -> ResponseParser[Any]:
+        run, delivery, provider = self._run, self._delivery, self._run.endpoint.provider
+        layout, most = provider.layout(run.options, encoding), run.cost.largest_value(self._request_bytes)
+        if self._comparison is None or provider.both_encodings is None:
+            return ResponseParser(layout, delivery.decode, most, delivery.decode_run)
+        layout = replace(layout, proof=provider.both_encodings.place)
+        return ResponseParser(layout, self._comparison.noting(delivery.decode), most)
+
+    def _feed(self, parser: ResponseParser[Any], chunk: bytes) -> Sequence[tuple[int, Any]]:
+        vectors = parser.feed(chunk)
+        if self._comparison:
+            self._comparison.saw(parser.take_proofs())
+        return vectors
+
+    def _tokens(self, response: Response, parser: ResponseParser[Any]) -> int | None:
+        """Return the tokens that were billed, as the body or else a header says."""
+        name = self._run.endpoint.provider.token_header
+        if parser.tokens is not None or name is None:
+            return parser.tokens
+        told = response.headers.get(name, "")
+        return int(told) if told.isascii() and told.isdigit() else None
 
     def _begin(self, count: int) -> None:
         self._count, self._has_ended, self._sent_at = count, False, time.monotonic()
@@ -161,7 +223,7 @@ class Exchange:
                 except asyncio.CancelledError:
                     self._keep(parser, chunk)
                     raise
-                self._deliver(delivery.accept(parser.feed(chunk)))
+                self._deliver(delivery.accept(self._feed(parser, chunk)))
                 run.steps += 1
                 self._flush_soon()
                 watch.progressed()
@@ -191,7 +253,7 @@ class Exchange:
     def _keep(self, parser: ResponseParser[Any], chunk: bytes) -> None:
         """Deliver what has arrived and is paid for, when the run is being left; a fault in it is of no interest."""
         with suppress(ResponseError):
-            self._deliver(self._delivery.accept(parser.feed(chunk)))
+            self._deliver(self._delivery.accept(self._feed(parser, chunk)))
 
 
 def at_hand(read: Coroutine[Any, Any, bytes]) -> bytes:

@@ -139,6 +139,12 @@ class Observer:
         if self.listens(INFO):
             self.teller.probed(answer, outcome)
 
+    def settled_encoding(self, encoding: Literal["base64", "float"], why: str) -> None:
+        """Tell what came of comparing base64 with numbers."""
+        level = DEBUG if encoding == "base64" else INFO
+        if self.listens(level):
+            self.teller.settled_encoding(encoding, why, level)
+
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that the texts with these indices will be asked for in parts of these sizes, because of `error`."""
         if self.listens(INFO):

@@ -67,11 +67,11 @@ class Probe:
         run = self._run
         size = len(HARMLESS) + JSON_OVERHEAD
         delivery = ResultDelivery(Batch({-1: EmbedInput(HARMLESS)}, request_bytes=size), run.decoder)
-        exchange = Exchange(run, self._transport, delivery, None, size)
+        exchange = Exchange(run, self._transport, delivery, None, size, may_prove=False)
         permit = await run.admission.ask(1, size)
         try:
             await permit.begin()
-            await exchange.ask(delivery.ask(), run.endpoint.wire_encoding(compact=run.compact), permit)
+            await exchange.ask(delivery.ask(), run.wire_encoding, permit)
         except AsyncEmbedError as error:
             return error
         return None

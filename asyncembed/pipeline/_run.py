@@ -9,7 +9,7 @@ import asyncio
 import time
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from asyncembed._decide.blame import Blame
 from asyncembed._errors import StreamClosedError, without_frames
@@ -21,6 +21,7 @@ from asyncembed.pipeline._blocks import BlockDelivery
 from asyncembed.pipeline._chunker import Chunker
 from asyncembed.pipeline._delivery import ResultDelivery
 from asyncembed.pipeline._failures import Failures
+from asyncembed.pipeline._finish import Finish
 from asyncembed.pipeline._flusher import Flusher
 from asyncembed.pipeline._losses import Losses
 from asyncembed.pipeline._observer import Observer
@@ -96,7 +97,9 @@ class Run:
         demanded = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None
         self._kind = options.model, options.dimensions
         # One vector of a dimension that was known before is enough; extra fields may ask for another one.
-        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known
+        self.proof = endpoint.proof(options)
+        compared = self.proof.dimension if self.proof else None
+        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
         self._agreement = Agreement(usual)
         self.decoder = VectorDecoder(
             options.dtype, demanded, usual=usual, agreement=self._agreement, most=MOST_DIMENSIONS
@@ -107,17 +110,28 @@ class Run:
             packing=self.decoder.packing,
             is_settled=known is not None,
         )
+        changes = options.cut_to is not None or options.normalize
+        self._finish = Finish(options.cut_to, options.normalize) if changes else None
         self._has_dimension = False  # and the cost model has it
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
-        self._chunker = Chunker(limits, call.chunk_size, self.cost, endpoint.budget.largest, first=first, strict=strict)
+        self._chunker = Chunker(
+            limits,
+            call.chunk_size,
+            self.cost,
+            endpoint.budget.largest,
+            first=first,
+            strict=strict,
+            prefix=len(options.prompt.encode()),
+        )
         self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, gaps)
         self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready)
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
         self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
+        self.route = endpoint.provider.route(options.model)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
         self.losses = Losses()
@@ -140,6 +154,20 @@ class Run:
     def failures(self) -> Failures:
         """What becomes of texts that are given up; most runs have none."""
         return Failures(self._call, self.outbox, self.losses, self.observer, settling=self._settling)
+
+    @property
+    def wire_encoding(self) -> Literal["base64", "float"]:
+        """Which encoding to ask for now."""
+        is_proven = self.proof is not None and self.proof.encoding == "base64"
+        if is_proven and not self.endpoint.learned.refuses_base64:
+            return "base64"
+        return self.endpoint.wire_encoding(compact=self.compact)
+
+    @property
+    def dimension(self) -> int | None:
+        """Dimension of the vectors that are delivered, if it is known."""
+        dimension, cut_to = self.decoder.dimension, self.options.cut_to
+        return min(dimension, cut_to) if dimension and cut_to else dimension
 
     @property
     def slots(self) -> RequestSlots:
@@ -235,7 +263,7 @@ class Run:
             self.losses.end_row()
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
-            self.outbox.put(results, reservation)
+            self.outbox.put([*map(self._finish, results)] if self._finish else results, reservation)
 
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
         """Take back results that were handed to the consumer."""
@@ -295,5 +323,5 @@ class Run:
             peak_reserved_bytes=budget.peak,
             budget_bytes=budget.total,
             model=self.options.model,
-            dimension=self.decoder.dimension,
+            dimension=self.dimension,
         )

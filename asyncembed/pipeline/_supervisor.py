@@ -67,6 +67,7 @@ async def supervise(run: Run) -> None:
     _current.set(run.token)
     try:
         transport = await run.endpoint.connect()
+        await run.endpoint.ask_limits(transport, run.options.model)
         run.start()
         crew = Crew(run, transport)
         try:

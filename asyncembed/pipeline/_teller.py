@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from asyncembed._errors import APIStatusError, AsyncEmbedError
 from asyncembed._events import (
     BatchSplit,
+    EncodingSettled,
     EndpointPaused,
     InputsFailed,
     RequestEnded,
@@ -126,6 +127,10 @@ class Teller:
     def probed(self, answer: AsyncEmbedError | None, outcome: Literal["taken", "refused", "unclear"]) -> None:
         """Tell what came of a harmless text."""
         self._tell(RequestProbed(**self._names, **self.reason(answer), outcome=outcome), INFO)
+
+    def settled_encoding(self, encoding: Literal["base64", "float"], why: str, level: int) -> None:
+        """Tell what came of comparing base64 with numbers."""
+        self._tell(EncodingSettled(**self._names, encoding=encoding, why=why), level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
         """Tell that texts will be asked for in parts of these sizes."""

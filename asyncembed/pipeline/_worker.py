@@ -116,12 +116,13 @@ class Worker:
             if not fits(self._batch, limits):
                 return self._into(smaller(self._part, self._missing(), limits, None), self._part.refusal)
             before = self._delivery.count_missing
-            encoding = self._endpoint.wire_encoding(compact=self._run.compact)
+            encoding = self._run.wire_encoding
             self._asked_at = time.monotonic()
             last = await self._attempt(texts, encoding)
             if last is None:
                 continue
-            if await self._has_newer_key(last):
+            # Both encodings were refused: numbers alone may be taken, and say more about what is wrong.
+            if self._exchange.refused_both or await self._has_newer_key(last):
                 self._run.observer.retry(last, 0.0, self._delivery)
                 continue
             wants_base64 = encoding == "base64" and self._endpoint.encoding == "auto"

@@ -1,25 +1,71 @@
-"""One small file a wire format, and the registry of their names."""
+"""One small file a wire format or company, and the registry of their names."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._decide.signs import Sign
 from asyncembed._errors import ConfigurationError
 from asyncembed._repr import shown
-from asyncembed.providers._base import Limits, Provider
+from asyncembed.providers._base import Limits, Model, Price, Provider, Setting
+from asyncembed.providers._sigv4 import Credentials
+from asyncembed.providers.azure_openai import AzureOpenAI
+from asyncembed.providers.bedrock import BedrockCohere, BedrockNova, BedrockTitan
 from asyncembed.providers.cohere import Cohere, CohereV1
+from asyncembed.providers.compatible import Compatible, Custom
+from asyncembed.providers.google import Gemini, Vertex
+from asyncembed.providers.huggingface import TEI, HuggingFace
+from asyncembed.providers.jina import Jina
 from asyncembed.providers.local import Local
+from asyncembed.providers.mistral import Mistral
+from asyncembed.providers.ollama import Ollama
 from asyncembed.providers.openai import OpenAI
+from asyncembed.providers.presets import PRESETS
+from asyncembed.providers.voyage import Voyage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROVIDERS: Final[Mapping[str, type[Provider]]] = {kind.name: kind for kind in (Cohere, CohereV1, OpenAI, Local)}
+_KINDS: Final[tuple[type[Provider], ...]] = (
+    Cohere, CohereV1, OpenAI, AzureOpenAI, Gemini, Vertex, BedrockTitan, BedrockCohere, BedrockNova, Voyage, Mistral,
+    Jina, Ollama, TEI, HuggingFace, *PRESETS, Local,
+)  # fmt: skip
+PROVIDERS: Final[Mapping[str, type[Provider]]] = {kind.name: kind for kind in _KINDS}
 
-_REQUIRED: Final = ("name", "base_url", "path", "default_model", "limits")
+_REQUIRED: Final = ("name", "path", "default_model", "limits")
 
-__all__ = ["PROVIDERS", "Cohere", "CohereV1", "Limits", "Local", "OpenAI", "Provider", "Sign", "get_provider"]
+__all__ = [
+    "PROVIDERS",
+    "TEI",
+    "AzureOpenAI",
+    "BedrockCohere",
+    "BedrockNova",
+    "BedrockTitan",
+    "Cohere",
+    "CohereV1",
+    "Compatible",
+    "Credentials",
+    "Custom",
+    "Gemini",
+    "HuggingFace",
+    "Jina",
+    "Limits",
+    "Local",
+    "Mistral",
+    "Model",
+    "Ollama",
+    "OpenAI",
+    "Price",
+    "Provider",
+    "Setting",
+    "Sign",
+    "Vertex",
+    "Voyage",
+    "find_model",
+    "get_provider",
+    "share_space",
+]
 
 
 def get_provider(provider: str | Provider) -> Provider:
@@ -35,5 +81,28 @@ def get_provider(provider: str | Provider) -> Provider:
             raise ConfigurationError(f"{type(provider).__name__} does not say its {', '.join(missing)}")
         return provider
     if not isinstance(provider, str) or provider not in PROVIDERS:
-        raise ConfigurationError(f"provider={shown(provider)} is not known; use one of {', '.join(PROVIDERS)}")
+        raise ConfigurationError(f"provider={shown(provider, 0)} is not known; use one of {', '.join(PROVIDERS)}")
     return PROVIDERS[provider]()
+
+
+def find_model(name: str, provider: Provider) -> Model:
+    """Return what is known of a model: by the provider's own table, or else by that of any other.
+
+    Raises:
+        ConfigurationError: if no table has this name.
+    """
+    tables = [provider.models, *(kind.models for kind in PROVIDERS.values())]
+    found = next((table[name] for table in tables if name in table), None)
+    if found is None:
+        names = sorted({known for table in tables for known in table})
+        near = get_close_matches(name, names, n=3)
+        hint = f"near are {', '.join(near)}" if near else "`asyncembed providers NAME` lists them"
+        raise ConfigurationError(f"catalogue={shown(name)} is no model that is known; {hint}")
+    return found
+
+
+def share_space(provider: str, one: str, other: str) -> bool:
+    """Whether vectors of two models of a provider can be compared, as to search those of one by those of the other."""
+    table = PROVIDERS[provider].models if provider in PROVIDERS else {}
+    spaces = [table[name].space for name in (one, other) if name in table]
+    return one == other or (len(spaces) == 2 and spaces[0] is not None and spaces[0] == spaces[1])  # noqa: PLR2004

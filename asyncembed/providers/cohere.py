@@ -2,69 +2,86 @@
 
 Facts from Cohere's OpenAPI description, rate limit page and Python SDK 7.3: at most 96 texts a request, 2,000 texts a
 minute for trial and production keys alike, no empty text, `input_type` required. v1 answers with plain floats when
-`embedding_types` is absent. Tokens billed are in `meta.billed_units`. Its base64 was never seen recorded, so it is used
-only where the dimension is known to check it by.
+`embedding_types` is absent. Tokens billed are in `meta.billed_units`. Its base64 was never recorded, but one response
+may hold several types, so that base64 can be compared with the numbers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from asyncembed.flow._rate import RateLimit
-from asyncembed.providers._base import Limits, Provider
+from asyncembed.providers._base import BothEncodings, Fields, Limits, Model, Price, Provider, Words
 from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from asyncembed._settings import EmbedOptions
+    from asyncembed.providers._base import Encoding, Models
 
-_TYPE_NAMES: Final = {"float32": "float", "int8": "int8", "uint8": "uint8", "binary": "binary", "ubinary": "ubinary"}
+_DATE: Final = "2026-11"
+_V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, price=Price(0.10, _DATE))
+_LIGHT: Final = Model(dimension=384, dimensions=(), max_tokens=512, price=Price(0.10, _DATE))
+_INTEGERS: Final = ("int8", "uint8", "binary", "ubinary")
+
+BY_TYPE: Final[Mapping[object, object]] = {"float": ["float"], "base64": ["base64"]}
+BOTH: Final = BothEncodings(fields={"embedding_types": ["float", "base64"]}, place="embeddings.base64.item")
 
 
-class Cohere(Provider):
-    """Cohere's v2 API; vectors lie below the name of their type."""
+class CohereFormat(Provider):
+    """Cohere's v2 wire format, as its service and other servers speak it; vectors lie below the name of their type."""
+
+    path = "/v2/embed"
+    default_model = ""
+    limits = Limits(inputs=96)
+    fields: ClassVar[Fields] = {
+        "model": "model",
+        "texts": "texts",
+        "input_type": "input_type",
+        "dimensions": "output_dimension",
+        "truncate": "truncate",
+        "encoding": "embedding_types",
+        "dtype": "embedding_types",
+    }
+    words: ClassVar[Words] = {
+        "input_type": {"document": "search_document", "query": "search_query"},
+        "encoding": BY_TYPE,
+        "dtype": {"float32": None} | {dtype: [dtype] for dtype in _INTEGERS},
+    }
+    dtypes = frozenset({"float32", *_INTEGERS})
+    answer = Layout(vectors=frozenset(), tokens=("meta.billed_units.input_tokens",), messages=("message",))
+
+    def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:
+        """Vectors lie in one list for each type."""
+        kind = encoding if options.dtype == "float32" else options.dtype
+        return replace(self.answer, vectors=frozenset({f"embeddings.{kind}.item"}))
+
+
+class Cohere(CohereFormat):
+    """Cohere's v2 API."""
 
     name = "cohere"
-    base_url: ClassVar[str | None] = "https://api.cohere.com"
-    base_url_variable: ClassVar[str | None] = "CO_API_URL"
-    path = "/v2/embed"
-    key_variables: ClassVar[tuple[str, ...]] = ("CO_API_KEY", "COHERE_API_KEY")
+    base_url = "https://api.cohere.com"
+    base_url_variable = "CO_API_URL"
+    key_variables = ("CO_API_KEY", "COHERE_API_KEY")
     default_model = "embed-v4.0"
-    dimensions = {  # noqa: RUF012  # declared ClassVar in the base
-        "embed-v4.0": 1536,
-        "embed-english-v3.0": 1024,
-        "embed-multilingual-v3.0": 1024,
-        "embed-english-light-v3.0": 384,
-        "embed-multilingual-light-v3.0": 384,
+    models: ClassVar[Models] = {
+        # One vector space: documents by one of them can be searched by the other.
+        "embed-v5.0-pro": Model(dimension=2048, max_tokens=128_000, price=Price(0.12, _DATE), space="cohere-v5"),
+        "embed-v5.0-fast": Model(dimension=2048, max_tokens=128_000, price=Price(0.08, _DATE), space="cohere-v5"),
+        "embed-v4.0": Model(
+            dimension=1536, dimensions=(256, 512, 1024, 1536), max_tokens=128_000, price=Price(0.12, _DATE)
+        ),
+        "embed-english-v3.0": _V3,
+        "embed-multilingual-v3.0": _V3,
+        "embed-english-light-v3.0": _LIGHT,
+        "embed-multilingual-light-v3.0": _LIGHT,
     }
-    limits = Limits(inputs=96)
-    rate_limit: ClassVar[RateLimit | None] = RateLimit(inputs_per_minute=2_000)
-    options = frozenset({"input_type", "dimensions", "truncate"})
-    input_types = {"document": "search_document", "query": "search_query"}  # noqa: RUF012
-    dtypes = frozenset({"float32", "int8", "uint8", "binary", "ubinary"})
-    base64_offered = True
-
-    def body(
-        self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]
-    ) -> dict[str, object]:
-        """Return the body of a v2 request."""
-        return {
-            "model": options.model,
-            "texts": texts,
-            "input_type": self.input_type(options),
-            "embedding_types": [_type_name(options, encoding)],
-            "output_dimension": options.dimensions,
-            "truncate": options.truncate,
-        }
-
-    def layout(self, options: EmbedOptions, encoding: Literal["base64", "float"]) -> Layout:
-        """Vectors lie in one list for each type."""
-        return Layout(
-            vectors=frozenset({f"embeddings.{_type_name(options, encoding)}.item"}),
-            tokens=("meta.billed_units.input_tokens",),
-            messages=("message",),
-        )
+    rate_limit = RateLimit(inputs_per_minute=2_000)
+    base64 = "offered"
+    both_encodings = BOTH
 
 
 class CohereV1(Cohere):
@@ -73,23 +90,10 @@ class CohereV1(Cohere):
     name = "cohere-v1"
     path = "/v1/embed"
     default_model = "embed-english-v3.0"
-    options = frozenset({"input_type", "truncate"})
+    fields: ClassVar[Fields] = {fact: name for fact, name in CohereFormat.fields.items() if fact != "dimensions"}
+    words: ClassVar[Words] = {**CohereFormat.words, "encoding": {**BY_TYPE, "float": None}}
 
-    def body(
-        self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]
-    ) -> dict[str, object]:
-        """Return the body of a v1 request, without types where plain floats are wanted."""
-        body = super().body(texts, options, encoding)
-        if _type_name(options, encoding) == "float":
-            del body["embedding_types"]
-        return body
-
-    def layout(self, options: EmbedOptions, encoding: Literal["base64", "float"]) -> Layout:
+    def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:
         """Vectors lie in a bare list, or by type: the first event below `embeddings` decides."""
         typed = super().layout(options, encoding)
-        return Layout(vectors=typed.vectors | {"embeddings.item"}, tokens=typed.tokens, messages=typed.messages)
-
-
-def _type_name(options: EmbedOptions, encoding: Literal["base64", "float"]) -> str:
-    wants_base64 = options.dtype == "float32" and encoding == "base64"
-    return "base64" if wants_base64 else _TYPE_NAMES[options.dtype]
+        return replace(typed, vectors=typed.vectors | {"embeddings.item"})

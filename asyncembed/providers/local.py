@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from asyncembed.providers.cohere import Cohere
+from asyncembed.providers.cohere import CohereFormat
 
 
-class Local(Cohere):
+class Local(CohereFormat):
     """No key, no network: the client starts the server when it is first needed, unless `base_url` names one."""
 
     name = "local"
-    base_url = None
-    base_url_variable = None
-    key_variables = ()
+    is_embedded = True
     default_model = "local"
-    rate_limit = None
-    dimensions = {}  # noqa: RUF012
-    base64_by_default = True
+    base64 = "seen"

@@ -1,58 +1,41 @@
-"""OpenAI's `POST /embeddings`, and every server that speaks it (vLLM, TEI, Ollama, LM Studio, llama.cpp, ...).
+"""OpenAI's `POST /embeddings`, and compatible servers where `base_url` says so.
 
-Facts from OpenAI's API description: at most 2,048 texts and 300,000 tokens a request, no empty text, no unknown
-fields. Key order inside an item differs between servers, so the index may come after the vector. base64 is asked
-first and taken value by value: many servers answer with lists all the same.
+Facts from OpenAI's API description: at most 2,048 texts and 300,000 tokens a request, 8,192 tokens a text, no empty
+text, no unknown fields. Its base64 was recorded.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from asyncembed.providers._base import Limits, Provider
-from asyncembed.wire._layout import Layout
+from asyncembed.providers._base import Limits, Model, Price
+from asyncembed.providers.compatible import Compatible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-    from asyncembed._settings import EmbedOptions
+OPENAI_MODELS: Final[Mapping[str, Model]] = {
+    "text-embedding-3-small": Model(
+        dimension=1536, dimensions=range(1, 1537), unit=range(1, 1537), max_tokens=8192, price=Price(0.02, "2026-11")
+    ),
+    "text-embedding-3-large": Model(
+        dimension=3072, dimensions=range(1, 3073), unit=range(1, 3073), max_tokens=8192, price=Price(0.13, "2026-11")
+    ),
+    "text-embedding-ada-002": Model(
+        dimension=1536, dimensions=(), unit=(1536,), max_tokens=8192, price=Price(0.10, "2026-11")
+    ),
+}
 
 
-class OpenAI(Provider):
-    """OpenAI and compatible servers; `base_url` includes the version, as in the SDK."""
+class OpenAI(Compatible):
+    """OpenAI; `base_url` includes the version, as in the SDK."""
 
     name = "openai"
     base_url = "https://api.openai.com/v1"
     base_url_variable = "OPENAI_BASE_URL"
-    path = "/embeddings"
     key_variables = ("OPENAI_API_KEY",)
-    header_variables = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}  # noqa: RUF012
+    header_variables: ClassVar = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
     default_model = "text-embedding-3-small"
-    dimensions = {  # noqa: RUF012  # declared ClassVar in the base
-        "text-embedding-3-small": 1536,
-        "text-embedding-3-large": 3072,
-        "text-embedding-ada-002": 1536,
-    }
+    models = OPENAI_MODELS
     limits = Limits(inputs=2_048, tokens=300_000)
-    options = frozenset({"dimensions"})
-    base64_by_default = True
-
-    def body(
-        self, texts: Sequence[str], options: EmbedOptions, encoding: Literal["base64", "float"]
-    ) -> dict[str, object]:
-        """Return the body of a request; floats are the API's default, so that word is never sent."""
-        return {
-            "model": options.model,
-            "input": texts,
-            "dimensions": options.dimensions,
-            "encoding_format": "base64" if encoding == "base64" else None,
-        }
-
-    def layout(self, options: EmbedOptions, encoding: Literal["base64", "float"]) -> Layout:  # noqa: ARG002
-        """One item a vector; `usage` may come before or after them."""
-        return Layout(
-            vectors=frozenset({"data.item.embedding"}),
-            item="data.item",
-            index="data.item.index",
-            tokens=("usage.total_tokens", "usage.prompt_tokens"),
-        )
+    base64 = "seen"

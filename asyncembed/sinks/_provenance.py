@@ -15,7 +15,7 @@ from asyncembed._version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asyncembed._settings import Dtype
+    from asyncembed._settings import Dtype, Shorten
 
 NUMPY_TYPES: Final[Mapping[Dtype, type[np.float32 | np.int8 | np.uint8]]] = {
     "float32": np.float32,
@@ -42,6 +42,9 @@ class Provenance:
         dimensions: Length that was asked for, None if the model's own length was taken.
         truncate: What the API was told to do with texts that are too long.
         extra: Digest of the fields that were passed to the API as they are, None if there were none.
+        prompt: What the client put before each text, None if nothing.
+        shorten: "client" if the client cut the vectors to `dimensions`, None if it did not.
+        normalize: True if the client brought the vectors to length 1, None if it did not.
         keep_text: Whether the texts are in the file.
         base_url: Address of the server if it is not the provider's own, without user, password and query.
         texts: How many texts there were, those without a row included; 0 if that is not known.
@@ -57,6 +60,9 @@ class Provenance:
     dimensions: int | None = None
     truncate: str | None = None
     extra: str | None = None
+    prompt: str | None = None
+    shorten: Shorten | None = None
+    normalize: bool | None = None
     keep_text: bool = True
     base_url: str | None = None
     texts: int = 0
@@ -89,6 +95,9 @@ class Provenance:
             "dimensions": self.dimensions,
             "truncate": self.truncate,
             "extra": self.extra,
+            "prompt": self.prompt,
+            "shorten": self.shorten,
+            "normalize": self.normalize,
             "keep_text": self.keep_text,
             "input_type": self.input_type or "document",
         }

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from asyncembed.testing._body import Body, Mark, Piece, Writer
-from asyncembed.testing._vectors import value_of
+from asyncembed.testing._vectors import packed_value_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from random import Random
 
-    from asyncembed.testing._request import LayoutName, Request
+    from asyncembed.testing._dialects import LayoutName
+    from asyncembed.testing._request import Request
     from asyncembed.testing._vectors import Kind
 
 T = TypeVar("T")
@@ -78,8 +79,9 @@ class Answer:
     @classmethod
     def right(cls, request: Request, dimension: int, tokens: int) -> Answer:
         """Return what the real service would answer."""
+        make = packed_value_of if request.is_packed else value_of
         items = [
-            Item(text, index, {kind: value_of(text, dimension, kind) for kind in request.kinds})
+            Item(text, index, {kind: make(text, dimension, kind) for kind in request.kinds})
             for index, text in enumerate(request.texts)
         ]
         layout = request.layout or "openai"
@@ -87,14 +89,24 @@ class Answer:
 
     def written(self, style: Style, random: Random) -> Body:
         """Return its bytes; `random` decides where the style leaves it open."""
-        make = _openai if self.layout == "openai" else _cohere
-        return Body.joined(make(self, style, random))
+        return Body.joined(_WRITERS[self.layout](self, style, random))
 
 
-def error_body(layout: LayoutName | None, message: str, *, code: str | None = None, kind: str | None = None) -> bytes:
+def error_body(
+    layout: LayoutName | None, message: str, *, status: int = 400, code: str | None = None, kind: str | None = None
+) -> bytes:
     """Return an error in the shape of this API."""
     if layout in {"cohere", "cohere-v1"}:
         return json.dumps({"id": "fake", "message": message}).encode()
+    if layout in {"titan", "nova"}:
+        return json.dumps({"message": message}).encode()
+    if layout == "ollama":
+        return json.dumps({"error": message}).encode()
+    if layout == "tei":
+        return json.dumps({"error": message, "error_type": code or "Validation"}).encode()
+    if layout in {"gemini", "vertex"}:
+        error = {"code": status, "message": message, "status": code or _GOOGLE.get(status, "UNKNOWN")}
+        return json.dumps({"error": error}, indent=2).encode() + b"\n"
     fields = {"message": message, "type": kind or "invalid_request_error", "param": None, "code": code}
     return json.dumps({"error": fields}, indent=4).encode() + b"\n"
 
@@ -147,6 +159,105 @@ def _cohere(answer: Answer, style: Style, random: Random) -> list[Piece]:
         ("response_type", writer.value(f"embeddings_{'by_type' if answer.is_typed else 'floats'}", 1)),
     ]
     return writer.record(ordered(fields, style.key_order, random), 0)
+
+
+def _gemini(answer: Answer, style: Style, _: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+    vectors = [
+        writer.record([("values", writer.value(item.values["float"], 3))], 2, _mark(item)) for item in answer.items
+    ]
+    return writer.record([("embeddings", writer.array(vectors, 1, Mark(is_cut=True)))], 0)
+
+
+def _vertex(answer: Answer, style: Style, random: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+
+    def prediction(place: int, item: Item) -> list[Piece]:
+        # All tokens are told with the first item, so that their sum is right.
+        tokens = 0 if place else answer.tokens
+        told = Mark(tokens=tokens) if tokens else None
+        count = [("truncated", writer.value(False, 4)), ("token_count", writer.value(tokens, 4, told))]
+        parts: Fields = [
+            ("statistics", writer.record(count, 4)),
+            ("values", writer.value(item.values["float"], 4)),
+        ]
+        embeddings = writer.record(ordered(parts, style.key_order, random), 3)
+        return writer.record([("embeddings", embeddings)], 2, _mark(item))
+
+    items = [prediction(place, item) for place, item in enumerate(answer.items)]
+    fields: Fields = [
+        ("predictions", writer.array(items, 1, Mark(is_cut=True))),
+        ("metadata", writer.value({"billableCharacterCount": sum(len(item.text) for item in answer.items)}, 1)),
+    ]
+    return writer.record(ordered(fields, style.key_order, random), 0)
+
+
+def _titan(answer: Answer, style: Style, random: Random) -> list[Piece]:
+    """Floats come twice, and no mark tells of the tokens: a header has told them before."""
+    writer = Writer(style.pretty)
+    (item, *_) = answer.items
+    floats = item.values["float"]
+    fields: Fields = [
+        ("embedding", writer.value(floats, 1, _mark(item))),
+        ("embeddingsByType", writer.value({"float": floats}, 1)),
+        ("inputTextTokenCount", writer.value(answer.tokens, 1)),
+    ]
+    opening = ("id", writer.value("fake", 1, Mark(is_cut=True)))
+    return writer.record([opening, *ordered(fields, style.key_order, random)], 0)
+
+
+def _nova(answer: Answer, style: Style, random: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+
+    def item(item: Item) -> list[Piece]:
+        fields = [
+            ("embeddingType", writer.value("TEXT", 3)),
+            ("embedding", writer.value(item.values["float"], 3)),
+        ]
+        return writer.record(ordered(fields, style.key_order, random), 2, _mark(item))
+
+    return writer.record([("embeddings", writer.array(map(item, answer.items), 1, Mark(is_cut=True)))], 0)
+
+
+def _ollama(answer: Answer, style: Style, random: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+    vectors = [writer.value(item.values["float"], 2, _mark(item)) for item in answer.items]
+    fields: Fields = [
+        ("model", writer.value(answer.model, 1)),
+        ("embeddings", writer.array(vectors, 1, Mark(is_cut=True))),
+        ("total_duration", writer.value(1, 1)),
+        ("load_duration", writer.value(1, 1)),
+        ("prompt_eval_count", writer.value(answer.tokens, 1, Mark(tokens=answer.tokens))),
+    ]
+    return writer.record(ordered(fields, style.key_order, random), 0)
+
+
+def _tei(answer: Answer, style: Style, _: Random) -> list[Piece]:
+    writer = Writer(style.pretty)
+    vectors = [writer.value(item.values["float"], 1, _mark(item)) for item in answer.items]
+    return writer.array(vectors, 0, Mark(is_cut=True))
+
+
+_WRITERS: Final[Mapping[LayoutName, Callable[[Answer, Style, Random], list[Piece]]]] = {
+    "openai": _openai,
+    "cohere": _cohere,
+    "cohere-v1": _cohere,
+    "gemini": _gemini,
+    "vertex": _vertex,
+    "titan": _titan,
+    "nova": _nova,
+    "ollama": _ollama,
+    "tei": _tei,
+}
+_GOOGLE: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
 
 
 def _mark(item: Item) -> Mark:

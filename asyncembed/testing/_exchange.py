@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed.testing._answers import Answer, Style, error_body
+from asyncembed.testing._body import Mark
+from asyncembed.testing._dialects import TOKEN_HEADERS
 from asyncembed.testing._http import Framing, chunk_bytes, framing_headers, head_bytes
 from asyncembed.testing._sockets import hang_up, unacknowledged
 
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
     from asyncembed.testing._body import Body
     from asyncembed.testing._ledger import Entry, Ledger
     from asyncembed.testing._request import Request
+
+_AMAZON: Final = {
+    401: "UnrecognizedClientException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    503: "ServiceUnavailableException",
+}
 
 Reply: TypeAlias = Callable[["Exchange"], Awaitable[None]]
 """What answers a request: a fault, or any coroutine function that takes the exchange."""
@@ -96,7 +107,9 @@ class Exchange:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Send an error in the shape of the API that was asked; `kind` is OpenAI's `type`."""
-        await self.say(error_body(self.request.layout, message, code=code, kind=kind), status, headers)
+        kinds = {"x-amzn-errortype": _AMAZON.get(status, "ValidationException")} if self._is_bedrock else {}
+        body = error_body(self.request.layout, message, status=status, code=code, kind=kind)
+        await self.say(body, status, {**kinds, **(headers or {})})
 
     async def say(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """Send a body that holds no vectors, with its Content-Length."""
@@ -119,7 +132,16 @@ class Exchange:
         """Charge for the answer, and send the head of one whose body has this many bytes."""
         self._ledger.bill(self.entry, self.answer.tokens)
         coding = {"Content-Encoding": "gzip"} if self.gzip else {}
+        token_header = TOKEN_HEADERS.get(self.answer.layout)
+        if token_header:
+            coding[token_header] = str(self.answer.tokens)
         await self.head(200, {"Content-Type": "application/json", **coding, **framing_headers(self.framing, length)})
+        if token_header:
+            self._ledger.tell(self.entry, Mark(tokens=self.answer.tokens))
+
+    @property
+    def _is_bedrock(self) -> bool:
+        return self.request.dialect is not None and self.request.dialect.is_bedrock
 
     async def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Send a status line and headers."""

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
+from asyncembed.testing._dialects import SERVED, Dialect
 from asyncembed.testing._vectors import KINDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LayoutName: TypeAlias = Literal["cohere", "cohere-v1", "openai"]
+    from asyncembed.testing._dialects import LayoutName
 
-_PATHS: Final[Mapping[str, LayoutName]] = {
-    "/v2/embed": "cohere",
-    "/v1/embed": "cohere-v1",
-    "/embeddings": "openai",
-}
+_INTEGERS: Final = {"int8", "uint8", "binary", "ubinary"}
 _NOT_JSON: Final = "the body is not a JSON object"
 
 
@@ -47,16 +44,20 @@ class Request:
             return {}
         return {name: value for name, value in values.items() if value is not None} if isinstance(values, dict) else {}
 
+    @cached_property
+    def dialect(self) -> Dialect | None:
+        """Its wire format, None if nothing is served at its path."""
+        return Dialect.of(self.path)
+
     @property
     def layout(self) -> LayoutName | None:
         """Whose wire format the path belongs to."""
-        path = self.path.partition("?")[0]
-        return next((layout for end, layout in _PATHS.items() if path.endswith(end)), None)
+        return self.dialect.layout if self.dialect else None
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """The texts; empty where the request holds none that can be read."""
-        value = self.fields.get("input" if self.layout == "openai" else "texts")
+        value = self.dialect.texts(self.fields) if self.dialect else None
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             return ()
@@ -65,37 +66,46 @@ class Request:
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
         """What the vectors are to be made of, in the order asked for."""
-        asked = self.fields.get("embedding_types", self.fields.get("encoding_format", "float"))
+        if self.layout == "openai":
+            dtype = self.fields.get("output_dtype", self.fields.get("embedding_type", "float"))
+            asked = dtype if dtype in _INTEGERS or dtype == "base64" else self.fields.get("encoding_format", dtype)
+        else:
+            asked = self.fields.get("embedding_types", "float")
         names = asked if isinstance(asked, list) else [asked]
         return tuple(kind for name in names for kind in KINDS if kind == name)
 
     @property
+    def is_packed(self) -> bool:
+        """Whether integers are to come as base64."""
+        return self.fields.get("encoding_format") == "base64" and not _INTEGERS.isdisjoint(self.kinds)
+
+    @property
     def is_typed(self) -> bool:
         """Whether Cohere's answer has one list for each type, and not one of plain floats."""
-        return self.layout == "cohere" or "embedding_types" in self.fields
+        return self.layout == "cohere" or "embedding_types" in self.fields or "embed-v4" in self.model
 
     @property
     def dimension(self) -> int | None:
         """Length of the vectors, if one is asked for."""
-        value = self.fields.get("dimensions", self.fields.get("output_dimension"))
+        value = self.dialect.dimension(self.fields) if self.dialect else None
         return value if isinstance(value, int) else None
 
     @property
     def model(self) -> str:
         """The model asked for; any name is taken."""
-        return str(self.fields.get("model", ""))
+        return (self.dialect.model if self.dialect else "") or str(self.fields.get("model", ""))
 
     @property
     def key(self) -> str | None:
         """The key it bears, if any."""
         scheme, _, key = self.headers.get("authorization", "").partition(" ")
-        return key if scheme.lower() == "bearer" else self.headers.get("api-key")
+        return key if scheme.lower() == "bearer" else self.headers.get("api-key", self.headers.get("x-goog-api-key"))
 
     @property
     def problem(self) -> tuple[int, str] | None:
         """Status and message, where the request cannot be answered."""
         if self.layout is None:
-            return 404, f"nothing is served at {self.path}; ask for {', '.join(_PATHS)}"
+            return 404, f"nothing is served at {self.path}; ask for {SERVED}"
         if self.method != "POST":
             return 405, f"{self.method} is not allowed; use POST"
         if not self.fields:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from anyio.from_thread import start_blocking_portal
 
@@ -20,7 +20,7 @@ from asyncembed.testing._vectors import DIMENSION, tokens_of
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from random import Random
     from types import TracebackType
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from asyncembed.testing._serving import Rule
 
 
+INFO: Final[dict[str, object]] = {"max_client_batch_size": 32, "max_batch_tokens": 16_384, "max_input_length": 512}
+
+
 @dataclass(kw_only=True, eq=False)
 class FakeServer:
     """An embedding server for tests, on 127.0.0.1 and a port of its own, while it is entered.
 
-    It speaks Cohere's v1 and v2 API and OpenAI's, by the path that is asked for: give `server.url` to a client of
-    Cohere, and `server.url + "/v1"` to one of OpenAI. Vectors are those of `vector_of`. Everything may be changed
+    It speaks the wire format of every provider, by the path that is asked for: give `server.url` to a client of Cohere,
+    and `server.url + "/v1"` to one of OpenAI. Vectors are those of `vector_of`. Everything may be changed
     while it runs, and counts from the next request on. `async with` runs it in the loop of the test, and
     `with server.run_in_thread()` in one of its own. Either raises at its end what a reply of one's own has raised.
 
@@ -47,6 +50,7 @@ class FakeServer:
         key_order: Order of the keys of each object: "usual", "reversed" or "shuffled".
         item_order: The same for vectors that bear an index.
         latency: Seconds before an answer, or what draws them: `lambda random: random.expovariate(20)`.
+        info: What it says of itself at `GET /info`, as text-embeddings-inference does; None if it says nothing.
         key: The key that requests must bear; any will do, or none, if left out.
         limit: A rate limit that it enforces.
         rules: Replies to every request they apply to, such as `faults.Poisoned`; the first that applies answers.
@@ -71,6 +75,7 @@ class FakeServer:
     key_order: Order = "usual"
     item_order: Order = "usual"
     latency: float | Callable[[Random], float] = 0.0
+    info: Mapping[str, object] | None = field(default_factory=INFO.copy)
     key: str | None = field(default=None, repr=False)
     limit: Limit | None = None
     rules: list[Rule] = field(default_factory=list)

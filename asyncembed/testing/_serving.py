@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from asyncembed.testing._answers import Answer, Style
 from asyncembed.testing._exchange import Exchange, name_of
-from asyncembed.testing._http import read_request
+from asyncembed.testing._http import head_bytes, read_request
 from asyncembed.testing._sockets import hang_up
 from asyncembed.testing.faults import Refuse, Refused, TooManyRequests
 
 if TYPE_CHECKING:
     import ssl
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from asyncembed.testing._exchange import Reply
     from asyncembed.testing._limit import Limit
@@ -65,6 +66,9 @@ async def _answer_all(server: FakeServer, reader: StreamReader, writer: StreamWr
         hang_up(writer, reset=refusal.reset)
         return
     while request := await read_request(reader):
+        if request.method == "GET" and request.path == "/info" and server.info is not None:
+            await _tell(writer, server.info)
+            continue
         exchange = _open(server, request, (reader, writer))
         reply = _choose(server, exchange)
         exchange.entry.reply = name_of(reply)
@@ -73,6 +77,13 @@ async def _answer_all(server: FakeServer, reader: StreamReader, writer: StreamWr
             await reply(exchange)
         if exchange.over or request.headers.get("connection", "").lower() == "close":
             return
+
+
+async def _tell(writer: StreamWriter, info: Mapping[str, object]) -> None:
+    """Say what the server says of itself; no book is kept of that."""
+    body = json.dumps(info).encode()
+    writer.write(head_bytes(200, {"Content-Type": "application/json", "Content-Length": str(len(body))}) + body)
+    await writer.drain()
 
 
 def _open(server: FakeServer, request: Request, connection: tuple[StreamReader, StreamWriter]) -> Exchange:

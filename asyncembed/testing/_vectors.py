@@ -51,6 +51,14 @@ def value_of(text: str, dimension: int, kind: Kind) -> object:
     return numbers
 
 
+def packed_value_of(text: str, dimension: int, kind: Kind) -> object:
+    """Return the same vector as base64, of bytes where it is made of integers."""
+    if kind == "float" or kind == "base64":  # noqa: PLR1714  # mypy narrows no sets
+        return value_of(text, dimension, "base64")
+    numbers = vector_of(text, dimension, kind)
+    return base64_of(numbers, numbers.dtype.str)
+
+
 def base64_of(numbers: Vector, dtype: str = "<f4") -> str:
     """Return the numbers as base64 of this numpy type."""
     return base64.b64encode(numbers.astype(dtype).tobytes()).decode()

@@ -25,22 +25,26 @@ class Layout(ShortRepr):
         item: The object around one vector, None where vectors stand in a bare list.
         index: The position inside the item, where the API sends one.
         tokens: Billed tokens; the first of these that is present counts.
+        added: Tokens of one item, where the API tells them for each; they are added up.
         messages: Error messages, in case the body is an error after all.
         one_list: Whether only the first list of vectors counts; others would hold the same in another encoding.
+        proof: Where base64 of the vectors lies besides, to be compared with them.
     """
 
     vectors: frozenset[str]
     item: str | None = None
     index: str | None = None
     tokens: tuple[str, ...] = ()
+    added: str | None = None
     messages: tuple[str, ...] = ("error.message", "error", "message", "detail", "base_resp.status_msg")
     one_list: bool = False
+    proof: str | None = None
 
 
 class Place:
     """A place that a layout names, or that leads to one: a node of the tree of its paths."""
 
-    __slots__ = ("children", "is_index", "is_item", "is_vector", "prefix")
+    __slots__ = ("children", "is_added", "is_index", "is_item", "is_proof", "is_vector", "prefix")
 
     def __init__(self, prefix: str, layout: Layout) -> None:
         self.prefix = prefix
@@ -48,12 +52,22 @@ class Place:
         self.is_vector = prefix in layout.vectors
         self.is_item = prefix == layout.item
         self.is_index = prefix == layout.index
+        self.is_proof = prefix == layout.proof
+        self.is_added = prefix == layout.added
 
 
 @cache
 def places(layout: Layout) -> Place:
     root = Place("", layout)
-    for path in (*layout.vectors, layout.item, layout.index, *layout.tokens, *layout.messages):
+    for path in (
+        *layout.vectors,
+        layout.item,
+        layout.index,
+        layout.added,
+        layout.proof,
+        *layout.tokens,
+        *layout.messages,
+    ):
         place = root
         for name in path.split(".") if path else ():
             prefix = f"{place.prefix}.{name}" if place.prefix else name

@@ -74,7 +74,8 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def tokens(self) -> int | None:
         """Tokens the response says were billed, if it has said so yet."""
-        values = (self._structure.found.get(prefix) for prefix in self._layout.tokens)
+        places = (*self._layout.tokens, self._layout.added or "")
+        values = (self._structure.found.get(prefix) for prefix in places)
         return next(
             (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
         )
@@ -84,6 +85,11 @@ class ResponseParser(Generic[DecodedT]):
         """An error message inside the response; empty if there is none."""
         values = (self._structure.found.get(prefix) for prefix in self._layout.messages)
         return next((value for value in values if isinstance(value, str)), "")
+
+    def take_proofs(self) -> list[Value]:
+        """Return base64 that is to be compared, as it came since the last call."""
+        proofs, self._structure.proofs = self._structure.proofs, []
+        return proofs
 
     def feed(self, data: bytes) -> list[tuple[int, DecodedT]]:
         """Take the next bytes of the response and give the vectors they complete, with their positions.

@@ -33,7 +33,7 @@ _CLOSED: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, e
 
 
 class Session:
-    """Posts requests; close it, or use it as a context.
+    """Sends requests; close it, or use it as a context.
 
     Args:
         given: The caller's own session, which keeps its own rules and is not closed here; None for one of ours.
@@ -112,6 +112,26 @@ class Session:
             read_size: Bytes that are read ahead.
             resent: Told when the request is sent once more.
         """
+        return await self._send("POST", url, body, headers, limits=limits, read_size=read_size, resent=resent)
+
+    async def get(
+        self, url: str, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
+    ) -> aiohttp.ClientResponse:
+        """Ask for what is at an address, by the same way as `post`; raises what aiohttp raises."""
+        return await self._send("GET", url, None, headers, limits=limits, read_size=read_size)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        limits: aiohttp.ClientTimeout,
+        read_size: int,
+        resent: Callable[[], None] | None = None,
+    ) -> aiohttp.ClientResponse:
+        target = yarl.URL(url, encoded=True)  # else it would undo what is escaped in it
         settings: dict[str, Any] = {
             "headers": headers,
             "allow_redirects": False,
@@ -120,19 +140,19 @@ class Session:
             "read_bufsize": read_size,
         }
         if not self._is_ours:
-            return await self._session.post(url, data=_readable(body), **settings)
+            return await self._session.request(method, target, data=_readable(body), **settings)
         if self.proxy:
             settings |= self._by_proxy(self.proxy, url, headers)
         seen: dict[str, bool] = {}
         try:
-            return await self._session.post(url, data=_readable(body), trace_request_ctx=seen, **settings)
+            return await self._session.request(method, target, data=_readable(body), trace_request_ctx=seen, **settings)
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
             if not (seen.get(_REUSED) and _is_closed_before_answer(error)):
                 raise
         if resent:
             resent()
         self._spare = self._spare or self._open(keep=False)
-        return await self._spare.post(url, data=_readable(body), **settings)
+        return await self._spare.request(method, target, data=_readable(body), **settings)
 
     @staticmethod
     def _by_proxy(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -161,9 +181,9 @@ class Session:
         )
 
 
-def _readable(body: bytes) -> bytes | io.BytesIO:
+def _readable(body: bytes | None) -> bytes | io.BytesIO | None:
     """Return a body as aiohttp sends it in pieces; of large bytes it warns."""
-    return io.BytesIO(body) if len(body) > _ONE_PIECE else body
+    return io.BytesIO(body) if body and len(body) > _ONE_PIECE else body
 
 
 async def _note_reuse(

@@ -65,6 +65,8 @@ class StructureReader:
         """What ended the reading."""
         self.found: dict[str, object] = {}
         """Scalars that the layout names, by their place."""
+        self.proofs: list[Value] = []
+        """Base64 that the layout wants to be compared, as it came since it was last taken."""
         self.positions = Positions()
         """Where the items that were met belong, and how many there are."""
 
@@ -167,6 +169,8 @@ class StructureReader:
         positions = self.positions.close_all(_at(index, items) if index else [None] * count)
         if positions is None:
             return False
+        if self._layout.added:
+            self._add(_at(_path_in_item(self._layout, self._layout.added), items))
         self._items += zip(positions, self._values[self._met : self._met + count], strict=True)
         self._met += count
         return True
@@ -239,11 +243,24 @@ class StructureReader:
         elif place.is_item:
             self._close_item()
         else:
+            if place.is_proof:
+                self.proofs.append(value if event == "string" else None)  # type: ignore[arg-type]
+                return
             value = text_of(value) if isinstance(value, memoryview | bytearray) else value
             if place.is_index:
                 self.positions.index = value
+            elif place.is_added:
+                self._add([value])
             else:
                 self.found[place.prefix] = value
+
+    def _add(self, numbers: Sequence[object]) -> None:
+        """Add up what items say for themselves; what is no number says nothing."""
+        place = self._layout.added or ""
+        known = [number for number in numbers if isinstance(number, int | float) and not isinstance(number, bool)]
+        if known:
+            before = self.found.get(place, 0)
+            self.found[place] = sum(known, before if isinstance(before, int | float) else 0)
 
     def _take(self, value: Value) -> None:
         self._value = value
@@ -260,8 +277,12 @@ def _fields(layout: Layout) -> tuple[list[str], list[str]]:
     """Return the names that lead from an item to its vector, and those that lead to its index."""
     if layout.item is None or len(layout.vectors) != 1:
         return [], []
-    names = [path[len(layout.item) + 1 :].split(".") for path in (*layout.vectors, layout.index) if path]
+    names = [_path_in_item(layout, path) for path in (*layout.vectors, layout.index) if path]
     return names[0], names[1] if layout.index else []
+
+
+def _path_in_item(layout: Layout, path: str) -> list[str]:
+    return path[len(layout.item or "") + 1 :].split(".")
 
 
 def _at(names: list[str], items: list[object]) -> list[object]:

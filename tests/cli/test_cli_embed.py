@@ -65,6 +65,9 @@ def test_parquet_holds_everything_in_columns(run, threaded_server, openai, rows_
         "dimensions": None,
         "truncate": None,
         "extra": None,
+        "prompt": None,
+        "shorten": None,
+        "normalize": None,
         "keep_text": True,
         "base_url": f"{threaded_server.url}/v1",
         "texts": 2,
@@ -97,7 +100,7 @@ def test_one_line_at_the_end_says_how_it_went(run, threaded_server, openai, text
     threaded_server.script.append(refused(500, headers={"Retry-After": "0.01"}))
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", *openai(threaded_server))
     assert ended.err.startswith(f"10 texts embedded to {tmp_path / 'v.npy'} in ")
-    assert ended.err.endswith(" texts/s), model scripted, 8 dimensions, 10 tokens, 1 retry, 0 failed\n")
+    assert ended.err.endswith(" texts/s), model scripted, 8 dimensions, 10 tokens, 1 retry (500), 0 failed\n")
     assert ended.err.count("\n") == 1
     assert ended.out == ""
 

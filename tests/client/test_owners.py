@@ -110,9 +110,10 @@ async def test_the_time_limits_of_the_callers_session_do_not_count(server, conne
 
 async def test_a_session_that_was_closed_gives_one_of_our_errors(connect):
     session = aiohttp.ClientSession()
+    client = connect(session=session)
     await session.close()
     with pytest.raises(TransportError, match="losed"):
-        await connect(session=session).embed(["a"])
+        await client.embed(["a"])
 
 
 async def test_a_client_that_was_never_used_opens_nothing(server, watch):

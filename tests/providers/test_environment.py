@@ -151,5 +151,5 @@ def test_an_address_that_is_none_is_refused(url):
 async def test_options_are_checked_when_the_call_is_made():
     """Not with the first result."""
     async with EmbedClient("openai", api_key="k") as client:
-        with pytest.raises(ConfigurationError, match="input_type='query' is not an option of provider 'openai'"):
-            client.embed_stream(["a"], input_type="query")
+        with pytest.raises(ConfigurationError, match="truncate='END' is not an option of provider 'openai'"):
+            client.embed_stream(["a"], truncate="END")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import pytest
 
@@ -104,7 +105,6 @@ def test_extra_fields_do_not_replace_what_the_client_sends(provider):
 @pytest.mark.parametrize(
     ("name", "option", "value", "known"),
     [
-        ("openai", "input_type", "query", "dimensions"),
         ("openai", "truncate", "END", "dimensions"),
         ("cohere-v1", "dimensions", 256, "input_type, truncate"),
     ],
@@ -161,23 +161,26 @@ def test_facts_of_every_provider(kind):
     """What a run relies on."""
     provider = kind()
     assert provider.path.startswith("/")
-    assert provider.base_url is None or provider.base_url.startswith("https://")
-    assert provider.limits.inputs >= 1
+    assert provider.base_url is None or provider.base_url.startswith(("https://", "http://127.0.0.1"))
+    assert provider.limits.inputs >= (provider.limits.first or 1) >= 1
     assert "float32" in provider.dtypes
     assert provider.options <= {"input_type", "dimensions", "truncate"}
     assert provider.dimension(EmbedOptions(model="unknown")) is None
     assert provider.dimension(EmbedOptions(model="unknown", dimensions=64)) == 64
-    for model, dimension in provider.dimensions.items():
-        assert provider.dimension(EmbedOptions(model=model)) == dimension
-    assert provider.headers("k") == {"Authorization": "Bearer k"}
+    for name, model in provider.models.items():
+        assert provider.dimension(EmbedOptions(model=name)) == model.dimension > 0
+    assert set(provider.words) <= set(provider.fields) | {"encoding", "dtype"}
+    assert provider.closed <= set(provider.words)
+    assert provider.base64 == "no" or "encoding" in provider.fields
     assert provider.headers(None) == provider.headers("") == {}
+    assert list(provider.headers("k").values()) in (["k"], ["Bearer k"])
     assert all(isinstance(sign, Sign) for sign in provider.signs)
 
 
 @pytest.mark.parametrize("kind", PROVIDERS.values())
 async def test_the_key_alone_says_who_asks(kind):
     """Whatever the address and the body."""
-    assert await kind().authorize("k", "http://localhost/", b"{}") == {"Authorization": "Bearer k"}
+    assert await kind().authorize("k", "http://localhost/", b"{}") == kind().headers("k")
     assert await kind().authorize(None, "http://localhost/", b"{}") == {}
 
 
@@ -185,8 +188,11 @@ def test_limits_and_dimensions():
     """From the services' own descriptions."""
     assert Cohere.limits == CohereV1.limits == Limits(inputs=96)
     assert OpenAI.limits == Limits(inputs=2_048, tokens=300_000)
-    assert (Cohere().dimensions["embed-v4.0"], CohereV1().dimensions["embed-english-light-v3.0"]) == (1_536, 384)
-    assert OpenAI().dimensions == {
+    assert (Cohere.models["embed-v4.0"].dimension, CohereV1.models["embed-english-light-v3.0"].dimension) == (
+        1_536,
+        384,
+    )
+    assert {name: model.dimension for name, model in OpenAI.models.items()} == {
         "text-embedding-3-small": 1_536,
         "text-embedding-3-large": 3_072,
         "text-embedding-ada-002": 1_536,
@@ -210,5 +216,30 @@ def test_a_provider_of_ones_own():
     assert EmbedClient(Mine()).model == "m"
     with pytest.raises(ConfigurationError, match=r"dimensions=8 .* \(it has: none of its kind\)"):
         body(Mine(), dimensions=8)
-    with pytest.raises(TypeError):
-        Provider()
+
+
+def test_a_provider_of_facts_alone():
+    """No function is needed where an API has an answer of a known form."""
+
+    class Facts(Provider):
+        name, base_url, path, default_model = "facts", "http://localhost:1", "/embed", "m"
+        limits = Limits(inputs=8)
+        fields: ClassVar = {"model": "m", "texts": "t", "dtype": "kind", "encoding": "kind", "truncate": "cut"}
+        words: ClassVar = {
+            "truncate": {"END": {"cut": True, "side": "right"}, "NONE": False},
+            "dtype": {"float32": None},
+            "encoding": {"float": None},
+        }
+        closed = frozenset({"truncate"})
+        dtypes = frozenset({"float32", "int8"})
+        answer = Layout(vectors=frozenset({"item"}))
+
+    assert body(Facts()) == {"m": "m", "t": TEXTS}
+    assert body(Facts(), dtype="int8", truncate="END") == {
+        "m": "m", "t": TEXTS, "kind": "int8", "cut": True, "side": "right",
+    }  # fmt: skip
+    assert body(Facts(), encoding="base64", truncate="NONE") == {"m": "m", "t": TEXTS, "kind": "base64", "cut": False}
+    with pytest.raises(
+        ConfigurationError, match=r"truncate='MIDDLE' is not known to provider 'facts'; use one of 'END', "
+    ):
+        body(Facts(), truncate="MIDDLE")

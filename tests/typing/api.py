@@ -222,6 +222,14 @@ def errors(error: AsyncEmbedError) -> None:
         assert_type(error.retryable, bool)
 
 
+async def own_vectors(client: EmbedClient) -> None:
+    """What the client puts before texts, and does to vectors."""
+    await client.embed(["a"], prompts="e5", normalize=True)
+    await client.embed(["a"], prompts={"query": "q: "}, dimensions=8, shorten="client")
+    await client.embed(["a"], shorten="nobody")  # type: ignore[arg-type]
+    EmbedClient("vllm", model="m", prompts="e5", catalogue="embed-v4.0")
+
+
 class Mine(Provider):
     """A provider of one's own."""
 

@@ -1,0 +1,36 @@
+"""Azure OpenAI: OpenAI's wire format, with the deployment and the version of the API in the address.
+
+The model is the name of a deployment, which says nothing of what it is: `catalogue="text-embedding-3-small"` does.
+Limits are OpenAI's. A key goes into a header of its own; an Entra token, which is a JSON web token, is a bearer token.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from asyncembed._decide.signs import Sign
+from asyncembed.providers._base import Limits, Setting
+from asyncembed.providers.compatible import Compatible
+from asyncembed.providers.openai import OPENAI_MODELS
+
+
+class AzureOpenAI(Compatible):
+    """Azure OpenAI; `base_url` is the endpoint of the resource, `model` the name of a deployment."""
+
+    name = "azure-openai"
+    base_url_variable = "AZURE_OPENAI_ENDPOINT"
+    path = "/openai/deployments/{model}/embeddings"
+    query: ClassVar = {"api-version": Setting(("OPENAI_API_VERSION",), "2024-10-21")}
+    key_variables = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
+    models = OPENAI_MODELS
+    limits = Limits(inputs=2_048, tokens=300_000)
+    base64 = "seen"
+    signs = (Sign("key", status=401, code="401"), Sign("model", code="DeploymentNotFound"))
+
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        """Return a header that carries a key, or one that carries a token."""
+        if not api_key:
+            return {}
+        is_token = re.fullmatch(r"eyJ[\w-]*\.[\w-]+\.[\w-]*", api_key, re.ASCII) is not None
+        return {"Authorization": f"Bearer {api_key}"} if is_token else {"api-key": api_key}

@@ -1,0 +1,154 @@
+"""Amazon Bedrock: `POST /model/MODEL/invoke`; each family of models has a wire format of its own.
+
+A request bears a Bedrock API key, or is signed by the keys of an AWS account. Tokens are told in a header. Titan and
+Nova take one text a request, of at most 8,192 tokens; Cohere's models take 96.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from inspect import isawaitable
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+
+from asyncembed._secret import hide
+from asyncembed.providers._base import Fields, Limits, Model, Price, Provider, Setting, Words
+from asyncembed.providers._sigv4 import Credentials, signature_headers
+from asyncembed.providers.cohere import BY_TYPE
+from asyncembed.wire._layout import Layout
+
+if TYPE_CHECKING:
+    from asyncembed._settings import EmbedOptions
+    from asyncembed.providers._base import Encoding, Models
+
+CredentialsFunction: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
+_DATE: Final = "2026-11"
+_COHERE_V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, price=Price(0.10, _DATE))
+
+
+class Bedrock(Provider):
+    """What all models on Bedrock have in common.
+
+    Args:
+        credentials: Gives the keys of an AWS account before each attempt, plain or async, as for keys of a role that
+            end within the hour; from the customary environment variables if not given.
+        settings: `region`.
+    """
+
+    base_url = "https://bedrock-runtime.{region}.amazonaws.com"
+    base_url_variable = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"
+    hosts = ("bedrock-runtime.*.amazonaws.com", "bedrock-runtime-fips.*.amazonaws.com")
+    settings: ClassVar = {"region": Setting(("AWS_REGION", "AWS_DEFAULT_REGION"))}
+    path = "/model/{model}/invoke"
+    key_variables = ("AWS_BEARER_TOKEN_BEDROCK",)
+    token_header = "X-Amzn-Bedrock-Input-Token-Count"  # noqa: S105  # a count
+
+    def __init__(self, *, credentials: CredentialsFunction | None = None, **settings: str) -> None:
+        super().__init__(**settings)
+        self._credentials = credentials
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether there are no keys of an account to sign with."""
+        return self._credentials is None and _account() is None
+
+    async def authorize(self, api_key: str | None, url: str, body: bytes) -> Mapping[str, str]:
+        """Return a bearer key, or else a signature if there are keys of an account."""
+        if api_key:
+            return self.headers(api_key)
+        account = _account()
+        if self._credentials:
+            given = self._credentials()
+            account = await given if isawaitable(given) else given
+        if account is None:
+            return {}
+        region = self.setting_values(self.settings)["region"]
+        return signature_headers(account, url, body, region=region, service="bedrock", now=datetime.now(UTC))
+
+
+class BedrockTitan(Bedrock):
+    """Amazon's Titan models on Bedrock; they take one text a request."""
+
+    name = "bedrock-titan"
+    default_model = "amazon.titan-embed-text-v2:0"
+    models: ClassVar[Models] = {
+        "amazon.titan-embed-text-v2:0": Model(
+            dimension=1024, dimensions=(256, 512, 1024), max_tokens=8192, price=Price(0.02, _DATE)
+        ),
+        "amazon.titan-embed-text-v1": Model(dimension=1536, dimensions=(), max_tokens=8192, price=Price(0.10, _DATE)),
+    }
+    limits = Limits(inputs=1)
+    fields: ClassVar[Fields] = {"texts": "inputText", "dimensions": "dimensions"}
+    answer = Layout(vectors=frozenset({"embedding"}), tokens=("inputTextTokenCount",), messages=("message",))
+
+    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
+        """Return the body of a request for one text."""
+        return {**super().body((), options, encoding), "inputText": next(iter(texts), "")}
+
+
+class BedrockNova(Bedrock):
+    """Amazon's Nova embedding models on Bedrock; they take one text a request."""
+
+    name = "bedrock-nova"
+    default_model = "amazon.nova-2-multimodal-embeddings-v1:0"
+    models: ClassVar[Models] = {
+        "amazon.nova-2-multimodal-embeddings-v1:0": Model(
+            dimension=3072, dimensions=(256, 384, 1024, 3072), max_tokens=8172, price=Price(0.135, _DATE)
+        ),
+    }
+    limits = Limits(inputs=1)
+    fields: ClassVar[Fields] = {
+        "texts": "text",
+        "input_type": "embeddingPurpose",
+        "dimensions": "embeddingDimension",
+        "truncate": "truncationMode",
+    }
+    words: ClassVar[Words] = {"input_type": {"document": "GENERIC_INDEX", "query": "TEXT_RETRIEVAL"}}
+    answer = Layout(vectors=frozenset({"embeddings.item.embedding"}), item="embeddings.item", messages=("message",))
+
+    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
+        """Return the body of a request for one text, which has to say how a text that is too long is cut."""
+        fields = {name: value for name, value in super().body((), options, encoding).items() if value is not None}
+        mode = fields.pop("truncationMode", "END")
+        fields["text"] = {"truncationMode": mode, "value": next(iter(texts), "")}
+        return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": fields}
+
+
+class BedrockCohere(Bedrock):
+    """Cohere's models on Bedrock; the model stands in the address, and plain floats are asked for."""
+
+    name = "bedrock-cohere"
+    default_model = "cohere.embed-english-v3"
+    models: ClassVar[Models] = {
+        "cohere.embed-english-v3": _COHERE_V3,
+        "cohere.embed-multilingual-v3": _COHERE_V3,
+        "cohere.embed-v4:0": Model(
+            dimension=1536, dimensions=(256, 512, 1024, 1536), max_tokens=128_000, price=Price(0.12, _DATE)
+        ),
+    }
+    limits = Limits(inputs=96)
+    fields: ClassVar[Fields] = {
+        "texts": "texts",
+        "input_type": "input_type",
+        "dimensions": "output_dimension",
+        "truncate": "truncate",
+        "encoding": "embedding_types",
+    }
+    words: ClassVar[Words] = {
+        "input_type": {"document": "search_document", "query": "search_query"},
+        "encoding": {**BY_TYPE, "float": None},
+    }
+    # v3 answers with a bare list where no type is asked for, v4 by type all the same.
+    answer = Layout(
+        vectors=frozenset({"embeddings.item", "embeddings.float.item", "embeddings.base64.item"}),
+        tokens=("meta.billed_units.input_tokens",),
+        messages=("message",),
+    )
+
+
+def _account() -> Credentials | None:
+    key, secret, token = (
+        os.environ.get(f"AWS_{name}", "").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
+    )
+    return Credentials(key, hide(secret), hide(token) or None) if key and secret else None

@@ -1,0 +1,131 @@
+"""Google: the Gemini API's `:batchEmbedContents`, and Vertex AI's `:predict`; floats only.
+
+The Gemini API takes 100 texts a request and counts each of them as one request of its rate limit. It tells no usage.
+Vertex AI takes 250 texts and 20,000 tokens a request, and one text where the model is gemini-embedding-001. Vectors of
+gemini-embedding-001 are of length 1 at 3,072 numbers alone. gemini-embedding-2 ignores `taskType`, and is told what a
+text is by the words before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from asyncembed._decide.signs import Sign
+from asyncembed.providers._base import Fields, Limits, Model, Price, Provider, Setting, Words
+from asyncembed.wire._layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from asyncembed._settings import EmbedOptions
+    from asyncembed.providers._base import Encoding, Models
+
+_PROMPTS: Final = {"query": "task: search result | query: ", "document": "title: none | text: "}
+_MODELS: Final[Mapping[str, Model]] = {
+    "gemini-embedding-001": Model(
+        dimension=3072, dimensions=range(128, 3073), unit=(3072,), max_tokens=2048, price=Price(0.15, "2026-11")
+    ),
+    "gemini-embedding-2": Model(
+        dimension=3072,
+        dimensions=range(128, 3073),
+        max_tokens=8192,
+        input_types={},
+        prompts=_PROMPTS,
+        price=Price(0.20, "2026-11"),
+    ),
+}
+_VERTEX_MODEL: Final = Model(dimension=768, dimensions=range(1, 769), max_tokens=2048, price=Price(0.10, "2026-11"))
+_WORDS: Final[Mapping[object, object]] = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
+_SIGNS: Final = (Sign("key", code="API_KEY_INVALID"), Sign("quota", status=429, words="PerDay"))
+
+
+class Gemini(Provider):
+    """The Gemini API."""
+
+    name = "gemini"
+    base_url = "https://generativelanguage.googleapis.com"
+    base_url_variable = "GOOGLE_GEMINI_BASE_URL"
+    path = "/v1beta/models/{model}:batchEmbedContents"
+    key_variables = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+    key_header = ("x-goog-api-key", "{}")
+    default_model = "gemini-embedding-001"
+    models = _MODELS
+    limits = Limits(inputs=100, tokens=20_000)
+    fields: ClassVar[Fields] = {"texts": "requests", "input_type": "taskType", "dimensions": "outputDimensionality"}
+    words: ClassVar[Words] = {"input_type": _WORDS}
+    answer = Layout(
+        vectors=frozenset({"embeddings.item.values"}),
+        item="embeddings.item",
+        tokens=("usageMetadata.promptTokenCount",),
+        messages=("error.message",),
+    )
+    signs = _SIGNS
+
+    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
+        """Return a request for each text; one content of several parts would give one vector for all of them."""
+        fields = super().body((), options, encoding)
+        del fields["requests"]
+        each = {"model": f"models/{options.model}", **{name: value for name, value in fields.items() if value}}
+        return {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in texts]}
+
+    def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+        """Put the fields into the request for each text."""
+        requests: list[dict[str, object]] = body["requests"]  # type: ignore[assignment]
+        return {"requests": [{**request, **extra} for request in requests]}
+
+
+class Vertex(Provider):
+    """Vertex AI; keys are OAuth2 access tokens, which end within the hour: pass a function as `api_key`."""
+
+    name = "vertex"
+    base_url = "https://{location}-aiplatform.googleapis.com"
+    hosts = ("aiplatform.googleapis.com", "*-aiplatform.googleapis.com")
+    path = "/v1/projects/{project}/locations/{location}/publishers/google/models/{model}:predict"
+    settings: ClassVar = {
+        "location": Setting(("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION"), "us-central1"),
+        "project": Setting(("GOOGLE_CLOUD_PROJECT",)),
+    }
+    key_variables = ("GOOGLE_CLOUD_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN")
+    default_model = "gemini-embedding-001"
+    models: ClassVar[Models] = {
+        "gemini-embedding-001": replace(_MODELS["gemini-embedding-001"], limits=Limits(inputs=1)),
+        "text-embedding-005": _VERTEX_MODEL,
+        "text-multilingual-embedding-002": _VERTEX_MODEL,
+    }
+    limits = Limits(inputs=250, tokens=20_000)
+    fields: ClassVar[Fields] = {
+        "texts": "instances",
+        "input_type": "task_type",
+        "dimensions": "outputDimensionality",
+        "truncate": "autoTruncate",
+    }
+    words: ClassVar[Words] = {"input_type": _WORDS, "truncate": {"END": True, "NONE": False}}
+    closed = frozenset({"truncate"})
+    answer = Layout(
+        vectors=frozenset({"predictions.item.embeddings.values"}),
+        item="predictions.item",
+        added="predictions.item.embeddings.statistics.token_count",
+        messages=("error.message",),
+    )
+    signs = _SIGNS
+
+    def address(self) -> str | None:
+        """Return the address of a location; the global one has a host of its own."""
+        url = super().address()
+        return url and url.replace("//global-", "//")
+
+    def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
+        """Return an instance for each text, and the parameters of all of them."""
+        fields = {name: value for name, value in super().body((), options, encoding).items() if value is not None}
+        del fields["instances"]
+        task = fields.pop("task_type", None)
+        each = {"task_type": task} if task else {}
+        return {"instances": [{"content": text, **each} for text in texts], "parameters": fields or None}
+
+    def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+        """Put the fields among the parameters."""
+        if not extra:
+            return body
+        parameters: dict[str, object] = body.get("parameters") or {}  # type: ignore[assignment]
+        return {**body, "parameters": {**parameters, **extra}}

@@ -1,0 +1,80 @@
+"""Hugging Face: text-embeddings-inference's `POST /embed`, and the Inference Providers' feature extraction.
+
+Both answer with a bare list of vectors. A server of text-embeddings-inference has one model, tells its limits at
+`GET /info`, and tells tokens in a header. `input_type` may be the name of one of the model's own prompts; which prompts
+it has is not known, so "document" and "query" send none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from asyncembed._decide.signs import Sign
+from asyncembed.providers._base import Fields, Limits, Provider, Words
+from asyncembed.wire._layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TRUNCATE: Final[Mapping[object, object]] = {
+    "END": {"truncate": True, "truncation_direction": "Right"},
+    "START": {"truncate": True, "truncation_direction": "Left"},
+    "NONE": False,
+}
+_ANSWER: Final = Layout(vectors=frozenset({"item"}), messages=("error", "message"))
+_TOKENS: Final = "x-compute-tokens"
+_MOST_BYTES: Final = 1_900_000
+"""Of a request: a server refuses a body of 2,000,000 bytes."""
+
+
+class TEI(Provider):
+    """A server of text-embeddings-inference."""
+
+    name = "tei"
+    base_url = "http://127.0.0.1:3000"
+    base_url_variable = "TEI_BASE_URL"
+    path = "/embed"
+    limits_path = "/info"
+    default_model = "default"
+    limits = Limits(inputs=2_048, first=32, request_bytes=_MOST_BYTES)
+    fields: ClassVar[Fields] = {
+        "texts": "inputs",
+        "input_type": "prompt_name",
+        "dimensions": "dimensions",
+        "truncate": "truncate",
+    }
+    words: ClassVar[Words] = {"truncate": _TRUNCATE}
+    closed = frozenset({"truncate"})
+    answer = _ANSWER
+    token_header = _TOKENS
+    signs = (Sign("option", words=r"\bprompt (?:name|dictionary)\b|\bdefault prompt\b"), Sign("transient", status=424))
+
+    def read_limits(self, told: Mapping[str, object]) -> Limits:
+        """Return what the server says of the size of a request."""
+        inputs, tokens = (told.get(name) for name in ("max_client_batch_size", "max_batch_tokens"))
+        return Limits(
+            inputs=inputs if isinstance(inputs, int) and inputs > 0 else self.limits.inputs,
+            tokens=tokens if isinstance(tokens, int) and tokens > 0 else None,
+            request_bytes=_MOST_BYTES,
+        )
+
+
+class HuggingFace(Provider):
+    """Hugging Face's Inference Providers; how many texts a request may hold is not published."""
+
+    name = "huggingface"
+    base_url = "https://router.huggingface.co/hf-inference/models"
+    path = "/{model/}/pipeline/feature-extraction"
+    key_variables = ("HF_TOKEN",)
+    default_model = "intfloat/multilingual-e5-large"
+    limits = Limits(inputs=512, first=32, request_bytes=_MOST_BYTES)
+    fields: ClassVar[Fields] = {
+        "texts": "inputs",
+        "input_type": "prompt_name",
+        "dimensions": "dimensions",
+        "truncate": "truncate",
+    }
+    words: ClassVar[Words] = {"truncate": _TRUNCATE}
+    closed = frozenset({"truncate"})
+    answer = _ANSWER
+    token_header = _TOKENS

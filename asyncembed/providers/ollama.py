@@ -1,0 +1,33 @@
+"""Ollama: `POST /api/embed`, its own API; floats only, counters after the vectors, no key and no index.
+
+It sets no limit to a request. Texts that are too long are cut without a word, unless `truncate="NONE"`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from asyncembed._decide.signs import Sign
+from asyncembed.providers._base import Fields, Limits, Model, Models, Provider, Words
+from asyncembed.wire._layout import Layout
+
+
+class Ollama(Provider):
+    """Ollama on this machine, or on another by `base_url`."""
+
+    name = "ollama"
+    base_url = "http://127.0.0.1:11434"
+    base_url_variable = "OLLAMA_HOST"
+    adds_scheme = True
+    path = "/api/embed"
+    default_model = "nomic-embed-text"
+    models: ClassVar[Models] = {
+        "nomic-embed-text": Model(dimension=768),
+        "all-minilm": Model(dimension=384),
+    }
+    limits = Limits(inputs=2_048, first=64)
+    fields: ClassVar[Fields] = {"model": "model", "texts": "input", "dimensions": "dimensions", "truncate": "truncate"}
+    words: ClassVar[Words] = {"truncate": {"END": True, "NONE": False}}
+    closed = frozenset({"truncate"})
+    answer = Layout(vectors=frozenset({"embeddings.item"}), tokens=("prompt_eval_count",), messages=("error",))
+    signs = (Sign("text", words=r"unsupported value: \W?nan"),)
