@@ -23,7 +23,10 @@ README = ROOT / "README.md"
 COOKBOOK = ROOT / "examples" / "README.md"
 DOCUMENTS = (README, COOKBOOK, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md")
 
-BLOCK = re.compile(r"^## (?P<title>[^\n]+)$|^```python\n(?P<code>.*?)^```\n+(?:```text\n(?P<output>.*?)^```$)?", re.M | re.S)
+BLOCK = re.compile(
+    r"^## (?P<title>[^\n]+)$|^```python\n(?P<code>.*?)^```\n+(?:```text\n(?P<output>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
 ARGUMENT = re.compile(r"`(\w+)(?:\.(\w+))?\([^()`]*?(\w+)=\)`")
 
 
@@ -118,7 +121,7 @@ def test_the_readme_names_every_provider_and_every_verb() -> None:
     }
     assert len(verbs) >= 6
     assert [name for name in sorted(verbs) if f"client.{name}(" not in text] == []
-    table = re.search(r"^\| name \| API \| key \|\n\|-.+\n((?:\|.+\n)+)", text, re.M)
+    table = re.search(r"^\| name \| API \| key \|\n\|-.+\n((?:\|.+\n)+)", text, re.MULTILINE)
     names = {name for row in table[1].splitlines() for name in re.findall(r"`([a-z0-9-]+)`", row.split("|")[1])}
     assert names == set(PROVIDERS)
 
@@ -126,9 +129,8 @@ def test_the_readme_names_every_provider_and_every_verb() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text("utf-8")
-    headings = {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)
-    }
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    headings = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
     links = re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)
     for link in links:
         path, _, anchor = unquote(link).partition("#")
@@ -158,8 +160,12 @@ def test_the_tables_of_arguments_name_arguments_that_exist(package: str) -> None
 def tables() -> dict[str, tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]]:
     """Return, for each SDK, the arguments that its table names on the left and on the right."""
     found = {}
-    for package, rows in re.findall(r"^\| (\w+) \| here \|\n\|---\|---\|\n((?:\|.*\n)+)", COOKBOOK.read_text("utf-8"), re.M):
+    for package, rows in re.findall(
+        r"^\| (\w+) \| here \|\n\|---\|---\|\n((?:\|.*\n)+)", COOKBOOK.read_text("utf-8"), re.MULTILINE
+    ):
         cells = [row.strip("| ").split(" | ", 1) for row in rows.splitlines()]
-        left, right = ([match for cell in column for match in ARGUMENT.findall(cell)] for column in zip(*cells, strict=True))
+        left, right = (
+            [match for cell in column for match in ARGUMENT.findall(cell)] for column in zip(*cells, strict=True)
+        )
         found[package] = (left, right)
     return found
