@@ -74,7 +74,7 @@ class BaseUrl:
 
     def show(self, url: str) -> str:
         """Return an address below this one without what may be secret, as messages show it."""
-        shown = without_secrets(url)
+        shown = without_secrets(url, encoded=True)
         if self.socket is None:
             return shown
         return shown.replace("http://localhost", f"http+unix://{quote(self.socket, safe='')}", 1)

@@ -115,6 +115,11 @@ def hide_values(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     return {name: hide(value) for name, value in (headers or {}).items()}
 
 
-def without_secrets(url: str) -> str:
-    """Return an address without what may be a secret: user, password, query and fragment."""
-    return str(yarl.URL(str(url)).with_user(None).with_query(None).with_fragment(None))
+def without_secrets(url: str, *, encoded: bool = False) -> str:
+    """Return an address without what may be a secret: user, password, query and fragment.
+
+    Args:
+        url: The address.
+        encoded: Whether it is escaped as it is sent, which is kept then.
+    """
+    return str(yarl.URL(str(url), encoded=encoded).with_user(None).with_query(None).with_fragment(None))

@@ -11,7 +11,7 @@ from support.proxies import LoopbackProxy
 from support.scripted import KEY, refused, vector_of
 from support.watching import leftovers
 
-from asyncembed import APIStatusError, ConfigurationError, EmbedClient, RetryPolicy, TransportError
+from asyncembed import APIStatusError, ConfigurationError, EmbedClient, ResponseError, RetryPolicy, TransportError
 from asyncembed.testing import FakeServer
 
 FAST = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.002)
@@ -224,6 +224,49 @@ async def test_a_unix_socket_and_a_session_of_ones_own():
 async def test_an_address_as_people_copy_it(server, form):
     await ask(form.format(server.url))
     assert server.requests[0].path == "/v1/embeddings"
+
+
+ENDPOINTS = [
+    ("azure-openai", "m", "/openai/deployments/m/embeddings"),
+    ("azure-openai", "a b", "/openai/deployments/a%20b/embeddings"),
+    ("gemini", "gemini-embedding-001", "/v1beta/models/gemini-embedding-001:batchEmbedContents"),
+    ("bedrock-titan", "amazon.titan-embed-text-v2:0", "/model/amazon.titan-embed-text-v2%3A0/invoke"),
+    ("huggingface", "owner/name", "/owner/name/pipeline/feature-extraction"),
+    ("huggingface", "name", "/name/pipeline/feature-extraction"),
+    ("cohere", "m", "/v2/embed"),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "endpoint"), ENDPOINTS)
+@pytest.mark.parametrize("given", ["", "/", "{}", "{}/", "{}?own=own-secret"])
+async def test_an_address_may_hold_the_endpoint_of_a_model(server, provider, model, endpoint, given):
+    """The message shows the address that was asked, without values of its query."""
+    server.default = refused(404, "page not found")
+    url = f"{server.url}/base{given.format(endpoint)}"
+    async with EmbedClient(provider, base_url=url, model=model, api_key=KEY, retry=1) as client:
+        with pytest.raises(APIStatusError) as caught:
+            await client.embed(["one"])
+    assert server.requests[0].path.partition("?")[0] == f"/base{endpoint}"
+    assert f"{provider} at {server.url}/base{endpoint}" in str(caught.value)
+    assert "own-secret" not in str(caught.value)
+
+
+async def test_limits_are_asked_for_by_the_proxy_too(monkeypatch):
+    async with FakeServer(info={"max_client_batch_size": 2}) as server, LoopbackProxy(server.port) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:proxy-secret@{proxy.address}")
+        async with EmbedClient("tei", base_url="http://llm.example") as client:
+            await client.embed(["a", "b", "c"])
+    assert proxy.asked[0] == "GET http://llm.example/info HTTP/1.1"
+    assert "Proxy-Authorization: Basic dXNlcjpwcm94eS1zZWNyZXQ=" in proxy.heads[0]
+
+
+async def test_limits_are_asked_for_through_the_socket_too(tmp_path):
+    async with UnixServer(tmp_path / "s.sock") as server:
+        url = f"http+unix://{tmp_path}/s.sock".replace("/", "%2F").replace("%2F%2F", "//", 1)
+        async with EmbedClient("tei", base_url=url, retry=1) as client:
+            with pytest.raises(ResponseError):
+                await client.embed(["one"])
+    assert [head.split("\r\n")[0] for head in server.heads[:2]] == ["GET /info HTTP/1.1", "POST /embed HTTP/1.1"]
 
 
 def test_the_own_address_with_the_endpoint_is_the_own_address():

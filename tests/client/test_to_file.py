@@ -135,6 +135,9 @@ async def test_resuming_a_finished_file_asks_for_nothing(server, client, tmp_pat
         ({"keep_text": False}, "keep_text was True and is False now"),
         ({"extra": {"user": "me"}}, "extra was None and is '"),
         ({"model": "other", "dimensions": 16}, "model was .*; dimensions was"),
+        ({"prompts": {"document": "passage: "}}, "prompt was None and is 'passage: ' now"),
+        ({"normalize": True}, "normalize was None and is True now"),
+        ({"dimensions": 4, "shorten": "client"}, "dimensions was None and is 4 now; shorten was None and is 'client'"),
     ],
 )
 async def test_another_model_or_option_is_refused_before_anything_is_sent(server, client, tmp_path, options, words):
@@ -167,6 +170,21 @@ async def test_other_texts_are_refused_before_anything_is_sent(server, client, t
     with pytest.raises(ResumeError, match=words):
         await client.embed_to_file(texts, path, resume=True)
     assert server.requests == []
+
+
+async def test_what_the_client_does_itself_goes_on_where_it_is_the_same(server, client, tmp_path):
+    options = {"prompts": {"document": "passage: "}, "dimensions": 4, "shorten": "client"}
+    path = tmp_path / "v.npy"
+    prompted = {f"passage: {text}": text for text in TEXTS}
+    await broken_off(server, client, path, **options)
+    for other in ({**options, "prompts": "e5", "input_type": "query"}, {**options, "dimensions": 5}):
+        with pytest.raises(ResumeError, match="belongs to another run"):
+            await client.embed_to_file(TEXTS, path, resume=True, **other)
+    await client.embed_to_file(TEXTS, path, resume=True, **options)
+    assert sorted(prompted[text] for request in server.requests for text in request.texts) == sorted(TEXTS[12:])
+    _, matrix = read(path)
+    cut = expected(list(prompted))[:, :4]
+    np.testing.assert_allclose(matrix, cut / np.linalg.norm(cut, axis=1, keepdims=True), rtol=1e-5)
 
 
 async def test_an_input_type_that_is_the_default_is_no_difference(server, connect, tmp_path):
