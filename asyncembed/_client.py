@@ -69,6 +69,12 @@ class EmbedClient(Verbs):
 
     Raises:
         ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
+
+    Example:
+        ```python
+        async with EmbedClient("openai", model="text-embedding-3-small", max_memory_mb=100) as client:
+            response = await client.embed(["one text", "another"])
+        ```
     """
 
     def __init__(

@@ -40,6 +40,11 @@ class EmbedInput(ShortRepr):
         id: The caller's own id of it, if there is one.
         metadata: What else belongs to the text. It comes back with the vector, and files keep it in columns of these
             names. "index", "id", "text" and "embedding" are taken.
+
+    Example:
+        ```python
+        EmbedInput("a tabby cat", id=17, metadata={"lang": "en"})
+        ```
     """
 
     text: str

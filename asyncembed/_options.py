@@ -84,7 +84,7 @@ class RequestOptions(TypedDict, total=False):
     dead_letter: str | os.PathLike[str]
 
 
-class EmbedOptionsArgs(RequestOptions, total=False):
+class EmbedOptionsArgs(RequestOptions, TypedDict, total=False):
     """Options of the verbs that share the client's memory: `RequestOptions`, and a share of one's own.
 
     Attributes:

@@ -50,6 +50,13 @@ class StreamingEmbedResponse:
         ConfigurationError: if an argument is wrong, or the source is read in the way it is not made for.
         ResponseError: while it is read, if the response is not JSON, is cut off, or holds something that is no vector;
             what came before was given.
+
+    Example:
+        ```python
+        body = io.BytesIO(b'{"embeddings": {"float": [[1.5, 0.25]]}}')
+        for position, vector in StreamingEmbedResponse(body, "cohere").iter_embeddings():
+            print(position, vector)
+        ```
     """
 
     def __init__(

@@ -78,6 +78,11 @@ class RetryPolicy(ShortRepr):
             of a day or a quota, the run ends.
         probe: Whether a harmless text may be asked for where a refusal does not tell whether a text, the request or the
             account is to blame. It counts as a request and is billed as one.
+
+    Example:
+        ```python
+        EmbedClient("cohere", api_key="...", retry=RetryPolicy(max_attempts=3, max_elapsed=60.0))
+        ```
     """
 
     max_attempts: int = 8
@@ -116,6 +121,11 @@ class Timeouts(ShortRepr):
         connect: To open one TCP and TLS connection.
         first_byte: From the start of a request to its response headers.
         read: Between two chunks of a response body.
+
+    Example:
+        ```python
+        EmbedClient("cohere", api_key="...", timeouts=Timeouts(first_byte=30.0, read=10.0))
+        ```
     """
 
     connect: float = 10.0

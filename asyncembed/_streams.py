@@ -66,6 +66,14 @@ class Streams(AsyncClosing):
 
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
+
+        Example:
+            ```python
+            async with client.embed_stream(texts) as stream:
+                async for result in stream:
+                    print(result.index, result.embedding.shape)
+            print(stream.summary.requests)
+            ```
         """
         check_flag("ordered", ordered)
         return EmbedStream(Run(self._call(options, on_error), texts, ordered=ordered), self._adopt)
@@ -115,6 +123,13 @@ class Streams(AsyncClosing):
 
         Raises:
             ConfigurationError: if an option is wrong, or pyarrow is needed and not installed.
+
+        Example:
+            ```python
+            async with client.embed_binary_stream(texts) as blocks:
+                async for first_index, matrix in blocks:
+                    print(first_index, matrix.shape)
+            ```
         """
         from asyncembed.readers import ArrowStreamReader, NumpyStreamReader  # noqa: PLC0415  # few programs need it
 
@@ -171,6 +186,13 @@ class Streams(AsyncClosing):
 
         Raises:
             ConfigurationError: if an option is wrong, or the process holds nine tenths of the limit already.
+
+        Example:
+            ```python
+            async with client.embed_large_dataset(texts, max_memory_mb=8_000) as stream:
+                async for result in stream:
+                    print(result.index)
+            ```
         """
         check_flag("ordered", ordered)
         call = self._call(cast("EmbedOptionsArgs", options), on_error)

@@ -56,6 +56,12 @@ class Verbs(Streams):
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which. With "skip", only if the
                 request or the account is wrong, or the API is down.
+
+        Example:
+            ```python
+            response = await client.embed(texts, on_error="skip")
+            matrix = response.embeddings[response.ok]
+            ```
         """
         from asyncembed._collect import collect  # noqa: PLC0415
         from asyncembed._progress import Progress  # noqa: PLC0415
@@ -78,6 +84,12 @@ class Verbs(Streams):
 
         Raises:
             AsyncEmbedError: if the API does not take it; the class says whether it is the key, the model or the quota.
+
+        Example:
+            ```python
+            result = await client.check()
+            print(result.model, result.dimension, result.tokens)
+            ```
         """
         from asyncembed._check import check  # noqa: PLC0415
 
@@ -88,6 +100,11 @@ class Verbs(Streams):
 
         Raises:
             AsyncEmbedError: if it is not known and the API does not take a harmless text.
+
+        Example:
+            ```python
+            width = await client.dimension()
+            ```
         """
         known = self._call(options, "raise").known_dimension
         return known or (await self.check(**options)).dimension
@@ -120,6 +137,14 @@ class Verbs(Streams):
         Raises:
             Exception: what the callback raised, as it is; it stops the run.
             AsyncEmbedError: if a text cannot be embedded, after the calls for the texts before it.
+
+        Example:
+            ```python
+            async def insert(embedding, index):
+                print(index, embedding.shape)
+
+            summary = await client.embed_with_callback(texts, insert, callback_concurrency=4)
+            ```
         """
         from asyncembed._callback import call_back  # noqa: PLC0415
 
@@ -177,6 +202,12 @@ class Verbs(Streams):
             ResumeError: if what an earlier run left is of other texts, another model or other options.
             OSError: if the disk is full, or the folder has gone; what was safe before stays so.
             AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived stays safe.
+
+        Example:
+            ```python
+            summary = await client.embed_to_file(texts, "vectors.npy", resume=True)
+            print(summary.done, summary.resumed, summary.usage.tokens)
+            ```
         """
         from asyncembed._progress import Progress  # noqa: PLC0415
         from asyncembed._settling import MAX_READY  # noqa: PLC0415

@@ -61,6 +61,11 @@ class OpenTelemetryEvents:
 
     Raises:
         ConfigurationError: if opentelemetry-api is not installed.
+
+    Example:
+        ```python
+        EmbedClient("cohere", api_key="...", on_event=OpenTelemetryEvents())
+        ```
     """
 
     def __init__(

@@ -24,6 +24,13 @@ class MemoryMonitor:
 
     Raises:
         ConfigurationError: if the limit is no number above 0.
+
+    Example:
+        ```python
+        monitor = MemoryMonitor(2_000)
+        if monitor.should_wait():
+            print(f"{monitor.current_mb:.0f} MB are in use, {monitor.peak_mb:.0f} MB at the peak")
+        ```
     """
 
     def __init__(self, max_memory_mb: float) -> None:

@@ -213,6 +213,12 @@ class RateLimit(ShortRepr):
 
     Raises:
         ConfigurationError: if one of them is no number above 0.
+
+    Example:
+        ```python
+        limit = RateLimit(requests_per_minute=600, tokens_per_minute=1_000_000)
+        EmbedClient("openai", api_key="...", rate_limit=limit)
+        ```
     """
 
     requests_per_minute: float | None = None

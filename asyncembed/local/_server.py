@@ -39,6 +39,13 @@ class LocalServer:
 
     Raises:
         ConfigurationError: Host, port or key is unusable.
+
+    Example:
+        ```python
+        async with LocalServer() as server:
+            async with EmbedClient("openai", base_url=server.url + "/v1", api_key="unused") as client:
+                response = await client.embed(["one text"])
+        ```
     """
 
     def __init__(

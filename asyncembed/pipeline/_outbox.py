@@ -14,24 +14,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._errors import AsyncEmbedError
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed.flow._memory import Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
-    from asyncembed.flow._memory import Reservation
+    from collections.abc import Iterator
 
 HELD_PER_READY: Final = 8
 """Bursts that may wait for an earlier one, for each that may be ready."""
 
-Item: TypeAlias = "EmbedResult | EmbedFailure | EmbedBlock | Withdrawal"
+Item: TypeAlias = EmbedResult | EmbedFailure | EmbedBlock | Withdrawal
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
 
-Burst: TypeAlias = "tuple[Sequence[Item], Reservation]"
+Burst: TypeAlias = tuple[Sequence[Item], Reservation]
 """Results, one at least, and the reservation that they are to be taken off."""
 
 _index_of = attrgetter("index")

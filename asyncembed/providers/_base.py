@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from asyncembed.wire._layout import Layout
 from asyncembed.wire._route import Route, escape, secure_host
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Sequence
 
     from asyncembed._decide.signs import Sign
     from asyncembed._settings import Dtype, EmbedOptions
@@ -26,9 +27,8 @@ Encoding: TypeAlias = Literal["base64", "float"]
 """How vectors travel."""
 Fact: TypeAlias = Literal["texts", "model", "input_type", "dimensions", "truncate", "dtype", "encoding"]
 """What a request may say, by our name for it."""
-Fields: TypeAlias = "Mapping[Fact, str]"
-Models: TypeAlias = "Mapping[str, Model]"
-Words: TypeAlias = "Mapping[Fact, Mapping[object, object]]"
+Fields: TypeAlias = Mapping[Fact, str]
+Words: TypeAlias = Mapping[Fact, Mapping[object, object]]
 Base64: TypeAlias = Literal["no", "offered", "seen"]
 """What is known of an API's base64: nothing; its documents promise it; it was recorded."""
 
@@ -95,6 +95,7 @@ class Model(ShortRepr):
     space: str | None = None
 
 
+Models: TypeAlias = Mapping[str, Model]
 UNKNOWN: Final = Model()
 
 

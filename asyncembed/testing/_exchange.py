@@ -31,9 +31,6 @@ _AMAZON: Final = {
     503: "ServiceUnavailableException",
 }
 
-Reply: TypeAlias = Callable[["Exchange"], Awaitable[None]]
-"""What answers a request: a fault, or any coroutine function that takes the exchange."""
-
 
 class Exchange:
     """One request and its answer, byte by byte.
@@ -195,6 +192,10 @@ class Exchange:
         """Close the connection, politely or with a reset."""
         self.over = True
         hang_up(self._writer, reset=reset)
+
+
+Reply: TypeAlias = Callable[[Exchange], Awaitable[None]]
+"""What answers a request: a fault, or any coroutine function that takes the exchange."""
 
 
 async def right(exchange: Exchange) -> None:

@@ -65,6 +65,15 @@ class FakeServer:
         most_active: Most of them at once so far.
         accepted: Connections there have been.
         port: Port to listen on, 0 for a free one; the one it got when it runs, which it keeps if it is started again.
+
+    Example:
+        ```python
+        async with FakeServer(dimension=8) as server:
+            server.script += [faults.Refused(503)]  # the reply to the next request
+            async with EmbedClient("cohere", base_url=server.url, api_key="any") as client:
+                response = await client.embed(["one text"])
+        assert server.ledger.statuses == {503: 1, 200: 1}
+        ```
     """
 
     dimension: int = DIMENSION

@@ -6,11 +6,9 @@ string, and `Number("position")` stands for a number of that name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 NumberName: TypeAlias = Literal["position", "count", "size", "most", "tokens"]
 
@@ -38,7 +36,7 @@ class ForEachText:
 
 
 Document: TypeAlias = (
-    "str | int | float | bool | Number | ForEachText | Sequence[Document] | Mapping[str, Document] | None"
+    str | int | float | bool | Number | ForEachText | Sequence["Document"] | Mapping[str, "Document"] | None
 )
 
 

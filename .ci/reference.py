@@ -1,0 +1,45 @@
+"""Build the API reference with pdoc: `python -W error .ci/reference.py FOLDER`.
+
+Public names may say that they are of `asyncembed`, as users import them. pdoc reads the source and resolves annotations
+where a name is defined, so the script tells it the modules that define them.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+
+import pdoc
+
+import asyncembed
+
+DOCUMENTED = (
+    "asyncembed",
+    "asyncembed.local",
+    "asyncembed.otel",
+    "asyncembed.providers",
+    "asyncembed.readers",
+    "asyncembed.testing",
+    "asyncembed.testing.pytest_plugin",
+)
+
+
+def name_defining_modules() -> None:
+    """Set `__module__` of each class and function of the package to the module whose source defines it."""
+    for info in pkgutil.walk_packages(asyncembed.__path__, "asyncembed."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name in vars(module):
+                vars(module)[node.name].__module__ = module.__name__
+
+
+if __name__ == "__main__":
+    name_defining_modules()
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc(*DOCUMENTED, output_directory=Path(sys.argv[1]))
