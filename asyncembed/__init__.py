@@ -25,6 +25,7 @@ from asyncembed._errors import (
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, Matrix, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs, RequestOptions
 from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
+from asyncembed._spec import ClientSpec
 from asyncembed._version import __version__
 from asyncembed.flow._monitor import MemoryMonitor
 from asyncembed.flow._rate import RateLimit
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         RunEnded,
     )
     from asyncembed._response import StreamingEmbedResponse
+    from asyncembed._sync import SyncEmbedder, SyncStream
     from asyncembed.otel import OpenTelemetryEvents
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
     from asyncembed.sinks import FormatName
@@ -61,6 +63,10 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedStream",
     "NumpyStreamReader",
     "RechunkedReader",
+    # Without an event loop, and in other processes
+    "ClientSpec",
+    "SyncEmbedder",
+    "SyncStream",
     # Tools
     "MemoryMonitor",
     "StreamingEmbedResponse",
@@ -143,6 +149,8 @@ _LATER = {
     "RetryScheduled": "_events",
     "RunEnded": "_events",
     "StreamingEmbedResponse": "_response",
+    "SyncEmbedder": "_sync",
+    "SyncStream": "_sync",
 }
 """Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +13,7 @@ from asyncembed._errors import StreamClosedError
 from asyncembed._options import find_limiter, new_budget, new_call, new_slots
 from asyncembed._secret import hide_address, hide_key, hide_values
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check_choice
+from asyncembed._spec import ClientSpec, describe
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
 from asyncembed.pipeline._endpoint import Endpoint, Learned
@@ -114,6 +116,26 @@ class EmbedClient(Verbs):
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
+        hindrances = {
+            "a key of its own (set the key in an environment variable, and name it with api_key_env=)": key is not None,
+            "a session of its own": session is not None,
+            "a function in on_event=": on_event is not None,
+        }
+        self._describe: Callable[[], ClientSpec] = partial(
+            describe,
+            self._provider,
+            rate_limit,
+            headers,
+            hindrances=hindrances,
+            model=model,
+            base_url=base_url,
+            max_memory_mb=max_memory_mb,
+            max_concurrency=max_concurrency,
+            initial_concurrency=initial_concurrency,
+            retry=retry,
+            timeouts=timeouts,
+            encoding=encoding,
+        )
 
     def __repr__(self) -> str:
         if "_connection" not in vars(self):
@@ -133,6 +155,15 @@ class EmbedClient(Verbs):
     def provider(self) -> Provider:
         """The API behind this client."""
         return self._provider
+
+    @property
+    def spec(self) -> ClientSpec:
+        """The settings of this client as plain values, for another process; what the environment said is not in it.
+
+        Raises:
+            ConfigurationError: if something of it cannot travel, such as a key, a session or a function.
+        """
+        return self._describe()
 
     async def aclose(self) -> None:
         """End every stream, close the HTTP session and stop the embedded server; a second call does nothing.

@@ -66,7 +66,7 @@ class Connection:
     ) -> None:
         self._provider = provider
         self._base_url = _find_base_url(provider, base_url)
-        self.is_official = (self._base_url.url.rstrip("/") if self._base_url else None) == provider.base_url
+        self.is_official = _is_official(provider, self._base_url)
         """Whether it is the provider's own address."""
         if session and self._base_url and self._base_url.socket:
             raise ConfigurationError(
@@ -101,7 +101,14 @@ class Connection:
         self._transport: Transport | None = None
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()  # a fork shares the sockets, and must leave them alone
         self.closed = False
+
+    def __del__(self) -> None:
+        """Close what a client has left open that was dropped without `aclose`; its loop may have ended with it."""
+        session = getattr(self, "_session", None)
+        if session is not None and self._loop is not None and self._pid == os.getpid():
+            session.drop(self._loop)
 
     async def open(self) -> Transport:
         """Return the transport, after opening what it needs if this is the first call.
@@ -116,7 +123,10 @@ class Connection:
             if self._transport is None:
                 self._transport = await self._open()
             if self._loop is not asyncio.get_running_loop():
-                raise ConfigurationError("the client was used in another event loop before; use one client per loop")
+                raise ConfigurationError(
+                    "the client was used in another event loop before; use one client per loop, and where each call "
+                    "has a loop of its own, as with asyncio.run, a SyncEmbedder"
+                )
             return self._transport
 
     async def aclose(self) -> None:
@@ -166,6 +176,16 @@ class Connection:
             raise
         self._server = server
         return server.url
+
+
+def reaches_official(provider: Provider, base_url: str | None) -> bool:
+    """Whether a client that is given this address asks at the provider's own."""
+    found = _find_base_url(provider, base_url)
+    return _is_official(provider, found)
+
+
+def _is_official(provider: Provider, base_url: BaseUrl | None) -> bool:
+    return (base_url.url.rstrip("/") if base_url else None) == provider.base_url
 
 
 def _find_base_url(provider: Provider, given: str | None) -> BaseUrl | None:

@@ -94,6 +94,18 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
 
 
+def for_query(provider: Provider, given: EmbedOptionsArgs) -> EmbedOptionsArgs:
+    """Return the options of a call for queries: the provider is told so, if it knows the difference."""
+    return for_texts(provider, given, "query")
+
+
+def for_texts(provider: Provider, given: EmbedOptionsArgs, input_type: str) -> EmbedOptionsArgs:
+    """Return the options of a call that says what its texts are where the provider asks that, and nothing elsewhere."""
+    if "input_type" not in provider.options or given.get("input_type") is not None:
+        return given
+    return {**given, "input_type": input_type}
+
+
 def new_budget(megabytes: float) -> MemoryBudget:
     """Return a memory budget of so many millions of bytes."""
     return MemoryBudget(bytes_of(megabytes))

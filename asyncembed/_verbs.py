@@ -6,8 +6,10 @@ What only one of them needs is imported when it is called, as most programs call
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
+from asyncembed._models import EmbedInput
+from asyncembed._options import for_query
 from asyncembed._settings import check, check_count
 from asyncembed._streams import Streams, check_raise_or_skip
 from asyncembed.pipeline._run import Run
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
-    from asyncembed._models import EmbedInput, EmbedResponse, RunSummary
+    from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._settling import Item
     from asyncembed.pipeline._source import Texts
@@ -43,6 +45,29 @@ class Verbs(Streams):
 
         run = Run(self._call(options, "raise"), texts, ordered=False, as_blocks=True, withholds=True)
         return await collect(texts, EmbedStream(run, self._adopt), run)
+
+    @overload
+    async def embed_query(self, texts: str | EmbedInput, **options: Unpack[EmbedOptionsArgs]) -> Vector: ...
+
+    @overload
+    async def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]
+    ) -> Vector | Matrix:
+        """Embed what is searched for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+
+        It asks for `input_type="query"` where the provider tells queries from documents. Options are those of
+        `embed_stream`.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+        """
+        asked = for_query(self.provider, options)
+        if isinstance(texts, str | EmbedInput):
+            vector: Vector = (await self.embed([texts], **asked)).embeddings[0]
+            return vector
+        return (await self.embed(texts, **asked)).embeddings
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
         """Ask for one harmless text, to see whether key, model and options are right before anything larger is sent.

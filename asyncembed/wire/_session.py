@@ -17,10 +17,12 @@ import yarl
 from multidict import CIMultiDict
 
 from asyncembed._threads import OneThread
+from asyncembed.wire._dropping import drop_connections
 from asyncembed.wire._proxies import find_proxy
 from asyncembed.wire._trust import load_trust
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
     from types import SimpleNamespace, TracebackType
 
@@ -91,6 +93,22 @@ class Session:
         if self._is_ours:
             for session in self.sessions:
                 await session.close()
+
+    def drop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close it, if it is ours, without waiting for anything: the client was dropped, and maybe its loop has ended.
+
+        Args:
+            loop: The loop that it was opened on.
+        """
+        for session in self.sessions if self._is_ours else ():
+            connector = session.connector
+            session.detach()
+            if connector is None:
+                continue
+            if loop.is_running():
+                loop.call_soon_threadsafe(drop_connections, connector)
+            else:
+                drop_connections(connector)
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
