@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import os
 import threading
+import weakref
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
     from asyncembed._client import EmbedClient
+    from asyncembed._closing import AsyncClosing
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class Background:
         self._loop = asyncio.new_event_loop()
         self._clients: dict[Hashable, EmbedClient] = {}
         self._tasks: set[asyncio.Task[object]] = set()
+        self._streams: weakref.WeakSet[AsyncClosing] = weakref.WeakSet()
         self._thread = threading.Thread(target=self._serve, name="asyncembed", daemon=True)
         self._thread.start()
 
@@ -70,6 +73,10 @@ class Background:
 
         self._loop.call_soon_threadsafe(cancel)
 
+    def own(self, stream: AsyncClosing) -> None:
+        """Close a stream at the end, if it is there still."""
+        self._streams.add(stream)
+
     def post(self, function: Callable[[], object]) -> None:
         """Have a function called on this thread."""
         self._loop.call_soon_threadsafe(function)
@@ -96,9 +103,9 @@ class Background:
                     task.cancel()
                 if tasks:
                     await asyncio.wait(tasks)
-                for client in self._clients.values():
+                for each in (*self._streams, *self._clients.values()):
                     with suppress(Exception):
-                        await client.aclose()
+                        await each.aclose()
                 await self._loop.shutdown_asyncgens()
             finally:
                 ended.set()
@@ -127,6 +134,11 @@ def background() -> Background:
         if _background is None:
             _background = Background()
         return _background
+
+
+def is_current(there: Background) -> bool:
+    """Whether it is the one of this process, and runs."""
+    return there is _background
 
 
 def forget(key: Hashable) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -101,14 +102,7 @@ class Connection:
         self._transport: Transport | None = None
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = os.getpid()  # a fork shares the sockets, and must leave them alone
         self.closed = False
-
-    def __del__(self) -> None:
-        """Close what a client has left open that was dropped without `aclose`; its loop may have ended with it."""
-        session = getattr(self, "_session", None)
-        if session is not None and self._loop is not None and self._pid == os.getpid():
-            session.drop(self._loop)
 
     async def open(self) -> Transport:
         """Return the transport, after opening what it needs if this is the first call.
@@ -148,6 +142,8 @@ class Connection:
             self._session = Session(self._given_session)
         else:
             self._session = await Session.open(url, socket=base_url.socket)
+        # Not `__del__`: where all of it is garbage at once, aiohttp's own might come first, and report it.
+        weakref.finalize(self, _drop, self._session, self._loop, os.getpid())
         if proxy := self._session.proxy:
             self._secrets.keep(proxy.password)
             self._secrets.keep(proxy.authorization or "")
@@ -176,6 +172,11 @@ class Connection:
             raise
         self._server = server
         return server.url
+
+
+def _drop(session: Session, loop: asyncio.AbstractEventLoop, process: int) -> None:
+    """Close what a client has left open that was dropped without `aclose`; its loop may have ended with it."""
+    session.drop(loop, is_inherited=process != os.getpid())
 
 
 def reaches_official(provider: Provider, base_url: str | None) -> bool:

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, TypeVar, Unpack, cast, overload
 
-from asyncembed._background import background, forget, run_with
+from asyncembed._background import background, forget, is_current, run_with
 from asyncembed._client import EmbedClient
 from asyncembed._errors import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._hop import Hop, close_texts, from_caller
@@ -261,6 +261,7 @@ class SyncStream(Generic[ItemT]):
         self._hop = hop
         self._texts = texts
         self._home = background()
+        self._home.own(stream)
         self._ready: deque[ItemT] = deque()
         self._ended: StoredError | None = None
         self._has_ended = False
@@ -312,7 +313,7 @@ class SyncStream(Generic[ItemT]):
             self._home.start(self._stream.aclose(), _take_error)
 
     def _is_ours(self) -> bool:
-        return background() is self._home
+        return is_current(self._home)
 
     def _refill(self) -> None:
         if self._ended:
@@ -320,7 +321,7 @@ class SyncStream(Generic[ItemT]):
         if self._has_ended:
             raise StopIteration
         if not self._is_ours():
-            raise StreamClosedError("the stream belongs to the process that this one was forked from")
+            raise StreamClosedError("the stream belongs to the process that this one was forked from, or that ends")
         if self._home.is_here:
             raise ConfigurationError("a plain stream was read on its own event loop, and would wait for itself")
         try:

@@ -15,17 +15,24 @@ if TYPE_CHECKING:
     import aiohttp
 
 
-def drop_connections(connector: aiohttp.BaseConnector) -> None:
-    """Close the connections of a connector at once; call it on its loop if that runs, and else from any thread."""
+def drop_connections(connector: aiohttp.BaseConnector, *, has_loop: bool = True) -> None:
+    """Close the connections of a connector at once.
+
+    Args:
+        connector: The connector; this is called on its loop, if that runs.
+        has_loop: Whether its loop may be told. Otherwise it was closed, or belongs to another process, and this
+            closes the sockets of this process alone.
+    """
+    if has_loop:
+        if close := getattr(connector, "_close", None):
+            close(abort_ssl=True)
+        return
     kept: dict[object, list[tuple[object, float]]] = getattr(connector, "_conns", {})
     protocols = [protocol for each in kept.values() for protocol, _ in each] + [*getattr(connector, "_acquired", ())]
     transports = [transport for each in protocols if (transport := getattr(each, "transport", None)) is not None]
-    has_loop = not connector._loop.is_closed()  # noqa: SLF001
-    if close := getattr(connector, "_close", None):
-        close(abort_ssl=True)
-    if not has_loop:
-        for transport in transports:
-            _close_socket(transport)
+    vars(connector)["_closed"] = True
+    for transport in transports:
+        _close_socket(transport)
 
 
 def _close_socket(transport: object) -> None:

@@ -94,21 +94,22 @@ class Session:
             for session in self.sessions:
                 await session.close()
 
-    def drop(self, loop: asyncio.AbstractEventLoop) -> None:
+    def drop(self, loop: asyncio.AbstractEventLoop, *, is_inherited: bool = False) -> None:
         """Close it, if it is ours, without waiting for anything: the client was dropped, and maybe its loop has ended.
 
         Args:
             loop: The loop that it was opened on.
+            is_inherited: Whether that was in the process that this one was forked from, which goes on using it.
         """
         for session in self.sessions if self._is_ours else ():
             connector = session.connector
             session.detach()
             if connector is None:
                 continue
-            if loop.is_running():
+            if loop.is_running() and not is_inherited:
                 loop.call_soon_threadsafe(drop_connections, connector)
             else:
-                drop_connections(connector)
+                drop_connections(connector, has_loop=not (is_inherited or loop.is_closed()))
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
