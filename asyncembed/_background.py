@@ -37,6 +37,7 @@ class Background:
         self._loop = asyncio.new_event_loop()
         self._clients: dict[Hashable, EmbedClient] = {}
         self._tasks: set[asyncio.Task[object]] = set()
+        self._is_ending = False
         self._streams: weakref.WeakSet[AsyncClosing] = weakref.WeakSet()
         self._thread = threading.Thread(target=self._serve, name="asyncembed", daemon=True)
         self._thread.start()
@@ -60,8 +61,14 @@ class Background:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(done)
+            if self._is_ending:
+                task.cancel()
 
-        self._loop.call_soon_threadsafe(begin)
+        try:
+            self._loop.call_soon_threadsafe(begin)
+        except RuntimeError:  # it has ended
+            coroutine.close()
+            raise StreamClosedError("the process is ending") from None
 
     def cancel(self, coroutine: Coroutine[object, object, object]) -> None:
         """Cancel the task of a coroutine that was started."""
@@ -98,6 +105,7 @@ class Background:
         ended = threading.Event()
 
         async def end() -> None:
+            self._is_ending = True
             try:
                 for task in (tasks := set(self._tasks)):
                     task.cancel()
@@ -119,18 +127,27 @@ class Background:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        while self._tasks:  # that were begun at the last moment, and are cancelled
+            self._loop.run_until_complete(asyncio.wait(self._tasks))
         self._loop.close()
 
 
 _inherited: Final[list[Background | None]] = []
 _lock = threading.Lock()
 _background: Background | None = None
+_is_exiting = False
 
 
 def background() -> Background:
-    """Return the one of this process, which is started by the first call."""
+    """Return the one of this process, which is started by the first call.
+
+    Raises:
+        StreamClosedError: if the process is ending.
+    """
     global _background  # noqa: PLW0603  # there is one for the process
     with _lock:
+        if _is_exiting:
+            raise StreamClosedError("the process is ending")
         if _background is None:
             _background = Background()
         return _background
@@ -216,8 +233,10 @@ def _copy(task: asyncio.Task[T], result: Future[T]) -> None:
 
 @atexit.register
 def _stop() -> None:
-    global _background
-    there, _background = _background, None
+    global _background, _is_exiting  # noqa: PLW0603
+    with _lock:
+        _is_exiting = True
+        there, _background = _background, None
     if there:
         there.stop()
 

@@ -75,7 +75,7 @@ def test_a_client_tells_its_settings():
     assert pickle.loads(pickle.dumps(client.spec)) == expected
 
 
-@pytest.mark.parametrize("make", [lambda: Compatible(), lambda: Compatible], ids=["object", "class"])
+@pytest.mark.parametrize("make", [Compatible, lambda: Compatible], ids=["object", "class"])
 def test_a_provider_of_ones_own_travels_as_its_class(make):
     spec = ClientSpec(make(), base_url="http://127.0.0.1:9/v1")
     assert spec.provider is Compatible
