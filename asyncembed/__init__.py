@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from asyncembed._response import StreamingEmbedResponse
     from asyncembed._sync import SyncEmbedder, SyncStream
+    from asyncembed.arrow import embed_array
     from asyncembed.otel import OpenTelemetryEvents
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
     from asyncembed.sinks import FormatName
@@ -63,6 +64,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedStream",
     "NumpyStreamReader",
     "RechunkedReader",
+    "embed_array",
     # Without an event loop, and in other processes
     "ClientSpec",
     "SyncEmbedder",
@@ -133,6 +135,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
 _LATER = {
     "ArrowStreamReader": "readers",
     "BatchSplit": "_events",
+    "embed_array": "arrow",
     "Callback": "_callback",
     "CheckResult": "_check",
     "EndpointPaused": "_events",

@@ -73,7 +73,7 @@ class ClientSpec:
         object.__setattr__(self, "provider", _portable(self.provider))
         object.__setattr__(self, "headers", tuple((str(name), str(value)) for name, value in self.headers))
         if self.base_url is not None:
-            _check_address(self.base_url, self._provider())
+            _check_address(self.base_url, self.make_provider())
         if self.api_key_env is not None:
             _check_variable(self.api_key_env)
         for name in (*_LIMITS, "max_memory_mb"):
@@ -96,7 +96,7 @@ class ClientSpec:
 
         limits = {name: getattr(self, name) for name in _LIMITS}
         client = EmbedClient(
-            self._provider(),
+            self.make_provider(),
             model=self.model,
             api_key=self._key(),
             base_url=self.base_url,
@@ -123,7 +123,7 @@ class ClientSpec:
         """
         check_count("workers", workers)
         limits = {name: getattr(self, name) for name in _LIMITS}
-        provider = self._provider()
+        provider = self.make_provider()
         if not any(limits.values()) and provider.rate_limit and reaches_official(provider, self.base_url):
             limits = {name: getattr(provider.rate_limit, name) for name in _LIMITS}
         return replace(self, **{name: limit and limit / workers for name, limit in limits.items()})
@@ -140,7 +140,8 @@ class ClientSpec:
 
         return run_with(self, self.open, lambda client: client.dimension(**options))
 
-    def _provider(self) -> Provider:
+    def make_provider(self) -> Provider:
+        """Return the provider itself, which knows names, limits and options of the API."""
         return get_provider(self.provider() if isinstance(self.provider, type) else self.provider)
 
     def _key(self) -> str | None:

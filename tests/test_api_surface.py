@@ -114,6 +114,7 @@ PUBLIC = {
     "Usage",
     "Vector",
     "__version__",
+    "embed_array",
 }
 CLASSES = [getattr(asyncembed, name) for name in sorted(PUBLIC) if inspect.isclass(getattr(asyncembed, name, None))]
 
