@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -17,8 +18,6 @@ from asyncembed.flow._rate import RateLimit
 from asyncembed.providers import PROVIDERS, Provider, get_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from asyncembed._client import EmbedClient
     from asyncembed._options import EmbedOptionsArgs
 
@@ -71,7 +70,8 @@ class ClientSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provider", _portable(self.provider))
-        object.__setattr__(self, "headers", tuple((str(name), str(value)) for name, value in self.headers))
+        pairs = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
+        object.__setattr__(self, "headers", tuple((str(name), str(value)) for name, value in pairs))
         if self.base_url is not None:
             _check_address(self.base_url, self.make_provider())
         if self.api_key_env is not None:
@@ -79,6 +79,8 @@ class ClientSpec:
         for name in (*_LIMITS, "max_memory_mb"):
             if (value := getattr(self, name)) is not None:
                 check_positive(name, value)
+        check(self.retry is None or isinstance(self.retry, RetryPolicy), "retry= must be a RetryPolicy")
+        check(self.timeouts is None or isinstance(self.timeouts, Timeouts), "timeouts= must be a Timeouts")
         new_slots(self.max_concurrency, self.initial_concurrency)
         check_choice("encoding", self.encoding, Encoding)
         for header, value in self.headers:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from asyncembed._missing import missing
-from asyncembed._settings import Encoding, RetryPolicy, Timeouts  # noqa: TC001  # pydantic reads the annotations
+from asyncembed._settings import Encoding, RetryPolicy, Timeouts
 from asyncembed._spec import ClientSpec
 from asyncembed.integrations._embedder import Embedder
 
@@ -58,11 +58,11 @@ class AsyncEmbedEmbedding(BaseEmbedding):
         if isinstance(provider, ClientSpec):
             spec = provider
         else:
-            given = {name: data[name] for name in _FIELDS if name in data}
+            given = {name: _read(name, data[name]) for name in _FIELDS if name in data}
             spec = ClientSpec(provider, model=model or data.pop("model_name", None), **given)
         data = {**data, **{name: getattr(spec, name) for name in _FIELDS}}
         data["model_name"] = spec.model or spec.make_provider().default_model
-        super().__init__(provider=spec.make_provider().name, **{"embed_batch_size": _MOST_TEXTS, **data})
+        super().__init__(**{"provider": spec.make_provider().name, "embed_batch_size": _MOST_TEXTS, **data})
         self._embedder = Embedder(spec, self.dimensions)
 
     @classmethod
@@ -96,3 +96,9 @@ class AsyncEmbedEmbedding(BaseEmbedding):
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         vectors: list[list[float]] = (await self._embedder.aembed(texts, "document")).embeddings.tolist()
         return vectors
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return the value of a field as the spec has it, also where it was read from JSON."""
+    kinds = {"retry": RetryPolicy, "timeouts": Timeouts}
+    return kinds[name](**value) if name in kinds and isinstance(value, dict) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 
 import pytest
@@ -26,7 +27,17 @@ async def test_documents_and_queries_are_right(spec):
     assert list(query.embeddings[0]) == vector_of("q", 3).tolist()
 
 
-def test_plain_calls_and_pickles(spec):
+@pytest.fixture
+def loop():
+    """pydantic-ai's plain calls run the current loop, and make one that they leave open if there is none."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+def test_plain_calls_and_pickles(spec, loop):
     model = pickle.loads(pickle.dumps(AsyncEmbedModel(spec)))
     assert KEY.encode() not in pickle.dumps(model)
     assert list(Embedder(model).embed_query_sync("q").embeddings[0]) == vector_of("q", 8).tolist()
