@@ -228,7 +228,8 @@ def test_importing_needs_no_optional_package():
     """Nor does it start anything: no event loop, no thread, no network library of an extra."""
     code = (
         "import sys, threading, asyncembed;"
-        "extras = {'pyarrow', 'model2vec', 'typer', 'rich', 'safetensors', 'tokenizers', 'opentelemetry'};"
+        "extras = {'pyarrow', 'model2vec', 'typer', 'rich', 'safetensors', 'tokenizers', 'opentelemetry',"
+        "'langchain_core', 'llama_index', 'pydantic', 'pydantic_ai'};"
         "extras &= set(sys.modules);"
         "assert not extras, extras; assert threading.active_count() == 1"
     )
