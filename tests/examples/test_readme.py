@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import textwrap
 from pathlib import Path
@@ -10,14 +11,17 @@ import pytest
 
 import asyncembed
 
-BLOCKS = re.findall(
+FOUND = re.findall(
     r"^```python\n(.*?)^```$", Path(__file__).parents[2].joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL
 )
+PLAIN = [block for block in FOUND if "SyncEmbedder" in block]
+BLOCKS = [block for block in FOUND if block not in PLAIN]
 
 
 def test_there_are_examples():
     """Or the next test would prove nothing."""
     assert len(BLOCKS) == 2
+    assert len(PLAIN) == 1
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["first", "second"])
@@ -52,3 +56,16 @@ async def test_an_example_runs(block, monkeypatch, tmp_path):
     assert len(stored) == (2 if "store" in block else 0)
     assert sorted(inserted) == ([0, 1] if "insert" in block else [])
     assert (tmp_path / "vectors.parquet").exists() is ("vectors.parquet" in block)
+
+
+async def test_the_plain_example_runs(monkeypatch):
+    """In a thread that has no event loop."""
+    pytest.importorskip("model2vec")
+    from asyncembed.local import LocalServer
+
+    names: dict[str, object] = {}
+    async with LocalServer() as server:
+        monkeypatch.setenv("CO_API_URL", server.url)
+        monkeypatch.setenv("CO_API_KEY", "unused")
+        await asyncio.to_thread(exec, PLAIN[0], names)
+    assert names["vector"].ndim == 1
