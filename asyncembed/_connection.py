@@ -97,6 +97,7 @@ class Connection:
         self._advice = "" if has_key else f"no key was sent; {way}"
         self._given_session = session
         self._session: Session | None = None
+        self._dropped: weakref.finalize[..., Connection] | None = None
         self._timeouts = timeouts
         self._server: LocalServer | None = None
         self._transport: Transport | None = None
@@ -131,6 +132,8 @@ class Connection:
             server, self._server = self._server, None
         if session:
             await session.close()
+        if self._dropped:
+            self._dropped.detach()
         if server:
             await server.stop()
 
@@ -143,7 +146,7 @@ class Connection:
         else:
             self._session = await Session.open(url, socket=base_url.socket)
         # Not `__del__`: where all of it is garbage at once, aiohttp's own might come first, and report it.
-        weakref.finalize(self, _drop, self._session, self._loop, os.getpid())
+        self._dropped = weakref.finalize(self, _drop, self._session, self._loop, os.getpid())
         if proxy := self._session.proxy:
             self._secrets.keep(proxy.password)
             self._secrets.keep(proxy.authorization or "")
