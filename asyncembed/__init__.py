@@ -25,6 +25,7 @@ from asyncembed._errors import (
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, Matrix, RunSummary, Usage, Vector
 from asyncembed._options import EmbedOptionsArgs, RequestOptions
 from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
+from asyncembed._spec import ClientSpec
 from asyncembed._version import __version__
 from asyncembed.flow._monitor import MemoryMonitor
 from asyncembed.flow._rate import RateLimit
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     )
     from asyncembed._response import StreamingEmbedResponse
     from asyncembed._search import search
+    from asyncembed._sync import SyncEmbedder, SyncStream
+    from asyncembed.arrow import embed_array
     from asyncembed.otel import OpenTelemetryEvents
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader, RechunkedReader
     from asyncembed.sinks import FormatName
@@ -63,6 +66,11 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedStream",
     "NumpyStreamReader",
     "RechunkedReader",
+    "embed_array",
+    # Without an event loop, and in other processes
+    "ClientSpec",
+    "SyncEmbedder",
+    "SyncStream",
     # Tools
     "search",
     "MemoryMonitor",
@@ -134,6 +142,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
 _LATER = {
     "ArrowStreamReader": "readers",
     "BatchSplit": "_events",
+    "embed_array": "arrow",
     "Callback": "_callback",
     "CheckResult": "_check",
     "EncodingSettled": "_events",
@@ -153,6 +162,8 @@ _LATER = {
     "Found": "stores",
     "search": "_search",
     "StreamingEmbedResponse": "_response",
+    "SyncEmbedder": "_sync",
+    "SyncStream": "_sync",
 }
 """Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""
 

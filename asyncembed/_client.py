@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,6 +14,7 @@ from asyncembed._options import check_headers, check_session, find_limiter, new_
 from asyncembed._repr import shown
 from asyncembed._secret import hide_address, hide_headers, hide_key
 from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check, check_choice, check_count, check_text
+from asyncembed._spec import ClientSpec, describe
 from asyncembed._verbs import Verbs
 from asyncembed.flow._outage import Outage
 from asyncembed.pipeline._endpoint import Endpoint, Learned
@@ -137,6 +139,28 @@ class EmbedClient(Verbs):
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
+        hindrances = {
+            "a key of its own (set the key in an environment variable, and name it with api_key_env=)": key is not None,
+            "a session of its own": session is not None,
+            "a function in on_event=": on_event is not None,
+            "prompts=": prompts is not None,
+            "catalogue=": catalogue is not None,
+        }
+        self._describe: Callable[[], ClientSpec] = partial(
+            describe,
+            self._provider,
+            rate_limit,
+            dict(check_headers(hidden) or {}),
+            hindrances=hindrances,
+            model=model,
+            base_url=base_url,
+            max_memory_mb=max_memory_mb,
+            max_concurrency=max_concurrency,
+            initial_concurrency=initial_concurrency,
+            retry=policy if retry is not None else None,
+            timeouts=Timeouts.of(timeouts) if timeouts is not None else None,
+            encoding=encoding,
+        )
 
     def __repr__(self) -> str:
         if "_connection" not in vars(self):
@@ -156,6 +180,15 @@ class EmbedClient(Verbs):
     def provider(self) -> Provider:
         """The API behind this client."""
         return self._provider
+
+    @property
+    def spec(self) -> ClientSpec:
+        """The settings of this client as plain values, for another process; what the environment said is not in it.
+
+        Raises:
+            ConfigurationError: if something of it cannot travel, such as a key, a session or a function.
+        """
+        return self._describe()
 
     async def aclose(self) -> None:
         """End every stream, close the HTTP session and stop the embedded server; a second call does nothing.

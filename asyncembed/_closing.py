@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,3 +25,25 @@ class AsyncClosing(ABC):
     ) -> None:
         """Close it."""
         await self.aclose()
+
+    if not TYPE_CHECKING:  # type checkers are to say the same
+
+        def __enter__(self) -> NoReturn:
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} is closed by `async with`; code without an event loop uses asyncembed.SyncEmbedder"
+            )
+
+        def __exit__(self, *_: object) -> None: ...
+
+
+class AsyncReading(AsyncClosing):
+    """Base of what is read by `async for`."""
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> NoReturn:
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} is read by `async for`; code without an event loop uses the stream of asyncembed.SyncEmbedder"
+            )

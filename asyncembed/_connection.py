@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -99,6 +100,7 @@ class Connection:
         self._advice = "" if has_key else f"no key was sent; {way}"
         self._given_session = session
         self._session: Session | None = None
+        self._dropped: weakref.finalize[..., Connection] | None = None
         self._timeouts = timeouts
         self._server: LocalServer | None = None
         self._transport: Transport | None = None
@@ -119,7 +121,10 @@ class Connection:
             if self._transport is None:
                 self._transport = await self._open()
             if self._loop is not asyncio.get_running_loop():
-                raise ConfigurationError("the client was used in another event loop before; use one client per loop")
+                raise ConfigurationError(
+                    "the client was used in another event loop before; use one client per loop, and where each call "
+                    "has a loop of its own, as with asyncio.run, a SyncEmbedder"
+                )
             return self._transport
 
     async def aclose(self) -> None:
@@ -130,6 +135,8 @@ class Connection:
             server, self._server = self._server, None
         if session:
             await session.close()
+        if self._dropped:
+            self._dropped.detach()
         if server:
             await server.stop()
 
@@ -140,6 +147,8 @@ class Connection:
             self._session = Session(self._given_session)
         else:
             self._session = await Session.open(base_url.url, socket=base_url.socket)
+        # Not `__del__`: where all of it is garbage at once, aiohttp's own might come first, and report it.
+        self._dropped = weakref.finalize(self, _drop, self._session, self._loop, os.getpid())
         if proxy := self._session.proxy:
             self._secrets.keep(proxy.password)
             self._secrets.keep(proxy.authorization or "")
@@ -168,6 +177,20 @@ class Connection:
             raise
         self._server = server
         return server.url
+
+
+def _drop(session: Session, loop: asyncio.AbstractEventLoop, process: int) -> None:
+    """Close what a client has left open that was dropped without `aclose`; its loop may have ended with it."""
+    session.drop(loop, is_inherited=process != os.getpid())
+
+
+def reaches_official(provider: Provider, base_url: str | None, model: str) -> bool:
+    """Whether a client that is given this address asks at the provider's own."""
+    return _is_official(provider, _find_base_url(provider, base_url, model))
+
+
+def _is_official(provider: Provider, base_url: BaseUrl | None) -> bool:
+    return provider.owns(base_url.url) if base_url else provider.is_embedded
 
 
 def _find_base_url(provider: Provider, given: str | None, model: str) -> BaseUrl | None:

@@ -122,6 +122,11 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
 
 
+def for_texts(given: EmbedOptionsArgs, input_type: str) -> EmbedOptionsArgs:
+    """Return the options of a call that says what its texts are, unless the caller has said it."""
+    return given if given.get("input_type") is not None else {**given, "input_type": input_type}
+
+
 def new_budget(megabytes: float) -> MemoryBudget:
     """Return a memory budget of so many millions of bytes."""
     return MemoryBudget(bytes_of(megabytes))

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from asyncembed._settings import OnError
     from asyncembed.pipeline._call import Call
     from asyncembed.pipeline._texts import Texts
+    from asyncembed.providers import Provider
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
 
 
 class Streams(AsyncClosing):
     """Verbs that return streams, which start when something is first asked of them."""
+
+    @property
+    @abstractmethod
+    def provider(self) -> Provider:
+        """The API behind it."""
 
     @abstractmethod
     def _call(self, given: EmbedOptionsArgs, on_error: OnError) -> Call:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
+from asyncembed._models import EmbedInput
+from asyncembed._options import for_texts
 from asyncembed._repr import shown
 from asyncembed._settings import check, check_count, check_flag, check_not_negative
 from asyncembed._streams import Streams, check_raise_or_skip
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, EmbedResponse, RunSummary
+    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._progress import OnProgress
     from asyncembed._settling import Item
@@ -76,6 +78,29 @@ class Verbs(Streams):
             return await collect(texts, stream, run)
         async with progress, progress.following(lambda: stream.summary):
             return await collect(texts, stream, run)
+
+    @overload
+    async def embed_query(self, texts: str | EmbedInput, **options: Unpack[EmbedOptionsArgs]) -> Vector: ...
+
+    @overload
+    async def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]
+    ) -> Vector | Matrix:
+        """Embed what is searched for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+
+        It asks for `input_type="query"` where the provider tells queries from documents. Options are those of
+        `embed_stream`.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+        """
+        asked = for_texts(options, "query")
+        if isinstance(texts, str | EmbedInput):
+            vector: Vector = (await self.embed([texts], **asked)).embeddings[0]
+            return vector
+        return (await self.embed(texts, **asked)).embeddings
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
         """Ask for one harmless text, to see whether key, model and options are right before anything larger is sent.

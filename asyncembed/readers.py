@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from asyncembed._closing import AsyncClosing
+from asyncembed._closing import AsyncReading
 from asyncembed._collect import GrowingMatrix
 from asyncembed._errors import AsyncEmbedError, ConfigurationError, StoredError
 from asyncembed._settings import check_count
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asyncembed.pipeline._stream import EmbedStream
 
 
-class _BlockReader(AsyncClosing):
+class _BlockReader(AsyncReading):
     """What the readers share: a stream of blocks, which they own."""
 
     def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
@@ -92,7 +92,7 @@ class NumpyStreamReader(_BlockReader):
         return RechunkedReader(self, rows)
 
 
-class RechunkedReader(AsyncClosing):
+class RechunkedReader(AsyncReading):
     """An async iterator of `(first_index, array)` in blocks of one size; see `NumpyStreamReader.rechunk`.
 
     Args:

@@ -58,6 +58,7 @@ PUBLIC = {
     "BatchSplit",
     "Callback",
     "CheckResult",
+    "ClientSpec",
     "ConfigurationError",
     "Dtype",
     "EmbedClient",
@@ -110,12 +111,15 @@ PUBLIC = {
     "Sign",
     "StreamClosedError",
     "StreamingEmbedResponse",
+    "SyncEmbedder",
+    "SyncStream",
     "Timeouts",
     "TransportError",
     "Usage",
     "Vector",
     "__version__",
     "search",
+    "embed_array",
 }
 CLASSES = [getattr(asyncembed, name) for name in sorted(PUBLIC) if inspect.isclass(getattr(asyncembed, name, None))]
 
@@ -229,7 +233,8 @@ def test_importing_needs_no_optional_package():
     """Nor does it start anything: no event loop, no thread, no network library of an extra."""
     code = (
         "import sys, threading, asyncembed;"
-        "extras = {'pyarrow', 'model2vec', 'typer', 'rich', 'safetensors', 'tokenizers', 'opentelemetry'};"
+        "extras = {'pyarrow', 'model2vec', 'typer', 'rich', 'safetensors', 'tokenizers', 'opentelemetry',"
+        "'langchain_core', 'llama_index', 'pydantic', 'pydantic_ai'};"
         "extras &= set(sys.modules);"
         "assert not extras, extras; assert threading.active_count() == 1"
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 import anyio
 
-from asyncembed._closing import AsyncClosing
+from asyncembed._closing import AsyncReading
 from asyncembed._errors import StoredError, StreamClosedError
 from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
 from asyncembed._threads import end_of
@@ -36,7 +36,7 @@ _span_of = attrgetter("span")
 ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock | Withdrawal, covariant=True)
 
 
-class EmbedStream(AsyncClosing, Generic[ItemT_co]):
+class EmbedStream(AsyncReading, Generic[ItemT_co]):
     """Results as they arrive.
 
     Iterate it with `async for`, preferably inside `async with`, so that leaving early stops the work at once. It has
@@ -90,6 +90,22 @@ class EmbedStream(AsyncClosing, Generic[ItemT_co]):
         if not self._burst:
             self._give_back()
         return item  # type: ignore[return-value]  # a `cast` is a call, and there may be millions
+
+    async def take_burst(self) -> list[ItemT_co]:
+        """Wait for the next results, and return those that arrived together; none are left at the end.
+
+        Raises:
+            AsyncEmbedError: what ended the run, after all results that came before it.
+            StreamClosedError: if the stream or its client was closed.
+        """
+        try:
+            if not self._burst:
+                await self._refill()
+        except StopAsyncIteration:
+            return []
+        taken, self._burst = self._burst[::-1], []
+        self._give_back()
+        return cast("list[ItemT_co]", taken)
 
     async def wait(self, deadline: float | None = None) -> bool:
         """Wait until results are there for `take_ready`, but not beyond a time of the event loop's clock.

@@ -17,10 +17,12 @@ import yarl
 from multidict import CIMultiDict
 
 from asyncembed._threads import OneThread
+from asyncembed.wire._dropping import drop_connections
 from asyncembed.wire._proxies import find_proxy
 from asyncembed.wire._trust import load_trust
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
     from types import SimpleNamespace, TracebackType
 
@@ -91,6 +93,23 @@ class Session:
         if self._is_ours:
             for session in self.sessions:
                 await session.close()
+
+    def drop(self, loop: asyncio.AbstractEventLoop, *, is_inherited: bool = False) -> None:
+        """Close it, if it is ours, without waiting for anything: the client was dropped, and maybe its loop has ended.
+
+        Args:
+            loop: The loop that it was opened on.
+            is_inherited: Whether that was in the process that this one was forked from, which goes on using it.
+        """
+        for session in self.sessions if self._is_ours else ():
+            connector = session.connector
+            session.detach()
+            if connector is None:
+                continue
+            if loop.is_running() and not is_inherited:
+                loop.call_soon_threadsafe(drop_connections, connector)
+            else:
+                drop_connections(connector, has_loop=not (is_inherited or loop.is_closed()))
 
     async def post(
         self,

@@ -1,0 +1,358 @@
+"""The client of code without an event loop: scripts, notebooks, task queues, threads."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, TypeVar, Unpack, cast, overload
+
+from asyncembed._background import background, forget, is_current, run_with
+from asyncembed._client import EmbedClient
+from asyncembed._errors import ConfigurationError, StoredError, StreamClosedError
+from asyncembed._hop import Hop, close_texts, from_caller
+from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult
+from asyncembed._secret import hide_address, hide_key, hide_values
+from asyncembed._spec import ClientSpec
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
+    from types import TracebackType
+
+    from asyncembed._events import Event
+    from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
+    from asyncembed._options import EmbedOptionsArgs
+    from asyncembed._settings import Encoding, OnError, RetryPolicy, Timeouts
+    from asyncembed.flow._rate import RateLimit
+    from asyncembed.pipeline._stream import EmbedStream
+    from asyncembed.pipeline._texts import Texts
+    from asyncembed.providers import Provider
+    from asyncembed.sinks import FormatName
+
+T = TypeVar("T")
+ItemT = TypeVar("ItemT", bound=EmbedResult | EmbedFailure)
+
+
+class ClientArguments(TypedDict, total=False):
+    """The arguments of an `EmbedClient` that a plain client may have, too; only a session belongs to another loop."""
+
+    model: str | None
+    api_key: str | Callable[[], str | Awaitable[str]] | None
+    base_url: str | None
+    max_memory_mb: float
+    max_concurrency: int
+    initial_concurrency: int | None
+    rate_limit: RateLimit | None
+    retry: RetryPolicy | None
+    timeouts: Timeouts | None
+    encoding: Encoding
+    headers: Mapping[str, str] | None
+    on_event: Callable[[Event], None] | None
+
+
+class SyncEmbedder:
+    """Embeds texts by plain calls, from any thread, in a process that may have an event loop or not.
+
+    All embedders of a process share one daemon thread with one event loop, and those of equal settings one client on
+    it, with its connections and limits. An embedder with a key, a rate limit or a function of its own has a client of
+    its own, which is closed when the embedder is. The others are closed when the process ends. A process that was
+    forked starts its own thread and clients when it first needs them.
+
+    A call waits for its result, and Ctrl-C cancels it. Inside a coroutine it holds up the event loop: use `EmbedClient`
+    there. Texts that are a generator, a cursor or a file are pulled on the caller's thread.
+
+    Args:
+        provider: A `ClientSpec`, or what an `EmbedClient` takes.
+        **arguments: The arguments of an `EmbedClient` but `session`, if there is no spec. Functions for keys and
+            events are called on the thread of the event loop.
+
+    Raises:
+        ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
+    """
+
+    def __init__(self, provider: str | Provider | ClientSpec, **arguments: Unpack[ClientArguments]) -> None:
+        self._closed = False
+        self._key: Hashable
+        self._open: Callable[[], EmbedClient]
+        if isinstance(provider, ClientSpec):
+            if arguments:
+                raise ConfigurationError(f"a ClientSpec was given, and {', '.join(sorted(arguments))}= besides")
+            self._key, self._open = provider, provider.open
+            return
+        if "session" in arguments:
+            raise ConfigurationError("session= belongs to another event loop than that of a SyncEmbedder")
+        # Tools that show the local variables of a traceback get to see these instead.
+        arguments = cast("ClientArguments", {**arguments, **_hidden(arguments)})
+        client = EmbedClient(provider, **arguments)
+        spec = None if arguments.get("rate_limit") else _spec_of(client)
+        if spec is not None:
+            self._key, self._open = spec, spec.open
+            return
+        self._key = object()
+        self._open = lambda: EmbedClient(provider, **arguments)
+        weakref.finalize(self, forget, self._key).atexit = False
+
+    def __repr__(self) -> str:
+        return f"SyncEmbedder({self._key!r})" if isinstance(self._key, ClientSpec) else "SyncEmbedder(...)"
+
+    def __reduce__(self) -> tuple[type[SyncEmbedder], tuple[ClientSpec]]:
+        """Pickle the spec.
+
+        Raises:
+            TypeError: if it holds what cannot travel.
+        """
+        return SyncEmbedder, (self.spec,)
+
+    @property
+    def spec(self) -> ClientSpec:
+        """The settings as plain values, for another process.
+
+        Raises:
+            ConfigurationError: if something of it cannot travel, such as a key, a rate limit or a function.
+        """
+        if isinstance(self._key, ClientSpec):
+            return self._key
+        return self._open().spec
+
+    def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
+        """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
+
+        Texts and options are those of `EmbedClient.embed_stream`.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+        """
+        return self._call(texts, lambda client, given, _: client.embed(given, **options))
+
+    @overload
+    def embed_query(self, texts: str | EmbedInput, **options: Unpack[EmbedOptionsArgs]) -> Vector: ...
+
+    @overload
+    def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+
+    def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Vector | Matrix:
+        """Embed what is searched for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded.
+        """
+        if isinstance(texts, str | EmbedInput):
+            rows: Matrix = self._call([texts], lambda client, given, _: client.embed_query(given, **options))
+            vector: Vector = rows[0]
+            return vector
+        return self._call(texts, lambda client, given, _: client.embed_query(given, **options))
+
+    @overload
+    def stream(
+        self,
+        texts: Texts,
+        *,
+        ordered: bool = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> SyncStream[EmbedResult]: ...
+
+    @overload
+    def stream(
+        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
+    ) -> SyncStream[EmbedResult | EmbedFailure]: ...
+
+    def stream(
+        self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
+    ) -> SyncStream[EmbedResult] | SyncStream[EmbedResult | EmbedFailure]:
+        """Return an iterator of results, which starts when its first result is asked for.
+
+        No more is asked for than fits into the memory of the client while results are not taken. Use it in a `with`
+        statement where it may be left before its end. Arguments and options are those of `EmbedClient.embed_stream`.
+
+        Raises:
+            ConfigurationError: if an option is wrong or not known to the provider.
+        """
+        hop = Hop()
+        given = from_caller(texts, hop)
+
+        async def open_stream(client: EmbedClient) -> EmbedStream[EmbedResult | EmbedFailure]:
+            return client.embed_stream(given, ordered=ordered, on_error=on_error, **options)
+
+        return SyncStream(run_with(self._usable(), self._open, open_stream), hop, texts)
+
+    def embed_to_file(
+        self,
+        texts: Texts,
+        output_file: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        keep_text: bool = True,
+        format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: Callable[[RunSummary], None] | None = None,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> RunSummary:
+        """Write the vectors of all texts into one file, as `EmbedClient.embed_to_file` does.
+
+        What has arrived when Ctrl-C ends it is safe, and `resume=True` goes on. `on_progress` is called on the
+        caller's thread.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded, and what `EmbedClient.embed_to_file` raises besides.
+        """
+
+        def call(client: EmbedClient, given: Texts, hop: Hop) -> Coroutine[object, object, RunSummary]:
+            def tell(summary: RunSummary) -> None:
+                if on_progress:
+                    hop.ask(lambda: on_progress(summary))
+
+            return client.embed_to_file(
+                given,
+                output_file,
+                resume=resume,
+                overwrite=overwrite,
+                keep_text=keep_text,
+                format=format,
+                on_error=on_error,
+                on_progress=tell if on_progress else None,
+                **options,
+            )
+
+        return self._call(texts, call)
+
+    def close(self) -> None:
+        """Use the embedder no more; if its client is its own, close it. A second call does nothing."""
+        self._closed = True
+        if not isinstance(self._key, ClientSpec):
+            forget(self._key)
+
+    def __enter__(self) -> Self:
+        """Return the embedder itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _usable(self) -> Hashable:
+        if self._closed:
+            raise StreamClosedError("the embedder was closed")
+        return self._key
+
+    def _call(self, texts: Texts, call: Callable[[EmbedClient, Texts, Hop], Coroutine[object, object, T]]) -> T:
+        key, hop = self._usable(), Hop()
+        given = from_caller(texts, hop)
+        try:
+            return run_with(key, self._open, lambda client: call(client, given, hop), hop)
+        finally:
+            close_texts(texts)
+
+
+class SyncStream(Generic[ItemT]):
+    """Results as they arrive, for a plain `for`; one thread takes them.
+
+    Args:
+        stream: The stream on the background's loop.
+        hop: The calls of the thread that takes the results.
+        texts: The caller's texts, which are closed at the end if they are a generator.
+    """
+
+    def __init__(self, stream: EmbedStream[ItemT], hop: Hop, texts: Texts) -> None:
+        self._stream = stream
+        self._hop = hop
+        self._texts = texts
+        self._home = background()
+        self._home.own(stream)
+        self._ready: deque[ItemT] = deque()
+        self._ended: StoredError | None = None
+        self._has_ended = False
+
+    @property
+    def summary(self) -> RunSummary:
+        """How the run stands now."""
+        return self._stream.summary
+
+    def __iter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    def __next__(self) -> ItemT:
+        """Return the next result.
+
+        Raises:
+            AsyncEmbedError: what ended the run, after all results that came before it.
+            StreamClosedError: if the stream was closed, or belongs to the process that this one was forked from.
+        """
+        if not self._ready:
+            self._refill()
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Stop the work and wait until nothing of it is left; a second call does nothing."""
+        if self._has_ended or not self._is_ours():
+            return
+        self._end(StreamClosedError("the stream was closed"))
+        if self._home.is_here:  # the garbage collector may run on any thread
+            self._home.start(self._stream.aclose(), _take_error)
+        else:
+            Hop().run(self._home, self._stream.aclose())
+        close_texts(self._texts)
+
+    def __enter__(self) -> Self:
+        """Return the stream itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Stop the work of a stream that was left early, without waiting for it."""
+        if not getattr(self, "_has_ended", True) and self._is_ours():
+            self._home.start(self._stream.aclose(), _take_error)
+
+    def _is_ours(self) -> bool:
+        return is_current(self._home)
+
+    def _refill(self) -> None:
+        if self._ended:
+            raise self._ended.ready()
+        if self._has_ended:
+            raise StopIteration
+        if not self._is_ours():
+            raise StreamClosedError("the stream belongs to the process that this one was forked from, or that ends")
+        if self._home.is_here:
+            raise ConfigurationError("a plain stream was read on its own event loop, and would wait for itself")
+        try:
+            self._ready.extend(self._hop.run(self._home, self._stream.take_burst()))
+        except Exception as error:
+            self._end(error)
+            raise
+        except BaseException:
+            self.close()
+            raise
+        if not self._ready:
+            self._has_ended = True
+            raise StopIteration
+
+    def _end(self, error: Exception) -> None:
+        self._ready.clear()
+        self._has_ended = True
+        self._ended = StoredError(error)
+
+
+def _hidden(arguments: ClientArguments) -> dict[str, object]:
+    key, address, headers = (arguments.get(name) for name in ("api_key", "base_url", "headers"))
+    return {"api_key": hide_key(key), "base_url": hide_address(address), "headers": hide_values(headers)}  # type: ignore[arg-type]
+
+
+def _spec_of(client: EmbedClient) -> ClientSpec | None:
+    try:
+        return client.spec
+    except ConfigurationError:
+        return None
+
+
+def _take_error(task: object) -> None:
+    """Count what ended a stream that nobody reads as seen."""

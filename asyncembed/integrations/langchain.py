@@ -1,0 +1,66 @@
+"""Embeddings for LangChain: `AsyncEmbedEmbeddings("cohere", api_key_env="CO_API_KEY")`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from asyncembed._missing import missing
+from asyncembed.integrations._embedder import Embedder
+from asyncembed.integrations._settings import spec_from
+
+try:
+    from langchain_core.embeddings import Embeddings
+except ImportError:
+    raise missing("asyncembed.integrations.langchain", "langchain-core", "langchain") from None
+
+if TYPE_CHECKING:
+    from asyncembed._spec import ClientSpec
+    from asyncembed.integrations._settings import SpecArguments
+    from asyncembed.providers import Provider
+
+
+class AsyncEmbedEmbeddings(Embeddings):
+    """LangChain's `Embeddings`, sync and async, for documents and queries. It pickles, and holds no key.
+
+    Args:
+        provider: A `ClientSpec`, or a provider as it takes it.
+        dimensions: Length of the vectors, where the model can shorten them.
+        **settings: The fields of a `ClientSpec`, if there is none.
+
+    Raises:
+        ConfigurationError: if a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        provider: str | Provider | ClientSpec,
+        *,
+        dimensions: int | None = None,
+        **settings: Unpack[SpecArguments],
+    ) -> None:
+        self._embedder = Embedder(spec_from(provider, settings), dimensions)
+
+    @property
+    def spec(self) -> ClientSpec:
+        """The settings of the client."""
+        return self._embedder.spec
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed what is searched in."""
+        vectors: list[list[float]] = self._embedder.embed(texts, "document").embeddings.tolist()
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed what is searched for."""
+        vector: list[float] = self._embedder.embed([text], "query").embeddings[0].tolist()
+        return vector
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed what is searched in; the event loop goes on meanwhile."""
+        vectors: list[list[float]] = (await self._embedder.aembed(texts, "document")).embeddings.tolist()
+        return vectors
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """Embed what is searched for; the event loop goes on meanwhile."""
+        vector: list[float] = (await self._embedder.aembed([text], "query")).embeddings[0].tolist()
+        return vector

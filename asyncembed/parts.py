@@ -1,0 +1,129 @@
+"""A file for each task of an engine: Ray tasks, Dask, Airflow, Slurm arrays.
+
+Engines repeat a task whose worker has died, and know nothing of what it has paid for. Here each task writes a file of
+its own with `embed_to_file`, whose journal lies beside it on the shared disk, so that the task which is run again pays
+only for what was not there yet. The journal's lock keeps two workers from the same part.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Unpack
+
+from asyncembed._errors import ConfigurationError
+from asyncembed._missing import missing
+from asyncembed._models import EmbedInput
+from asyncembed._sync import SyncEmbedder
+
+try:
+    import pyarrow.parquet as pq
+except ImportError:
+    raise missing("asyncembed.parts", "pyarrow", "arrow") from None
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asyncembed._models import RunSummary
+    from asyncembed._options import EmbedOptionsArgs
+    from asyncembed._spec import ClientSpec
+    from asyncembed.sinks import FormatName
+
+ROWS_AT_ONCE: Final = 1_000
+SUFFIXES: Final = frozenset({".parquet", ".arrow", ".npy", ".npz", ".jsonl"})
+
+
+def embed_part(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    spec: ClientSpec,
+    *,
+    id: str | None = None,  # noqa: A002  # as the file's ids are called everywhere
+    text: str = "text",
+    on_error: Literal["raise", "skip"] = "raise",
+    keep_text: bool = True,
+    format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
+    **options: Unpack[EmbedOptionsArgs],
+) -> RunSummary:
+    """Embed the texts of one Parquet file into one file of vectors, or go on where an earlier task has ended.
+
+    It is a plain function of plain values: submit it to any engine. All workers together keep a limit that
+    `spec.share(workers)` has divided. Null and empty texts have no row.
+
+    Args:
+        source: The Parquet file.
+        target: The file to be made, on a disk that all workers see.
+        spec: What opens the client.
+        id: Column of the ids; without it a row's id is its number in the source.
+        text: Column of the texts.
+        on_error: As for `embed_to_file`.
+        keep_text: Whether the file holds the texts, too.
+        format: As for `embed_to_file`.
+        **options: See `EmbedOptionsArgs`.
+
+    Returns:
+        How the part stands; its `earlier` says what other tasks have taken for it.
+
+    Raises:
+        ConfigurationError: if the source has no such column, or another worker is at this part.
+        ResumeError: if what is there was made of other texts, or with another model or options.
+        AsyncEmbedError: if a text cannot be embedded; what has arrived stays safe.
+    """
+    _check_columns(source, *filter(None, (id, text)))
+    with SyncEmbedder(spec) as embedder:
+        return embedder.embed_to_file(
+            _rows(source, id, text),
+            target,
+            resume=True,
+            on_error=on_error,
+            keep_text=keep_text,
+            format=format,
+            **options,
+        )
+
+
+def parts(
+    folder: str | os.PathLike[str], target: str | os.PathLike[str], *, suffix: str = ".parquet"
+) -> list[tuple[Path, Path]]:
+    """Return source and target of each part that is not finished: the Parquet files of a folder, in order of name.
+
+    The folder of the targets is made if it is not there.
+
+    Args:
+        folder: Where the sources are.
+        target: Where the files of vectors go.
+        suffix: Their suffix, which says the format.
+
+    Raises:
+        ConfigurationError: if the folder holds no Parquet file, or both folders are the same.
+    """
+    sources, targets = Path(folder), Path(target)
+    if suffix not in SUFFIXES:
+        raise ConfigurationError(f"suffix={suffix!r} is not known; use one of {', '.join(sorted(SUFFIXES))}")
+    found = sorted(each for each in sources.glob("*.parquet") if each.is_file())
+    if not found:
+        raise ConfigurationError(f"{sources} holds no .parquet file")
+    targets.mkdir(parents=True, exist_ok=True)
+    if targets.samefile(sources):
+        raise ConfigurationError("target= must be another folder than that of the sources")
+    pairs = [(source, targets / source.with_suffix(suffix).name) for source in found]
+    return [(source, made) for source, made in pairs if not made.exists()]
+
+
+def _check_columns(source: str | os.PathLike[str], *columns: str) -> None:
+    there = pq.read_schema(source).names
+    if absent := [column for column in columns if column not in there]:
+        raise ConfigurationError(f"{os.fspath(source)} has no column {absent[0]!r}; it has: {', '.join(there)}")
+
+
+def _rows(source: str | os.PathLike[str], id_column: str | None, text_column: str) -> Iterator[EmbedInput]:
+    columns = [text_column] if id_column in {None, text_column} else [str(id_column), text_column]
+    number = 0
+    with pq.ParquetFile(source) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+            texts = batch.column(text_column).to_pylist()
+            ids = batch.column(id_column).to_pylist() if id_column else range(number, number + len(texts))
+            number += len(texts)
+            for item, text in zip(ids, texts, strict=True):
+                if text:
+                    yield EmbedInput(text, item)
