@@ -6,7 +6,11 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from asyncembed._client import EmbedClient
-from asyncembed._errors import (
+from asyncembed._config import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
+from asyncembed._core.memory import MemoryMonitor
+from asyncembed._core.stream import EmbedStream
+from asyncembed._decide.texts import TextLike, Texts
+from asyncembed._exceptions import (
     APIStatusError,
     AsyncEmbedError,
     AuthenticationError,
@@ -22,17 +26,23 @@ from asyncembed._errors import (
     StreamClosedError,
     TransportError,
 )
-from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse, EmbedResult, Matrix, RunSummary, Usage, Vector
+from asyncembed._models import (
+    EmbedFailure,
+    EmbedInput,
+    EmbedResponse,
+    EmbedResult,
+    Limits,
+    Matrix,
+    RunSummary,
+    Usage,
+    Vector,
+)
 from asyncembed._options import EmbedOptionsArgs, RequestOptions
-from asyncembed._settings import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
+from asyncembed._parser.layout import Layout
+from asyncembed._ratelimit import RateLimit
 from asyncembed._spec import ClientSpec
 from asyncembed._version import __version__
-from asyncembed.flow._monitor import MemoryMonitor
-from asyncembed.flow._rate import RateLimit
-from asyncembed.pipeline._stream import EmbedStream
-from asyncembed.pipeline._texts import TextLike, Texts
-from asyncembed.providers import PROVIDERS, Limits, Model, Provider, Setting, Sign
-from asyncembed.wire._layout import Layout
+from asyncembed.providers import PROVIDERS, Model, Provider, Setting, Sign
 
 if TYPE_CHECKING:
     from asyncembed._callback import Callback

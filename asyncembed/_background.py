@@ -16,14 +16,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from asyncembed._errors import ConfigurationError, StreamClosedError
+from asyncembed._exceptions import ConfigurationError, StreamClosedError
 from asyncembed._hop import Hop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
     from asyncembed._client import EmbedClient
-    from asyncembed._closing import AsyncClosing
+    from asyncembed._util import AsyncClosing
 
 T = TypeVar("T")
 

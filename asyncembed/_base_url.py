@@ -10,8 +10,8 @@ from urllib.parse import quote, unquote
 
 import yarl
 
-from asyncembed._errors import ConfigurationError
-from asyncembed._secret import Address, Secret, without_secrets
+from asyncembed._exceptions import ConfigurationError
+from asyncembed._redaction import Address, Secret, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

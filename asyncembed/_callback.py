@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._models import EmbedResult, Vector
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from asyncembed._core.stream import EmbedStream
     from asyncembed._models import RunSummary
-    from asyncembed.pipeline._stream import EmbedStream
 
 Callback: TypeAlias = Callable[[Vector, int], object] | Callable[[EmbedResult], object]
 """Gets a vector and its index, or a result; what it returns is awaited if it can be."""

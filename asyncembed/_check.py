@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed._collect import collect
+from asyncembed._core.exchange import HARMLESS
+from asyncembed._core.run import Run
+from asyncembed._core.stream import EmbedStream
 from asyncembed._repr import ShortRepr
-from asyncembed.pipeline._probe import HARMLESS
-from asyncembed.pipeline._run import Run
-from asyncembed.pipeline._stream import EmbedStream
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from asyncembed._core.call import Call
     from asyncembed._models import EmbedBlock, EmbedFailure
-    from asyncembed.pipeline._call import Call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

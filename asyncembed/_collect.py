@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from asyncembed._core.source import length
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse
-from asyncembed.pipeline._source import length
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asyncembed._config import Dtype
+    from asyncembed._core.run import Run
+    from asyncembed._core.stream import EmbedStream
+    from asyncembed._decide.texts import Texts
     from asyncembed._models import EmbedBlock, Matrix
-    from asyncembed._settings import Dtype
-    from asyncembed.pipeline._run import Run
-    from asyncembed.pipeline._stream import EmbedStream
-    from asyncembed.pipeline._texts import Texts
 
 FIRST_ROWS: Final = 1_024
 """Rows made room for where the number of texts is not known ahead; half as many again when they are full."""

@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from asyncembed._base_url import BaseUrl
-from asyncembed._errors import ConfigurationError, StreamClosedError
-from asyncembed._secret import (
+from asyncembed._credentials import Authorization, KeySource
+from asyncembed._decide.cost import READ_BUFSIZE
+from asyncembed._exceptions import ConfigurationError, StreamClosedError
+from asyncembed._http.session import Session
+from asyncembed._http.transport import Transport
+from asyncembed._redaction import (
     Address,
     NoKey,
     Secret,
+    Secrets,
     hide,
     hide_values,
     holds_secret,
     is_sendable,
 )
-from asyncembed.flow._cost import READ_BUFSIZE
 from asyncembed.providers._base import with_scheme
-from asyncembed.wire._authorization import Authorization, KeySource
-from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._session import Session
-from asyncembed.wire._transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import aiohttp
 
-    from asyncembed._secret import KeyFunction
-    from asyncembed._settings import Timeouts
+    from asyncembed._config import Timeouts
+    from asyncembed._redaction import KeyFunction
     from asyncembed.local import LocalServer
     from asyncembed.providers import Provider
 

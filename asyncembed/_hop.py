@@ -15,14 +15,14 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from asyncembed._errors import StreamClosedError
-from asyncembed.pipeline._source import length, lines
-from asyncembed.pipeline._texts import check_texts
+from asyncembed._core.source import length, lines
+from asyncembed._decide.texts import check_texts
+from asyncembed._exceptions import StreamClosedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
-    from asyncembed.pipeline._texts import TextLike, Texts
+    from asyncembed._decide.texts import TextLike, Texts
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 
 
 def missing(what: str, package: str, extra: str) -> ConfigurationError:

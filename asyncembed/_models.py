@@ -15,7 +15,7 @@ from asyncembed._repr import ShortRepr
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._exceptions import AsyncEmbedError
 
 Vector: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
 """A one-dimensional array: float32 for float embeddings, int8 or uint8 for integer and packed-bit ones."""
@@ -332,3 +332,20 @@ class EmbedResponse(ShortRepr):
     def __getitem__(self, index: int) -> Vector:
         row: Vector = self.embeddings[index]
         return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Limits(ShortRepr):
+    """What one request may hold.
+
+    Attributes:
+        inputs: Most texts.
+        tokens: Most tokens of all texts together, as estimated; None where the API sets no such limit.
+        request_bytes: Most UTF-8 bytes of all texts together.
+        first: Texts to begin with, where `inputs` is not confirmed: requests grow from there.
+    """
+
+    inputs: int
+    tokens: int | None = None
+    request_bytes: int = 8_000_000
+    first: int | None = None

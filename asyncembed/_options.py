@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 import aiohttp
 import orjson
 
-from asyncembed._errors import ConfigurationError
-from asyncembed._logs import LOGGER
-from asyncembed._repr import shown
-from asyncembed._secret import NoKey
-from asyncembed._settings import (
+from asyncembed._config import (
     Dtype,
     EmbedOptions,
     OnError,
@@ -25,11 +21,14 @@ from asyncembed._settings import (
     check_flag,
     check_positive,
 )
-from asyncembed.flow._memory import SMALLEST_BATCH, MemoryBudget
-from asyncembed.flow._monitor import MemoryMonitor, bytes_of
-from asyncembed.flow._rate import RateLimit, limiter_of
-from asyncembed.flow._slots import SlotsByModel
-from asyncembed.pipeline._call import Call
+from asyncembed._core.call import Call
+from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor, bytes_of
+from asyncembed._core.slots import SlotsByModel
+from asyncembed._events import LOGGER
+from asyncembed._exceptions import ConfigurationError
+from asyncembed._ratelimit import RateLimit, limiter_of
+from asyncembed._redaction import NoKey
+from asyncembed._repr import shown
 from asyncembed.providers._base import INPUT_TYPES
 from asyncembed.providers.prompts import find_prompts
 
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from asyncembed.flow._rate import Limiter
-    from asyncembed.pipeline._endpoint import Endpoint
+    from asyncembed._core.endpoint import Endpoint
+    from asyncembed._ratelimit import Limiter
     from asyncembed.providers import Provider
 
 MAX_WAIT: Final = 0.5

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
-from asyncembed._logs import LOGGER
+from asyncembed._config import check
+from asyncembed._events import LOGGER
 from asyncembed._models import RunSummary
 from asyncembed._repr import shown
-from asyncembed._settings import check
-from asyncembed._threads import end_of
+from asyncembed._util import end_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

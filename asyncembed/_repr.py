@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from asyncembed._secret import names_secret
+from asyncembed._redaction import names_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,17 +6,17 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from asyncembed._errors import ConfigurationError, ResponseError
+from asyncembed._config import Dtype, EmbedOptions, check, check_choice, check_count
+from asyncembed._exceptions import ConfigurationError, ResponseError
 from asyncembed._models import Usage
-from asyncembed._settings import Dtype, EmbedOptions, check, check_choice, check_count
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import get_provider
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
     from asyncembed._models import Vector
+    from asyncembed._parser.layout import Layout
     from asyncembed.providers import Provider
-    from asyncembed.wire._layout import Layout
 
 READ_BYTES: Final = 65_536
 MOST_VALUE_BYTES: Final = 16_000_000

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import anyio.lowlevel
 import numpy as np
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._target import provenance_of
 from asyncembed.sinks import PACKED, open_vectors
 from asyncembed.sinks._provenance import differences

@@ -9,12 +9,12 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from asyncembed._base_url import BaseUrl
+from asyncembed._config import Encoding, RetryPolicy, Timeouts, check, check_choice, check_count, check_positive
 from asyncembed._connection import reaches_official
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._options import new_slots
-from asyncembed._secret import hide, hide_address, holds_secret, is_sendable
-from asyncembed._settings import Encoding, RetryPolicy, Timeouts, check, check_choice, check_count, check_positive
-from asyncembed.flow._rate import RateLimit
+from asyncembed._ratelimit import RateLimit
+from asyncembed._redaction import hide, hide_address, holds_secret, is_sendable
 from asyncembed.providers import PROVIDERS, Provider, get_provider
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from asyncembed._errors import StreamClosedError
+from asyncembed._exceptions import StreamClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, TypeVar, Un
 
 from asyncembed._background import background, forget, is_current, run_with
 from asyncembed._client import EmbedClient
-from asyncembed._errors import ConfigurationError, StoredError, StreamClosedError
+from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._hop import Hop, close_texts, from_caller
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult
-from asyncembed._secret import hide_address, hide_key, hide_values
+from asyncembed._redaction import hide_address, hide_key, hide_values
 from asyncembed._spec import ClientSpec
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
     from types import TracebackType
 
+    from asyncembed._config import Encoding, OnError, RetryPolicy, Timeouts
+    from asyncembed._core.stream import EmbedStream
+    from asyncembed._decide.texts import Texts
     from asyncembed._events import Event
     from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
-    from asyncembed._settings import Encoding, OnError, RetryPolicy, Timeouts
-    from asyncembed.flow._rate import RateLimit
-    from asyncembed.pipeline._stream import EmbedStream
-    from asyncembed.pipeline._texts import Texts
+    from asyncembed._ratelimit import RateLimit
     from asyncembed.providers import Provider
     from asyncembed.sinks import FormatName
 

@@ -7,16 +7,16 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._config import check
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._repr import shown
-from asyncembed._settings import check
 from asyncembed.sinks import BOOKS, Provenance, find_format, folder_of, open_output
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
     import os
 
-    from asyncembed.pipeline._call import Call
+    from asyncembed._core.call import Call
     from asyncembed.sinks import Format, FormatName, Output
 
 

@@ -1,38 +1,117 @@
-"""Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again."""
+"""The texts of a run that may be resumed: those that an earlier run has settled are recognised, and left out.
+
+Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections import deque
+from collections.abc import AsyncIterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-from asyncembed._errors import InvalidInputError, ResumeError
-from asyncembed._input import Input
+from asyncembed._core.settling import SettlingRun
+from asyncembed._core.source import aclose_texts, async_lines, close_texts, length, lines
+from asyncembed._decide.texts import TextLike, as_input_or_refused
+from asyncembed._exceptions import InvalidInputError, ResumeError
 from asyncembed._models import EmbedFailure, RunSummary, RunTotals
-from asyncembed._settling import SettlingRun
 from asyncembed._stoppable import stoppable
 from asyncembed._target import provenance_of
-from asyncembed._threads import OneThread
+from asyncembed._util import OneThread
 from asyncembed.sinks import Fingerprint, KnownTexts, OldFingerprint, Provenance
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from asyncembed._core.call import Call, DeadLetters
+    from asyncembed._core.settling import Item
+    from asyncembed._core.stream import EmbedStream
+    from asyncembed._decide.texts import Texts
     from asyncembed._models import EmbedInput
     from asyncembed._progress import Progress
-    from asyncembed._settling import Item
     from asyncembed._target import Target
-    from asyncembed.pipeline._call import Call, DeadLetters
-    from asyncembed.pipeline._stream import EmbedStream
-    from asyncembed.pipeline._texts import Texts
     from asyncembed.sinks import Journal, Output
+
+
+TEXTS_AT_ONCE: Final = 1_000
+"""Texts that are recognised before others get their turn."""
+
+
+class Input:
+    """Texts that are pulled once, from the first to the last.
+
+    Args:
+        texts: What the caller gave.
+    """
+
+    def __init__(self, texts: Texts) -> None:
+        self.count = length(texts)
+        """How many texts there are, if that is known."""
+        self.rest: Iterator[TextLike] | AsyncIterator[TextLike]
+        """The texts that were not pulled yet."""
+        self.rest = async_lines(texts) if isinstance(texts, AsyncIterable) else lines(texts)
+        self.is_exhausted = False
+        """Whether all texts were pulled."""
+
+    async def add_all_to(self, fingerprints: Sequence[Fingerprint]) -> None:
+        """Pull all texts, and add them to fingerprints."""
+        first = 0
+        while found := await self._pull(TEXTS_AT_ONCE, first):
+            for fingerprint in fingerprints:
+                fingerprint.add(found)
+            first += len(found)
+
+    async def recognise(self, known: KnownTexts, thread: OneThread) -> list[tuple[int, EmbedInput]]:
+        """Pull the texts up to the last one that an earlier run has settled.
+
+        Returns:
+            Those among them that are to be asked for, with their indices. There are only as many as may have been
+            on their way at the end of that run.
+
+        Raises:
+            ResumeError: if they are not the same texts.
+        """
+        gaps: list[tuple[int, EmbedInput]] = []
+        first = 0
+        while first < known.reach:
+            found = await self._pull(min(known.reach - first, TEXTS_AT_ONCE), first)
+            if not found:
+                break
+            places = await thread.run(partial(known.recognise, first, found))
+            gaps += [(first + place, found[place]) for place in places]
+            first += len(found)
+        known.check_count(first)
+        return gaps
+
+    async def aclose(self) -> None:
+        """Close what was left before its end, so that what it holds open is released now."""
+        if self.is_exhausted:
+            return
+        if isinstance(self.rest, Iterator):
+            close_texts(self.rest)
+        else:
+            await aclose_texts(self.rest)
+
+    async def _pull(self, most: int, first: int) -> list[EmbedInput]:
+        items: list[TextLike] = []
+        if isinstance(self.rest, Iterator):
+            items.extend(islice(self.rest, most))
+        else:
+            async for item in self.rest:
+                items.append(item)
+                if len(items) == most:
+                    break
+        await anyio.lowlevel.checkpoint()
+        return [as_input_or_refused(item, first + place) for place, item in enumerate(items)]
+
 
 MAX_HELD_BYTES: Final = 8_000_000
 """Bytes of texts that failed only because the API did, and that are kept in memory to be asked for again by a later

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 import numpy as np
 
-from asyncembed._errors import AsyncEmbedError, ConfigurationError
+from asyncembed._core.settling import SettlingRun
+from asyncembed._core.source import async_lines, lines
+from asyncembed._decide.texts import as_input
+from asyncembed._exceptions import AsyncEmbedError, ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
-from asyncembed._settling import SettlingRun
 from asyncembed._stoppable import stoppable
 from asyncembed._target import provenance_of
-from asyncembed._threads import end_of
-from asyncembed.pipeline._source import async_lines, lines
-from asyncembed.pipeline._texts import as_input
+from asyncembed._util import end_of
 from asyncembed.sinks._provenance import PACKED
 from asyncembed.stores._fingerprint import fingerprint_of, text_hash
 from asyncembed.stores._values import names_of
@@ -30,11 +30,11 @@ from asyncembed.stores._values import names_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from asyncembed._core.call import Call
+    from asyncembed._core.settling import Item
+    from asyncembed._core.stream import EmbedStream
+    from asyncembed._decide.texts import TextLike, Texts
     from asyncembed._models import EmbedInput, TextId
-    from asyncembed._settling import Item
-    from asyncembed.pipeline._call import Call
-    from asyncembed.pipeline._stream import EmbedStream
-    from asyncembed.pipeline._texts import TextLike, Texts
     from asyncembed.stores._store import Store, StoreFingerprint
 
 T = TypeVar("T")

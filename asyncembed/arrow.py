@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, Literal, Unpack
 
 import numpy as np
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._config import check_choice
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._missing import missing
-from asyncembed._settings import check_choice
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 try:

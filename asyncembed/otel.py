@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._errors import ConfigurationError
 from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RequestEnded, RequestStarted, RetryScheduled
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._version import __version__
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Unpack
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._missing import missing
 from asyncembed._models import EmbedInput
 from asyncembed._sync import SyncEmbedder

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from asyncembed._closing import AsyncReading
 from asyncembed._collect import GrowingMatrix
-from asyncembed._errors import AsyncEmbedError, ConfigurationError, StoredError
-from asyncembed._settings import check_count
+from asyncembed._config import check_count
+from asyncembed._exceptions import AsyncEmbedError, ConfigurationError, StoredError
+from asyncembed._util import AsyncReading
 from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
 from asyncembed.sinks._labels import json_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from asyncembed._config import Dtype
+    from asyncembed._core.stream import EmbedStream
     from asyncembed._models import EmbedBlock, Matrix, RunSummary
-    from asyncembed._settings import Dtype
-    from asyncembed.pipeline._stream import EmbedStream
 
 
 class _BlockReader(AsyncReading):

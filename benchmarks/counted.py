@@ -47,7 +47,7 @@ CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-o
 
 SLOWER = 20
 CLOCKS = (
-    ("asyncembed._settling", "BATCH_SECONDS"), ("asyncembed.pipeline._flusher", "FLUSH_SECONDS"),
+    ("asyncembed._core.settling", "BATCH_SECONDS"), ("asyncembed._core.run", "FLUSH_SECONDS"),
     ("asyncembed._to_file", "GROUP_SECONDS"),  # of version 0.1, to compare with it
 )  # fmt: skip
 

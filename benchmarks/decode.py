@@ -16,14 +16,11 @@ import orjson
 import pybase64
 
 from asyncembed import EmbedOptions
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.splitter import scan
+from asyncembed._parser.structure import EventReader, StructureReader
+from asyncembed._parser.vectors import VectorDecoder, number_reader, quiet
 from asyncembed.providers import get_provider
-from asyncembed.wire._events import EventReader
-from asyncembed.wire._fitness import quiet
-from asyncembed.wire._numbers import number_reader
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._scan import scan
-from asyncembed.wire._structure import StructureReader
-from asyncembed.wire._vectors import VectorDecoder
 from benchmarks.measure import RESULTS, describe, machine, write
 from benchmarks.server import CANNED, Canned
 
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed import Dtype
-    from asyncembed.wire._vectors import Value
+    from asyncembed._parser.vectors import Value
     from benchmarks.measure import Row
 
 Kind = Literal["float", "int8", "base64"]

@@ -20,8 +20,7 @@ from asyncembed import (
     StreamClosedError,
     TransportError,
 )
-from asyncembed._answer import ErrorAnswer
-from asyncembed._errors import answer_of
+from asyncembed._exceptions import ErrorAnswer, answer_of
 
 STATUS = {
     "status": 429,

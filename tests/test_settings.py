@@ -25,7 +25,7 @@ from asyncembed import (
     Timeouts,
     Usage,
 )
-from asyncembed._settings import Dtype, check, check_choice, check_positive
+from asyncembed._config import Dtype, check, check_choice, check_positive
 
 VALUES = [value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)]
 SECONDS = [

@@ -22,16 +22,23 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._answer import ErrorAnswer
-from asyncembed._decide.excess import read_excess
 from asyncembed._decide.signs import meaning_of
-from asyncembed._errors import APIStatusError, EmbedTimeoutError, ResponseError, TransportError, answer_of
+from asyncembed._decide.too_large import read_excess
+from asyncembed._exceptions import (
+    APIStatusError,
+    EmbedTimeoutError,
+    ErrorAnswer,
+    ResponseError,
+    TransportError,
+    answer_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._decide.signs import Meaning, Sign
-    from asyncembed._errors import AsyncEmbedError
+    from asyncembed._exceptions import AsyncEmbedError
+
 
 OF_REQUEST: Final[frozenset[Meaning | None]] = frozenset({"key", "quota", "model", "option", "address"})
 """Meanings that concern every request with the same options."""

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+
 FIRST_SIZE: Final = 64
 """Texts in the first requests where no limit is confirmed.
 

@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar, cast
 import typer
 
 from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, __version__
-from asyncembed.cli._check import check as run_check
-from asyncembed.cli._console import WRONG_USE, can_show_all, fail, stop
+from asyncembed.cli._commands import check as run_check
+from asyncembed.cli._commands import serve as run_serve
+from asyncembed.cli._commands import show_info
+from asyncembed.cli._console import WRONG_USE, can_show_all, fail, log_to_stderr, stop
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
-from asyncembed.cli._info import show_info
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
 from asyncembed.cli._providers import provider_with, show_providers
-from asyncembed.cli._row_template import RowTemplate
-from asyncembed.cli._rows import Fields, InputError
+from asyncembed.cli._rows import Fields, InputError, RowTemplate
 from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
-from asyncembed.cli._serve import serve as run_serve
 from asyncembed.cli._values import parse_delimiter, parse_extra
-from asyncembed.cli._verbose import log_to_stderr
 from asyncembed.sinks import FORMATS
 from asyncembed.stores import open_store
 from asyncembed.stores._address import FORMS, is_store

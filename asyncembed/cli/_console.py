@@ -1,17 +1,26 @@
-"""How the command line speaks: results on standard output, everything about them on standard error."""
+"""How the command line speaks: results on standard output, everything about them on standard error.
+
+What `--verbose` shows: the log of the package, a line an event, on standard error.
+"""
 
 from __future__ import annotations
 
 import codecs
 import io
+import logging
 import sys
-from typing import Final, NoReturn, TextIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from asyncembed.cli._signals import STOPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 FAILED: Final = 1
 """Exit code for what went wrong on the way: the API, the network, a row, the disk."""
@@ -84,3 +93,31 @@ def plural(count: int, noun: str) -> str:
     """Return a count with its noun: 1 text, 2,000 texts."""
     plurals = {"retry": "retries"}
     return f"{count:,} {noun if count == 1 else plurals.get(noun, noun + 's')}"
+
+
+_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what standard error is at that moment: a progress bar puts something of its own in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(printable(self.format(record)) + "\n")
+        except Exception:  # noqa: BLE001  # a log that cannot be written ends no run
+            self.handleError(record)
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show everything that the package logs meanwhile."""
+    logger, handler = logging.getLogger("asyncembed"), _StderrHandler()
+    handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)

@@ -22,10 +22,8 @@ from asyncembed import (
 )
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
-from asyncembed.cli._news import News
-from asyncembed.cli._progress import Lines, Total, can_draw, progress, rate, rows_before, tokens
+from asyncembed.cli._progress import Lines, News, Recorder, Total, can_draw, progress, rate, rows_before, tokens
 from asyncembed.cli._providers import check_base_url, provider_with
-from asyncembed.cli._recorder import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
 from asyncembed.sinks import BOOKS, find_format, folder_of

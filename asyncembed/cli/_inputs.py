@@ -17,8 +17,7 @@ import anyio.lowlevel
 
 from asyncembed import ConfigurationError, EmbedInput
 from asyncembed.cli import _parquet, _stdin
-from asyncembed.cli._lines import LineSplitter
-from asyncembed.cli._packed import PACKED, check_packed, open_packed, packed_errors
+from asyncembed.cli._files import PACKED, LineSplitter, check_packed, open_packed, packed_errors
 from asyncembed.cli._rows import CsvParser, Fields, InputError, JsonlParser, LineParser, TsvParser, TxtParser
 from asyncembed.sinks import ARROW_MISSING
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from asyncembed.cli._packed import open_packed, packed_errors
+from asyncembed._decide.texts import UUID_BYTES, arrow_values
+from asyncembed.cli._files import open_packed, packed_errors
 from asyncembed.cli._rows import Fields, InputError
-from asyncembed.pipeline._texts import UUID_BYTES, arrow_values
 
 if TYPE_CHECKING:
     import io

@@ -2,12 +2,20 @@
 
 On a terminal these are two or three lines, drawn a few times a second and gone at the end. Elsewhere, as in a log file,
 under cron or in a notebook, it is a line every ten seconds.
+
+What a run looked like over time: samples in a fixed amount of memory, however long it takes.
+
+When there are too many, every second one is dropped and the time between two of them doubles.
+
+What the events of a run say that its summary does not: why it asks again, and what it waits for.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,15 +27,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from asyncembed import EndpointPaused, MemoryMonitor, RequestEnded, RequestsHeld, RetryScheduled, RunSummary
 from asyncembed.cli._console import plural, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from asyncembed import RunSummary, Usage
-    from asyncembed.cli._news import News
+    from asyncembed import Event, Usage
+
 
 FRAMES_PER_SECOND: Final = 5
 LINE_SECONDS: Final = 10.0
@@ -183,3 +192,118 @@ def _short(count: int) -> str:
         if count >= size:
             return f"{count / (1_000 if suffix == 'k' else size):.1f}{suffix}"
     return f"{count:,}"
+
+
+MOST_SAMPLES: Final = 1_000
+SHORTEST: Final = 0.2
+"""Seconds between two samples at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How a run stood, and how much memory the process had then, in millions of bytes."""
+
+    run: RunSummary
+    resident_mb: float
+
+
+class Recorder:
+    """Keeps samples of one run."""
+
+    def __init__(self) -> None:
+        self._monitor = MemoryMonitor(1)  # for its readings; there is no limit
+        self._samples: list[Sample] = []
+        self._latest: Sample | None = None
+        self._between = SHORTEST
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """The samples, and the latest state as the last of them."""
+        if self._latest is None or self._latest in self._samples[-1:]:
+            return self._samples
+        return [*self._samples, self._latest]
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory that any reading found, in millions of bytes."""
+        return self._monitor.peak_mb
+
+    def add(self, now: RunSummary) -> None:
+        """Note how the run stands."""
+        self._latest = Sample(now, self._monitor.current_mb)
+        if self._samples and now.elapsed < self._samples[-1].run.elapsed + self._between:
+            return
+        self._samples.append(self._latest)
+        if len(self._samples) > MOST_SAMPLES:
+            del self._samples[1::2]
+            self._between *= 2
+
+
+MAX_REASONS: Final = 2
+"""Reasons of retries that are shown; the last are shown."""
+
+DOWN: Final = "the API is down"
+
+_KINDS: Final = {
+    "EmbedTimeoutError": "time-out",
+    "TransportError": "connection",
+    "ResponseError": "broken response",
+}
+
+
+class News:
+    """Takes in the events of one run.
+
+    Args:
+        clock: Monotonic seconds; replaced in tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._reasons: Counter[str] = Counter()
+        self._latest: list[str] = []  # reasons, the newest first
+        self._why, self._message = "", ""
+        self._until = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case RetryScheduled():
+                self._note(event)
+            case EndpointPaused():
+                self._wait("the API asks to wait", event.seconds, event.message)
+            case RequestsHeld(reason="rate_limit"):
+                self._wait("the rate limit is used up", event.seconds)
+            case RequestsHeld():
+                self._wait(DOWN, event.seconds, event.message)
+            case RequestEnded(error=None) if self._why == DOWN:
+                self._until = 0.0
+
+    @property
+    def reasons(self) -> str:
+        """Why requests were repeated, with how often: "429 x10, time-out"; empty if none was."""
+        counts = ((reason, self._reasons[reason]) for reason in self._latest[:MAX_REASONS])
+        return ", ".join(f"{reason} x{count:,}" if count > 1 else reason for reason, count in counts)
+
+    @property
+    def waiting(self) -> str:
+        """What the run waits for now, and for how long; empty if for nothing but answers."""
+        left = self._until - self._clock()
+        if left <= 0:
+            return ""
+        seconds = f", {math.ceil(left)} s left" if left < float("inf") else ""
+        return f"{self._why}{seconds}{f': {self._message}' if self._message else ''}"
+
+    def _note(self, event: RetryScheduled) -> None:
+        reason = str(event.status or _KINDS.get(event.error or "", event.error))
+        self._reasons[reason] += 1
+        if reason in self._latest:
+            self._latest.remove(reason)
+        self._latest.insert(0, reason)
+        if event.seconds >= 1:
+            self._wait("trying again", event.seconds, event.message)
+
+    def _wait(self, reason: str, seconds: float | None, message: str = "") -> None:
+        until = self._clock() + (float("inf") if seconds is None else seconds)
+        if until >= self._until or not self.waiting:
+            self._why, self._message, self._until = reason, message, until

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from asyncembed import Limits, Provider
 
+
 _BASE64 = {"no": "no", "offered": "on request", "seen": "yes"}
 
 

@@ -1,4 +1,6 @@
-"""Lines to inputs, without I/O: plain text, JSON lines and CSV. Every complaint names the file and the line.
+"""Texts that are made of several fields of a row, such as `{title}: {body}`.
+
+Lines to inputs, without I/O: plain text, JSON lines and CSV. Every complaint names the file and the line.
 
 A row that is wrong becomes a `RefusedInput`, which fails in its place. What makes the rest of a file unreadable, or
 concerns all of its rows, is an `InputError`.
@@ -9,25 +11,93 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 from uuid import UUID
 
 import orjson
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed.cli._lines import MAX_LINE_BYTES
-from asyncembed.pipeline._texts import OWN_COLUMNS, RefusedInput, id_of_bytes, is_id, not_utf8
+from asyncembed._decide.texts import OWN_COLUMNS, RefusedInput, id_of_bytes, is_id, not_utf8
+from asyncembed.cli._files import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._models import Metadata, TextId
-    from asyncembed.cli._row_template import RowTemplate
+
+
+_TOKEN: Final = re.compile(r"(\{\{|\}\}|\{[^{}]*\}|[{}]|\\[nrt\\])")
+_WRITTEN: Final = {"{{": "{", "}}": "}", r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\\": "\\"}
+_MORE_THAN_A_NAME: Final = re.compile(r"[.\[\]!:]")
+
+
+@dataclass(frozen=True, slots=True)
+class RowTemplate:
+    """What is put around the fields of a row.
+
+    Attributes:
+        names: Names of the fields, in their order.
+        between: What stands before, between and after them: one more than there are names.
+    """
+
+    names: Sequence[str]
+    between: Sequence[str]
+
+    @classmethod
+    def parse(cls, given: str) -> Self:
+        """Return what was given on the command line.
+
+        Raises:
+            ConfigurationError: if it names no field, or asks for more of one than its value.
+        """
+        names: list[str] = []
+        between = [""]
+        for token in _TOKEN.split(given):
+            if token in _WRITTEN:
+                between[-1] += _WRITTEN[token]
+            elif token.startswith("{") and token.endswith("}") and len(token) > 1:
+                name = token[1:-1]
+                if not name or name != name.strip() or _MORE_THAN_A_NAME.search(name):
+                    raise ConfigurationError(
+                        f"--template {given!r}: {token} is no plain name of a field; write {{name}}, without "
+                        "attribute, index or format"
+                    )
+                names.append(name)
+                between.append("")
+            elif token in {"{", "}"}:
+                raise ConfigurationError(f"--template {given!r}: a brace stands alone; write it twice to have one")
+            else:
+                between[-1] += token
+        if not names:
+            raise ConfigurationError(
+                f"--template {given!r} names no field, so all texts would be the same; write {{name}}"
+            )
+        return cls(tuple(names), tuple(between))
+
+    def fill(self, row: Mapping[str, object]) -> str:
+        """Return the text of a row, which has all the names; empty if all values are."""
+        values = [_text_of(row[name]) for name in self.names]
+        if not any(values):
+            return ""
+        return self.between[0] + "".join(value + behind for value, behind in zip(values, self.between[1:], strict=True))
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    is_missing = value is None or value != value  # noqa: PLR0124  # NaN
+    if is_missing:
+        return ""
+    if isinstance(value, dict | list | bool):
+        return orjson.dumps(value, default=str).decode()
+    return str(value)
+
 
 _MAGIC: Final = {
     b"\x1f\x8b": "it is compressed: name it .gz, or send it through gunzip",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from asyncembed.cli._lines import LineSplitter
+from asyncembed.cli._files import LineSplitter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._spec import ClientSpec
 
 if TYPE_CHECKING:
-    from asyncembed._settings import Encoding, RetryPolicy, Timeouts
+    from asyncembed._config import Encoding, RetryPolicy, Timeouts
     from asyncembed.providers import Provider
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from asyncembed._config import Encoding, RetryPolicy, Timeouts
 from asyncembed._missing import missing
-from asyncembed._settings import Encoding, RetryPolicy, Timeouts
 from asyncembed._spec import ClientSpec
 from asyncembed.integrations._embedder import Embedder
 

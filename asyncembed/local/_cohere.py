@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import orjson
 
 from asyncembed.local._fields import Fields, RequestError, check_fit, check_list, check_texts
-from asyncembed.local._vectors import ENCODERS, PACKED, shorten
+from asyncembed.local._model import ENCODERS, PACKED, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncembed.local._model import LocalModel, Tokens
-    from asyncembed.local._vectors import Encoded, Vectors
+    from asyncembed.local._model import Encoded, LocalModel, Tokens, Vectors
 
 MAX_TEXTS: Final = 96
 INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clustering", "image")

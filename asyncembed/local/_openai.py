@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from asyncembed.local._fields import Fields, RequestError, check_fit, check_texts
-from asyncembed.local._vectors import shorten, to_base64
+from asyncembed.local._model import shorten, to_base64
 
 if TYPE_CHECKING:
     from asyncembed.local._model import LocalModel

@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._decide.signs import Sign
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
+from asyncembed._models import Limits
 from asyncembed._repr import shown
-from asyncembed.providers._base import Limits, Model, Price, Provider, Setting
+from asyncembed.providers._base import Model, Price, Provider, Setting
 from asyncembed.providers._sigv4 import Credentials
 from asyncembed.providers.azure_openai import AzureOpenAI
 from asyncembed.providers.bedrock import BedrockCohere, BedrockNova, BedrockTitan

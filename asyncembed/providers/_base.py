@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._config import check
+from asyncembed._exceptions import ConfigurationError
+from asyncembed._http.route import Route, escape, secure_host
+from asyncembed._parser.layout import Layout
 from asyncembed._repr import ShortRepr
-from asyncembed._settings import check
-from asyncembed.wire._layout import Layout
-from asyncembed.wire._route import Route, escape, secure_host
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from asyncembed._config import Dtype, EmbedOptions
     from asyncembed._decide.signs import Sign
-    from asyncembed._settings import Dtype, EmbedOptions
-    from asyncembed.flow._rate import RateLimit
+    from asyncembed._models import Limits
+    from asyncembed._ratelimit import RateLimit
 
 Encoding: TypeAlias = Literal["base64", "float"]
 """How vectors travel."""
@@ -35,23 +36,6 @@ Base64: TypeAlias = Literal["no", "offered", "seen"]
 OPTIONAL: Final = ("input_type", "dimensions", "truncate")
 INPUT_TYPES: Final = ("document", "query", "none")
 """Words that every provider takes for what texts are; "none" sends nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Limits(ShortRepr):
-    """What one request may hold.
-
-    Attributes:
-        inputs: Most texts.
-        tokens: Most tokens of all texts together, as estimated; None where the API sets no such limit.
-        request_bytes: Most UTF-8 bytes of all texts together.
-        first: Texts to begin with, where `inputs` is not confirmed: requests grow from there.
-    """
-
-    inputs: int
-    tokens: int | None = None
-    request_bytes: int = 8_000_000
-    first: int | None = None
 
 
 class Price(NamedTuple):

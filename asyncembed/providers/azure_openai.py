@@ -10,7 +10,8 @@ import re
 from typing import ClassVar
 
 from asyncembed._decide.signs import Sign
-from asyncembed.providers._base import Limits, Setting
+from asyncembed._models import Limits
+from asyncembed.providers._base import Setting
 from asyncembed.providers.compatible import Compatible
 from asyncembed.providers.openai import OPENAI_MODELS
 

@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
-from asyncembed._secret import hide
-from asyncembed.providers._base import Fields, Limits, Model, Price, Provider, Setting, Words
+from asyncembed._models import Limits
+from asyncembed._parser.layout import Layout
+from asyncembed._redaction import hide
+from asyncembed.providers._base import Fields, Model, Price, Provider, Setting, Words
 from asyncembed.providers._sigv4 import Credentials, signature_headers
 from asyncembed.providers.cohere import BY_TYPE
-from asyncembed.wire._layout import Layout
 
 if TYPE_CHECKING:
-    from asyncembed._settings import EmbedOptions
+    from asyncembed._config import EmbedOptions
     from asyncembed.providers._base import Encoding, Models
 
 CredentialsFunction: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]

@@ -11,14 +11,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from asyncembed.flow._rate import RateLimit
-from asyncembed.providers._base import BothEncodings, Fields, Limits, Model, Price, Provider, Words
-from asyncembed.wire._layout import Layout
+from asyncembed._models import Limits
+from asyncembed._parser.layout import Layout
+from asyncembed._ratelimit import RateLimit
+from asyncembed.providers._base import BothEncodings, Fields, Model, Price, Provider, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asyncembed._settings import EmbedOptions
+    from asyncembed._config import EmbedOptions
     from asyncembed.providers._base import Encoding, Models
 
 _DATE: Final = "2026-11"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from asyncembed.providers._base import Fields, Limits, Provider, Words
-from asyncembed.wire._layout import Layout
+from asyncembed._models import Limits
+from asyncembed._parser.layout import Layout
+from asyncembed.providers._base import Fields, Provider, Words
 
 
 class Compatible(Provider):

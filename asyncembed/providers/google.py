@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from asyncembed._decide.signs import Sign
-from asyncembed.providers._base import Fields, Limits, Model, Price, Provider, Setting, Words
-from asyncembed.wire._layout import Layout
+from asyncembed._models import Limits
+from asyncembed._parser.layout import Layout
+from asyncembed.providers._base import Fields, Model, Price, Provider, Setting, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from asyncembed._settings import EmbedOptions
+    from asyncembed._config import EmbedOptions
     from asyncembed.providers._base import Encoding, Models
 
 _PROMPTS: Final = {"query": "task: search result | query: ", "document": "title: none | text: "}

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from asyncembed._decide.signs import Sign
-from asyncembed.providers._base import Fields, Limits, Provider, Words
-from asyncembed.wire._layout import Layout
+from asyncembed._models import Limits
+from asyncembed._parser.layout import Layout
+from asyncembed.providers._base import Fields, Provider, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Models, Words
+from asyncembed._models import Limits
+from asyncembed.providers._base import Fields, Model, Models, Words
 from asyncembed.providers.compatible import Compatible
 
 _V2: Final = Model(dimension=768, dimensions=(), max_tokens=8192, input_types={})

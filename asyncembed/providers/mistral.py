@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Models, Price
+from asyncembed._models import Limits
+from asyncembed.providers._base import Fields, Model, Models, Price
 from asyncembed.providers.compatible import Compatible
 
 _TEXT: Final = Model(

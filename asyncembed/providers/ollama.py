@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from asyncembed._decide.signs import Sign
-from asyncembed.providers._base import Fields, Limits, Model, Models, Provider, Words
-from asyncembed.wire._layout import Layout
+from asyncembed._models import Limits
+from asyncembed._parser.layout import Layout
+from asyncembed.providers._base import Fields, Model, Models, Provider, Words
 
 
 class Ollama(Provider):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from asyncembed.providers._base import Limits, Model, Price
+from asyncembed._models import Limits
+from asyncembed.providers._base import Model, Price
 from asyncembed.providers.compatible import Compatible
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from asyncembed.providers._base import Fields, Limits, Model, Models, Words
+from asyncembed._models import Limits
+from asyncembed.providers._base import Fields, Model, Models, Words
 from asyncembed.providers.compatible import Compatible, Custom
 
 _PLAIN: Final[Fields] = {"model": "model", "texts": "input"}

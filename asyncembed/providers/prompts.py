@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from asyncembed._config import check
 from asyncembed._repr import shown
-from asyncembed._settings import check
 from asyncembed.providers._base import INPUT_TYPES
 
 _RETRIEVAL: Final = "Represent this sentence for searching relevant passages: "

@@ -1,14 +1,22 @@
 """Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
 
-from asyncembed.sinks._base import Block, Format, Label, VectorFile
+from asyncembed.sinks._base import (
+    ARROW_MISSING,
+    FORMATS,
+    Block,
+    Format,
+    FormatName,
+    Label,
+    VectorFile,
+    find_format,
+    open_vectors,
+)
 from asyncembed.sinks._books import BOOKS, read_books
-from asyncembed.sinks._fingerprint import Fingerprint, OldFingerprint
-from asyncembed.sinks._folder import PartialFolder, folder_of
-from asyncembed.sinks._formats import ARROW_MISSING, FORMATS, FormatName, find_format, open_vectors
 from asyncembed.sinks._journal import Journal, KnownTexts
 from asyncembed.sinks._output import Output, open_output
 from asyncembed.sinks._partial import Partial, read_partial
-from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Provenance
+from asyncembed.sinks._partial_dir import PartialFolder, folder_of
+from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, OldFingerprint, Provenance
 
 __all__ = [
     "ARROW_MISSING",

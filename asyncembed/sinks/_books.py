@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from asyncembed import _errors
-from asyncembed._errors import APIStatusError, AsyncEmbedError
+from asyncembed import _exceptions as _errors
+from asyncembed._exceptions import APIStatusError, AsyncEmbedError
 from asyncembed._models import RunTotals, Usage
 from asyncembed._version import __version__
-from asyncembed.sinks._own import new_file, read_file
+from asyncembed.sinks._safe_open import new_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from asyncembed._errors import ConfigurationError
-from asyncembed.sinks._disk import sync, write_all
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._labels import json_id
-from asyncembed.sinks._own import open_to_append
+from asyncembed.sinks._safe_open import open_to_append, sync, write_all
 
 if sys.platform != "win32":
     import fcntl

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._base import Label
 from asyncembed.sinks._columns import INT64_BITS
 

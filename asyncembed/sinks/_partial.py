@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncembed._errors import ConfigurationError
-from asyncembed.sinks._folder import RUN, folder_of, read_holder
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._journal import RunNote, damaged
-from asyncembed.sinks._log import COMMITS, MAX_COMMIT_BYTES, Commit, last_commit
-from asyncembed.sinks._own import open_to_read
-from asyncembed.sinks._publish import read_ready
+from asyncembed.sinks._output import read_ready
+from asyncembed.sinks._partial_dir import RUN, folder_of, read_holder
+from asyncembed.sinks._row_log import COMMITS, MAX_COMMIT_BYTES, Commit, last_commit
+from asyncembed.sinks._safe_open import open_to_read
 
 if TYPE_CHECKING:
     from pathlib import Path

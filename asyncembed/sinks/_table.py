@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._base import Block, Label
 from asyncembed.sinks._labels import id_text
 from asyncembed.sinks._provenance import Provenance

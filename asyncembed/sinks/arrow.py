@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
-from asyncembed.sinks._own import new_file
+from asyncembed.sinks._safe_open import new_file
 from asyncembed.sinks._table import block_of, labelled_batch, read_schema, schema_of
 
 if TYPE_CHECKING:

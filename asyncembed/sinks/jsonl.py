@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import orjson
 
-from asyncembed._errors import ConfigurationError
-from asyncembed.pipeline._texts import OWN_COLUMNS
-from asyncembed.sinks._base import Block, Format, Label, VectorFile
-from asyncembed.sinks._own import new_file
-from asyncembed.sinks._sidecar import META, read_meta, write_meta
+from asyncembed._decide.texts import OWN_COLUMNS
+from asyncembed._exceptions import ConfigurationError
+from asyncembed.sinks._base import META, Block, Format, Label, VectorFile, read_meta, write_meta
+from asyncembed.sinks._safe_open import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

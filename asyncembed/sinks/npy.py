@@ -15,11 +15,10 @@ from typing import IO, TYPE_CHECKING, Final
 import numpy as np
 from numpy.lib import format as npy_format
 
-from asyncembed._errors import ConfigurationError
-from asyncembed.sinks._base import Block, Format, VectorFile
+from asyncembed._exceptions import ConfigurationError
+from asyncembed.sinks._base import META, Block, Format, VectorFile, read_meta, write_meta
 from asyncembed.sinks._labels import label_reader, next_lines, row_numbers
-from asyncembed.sinks._own import new_file
-from asyncembed.sinks._sidecar import META, read_meta, write_meta
+from asyncembed.sinks._safe_open import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import numpy as np
 from numpy.lib import format as npy_format
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._base import Block, Format, VectorFile
 from asyncembed.sinks._labels import id_text, label_reader, next_lines, row_numbers
-from asyncembed.sinks._own import new_file
 from asyncembed.sinks._provenance import Provenance
+from asyncembed.sinks._safe_open import new_file
 from asyncembed.sinks.npy import check_matrix, rows_in_block, write_header
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 from asyncembed.stores.lance import LanceTable
 from asyncembed.stores.pgvector import PgVector
 from asyncembed.stores.sqlite import SqliteVectors
 
 if TYPE_CHECKING:
-    from asyncembed._secret import Secret
+    from asyncembed._redaction import Secret
 
 AnyStore: TypeAlias = SqliteVectors | LanceTable | PgVector
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from asyncembed._errors import ResumeError
+from asyncembed._exceptions import ResumeError
 from asyncembed.sinks._provenance import differences
 
 if TYPE_CHECKING:

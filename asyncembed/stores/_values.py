@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from asyncembed._errors import ConfigurationError
+from asyncembed._exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from asyncembed._errors import ConfigurationError, ResumeError
-from asyncembed._secret import Address
+from asyncembed._exceptions import ConfigurationError, ResumeError
+from asyncembed._redaction import Address
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
 from asyncembed.stores._fingerprint import (
     HASH_BYTES,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import lancedb
     import pyarrow as pa
 
+    from asyncembed._config import Dtype
     from asyncembed._models import Matrix, Metadata, TextId, Vector
-    from asyncembed._settings import Dtype
     from asyncembed.stores._store import StoreFingerprint
 
 KEY: Final = b"asyncembed"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 import numpy as np
 
-from asyncembed._errors import ConfigurationError, ResumeError
-from asyncembed._secret import Secret, hide
-from asyncembed._settings import check_choice
+from asyncembed._config import check_choice
+from asyncembed._exceptions import ConfigurationError, ResumeError
+from asyncembed._redaction import Secret, hide
 from asyncembed.sinks._provenance import PACKED
 from asyncembed.stores._fingerprint import (
     check_fingerprint,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg import sql as psycopg_sql
 
+    from asyncembed._config import Dtype
     from asyncembed._models import Matrix, Metadata, TextId, Vector
-    from asyncembed._settings import Dtype
     from asyncembed.stores._store import StoreFingerprint
 
 VectorType = Literal["vector", "halfvec", "bit"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncembed._errors import ConfigurationError, ResumeError
-from asyncembed._threads import OneThread
+from asyncembed._exceptions import ConfigurationError, ResumeError
+from asyncembed._util import OneThread
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
 from asyncembed.stores._fingerprint import (
     check_fingerprint,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
 
+    from asyncembed._config import Dtype
     from asyncembed._models import Matrix, Metadata, TextId, Vector
-    from asyncembed._settings import Dtype
     from asyncembed.stores._store import StoreFingerprint
 
     T = TypeVar("T")

@@ -28,16 +28,13 @@
 from __future__ import annotations
 
 from asyncembed.testing import faults
-from asyncembed.testing._answers import Answer, Item, Order, Style
-from asyncembed.testing._body import Body, Mark
+from asyncembed.testing._answers import Answer, Body, Item, Mark, Order, Style
 from asyncembed.testing._chaos import Chaos
 from asyncembed.testing._exchange import Exchange, Reply, right
-from asyncembed.testing._http import Framing
 from asyncembed.testing._ledger import Entry, Ledger
 from asyncembed.testing._limit import Limit
-from asyncembed.testing._request import Request
-from asyncembed.testing._server import FakeServer
-from asyncembed.testing._serving import Rule
+from asyncembed.testing._request import Framing, Request
+from asyncembed.testing._server import FakeServer, Rule
 from asyncembed.testing._vectors import tokens_of, vector_of
 from asyncembed.testing.faults._known import KnownError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncembed._settings import check
+from asyncembed._config import check
 from asyncembed.testing._exchange import name_of, right
 from asyncembed.testing.faults import TRANSIENT
 

@@ -1,26 +1,56 @@
-"""One request and the connection its answer goes to: what a reply works with."""
+"""What asyncio does not offer of a connection: to reset it, and to see what of it has arrived.
+
+One request and the connection its answer goes to: what a reply works with.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import struct
+import sys
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from asyncembed.testing._answers import Answer, Style, error_body
-from asyncembed.testing._body import Mark
+from asyncembed.testing._answers import Answer, Mark, Style, error_body
 from asyncembed.testing._dialects import TOKEN_HEADERS
-from asyncembed.testing._http import Framing, chunk_bytes, framing_headers, head_bytes
-from asyncembed.testing._sockets import hang_up, unacknowledged
+from asyncembed.testing._request import Framing, chunk_bytes, framing_headers, head_bytes
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Mapping
 
-    from asyncembed.testing._body import Body
+    from asyncembed.testing._answers import Body
     from asyncembed.testing._ledger import Entry, Ledger
     from asyncembed.testing._request import Request
+
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+def hang_up(writer: StreamWriter, *, reset: bool) -> None:
+    """Close a connection, politely or with a reset."""
+    if reset:
+        linger = struct.pack("ii", 1, 0)  # on, for no time
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+    else:
+        writer.close()
+
+
+def unacknowledged(writer: StreamWriter) -> int:
+    """How many bytes the other side's operating system has not acknowledged yet; 0 where ours cannot tell."""
+    if fcntl is None or writer.transport.is_closing():
+        return 0
+    answer = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
+
 
 _AMAZON: Final = {
     401: "UnrecognizedClientException",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
-    from asyncembed.testing._body import Mark
+    from asyncembed.testing._answers import Mark
     from asyncembed.testing._request import Request
 
 

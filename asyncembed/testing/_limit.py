@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from asyncembed._settings import check, check_positive
+from asyncembed._config import check, check_positive
 
 if TYPE_CHECKING:
     from asyncembed.testing.faults._waits import Hint

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 if TYPE_CHECKING:
+    from asyncembed._config import Dtype
     from asyncembed._models import Vector
-    from asyncembed._settings import Dtype
 
 Kind: TypeAlias = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
 """What a request may ask for."""

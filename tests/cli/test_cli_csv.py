@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput
-from asyncembed.cli._lines import MAX_LINE_BYTES
+from asyncembed.cli._files import MAX_LINE_BYTES
 from asyncembed.cli._rows import CsvParser, Fields, InputError
 
 FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)

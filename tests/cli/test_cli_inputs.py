@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 from asyncembed import ConfigurationError, EmbedInput
+from asyncembed._core.source import async_lines, lines
+from asyncembed._decide.texts import RefusedInput
+from asyncembed.cli._files import MAX_LINE_BYTES
 from asyncembed.cli._inputs import Source, count, parse_sources, read
-from asyncembed.cli._lines import MAX_LINE_BYTES
 from asyncembed.cli._rows import Fields, InputError, TxtParser
-from asyncembed.pipeline._source import async_lines, lines
-from asyncembed.pipeline._texts import RefusedInput
 
 CONTENTS = {
     "txt": "one\n\n  \ntwo and ä\r\nthree",

@@ -9,7 +9,7 @@ import pytest
 from support.limits import RollingWindow
 from support.scripted import refused, right, vector_of
 
-from asyncembed.flow import _rate
+from asyncembed import _ratelimit as _rate
 
 SHORT = 1.0
 LIMIT = 8

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from asyncembed import EndpointPaused, RequestEnded, RequestsHeld, RetryScheduled, RunSummary, Usage
 from asyncembed.cli._console import plural, printable
-from asyncembed.cli._news import News
-from asyncembed.cli._progress import Lines, Total, can_draw, duration, progress, render
+from asyncembed.cli._progress import Lines, News, Total, can_draw, duration, progress, render
 
 BUSY = RunSummary(
     done=1_234_567,

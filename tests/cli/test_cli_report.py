@@ -13,7 +13,7 @@ from support.scripted import refused, refusing
 
 from asyncembed import RunSummary, TransportError, Usage
 from asyncembed.cli._charts import Line, chart
-from asyncembed.cli._recorder import MOST_SAMPLES, Recorder
+from asyncembed.cli._progress import MOST_SAMPLES, Recorder
 from asyncembed.cli._report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

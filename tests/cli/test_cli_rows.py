@@ -16,12 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
+from asyncembed._decide.texts import RefusedInput
+from asyncembed.cli._files import ZSTD_MISSING, FramesFile, LineSplitter
 from asyncembed.cli._inputs import count, parse_sources, read
-from asyncembed.cli._lines import LineSplitter
-from asyncembed.cli._packed import ZSTD_MISSING, FramesFile
-from asyncembed.cli._row_template import RowTemplate
-from asyncembed.cli._rows import Fields, InputError
-from asyncembed.pipeline._texts import RefusedInput
+from asyncembed.cli._rows import Fields, InputError, RowTemplate
 
 UUIDS = [uuid.UUID(int=number << 64 | 77) for number in (1, 2)]
 
@@ -345,7 +343,7 @@ class TestFrames:
 
 def test_zstandard_is_an_extra(tmp_path, monkeypatch):
     (tmp_path / "x.jsonl.zst").touch()
-    monkeypatch.setattr("asyncembed.cli._packed.find_spec", lambda name: None)
+    monkeypatch.setattr("asyncembed.cli._files.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r'pip install "asyncembed\[zstd\]"'):
         parse_sources([str(tmp_path / "x.jsonl.zst")], None)
     assert "zstandard" in ZSTD_MISSING

@@ -11,9 +11,9 @@ import pytest
 from support.scripted import KEY, raw, said
 
 from asyncembed import Timeouts, TransportError
-from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._session import Session
-from asyncembed.wire._transport import Transport
+from asyncembed._http.session import Session
+from asyncembed._http.transport import Transport
+from asyncembed._redaction import Secrets
 
 PIECES = [b"x" * 1_000, b"y" * 50_000, b"z" * 7]
 

@@ -11,7 +11,7 @@ from support.scripted import Exchange, Gate, refused, right
 from support.watching import leftovers, turns, until
 
 from asyncembed import AuthenticationError, StreamClosedError
-from asyncembed.flow._turns import Turns
+from asyncembed._core.endpoint import Turns
 
 pytestmark = pytest.mark.usefixtures("loop_mode")
 TEXTS = numbered(500)

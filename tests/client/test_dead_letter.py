@@ -16,7 +16,7 @@ from support.watching import turns
 
 from asyncembed import ConfigurationError, EmbedClient, EmbedFailure, QuotaExceededError, RetryPolicy, ServerError
 from asyncembed.sinks import _dead_letters
-from asyncembed.sinks._log import RowLog
+from asyncembed.sinks._row_log import RowLog
 from asyncembed.testing import FakeServer, faults, vector_of
 
 TEXTS = numbered(12)

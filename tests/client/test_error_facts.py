@@ -11,8 +11,8 @@ from support.results import take_all
 from support.scripted import Gate, said, stalled
 
 from asyncembed import EmbedTimeoutError, ResponseError, RetryPolicy, Timeouts, TransportError
-from asyncembed.wire._failures import transport_error
-from asyncembed.wire._secrets import Secrets
+from asyncembed._http.errors import transport_error
+from asyncembed._redaction import Secrets
 
 ADDRESS = ConnectionKey("127.0.0.1", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 ONCE = RetryPolicy(max_attempts=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asyncembed import EmbedClient, EncodingSettled, RetryPolicy
-from asyncembed.pipeline._proof import forget_proofs
+from asyncembed._decide.base64_proof import forget_proofs
 from asyncembed.testing import FakeServer, faults, vector_of
 
 DIMENSION = 48

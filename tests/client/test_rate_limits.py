@@ -16,9 +16,9 @@ from support.scripted import Gate, ScriptedServer, refused, right
 from support.watching import until
 
 from asyncembed import ConfigurationError, EmbedClient, QuotaExceededError, RateLimit, RetryPolicy
-from asyncembed.flow import _rate
-from asyncembed.flow._outage import FAILURES
-from asyncembed.flow._rate import limiter_of
+from asyncembed import _ratelimit as _rate
+from asyncembed._core.circuit_breaker import FAILURES
+from asyncembed._ratelimit import limiter_of
 
 TEXTS = numbered(6)
 SHORT = 2.0

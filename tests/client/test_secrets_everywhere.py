@@ -21,7 +21,7 @@ from rich.traceback import Traceback
 from support.scripted import KEY, broken_after, raw, refused, right, said
 
 from asyncembed import AsyncEmbedError, AuthenticationError, ConfigurationError, EmbedClient, RetryPolicy
-from asyncembed._secret import Address, Secret, without_secrets
+from asyncembed._redaction import Address, Secret, without_secrets
 from asyncembed.providers import OpenAI
 from asyncembed.testing import FakeServer
 

@@ -15,10 +15,10 @@ from support.scripted import refusing, vector_of
 from support.watching import turns, until
 
 from asyncembed import EmbedFailure, InvalidInputError
+from asyncembed._core.run import Run
+from asyncembed._core.settling import MAX_READY, SettlingRun, batches_of
+from asyncembed._core.stream import EmbedStream
 from asyncembed._models import EmbedBlock
-from asyncembed._settling import MAX_READY, SettlingRun, batches_of
-from asyncembed.pipeline._run import Run
-from asyncembed.pipeline._stream import EmbedStream
 
 TEXTS = numbered(100)
 HARMLESS = "hello"

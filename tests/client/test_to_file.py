@@ -28,7 +28,7 @@ from asyncembed import (
     ServerError,
 )
 from asyncembed.sinks import BOOKS, FORMATS, Label, Provenance, _output, open_vectors
-from asyncembed.sinks._log import RowLog
+from asyncembed.sinks._row_log import RowLog
 
 TEXTS = numbered(40)
 SMALL = {"chunk_size": 4, "max_concurrency": 1}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncembed import InvalidInputError
-from asyncembed._answer import ErrorAnswer
-from asyncembed._decide.excess import Excess, read_excess
+from asyncembed._decide.too_large import Excess, read_excess
+from asyncembed._exceptions import ErrorAnswer
 
 TOO_LARGE = [
     (400, None, "invalid request: total number of texts must be at most 96 - received 97", Excess("inputs", 96, 97)),

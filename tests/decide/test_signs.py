@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncembed._answer import ErrorAnswer
 from asyncembed._decide.signs import Sign, meaning_of
-from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._status import read_answer
+from asyncembed._exceptions import ErrorAnswer
+from asyncembed._http.errors import read_answer
+from asyncembed._redaction import Secrets
 
 
 def answer(status: int, body: object, **headers: str) -> ErrorAnswer:

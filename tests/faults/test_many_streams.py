@@ -12,7 +12,7 @@ import pytest
 from support.watching import LoopWatch, leftovers
 
 from asyncembed import EmbedClient, RateLimit, RetryPolicy
-from asyncembed.flow import _rate
+from asyncembed import _ratelimit as _rate
 from asyncembed.testing import Chaos, FakeServer, Limit, vector_of
 
 if TYPE_CHECKING:

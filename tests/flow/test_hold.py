@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed.flow._hold import LONG, Hold
+from asyncembed._core.observer import LONG, Hold
 
 
 @pytest.fixture

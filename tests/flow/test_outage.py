@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncembed import RetryPolicy
-from asyncembed.flow._outage import FAILURES, Outage, Probe
+from asyncembed._core.circuit_breaker import FAILURES, Outage, Probe
 
 POLICY = RetryPolicy(initial_backoff=1.0, max_backoff=8.0)
 

@@ -24,7 +24,7 @@ from support.limits import (
     Scene,
 )
 
-from asyncembed.flow._rate import Limiter, Ticket
+from asyncembed._ratelimit import Limiter, Ticket
 
 SERVERS = [FixedWindow, RollingWindow, LeakyBucket]
 KINDS = {  # unit, limit, inputs and tokens of a request: from, to

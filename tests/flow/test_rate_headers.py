@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.limits import MINUTE, Clock
 
 from asyncembed._models import Allowance, Quota
-from asyncembed.flow._rate import Limiter
+from asyncembed._ratelimit import Limiter
 
 
 def answered(limiter: Limiter, requests: Allowance | None = None, tokens: Allowance | None = None) -> None:

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from asyncembed.flow._cost import FIXED_COST, READ_BUFSIZE, RESULT_COST, TEXT_BYTES_PER_NUMBER, CostModel
-from asyncembed.flow._memory import MemoryBudget, Reservation
+from asyncembed._core.memory import MemoryBudget, Reservation
+from asyncembed._decide.cost import FIXED_COST, READ_BUFSIZE, RESULT_COST, TEXT_BYTES_PER_NUMBER, CostModel
 
 
 def reservation(

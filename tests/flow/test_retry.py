@@ -20,8 +20,8 @@ from asyncembed import (
     StreamClosedError,
     TransportError,
 )
-from asyncembed.flow._pause import SharedPause
-from asyncembed.flow._retry import Backoff, is_overload, is_retryable
+from asyncembed._core.circuit_breaker import SharedPause
+from asyncembed._decide.retry import Backoff, is_overload, is_retryable
 
 BUSY = ServerError("busy", status=503)
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from asyncembed.flow._tokens import BESIDES, TokenEstimate, believed
+from asyncembed._core.rate_gate import BESIDES, TokenEstimate, believed
 
 
 def test_a_byte_is_a_token_until_something_is_known():

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from asyncembed.flow import _turns
-from asyncembed.flow._turns import Turns
+from asyncembed._core import endpoint as _turns
+from asyncembed._core.endpoint import Turns
 
 
 class Clock:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from asyncembed import ResponseError
-from asyncembed.wire._numbers import read_numbers_json, read_numbers_orjson
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder, read_numbers_json, read_numbers_orjson
 
 from .dice import Dice
 from .documents import KINDS, Kind, document

@@ -18,8 +18,8 @@ from asyncembed._response import _layout
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 if TYPE_CHECKING:
-    from asyncembed._settings import Dtype
-    from asyncembed.wire._layout import Layout
+    from asyncembed._config import Dtype
+    from asyncembed._parser.layout import Layout
 
     from .dice import Dice
 

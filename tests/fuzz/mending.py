@@ -10,7 +10,7 @@ import json
 import re
 from typing import Final, NamedTuple
 
-from asyncembed.wire._scan import LONGEST_INLINE
+from asyncembed._parser.splitter import LONGEST_INLINE
 
 from .oracle import parsed
 

@@ -17,8 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncembed._settings import Dtype
-    from asyncembed.wire._layout import Layout
+    from asyncembed._config import Dtype
+    from asyncembed._parser.layout import Layout
 
 SIGNS: Final = {"int8": "b", "uint8": "B", "binary": "b", "ubinary": "B"}
 

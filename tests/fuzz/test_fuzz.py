@@ -6,8 +6,9 @@ from itertools import chain
 
 import pytest
 
-from asyncembed.wire import _scan, _vectors
-from asyncembed.wire._structure import StructureReader
+from asyncembed._parser import splitter as _scan
+from asyncembed._parser import vectors as _vectors
+from asyncembed._parser.structure import StructureReader
 from fuzz.__main__ import plan
 from fuzz.cases import case, fault_of
 from fuzz.documents import KINDS

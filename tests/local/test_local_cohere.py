@@ -8,7 +8,8 @@ import anyio
 import numpy as np
 import pytest
 
-from asyncembed.local import LocalModel, LocalServer, _vectors
+from asyncembed.local import LocalModel, LocalServer
+from asyncembed.local import _model as _vectors
 
 cohere = pytest.importorskip("cohere")
 pytest.importorskip("model2vec")

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from asyncembed._errors import ConfigurationError
-from asyncembed.local import LocalModel, _model, _vectors
+from asyncembed._exceptions import ConfigurationError
+from asyncembed.local import LocalModel, _model
+from asyncembed.local import _model as _vectors
 
 pytest.importorskip("model2vec")
 

@@ -7,7 +7,7 @@ import base64
 import numpy as np
 import pytest
 
-from asyncembed.local import _vectors
+from asyncembed.local import _model as _vectors
 
 GOLDEN = np.array([[1, -2.5, 0, 0.25, -0.125, 3, -1, 0.5]], np.float32)
 

@@ -32,7 +32,7 @@ from asyncembed import (
     ServerError,
     StreamClosedError,
 )
-from asyncembed.pipeline._observer import Hook, Observer
+from asyncembed._core.observer import Hook, Observer
 from asyncembed.testing import Chaos, faults, vector_of
 
 TEXTS = numbered(6)

@@ -11,9 +11,9 @@ from support.results import numbered
 from support.watching import until
 
 from asyncembed import RateLimit, RequestsHeld, RetryPolicy
-from asyncembed.flow import _rate
-from asyncembed.flow._outage import FAILURES
-from asyncembed.pipeline._observer import Observer
+from asyncembed import _ratelimit as _rate
+from asyncembed._core.circuit_breaker import FAILURES
+from asyncembed._core.observer import Observer
 from asyncembed.testing import faults
 
 TEXTS = numbered(6)

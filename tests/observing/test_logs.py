@@ -11,7 +11,7 @@ import pytest
 from support.results import numbered
 
 from asyncembed import RetryPolicy, ServerError
-from asyncembed._logs import ranges
+from asyncembed._events import ranges
 from asyncembed.testing import faults
 
 TEXTS = numbered(6)

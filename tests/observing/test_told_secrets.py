@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.scripted import KEY
 
 from asyncembed import AsyncEmbedError, RetryPolicy
-from asyncembed.pipeline._words import MOST_OF_A_TEXT, without_texts
+from asyncembed._preview import MOST_OF_A_TEXT, without_texts
 from asyncembed.testing import faults, right
 
 PRIVATE = 'A private "letter"\nto nobody — ' + " ".join(string.ascii_letters) + " and so on."

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, ResponseError
-from asyncembed.pipeline._blocks import BlockDelivery
-from asyncembed.pipeline._chunker import Batch
-from asyncembed.wire._vectors import VectorDecoder
+from asyncembed._decide.chunker import Batch
+from asyncembed._decide.delivery import BlockDelivery
+from asyncembed._parser.vectors import VectorDecoder
 
 FIRST = 100
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed._decide.excess import Excess
-from asyncembed.pipeline._caps import Caps
+from asyncembed._decide.splitting import Caps
+from asyncembed._decide.too_large import Excess
 from asyncembed.providers import Limits
 
 WIDE = Limits(inputs=2_048, tokens=300_000)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits
-from asyncembed.flow._cost import CostModel
-from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker
-from asyncembed.pipeline._texts import TextLike, as_input, check_text
+from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker
+from asyncembed._decide.cost import CostModel
+from asyncembed._decide.texts import TextLike, as_input, check_text
 
 UNLIMITED = 1 << 60
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, ResponseError
-from asyncembed.pipeline._chunker import Batch
-from asyncembed.pipeline._delivery import ResultDelivery
+from asyncembed._decide.chunker import Batch
+from asyncembed._decide.delivery import ResultDelivery
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import CohereV1, OpenAI
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 FIRST = 10
 BY_ORDER = CohereV1().layout(EmbedOptions(model="m"), "float")

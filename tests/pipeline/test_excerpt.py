@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, InvalidInputError
-from asyncembed.pipeline._excerpt import excerpt, name_texts
-from asyncembed.pipeline._words import MOST_OF_A_TEXT
-from asyncembed.wire._secrets import Secrets
+from asyncembed._preview import MOST_OF_A_TEXT, excerpt, name_texts
+from asyncembed._redaction import Secrets
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 

@@ -9,7 +9,7 @@ import pytest
 from support.watching import turns
 
 from asyncembed import EmbedFailure, InvalidInputError
-from asyncembed.pipeline._failures import FailureWriter
+from asyncembed._core.failures import FailureWriter
 
 
 def failure(index):

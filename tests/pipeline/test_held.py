@@ -11,14 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, EmbedResult, ResponseError
-from asyncembed.pipeline._blocks import BlockDelivery
-from asyncembed.pipeline._chunker import Batch
-from asyncembed.pipeline._delivery import ResultDelivery
-from asyncembed.pipeline._held import MOST_HELD
+from asyncembed._decide.chunker import Batch
+from asyncembed._decide.delivery import MOST_HELD, BlockDelivery, ResultDelivery
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import Agreement, VectorDecoder
 from asyncembed.providers import OpenAI
-from asyncembed.wire._agreement import Agreement
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from asyncembed import AsyncEmbedError, EmbedFailure, EmbedInput, EmbedResult, TransportError
+from asyncembed._core.result_queue import Outbox
 from asyncembed._models import EmbedBlock
-from asyncembed.pipeline._outbox import Outbox
 
 
 def result(index: int) -> EmbedResult:

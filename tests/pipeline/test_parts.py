@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, InvalidInputError, Limits
-from asyncembed.pipeline._parts import Part, apart, batch_of, fits, halves, smaller
+from asyncembed._decide.splitting import Part, apart, batch_of, fits, halves, smaller
 
 REFUSAL = InvalidInputError("no", status=400)
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, Limits
-from asyncembed.flow._cost import CostModel
-from asyncembed.pipeline._chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Chunker
-from asyncembed.pipeline._source import Source
+from asyncembed._core.source import Source
+from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Chunker
+from asyncembed._decide.cost import CostModel
 
 PLAIN = st.text(st.characters(codec="ascii"), min_size=1, max_size=30)
 ANY = st.one_of(

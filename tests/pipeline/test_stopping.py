@@ -6,7 +6,7 @@ import asyncio
 
 from support.watching import turns
 
-from asyncembed.pipeline._stopping import Stopping
+from asyncembed._core.run import Stopping
 
 
 async def forever() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed.pipeline._texts import (
+from asyncembed._decide.texts import (
     RefusedInput,
     as_input,
     as_input_or_refused,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import asyncembed.providers.presets
 from asyncembed import PROVIDERS, ConfigurationError, EmbedClient, EmbedOptions, Limits
+from asyncembed._http.route import Route
 from asyncembed.providers import (
     AzureOpenAI,
     BedrockTitan,
@@ -31,7 +32,6 @@ from asyncembed.providers._base import with_scheme
 from asyncembed.providers.presets import PRESETS
 from asyncembed.providers.prompts import PROMPTS
 from asyncembed.testing import FakeServer, vector_of
-from asyncembed.wire._route import Route
 
 OF_A_COMPANY = ("key_variables", "header_variables", "base_url_variable", "base_url", "hosts", "rate_limit", "models")
 KINDS = list(PROVIDERS.values())

@@ -17,12 +17,12 @@ from asyncembed import (
     Provider,
     RetryPolicy,
 )
+from asyncembed._core.circuit_breaker import Outage
+from asyncembed._core.endpoint import Endpoint, Learned
+from asyncembed._core.memory import MemoryBudget
+from asyncembed._core.slots import SlotsByModel
 from asyncembed._decide.signs import Sign
-from asyncembed.flow._memory import MemoryBudget
-from asyncembed.flow._outage import Outage
-from asyncembed.flow._rate import Limiter
-from asyncembed.flow._slots import SlotsByModel
-from asyncembed.pipeline._endpoint import Endpoint, Learned
+from asyncembed._ratelimit import Limiter
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
 TEXTS = ["one", 'två \U0001f600 "\\']

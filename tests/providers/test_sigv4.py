@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedClient
+from asyncembed._http.route import Route
 from asyncembed.providers import BedrockTitan, Credentials
 from asyncembed.providers._sigv4 import signature_headers
 from asyncembed.testing import FakeServer
-from asyncembed.wire._route import Route
 
 NOW = datetime(2026, 11, 29, 1, 2, 3, tzinfo=UTC)
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")

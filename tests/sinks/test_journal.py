@@ -32,10 +32,10 @@ from asyncembed.sinks import (
     open_vectors,
     read_partial,
 )
-from asyncembed.sinks._folder import RUN
-from asyncembed.sinks._log import COMMITS, LABELS, RECORDS, VECTORS
-from asyncembed.sinks._ordered import OrderedRows
+from asyncembed.sinks._journal import OrderedRows
+from asyncembed.sinks._partial_dir import RUN
 from asyncembed.sinks._provenance import differences
+from asyncembed.sinks._row_log import COMMITS, LABELS, RECORDS, VECTORS
 from asyncembed.sinks.npy import write_header
 
 PROVENANCE = Provenance(provider="p", model="m", truncate="END")
@@ -444,7 +444,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder(folder, monkeypatch):
 
 
 def test_the_list_of_commits_does_not_grow_for_ever(folder, monkeypatch):
-    monkeypatch.setattr("asyncembed.sinks._log.MAX_COMMIT_BYTES", 1_000)
+    monkeypatch.setattr("asyncembed.sinks._row_log.MAX_COMMIT_BYTES", 1_000)
     journal = create(folder)
     for index in range(50):
         journal.add([numbered_block(index, 1)])

@@ -10,10 +10,10 @@ import pytest
 from support.blocks import claim, numbered_block, read
 
 from asyncembed import ConfigurationError, ResumeError
-from asyncembed.cli._recorder import Recorder
+from asyncembed.cli._progress import Recorder
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.sinks import FORMATS, Provenance
-from asyncembed.sinks._own import new_file, open_lock, open_log, read_file
+from asyncembed.sinks._safe_open import new_file, open_lock, open_log, read_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no links that everybody may make")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes files of others")

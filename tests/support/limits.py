@@ -15,7 +15,7 @@ from asyncembed._models import Allowance, Quota
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncembed.flow._rate import Limiter, Ticket
+    from asyncembed._ratelimit import Limiter, Ticket
 
 MINUTE = 60.0
 WORK = 0.005

@@ -10,8 +10,8 @@ import aiohttp
 import numpy as np
 
 from asyncembed import AsyncEmbedError, EmbedClient, EmbedFailure, EmbedResult, RetryPolicy, Timeouts
-from asyncembed.flow._rate import Limiter
-from asyncembed.flow._turns import Turns
+from asyncembed._core.endpoint import Turns
+from asyncembed._ratelimit import Limiter
 from asyncembed.testing import FakeServer, right, vector_of
 from support.results import take_all
 from support.watching import leftovers, turns

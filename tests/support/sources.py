@@ -7,9 +7,9 @@ import asyncio
 from anyio.lowlevel import checkpoint
 
 from asyncembed import Limits
-from asyncembed.flow._cost import CostModel
-from asyncembed.pipeline._chunker import Batch, Chunker
-from asyncembed.pipeline._source import Source
+from asyncembed._core.source import Source
+from asyncembed._decide.chunker import Batch, Chunker
+from asyncembed._decide.cost import CostModel
 
 LONG = 60.0  # longer than any test waits
 SHORT = 0.01

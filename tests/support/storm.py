@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asyncembed import EmbedClient, EmbedResult, RetryPolicy, StreamClosedError
-from asyncembed.flow._rate import Limiter
+from asyncembed._ratelimit import Limiter
 from asyncembed.testing import Chaos, FakeServer, faults, vector_of
 from support.fault_rows import Stepwise
 from support.formats import DIMENSION

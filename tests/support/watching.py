@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from asyncembed import EmbedClient
-    from asyncembed.flow._pause import SharedPause
+    from asyncembed._core.circuit_breaker import SharedPause
 
 
 LOOP_MODES = ["plain", "debug", *["eager"] * hasattr(asyncio, "eager_task_factory")]  # eager from Python 3.12 on

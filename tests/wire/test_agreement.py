@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
-from asyncembed.wire._agreement import Agreement
-from asyncembed.wire._vectors import VectorDecoder
+from asyncembed._parser.vectors import Agreement, VectorDecoder
 
 RIGHT = 8
 

@@ -8,9 +8,8 @@ import time
 import pytest
 
 from asyncembed import APIStatusError, AuthenticationError, ConfigurationError, InvalidInputError, TransportError
-from asyncembed._secret import Secret, hide_key
-from asyncembed.wire._authorization import FRESH, Authorization, KeySource, refuses_key
-from asyncembed.wire._secrets import Secrets
+from asyncembed._credentials import FRESH, Authorization, KeySource, refuses_key
+from asyncembed._redaction import Secret, Secrets, hide_key
 
 
 class Keys:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncembed._answer import ErrorAnswer
-from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._status import read_answer
+from asyncembed._exceptions import ErrorAnswer
+from asyncembed._http.errors import read_answer
+from asyncembed._redaction import Secrets
 
 
 def read(document: object) -> ErrorAnswer:

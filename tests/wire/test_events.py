@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.backends import ijson_with
 
 from asyncembed import ResponseError
-from asyncembed.wire import _events
-from asyncembed.wire._events import EventReader
+from asyncembed._parser import structure as _events
+from asyncembed._parser.structure import EventReader
 
 DOCUMENTS = [
     b'{"id":"x","texts":["a\\u00e9\\ud83d\\ude00","b\\n[1]"],"embeddings":[[],[]],"meta":{"n":2,"f":0.5,"t":true,"z":null}}',

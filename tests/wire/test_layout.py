@@ -7,8 +7,8 @@ import json
 import pytest
 
 from asyncembed import Layout
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 import asyncembed
 from asyncembed import ResponseError
-from asyncembed.wire import _numbers
-from asyncembed.wire._fitness import quiet
-from asyncembed.wire._numbers import number_reader, read_numbers_json, read_numbers_orjson
-from asyncembed.wire._vectors import VectorDecoder
+from asyncembed._parser import vectors as _numbers
+from asyncembed._parser.vectors import VectorDecoder, number_reader, quiet, read_numbers_json, read_numbers_orjson
 
 simdjson = pytest.importorskip("simdjson") and pytest.param(number_reader(), id="simdjson")
 READERS = [simdjson, pytest.param(read_numbers_orjson, id="orjson"), pytest.param(read_numbers_json, id="json")]
@@ -117,8 +115,8 @@ def test_simdjson_may_be_missing():
     """As it is where there is no wheel of it."""
     code = (
         "import sys; sys.modules['simdjson'] = None\n"
-        "from asyncembed.wire._numbers import number_reader, read_numbers_orjson\n"
-        "from asyncembed.wire._vectors import VectorDecoder\n"
+        "from asyncembed._parser.vectors import number_reader, read_numbers_orjson\n"
+        "from asyncembed._parser.vectors import VectorDecoder\n"
         "assert number_reader() is read_numbers_orjson\n"
         "assert VectorDecoder('float32').decode(bytearray(b'[1,-2.5]')).tolist() == [1, -2.5]"
     )

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import EmbedOptions, ResponseError
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import Cohere, CohereV1, OpenAI
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 OPTIONS = EmbedOptions(model="m")
 V1, V2, OPENAI = (provider.layout(OPTIONS, "float") for provider in (CohereV1(), Cohere(), OpenAI()))

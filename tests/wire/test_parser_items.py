@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
+from asyncembed._parser.layout import Layout
+from asyncembed._parser.parser import ResponseParser
 from asyncembed.providers import OpenAI
-from asyncembed.wire._layout import Layout
-from asyncembed.wire._parser import ResponseParser
 
 LAYOUT = OpenAI().layout(None, "base64")  # type: ignore[arg-type]  # it does not ask for the options
 LONG, OTHER = "A" * 80, "B" * 80

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from support.backends import ijson_with
 
 from asyncembed import EmbedOptions
+from asyncembed._parser import structure as _events
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import Cohere, CohereV1, OpenAI
-from asyncembed.wire import _events
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 TEXTS = ['[1, 2], "embeddings": [[9', 'say "hi" \\" \\\\', "\U0001f600 é 日本\u2028", "", "]}", "\x00\t\u005b1]"]
 ROWS = [[0.1, -2.5, 0.0, 1e-05], [-0.0, 0.30000000000000004, 17, 1.7976931348623157e-308], [1e30, -1e-45, 3, 4]]

@@ -8,9 +8,9 @@ import tracemalloc
 import pytest
 
 from asyncembed import EmbedOptions, ResponseError
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import CohereV1
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 V1 = CohereV1().layout(EmbedOptions(model="m"), "float")
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from asyncembed import EmbedOptions
+from asyncembed._parser.parser import ResponseParser
+from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import TEI, BedrockNova, BedrockTitan, Cohere, Gemini, Vertex
-from asyncembed.wire._parser import ResponseParser
-from asyncembed.wire._vectors import VectorDecoder
 
 OPTIONS = EmbedOptions(model="m")
 VECTORS = [[0.5, -1.0], [0.25, 2.0], [4.0, 8.0]]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError
-from asyncembed.wire._proxies import find_proxy
+from asyncembed._http.proxies import find_proxy
 
 P, Q = "http://proxy:3128", "http://other:3128"
 HTTP, HTTPS = "http://llm.example/v1", "https://llm.example/v1"

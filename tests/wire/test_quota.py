@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from asyncembed._http.errors import status_error
+from asyncembed._http.headers import asked_in_words, duration, read_quota
 from asyncembed._models import Allowance, Quota
-from asyncembed.wire._hints import asked_in_words, duration
-from asyncembed.wire._quota import read_quota
-from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._status import status_error
+from asyncembed._redaction import Secrets
 
 OPENAI = {
     "x-ratelimit-limit-requests": "3000",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncembed.wire._hints import retry_after
+from asyncembed._http.headers import retry_after
 
 NOW = 1_700_000_000.0
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed.wire._scan import LONGEST_INLINE, scan, text_of
+from asyncembed._parser.splitter import LONGEST_INLINE, scan, text_of
 
 quick = settings(max_examples=150)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed.wire._secrets import MOST_RECENT, Secrets
+from asyncembed._redaction import MOST_RECENT, Secrets
 
 
 @pytest.mark.parametrize("value", ["sk-secret", "Bearer sk-secret", "bearer sk-secret", "  Token sk-secret  "])

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from asyncembed.wire._timeout import LATE, SilenceLimit
+from asyncembed._http.timeouts import LATE, SilenceLimit
 
 DELAY = 0.1
 

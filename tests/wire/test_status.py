@@ -20,12 +20,12 @@ from asyncembed import (
     RateLimitError,
     ServerError,
 )
-from asyncembed._errors import answer_of
-from asyncembed.wire._secrets import Secrets
-from asyncembed.wire._status import read_answer, status_error
+from asyncembed._exceptions import answer_of
+from asyncembed._http.errors import read_answer, status_error
+from asyncembed._redaction import Secrets
 
 if TYPE_CHECKING:
-    from asyncembed._answer import ErrorAnswer
+    from asyncembed._exceptions import ErrorAnswer
 
 
 def error(body: object = b"", status: int = 400, secrets: tuple[str, ...] = (), **headers: str) -> APIStatusError:

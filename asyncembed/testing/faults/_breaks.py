@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncembed.testing._http import head_bytes
+from asyncembed.testing._request import head_bytes
 
 if TYPE_CHECKING:
-    from asyncembed.testing._body import Body
+    from asyncembed.testing._answers import Body
     from asyncembed.testing._exchange import Exchange
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from asyncembed._settings import check
+from asyncembed._config import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._settings import check
-from asyncembed.testing._body import Body, Mark
+from asyncembed._config import check
+from asyncembed.testing._answers import Body, Mark
 from asyncembed.testing._vectors import tokens_of
 from asyncembed.testing.faults import _known_gateways, _known_requests, _known_servers, _known_texts
 from asyncembed.testing.faults._known import OF_ONE_TEXT, OF_SIZE, KnownError

@@ -1,0 +1,127 @@
+"""When to try again: how long to wait, and when to stop. Without I/O."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from asyncembed._exceptions import (
+    APIStatusError,
+    AsyncEmbedError,
+    InvalidInputError,
+    QuotaExceededError,
+    ResponseError,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncembed._config import RetryPolicy
+
+
+RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})  # and every 5xx but 501 and 505
+OVERLOAD_STATUSES: Final = frozenset({429, 503, 529})
+_NEVER_BETTER: Final = frozenset({501, 505})
+_MOST_DOUBLINGS: Final = 64
+
+_LASTS: Final = r"(?i)\b(?:per|a|each|every)[ -]?(?:day|month)\b|\bdaily\b|\bmonthly\b|\bquotas?\b|/ ?(?:day|month)\b"
+"""Words of limits that are not over soon."""
+
+
+def is_retryable(error: AsyncEmbedError) -> bool:
+    """Whether the same request may go well later."""
+    if isinstance(error, QuotaExceededError | InvalidInputError):
+        return False  # whatever the status: llama.cpp blames a text with 500
+    if isinstance(error, APIStatusError):
+        status = error.status or 0
+        return (status in RETRYABLE_STATUSES or status // 100 == 5) and status not in _NEVER_BETTER  # noqa: PLR2004
+    return isinstance(error, TransportError | ResponseError) and error.retryable
+
+
+def ceiling(policy: RetryPolicy, doublings: int) -> float:
+    """Seconds of the longest wait after the first one was doubled so often."""
+    return min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(doublings, _MOST_DOUBLINGS))
+
+
+def is_overload(error: AsyncEmbedError) -> bool:
+    """Whether the API says that it gets too much."""
+    return isinstance(error, APIStatusError) and error.status in OVERLOAD_STATUSES
+
+
+class Backoff:
+    """Counts the failed attempts of one batch and says how long to wait before the next.
+
+    Args:
+        policy: Limits and waits.
+        clock: Monotonic seconds; replaced in tests.
+        draw: Uniform random number in [0, 1); replaced in tests.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,  # noqa: S311  # jitter, no secret
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._draw = draw
+        self._failed = 0
+        self._deadline: float | None = None
+        self._too_long: float | None = None  # what the API has asked for that was too long to wait
+        self.is_hopeless = False
+        """Whether the API asks to wait for longer than `max_elapsed` and means it, so that every batch would fail."""
+
+    def progressed(self) -> None:
+        """Note that an attempt delivered something new: the count starts again."""
+        self._failed = 0
+        self._deadline = None
+        self._too_long = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for retries has passed, while something else was waited for."""
+        return self._deadline is not None and self._clock() > self._deadline
+
+    def describe(self) -> str:
+        """Say how often it was tried in vain, if more than once, and what wait was too long."""
+        if self._deadline is None:
+            return ""
+        elapsed = self._clock() - self._deadline + self._policy.max_elapsed
+        tried = f" ({self._failed} attempts in {elapsed:.1f} s)" if self._failed > 1 else ""
+        wait = f"; it asks to wait for {self._too_long:g} s, longer than max_elapsed" if self.is_hopeless else ""
+        return tried + wait
+
+    def is_used_up(self, error: AsyncEmbedError) -> bool:
+        """Count an attempt after which parts are asked for at once; whether it was the last."""
+        return self.wait_before_retry(error) is None
+
+    def wait_before_retry(self, error: AsyncEmbedError) -> float | None:
+        """Seconds to wait after `error` before the next attempt, or None if there is to be none."""
+        self._failed += 1
+        now = self._clock()
+        if self._deadline is None:
+            self._deadline = now + self._policy.max_elapsed
+        asked: float | None = getattr(error, "retry_after", None)
+        if asked is not None and asked > self._policy.max_elapsed:
+            # It may be a mistake: Azure sometimes says a day, and the next attempt goes well.
+            self.is_hopeless = self._too_long is not None or _names_what_lasts(error)
+            self._too_long = asked
+        if self.is_hopeless or self._failed >= self._policy.max_attempts:
+            return None
+        wait = self._wait(asked)
+        return wait if now + wait <= self._deadline else None
+
+    def _wait(self, asked: float | None) -> float:
+        policy, longest = self._policy, ceiling(self._policy, self._failed - 1)
+        if asked is None:
+            return longest * self._draw()
+        # A little later than asked, or everybody who was told the same comes back at once.
+        return min(policy.max_backoff, asked + min(longest, policy.initial_backoff) * self._draw())
+
+
+def _names_what_lasts(error: AsyncEmbedError) -> bool:
+    return isinstance(error, APIStatusError) and re.search(_LASTS, error.provider_message) is not None

@@ -1,0 +1,1 @@
+"""Bytes of a response to vectors, without I/O."""

@@ -1,1 +1,0 @@
-"""What may start and when: memory budget, adaptive concurrency, pauses, retries."""

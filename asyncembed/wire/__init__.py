@@ -1,1 +1,0 @@
-"""Bytes and vectors: transport, scanner, response parser, number decoding."""
