@@ -24,8 +24,8 @@ from asyncembed._config import (
     check_text,
 )
 from asyncembed._connection import Connection
-from asyncembed._core.circuit_breaker import Outage
-from asyncembed._core.endpoint import Endpoint, Learned
+from asyncembed._core.circuit_breaker import CircuitBreaker
+from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.observer import Hook
 from asyncembed._core.run import Run
 from asyncembed._core.scheduler import current_run
@@ -173,7 +173,7 @@ class EmbedClient(AsyncClosing):
             budget=new_budget(max_memory_mb),
             limiter=find_limiter(rate_limit, self._provider, is_official=self._connection.is_official),
             connect=self._connection.open,
-            learned=Learned(Outage(policy)),
+            learned=EndpointState(CircuitBreaker(policy)),
             address=self._connection.address,
             is_official=self._connection.is_official,
             prompts=find_prompts(prompts),
@@ -600,7 +600,7 @@ class EmbedClient(AsyncClosing):
         check_not_negative("stop_wait", stop_wait)
         progress = Progress(on_progress)
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
-        target.check_apart(options.get("dead_letter"))
+        target.validate_distinct(options.get("dead_letter"))
         call = self._call(options, on_error)
         # They are written when they are settled, and not when they may be asked for again.
         of_stream = replace(call, dead_letters=None)
@@ -613,7 +613,7 @@ class EmbedClient(AsyncClosing):
                 first=first,
                 gaps=gaps,
                 as_blocks=True,
-                most_ready=MAX_READY,
+                max_ready=MAX_READY,
                 withholds=True,
                 settling=True,
             )

@@ -142,7 +142,7 @@ class EndpointPaused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class RequestsHeld(Event):
+class RequestsThrottled(Event):
     """The client itself lets a request of the run wait, for more than a second or nobody knows how long.
 
     Others that come to wait for the same reason meanwhile are not told of.

@@ -146,7 +146,7 @@ class Usage(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Allowance(ShortRepr):
+class LimitHeader(ShortRepr):
     """What an API says about one of its limits.
 
     Attributes:
@@ -163,11 +163,11 @@ class Allowance(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Quota(ShortRepr):
+class RateLimitHeaders(ShortRepr):
     """What an API says about its limits in the headers of an answer."""
 
-    requests: Allowance | None = None
-    tokens: Allowance | None = None
+    requests: LimitHeader | None = None
+    tokens: LimitHeader | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

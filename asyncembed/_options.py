@@ -139,11 +139,11 @@ def new_guarded_budget(megabytes: float) -> MemoryBudget:
     """
     monitor = MemoryMonitor(megabytes)
     check(
-        monitor.room() >= SMALLEST_BATCH,
+        monitor.available_bytes() >= SMALLEST_BATCH,
         f"max_memory_mb={megabytes!r} is for the whole process, which holds {monitor.current_mb:.0f} MB already; "
         "give it more",
     )
-    return MemoryBudget(monitor.brink, monitor)
+    return MemoryBudget(monitor.threshold_bytes, monitor)
 
 
 def new_slots(maximum: int, initial: int | None = None) -> SlotsByModel:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from asyncembed._redaction import Secrets
 
 
-MOST_OF_A_TEXT: Final = 40
+MAX_PREVIEW: Final = 40
 """Characters of a text that may be shown: enough to find it again."""
 
 
-def without_texts(message: str, texts: Iterable[str]) -> str:
+def redact_inputs(message: str, texts: Iterable[str]) -> str:
     """Cut each of `texts` that `message` repeats from its beginning to its first characters."""
     for text in texts:
-        if len(text) > MOST_OF_A_TEXT:
+        if len(text) > MAX_PREVIEW:
             for form in _forms(text[:MAX_WORDS]):  # more of it is in no message
                 message = _cut(message, form)
     return message
@@ -43,10 +43,10 @@ def _forms(text: str) -> Iterator[str]:
 
 
 def _cut(message: str, text: str) -> str:
-    start, at = text[: MOST_OF_A_TEXT + 1], -1
+    start, at = text[: MAX_PREVIEW + 1], -1
     while (at := message.find(start, at + 1)) >= 0:
         end = at + sum(takewhile(bool, map(eq, message[at:], text)))
-        at += MOST_OF_A_TEXT
+        at += MAX_PREVIEW
         message = f"{message[:at]}…{message[end:]}"
     return message
 
@@ -55,11 +55,11 @@ _LOOKED_AT: Final = 2_000
 """Characters of a text that its start is made of: white space is shortened, and a key must not be cut in two."""
 
 
-def excerpt(text: str) -> str:
+def preview(text: str) -> str:
     """Return the start of a text on one line, without what cannot be printed, such as half a surrogate pair."""
     words = " ".join(text[:_LOOKED_AT].split())
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words[: MOST_OF_A_TEXT + 1])
-    return shown if len(shown) <= MOST_OF_A_TEXT else f"{shown[: MOST_OF_A_TEXT - 1]}\N{HORIZONTAL ELLIPSIS}"
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words[: MAX_PREVIEW + 1])
+    return shown if len(shown) <= MAX_PREVIEW else f"{shown[: MAX_PREVIEW - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def name_texts(error: AsyncEmbedError, lost: Sequence[tuple[int, EmbedInput]], secrets: Secrets) -> None:
@@ -73,5 +73,5 @@ def name_texts(error: AsyncEmbedError, lost: Sequence[tuple[int, EmbedInput]], s
     if lost:
         index, item = lost[0]
         more = f", and {len(lost) - 1:,} more" if len(lost) > 1 else ""
-        start = excerpt(secrets.blot(item.text[:_LOOKED_AT], _LOOKED_AT))
+        start = preview(secrets.redact(item.text[:_LOOKED_AT], _LOOKED_AT))
         error.args = (f"{error}; this is about texts[{index}], '{start}'{more}",)

@@ -24,8 +24,8 @@ from asyncembed._repr import ShortRepr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from asyncembed._decide.sliding_window import Charge
-    from asyncembed._models import Quota
+    from asyncembed._decide.sliding_window import WindowEntry
+    from asyncembed._models import RateLimitHeaders
 
 
 PERIOD: Final = 60.0
@@ -35,7 +35,7 @@ _REQUESTS, _TOKENS = range(2)
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class Slot:
     """The time at which one request starts, and what it takes of each limit.
 
     Attributes:
@@ -49,7 +49,7 @@ class Ticket:
     at: float
     costs: list[int]
     number: int
-    charges: tuple[Charge, ...] = ()
+    charges: tuple[WindowEntry, ...] = ()
     is_withdrawn: bool = False
 
 
@@ -79,7 +79,7 @@ class Limiter:
         self._clock = clock
         self._late = period * SLACK
         self._numbers = itertools.count()
-        self._waiting: dict[Ticket, None] = {}  # in the order of their times
+        self._waiting: dict[Slot, None] = {}  # in the order of their times
         # Re-entrant, as garbage collection may end a wait, and so withdraw a ticket, while another thing is done here.
         self._lock = threading.RLock()
 
@@ -94,17 +94,17 @@ class Limiter:
         """Requests that wait for their time."""
         return len(self._waiting)
 
-    def book(self, inputs: int, tokens: int) -> Ticket:
+    def book(self, inputs: int, tokens: int) -> Slot:
         """Plan a request behind all others; one without inputs takes nothing."""
         with self._lock:
             now = self._clock()
             amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
             costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
-            ticket = Ticket(now, costs, next(self._numbers))
+            ticket = Slot(now, costs, next(self._numbers))
             self._plan([ticket], now)
             return ticket
 
-    def seconds_left(self, ticket: Ticket) -> float:
+    def seconds_left(self, ticket: Slot) -> float:
         """Seconds until a request may start; none are left for one that may start now, and is not put off any more."""
         with self._lock:
             left = ticket.at - self._clock()
@@ -112,13 +112,13 @@ class Limiter:
                 self._waiting.pop(ticket, None)
             return max(0.0, left)
 
-    def withdraw(self, ticket: Ticket) -> None:
+    def withdraw(self, ticket: Slot) -> None:
         """Forget a request that will not be sent."""
         with self._lock:
             ticket.is_withdrawn = True
             self._take_back([ticket])
 
-    def begin(self, ticket: Ticket) -> float:
+    def begin(self, ticket: Slot) -> float:
         """Seconds until a request may be sent, asked right before that; with none left it counts as sent now.
 
         They are the rest of its time, or more if something else has held it up for so long that its time is over.
@@ -132,7 +132,7 @@ class Limiter:
                 self._plan([ticket, *later], now)
             return self.seconds_left(ticket)
 
-    def settle(self, ticket: Ticket, tokens: int) -> None:
+    def settle(self, ticket: Slot, tokens: int) -> None:
         """Put the tokens that a request has really taken in the place of those it was reckoned at."""
         with self._lock:
             window, real = self._windows[_TOKENS], self._windows[_TOKENS].cost(tokens)
@@ -145,7 +145,7 @@ class Limiter:
                     self._take_back(waiting)
                     self._plan(waiting, now)
 
-    def observe(self, ticket: Ticket, quota: Quota) -> None:
+    def observe(self, ticket: Slot, quota: RateLimitHeaders) -> None:
         """Take over what the API says about its limits in the answer to a request."""
         with self._lock:
             now = until = self._clock()
@@ -161,7 +161,7 @@ class Limiter:
                     each.at += seconds
                     self._note(each, now)
 
-    def _plan(self, tickets: list[Ticket], now: float) -> None:
+    def _plan(self, tickets: list[Slot], now: float) -> None:
         """Plan requests behind all others, one after the other, and none before the time that it was told."""
         for window in self._windows:
             window.forget(now)
@@ -175,20 +175,20 @@ class Limiter:
         first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
         return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
 
-    def _note(self, ticket: Ticket, now: float) -> None:
+    def _note(self, ticket: Slot, now: float) -> None:
         if any(ticket.costs) and not ticket.is_withdrawn:
             pairs = zip(self._windows, ticket.costs, strict=True)
             ticket.charges = tuple([window.charge(cost, ticket.at) for window, cost in pairs])
             if ticket.at > now:
                 self._waiting[ticket] = None
 
-    def _planned(self, now: float) -> list[Ticket]:
+    def _planned(self, now: float) -> list[Slot]:
         """Those whose time has not come, in the order of their times."""
         return [each for each in list(self._waiting) if each.at > now]
 
-    def _take_back(self, tickets: list[Ticket]) -> None:
+    def _take_back(self, tickets: list[Slot]) -> None:
         """Take requests out of the plan, to plan them anew or for good."""
-        taken: list[tuple[tuple[Charge, ...], list[int]]] = []
+        taken: list[tuple[tuple[WindowEntry, ...], list[int]]] = []
         for ticket in tickets:
             charges, ticket.charges = ticket.charges, ()
             if charges:

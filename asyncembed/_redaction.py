@@ -140,7 +140,7 @@ MIN_SECRET: Final = 4
 """Shorter keys, such as the "x" of a local server, are no secrets, and blotting them out would garble any message."""
 
 
-MOST_RECENT: Final = 256
+MAX_RECENT: Final = 256
 """Keys and signatures that came later and are remembered; those that a server may still repeat are among them."""
 
 _SCHEMES: Final = frozenset({"Bearer", "Basic", "Token"})  # what is left where the key is empty
@@ -157,7 +157,7 @@ class Secrets:
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._fixed = frozenset(key for value in values for key in _forms(value))
-        self._recent: deque[Secret] = deque(maxlen=MOST_RECENT)
+        self._recent: deque[Secret] = deque(maxlen=MAX_RECENT)
         self._sort()
 
     def keep(self, value: str) -> None:
@@ -178,7 +178,7 @@ class Secrets:
         # Longer ones first, or the rest of one would be shown that a shorter one is a part of.
         self._keys = sorted(self._known, key=len, reverse=True)
 
-    def blot(self, words: str, limit: int = MAX_WORDS) -> str:
+    def redact(self, words: str, limit: int = MAX_WORDS) -> str:
         """Return the first `limit` characters of `words`, with every key in them replaced by ***."""
         for key in self._keys:
             words = words.replace(key, "***")

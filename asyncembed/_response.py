@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asyncembed.providers import Provider
 
 READ_BYTES: Final = 65_536
-MOST_VALUE_BYTES: Final = 16_000_000
+MAX_VALUE_BYTES: Final = 16_000_000
 """Bytes of the longest text or vector that is waited for."""
 
 
@@ -79,7 +79,7 @@ class StreamingEmbedResponse:
         known = get_provider(provider)
         self._name, self._dtype = known.name, dtype
         layout = _layout(known, dtype)
-        self._parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, MOST_VALUE_BYTES)
+        self._parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, MAX_VALUE_BYTES)
         self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
 
     def __repr__(self) -> str:

@@ -47,7 +47,7 @@ class Target:
         kind = find_format(found, name)
         return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)
 
-    def check_apart(self, dead_letter: str | os.PathLike[str] | None) -> None:
+    def validate_distinct(self, dead_letter: str | os.PathLike[str] | None) -> None:
         """Raise `ConfigurationError` if failures were to be written into a file that is to be made."""
         if not isinstance(dead_letter, str | PathLike):
             return

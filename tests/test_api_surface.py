@@ -99,7 +99,7 @@ PUBLIC = {
     "RequestProbed",
     "RequestOptions",
     "RequestStarted",
-    "RequestsHeld",
+    "RequestsThrottled",
     "ResponseError",
     "ResumeError",
     "RetryPolicy",

@@ -53,7 +53,7 @@ class Probe:
     """Held by the one attempt that finds out whether an API is back."""
 
 
-class Outage:
+class CircuitBreaker:
     """Whether an API is down, as all streams of one client see it.
 
     Args:

@@ -22,14 +22,14 @@ import orjson
 from asyncembed._core.circuit_breaker import SharedPause
 from asyncembed._core.rate_gate import TokenEstimate
 from asyncembed._decide.base64_proof import proof_of
-from asyncembed._decide.splitting import Caps
+from asyncembed._decide.splitting import LearnedLimits
 from asyncembed._http.route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from asyncembed._config import EmbedOptions, Encoding, RetryPolicy
-    from asyncembed._core.circuit_breaker import Outage
+    from asyncembed._core.circuit_breaker import CircuitBreaker
     from asyncembed._core.memory import MemoryBudget
     from asyncembed._core.observer import Hook
     from asyncembed._core.slots import RequestSlots, SlotsByModel
@@ -44,7 +44,7 @@ LONGEST: Final = 0.0005
 """Seconds of a turn of the event loop after which nothing more begins in it: a timer may wait for two whole turns."""
 
 
-class Turns:
+class LoopBudget:
     """Lets work begin that takes a while without an `await`; shared by all who do such work on one event loop."""
 
     __slots__ = ("_began", "_line", "_loop")
@@ -83,7 +83,7 @@ TOKEN_PARTS: Final = 40
 
 
 @dataclass(slots=True)
-class Learned:
+class EndpointState:
     """What the answers of an API have taught.
 
     Attributes:
@@ -98,12 +98,12 @@ class Learned:
         untold: Models of which it was logged that an input type changes nothing.
     """
 
-    outage: Outage
+    breaker: CircuitBreaker
     pause: SharedPause = field(default_factory=SharedPause)
     refuses_base64: bool = False
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
-    caps: defaultdict[str, Caps] = field(default_factory=lambda: defaultdict(Caps))
+    caps: defaultdict[str, LearnedLimits] = field(default_factory=lambda: defaultdict(LearnedLimits))
     accepted: set[str] = field(default_factory=set)
     has_asked_limits: bool = False
     untold: set[str] = field(default_factory=set)
@@ -136,12 +136,12 @@ class Endpoint:
     budget: MemoryBudget
     limiter: Limiter
     connect: Callable[[], Awaitable[Transport]]
-    learned: Learned
+    learned: EndpointState
     address: str | None = None
     is_official: bool = True
     prompts: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None
-    turns: Turns = field(default_factory=Turns)
+    loop_budget: LoopBudget = field(default_factory=LoopBudget)
 
     @property
     def knows_models(self) -> bool:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from asyncembed._core.memory import Reservation
-    from asyncembed._core.observer import Watch
-    from asyncembed._core.rate_gate import Permit
+    from asyncembed._core.observer import RequestSpan
+    from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.run import Run
     from asyncembed._decide.base64_proof import Proof
     from asyncembed._decide.delivery import BlockDelivery
@@ -81,7 +81,7 @@ class Exchange:
         self.seconds_to_headers = 0.0
         """How long the server took to the headers of its last answer."""
 
-    async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit) -> None:
+    async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit) -> None:
         """Ask for texts, with a permit that has begun, and deliver what arrives.
 
         Raises:
@@ -105,7 +105,7 @@ class Exchange:
             raise failure
 
     async def _ask_both(
-        self, texts: list[str], permit: Permit, watch: Watch, proof: Proof, comparison: Comparison
+        self, texts: list[str], permit: RatePermit, watch: RequestSpan, proof: Proof, comparison: Comparison
     ) -> None:
         """Ask for numbers and base64, and note whether they are the same."""
         try:
@@ -136,7 +136,9 @@ class Exchange:
         )
         return of_answer(failure, error.status, error.request_id)
 
-    async def _ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: Permit, watch: Watch) -> None:
+    async def _ask(
+        self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit, watch: RequestSpan
+    ) -> None:
         run, delivery = self._run, self._delivery
         parser = self._parser(encoding)
         body = run.endpoint.body(texts, run.options, encoding, is_both=self._comparison is not None)
@@ -207,7 +209,7 @@ class Exchange:
     def _resent(self) -> None:
         self._run.requests += 1
 
-    async def _stream(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
+    async def _stream(self, response: Response, parser: ResponseParser[Any], watch: RequestSpan) -> None:
         delivery = self._delivery
         try:
             await self._read(response, parser, watch)
@@ -215,16 +217,16 @@ class Exchange:
             if error.retryable and delivery.is_complete:
                 return  # it broke after the last vector: nothing was lost
             raise
-        delivery.finish(parser, self._transport.secrets.blot(parser.message))
+        delivery.finish(parser, self._transport.secrets.redact(parser.message))
 
-    async def _read(self, response: Response, parser: ResponseParser[Any], watch: Watch) -> None:
+    async def _read(self, response: Response, parser: ResponseParser[Any], watch: RequestSpan) -> None:
         run, delivery = self._run, self._delivery
         dimension: int | None = None
         try:
             while chunk := await response.read():
                 run.steps += 1
                 try:
-                    await run.endpoint.turns.wait()
+                    await run.endpoint.loop_budget.wait()
                 except asyncio.CancelledError:
                     self._keep(parser, chunk)
                     raise

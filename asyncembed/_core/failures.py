@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asyncembed._core.call import Call, DeadLetters
     from asyncembed._core.memory import Reservation
     from asyncembed._core.observer import Observer
-    from asyncembed._core.result_queue import Outbox
+    from asyncembed._core.result_queue import ResultQueue
     from asyncembed._exceptions import AsyncEmbedError
     from asyncembed._models import EmbedInput
 
@@ -31,7 +31,7 @@ MAX_REFUSED_AT_FIRST: Final = 64
 """Texts that the API may refuse, each by itself, before it has taken a single one: it must be the request, then."""
 
 
-class Losses:
+class FailureBudget:
     """Counts what was given up.
 
     Attributes:
@@ -111,10 +111,18 @@ class Failures:
         settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
     """
 
-    def __init__(self, call: Call, outbox: Outbox, losses: Losses, observer: Observer, *, settling: bool) -> None:
+    def __init__(
+        self,
+        call: Call,
+        result_queue: ResultQueue,
+        failure_budget: FailureBudget,
+        observer: Observer,
+        *,
+        settling: bool,
+    ) -> None:
         self._writer = FailureWriter(call.dead_letters)
-        self._outbox = outbox
-        self._losses = losses
+        self._outbox = result_queue
+        self._losses = failure_budget
         self._observer = observer
         self._yields = settling or call.on_error != "skip"
 
@@ -140,5 +148,5 @@ class Failures:
         if self._yields:
             self._outbox.put([failure], reservation)
         else:
-            self._outbox.leave_out(failure.index)
+            self._outbox.skip(failure.index)
             reservation.take()

@@ -30,7 +30,7 @@ from weakref import WeakSet
 from asyncembed._config import check, check_positive
 
 MEGABYTE: Final = 1_000_000
-MOST_MEGABYTES: Final = 1e12
+MAX_MEGABYTES: Final = 1e12
 
 BRINK: Final = 0.9
 """Share of the limit from which on nothing new should be begun; the rest is for what nobody reckoned with."""
@@ -54,7 +54,7 @@ class MemoryMonitor:
     """
 
     def __init__(self, max_memory_mb: float) -> None:
-        self.brink = int(bytes_of(max_memory_mb) * BRINK)
+        self.threshold_bytes = int(bytes_of(max_memory_mb) * BRINK)
         """Bytes from which on nothing new should be begun."""
         import psutil  # noqa: PLC0415  # most runs need no monitor, and it takes a tenth of the time to import us
 
@@ -67,11 +67,11 @@ class MemoryMonitor:
 
     def should_wait(self) -> bool:
         """Whether nothing new should be begun now, because the process holds nine tenths of the limit."""
-        return self.room() <= 0
+        return self.available_bytes() <= 0
 
-    def room(self) -> int:
+    def available_bytes(self) -> int:
         """Bytes that may still be taken before something should wait; negative beyond that."""
-        return self.brink - self._resident()
+        return self.threshold_bytes - self._resident()
 
     @property
     def current_mb(self) -> float:
@@ -93,7 +93,7 @@ class MemoryMonitor:
 def bytes_of(max_memory_mb: float) -> int:
     """Return a limit in bytes; raises `ConfigurationError` if it is no number above 0, or more than machines have."""
     check_positive("max_memory_mb", max_memory_mb)
-    check(max_memory_mb <= MOST_MEGABYTES, f"max_memory_mb={max_memory_mb!r} is more than any machine has")
+    check(max_memory_mb <= MAX_MEGABYTES, f"max_memory_mb={max_memory_mb!r} is more than any machine has")
     return int(max_memory_mb * MEGABYTE)
 
 
@@ -118,7 +118,7 @@ _registering = threading.Lock()
 class Guard(Protocol):
     """Watches memory that a budget cannot know of."""
 
-    def room(self) -> int:
+    def available_bytes(self) -> int:
         """Bytes that may still be taken; none, or less, if there is too much in use already."""
         ...
 
@@ -157,7 +157,7 @@ class MemoryBudget:
         """Bytes that one batch should take at most."""
         if self._guard is None:
             return self.total
-        return min(self.total, max(self._guard.room() // BATCHES_AT_ONCE, SMALLEST_BATCH))
+        return min(self.total, max(self._guard.available_bytes() // BATCHES_AT_ONCE, SMALLEST_BATCH))
 
     async def reserve(self, cost: int, owner: Owner) -> None:
         """Wait until `cost` bytes are free, or everything is, or `owner` holds nothing; and reserve them."""
@@ -188,7 +188,7 @@ class MemoryBudget:
     def _fits(self, cost: int) -> bool:
         fits = self.reserved + cost <= self.total
         if fits and self._guard:
-            fits = reserved_by_all() + cost <= self._guard.room()
+            fits = reserved_by_all() + cost <= self._guard.available_bytes()
         return fits or self.reserved == 0
 
     def _grant(self, cost: int) -> None:

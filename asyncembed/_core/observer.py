@@ -26,14 +26,14 @@ from asyncembed._events import (
     InputsFailed,
     RequestEnded,
     RequestProbed,
-    RequestsHeld,
     RequestStarted,
+    RequestsThrottled,
     RetryScheduled,
     RunEnded,
     write,
 )
 from asyncembed._exceptions import APIStatusError, AsyncEmbedError, StreamClosedError
-from asyncembed._preview import without_texts
+from asyncembed._preview import redact_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ LONG: Final = 1.0
 """Seconds after which somebody may wonder."""
 
 
-class Hold:
+class WaitNotice:
     """Entered by each request of a run that has to wait; a long wait is told, once until nobody waits any more.
 
     Args:
@@ -82,7 +82,7 @@ class Hold:
             self._tell(seconds)
 
 
-class Watch:
+class RequestSpan:
     """Entered while a request runs. If nobody listens when it starts, it looks at no clock and makes no event.
 
     Args:
@@ -191,7 +191,7 @@ class Reason(TypedDict):
     status: int | None
 
 
-class Teller:
+class EventEmitter:
     """Makes events of what happens in one run.
 
     Args:
@@ -214,11 +214,11 @@ class Teller:
         """What may be told of an error; of one that is not ours only its kind, as its words may hold anything."""
         message = ""
         if isinstance(error, AsyncEmbedError):
-            message = without_texts(str(error), [*self._asked.get(error, ()), *texts])
+            message = redact_inputs(str(error), [*self._asked.get(error, ()), *texts])
         status = error.status if isinstance(error, APIStatusError) else None
         return {"error": type(error).__name__ if error else None, "message": message, "status": status}
 
-    def request_started(self, watch: Watch) -> None:
+    def request_started(self, watch: RequestSpan) -> None:
         """Tell that a request goes out."""
         host, port = watch.server
         event = RequestStarted(
@@ -233,7 +233,7 @@ class Teller:
         )
         self._tell(event, DEBUG)
 
-    def request_ended(self, watch: Watch, error: BaseException | None, seconds: float) -> None:
+    def request_ended(self, watch: RequestSpan, error: BaseException | None, seconds: float) -> None:
         """Tell how a request went."""
         event = RequestEnded(
             **self._names,
@@ -262,7 +262,7 @@ class Teller:
 
     def held(self, reason: Literal["rate_limit", "outage"], seconds: float | None, level: int) -> None:
         """Tell that requests begin to wait."""
-        self._tell(RequestsHeld(**self._names, reason=reason, seconds=seconds), level)
+        self._tell(RequestsThrottled(**self._names, reason=reason, seconds=seconds), level)
 
     def probed(self, answer: AsyncEmbedError | None, outcome: Literal["taken", "refused", "unclear"]) -> None:
         """Tell what came of a harmless text."""
@@ -362,11 +362,11 @@ class Observer:
         return self._hook is not None or LOGGER.isEnabledFor(level)
 
     @cached_property
-    def teller(self) -> Teller:
+    def teller(self) -> EventEmitter:
         """What makes the events and tells them."""
-        from asyncembed._core.observer import Teller  # noqa: PLC0415  # few runs have a listener, and it takes a while
+        from asyncembed._core.observer import EventEmitter  # noqa: PLC0415  # few runs have a listener, and it takes a while
 
-        return Teller(self._hook, self._provider, self._options, self._asked)
+        return EventEmitter(self._hook, self._provider, self._options, self._asked)
 
     def request(
         self,
@@ -374,10 +374,10 @@ class Observer:
         texts: Sequence[str],
         transport: Transport,
         encoding: Literal["base64", "float"],
-    ) -> Watch:
+    ) -> RequestSpan:
         """Return what watches the request that is entered next, for what `delivery` misses."""
         self._requests += 1
-        return Watch(self, self._requests, delivery, texts, server=transport.server, encoding=encoding)
+        return RequestSpan(self, self._requests, delivery, texts, server=transport.server, encoding=encoding)
 
     def note(self, error: BaseException | None, texts: Sequence[str]) -> None:
         """Remember what was asked for when `error` came: its message may repeat it."""
@@ -401,14 +401,14 @@ class Observer:
             self.teller.paused(error, seconds, level, again=again)
 
     @cached_property
-    def limit_hold(self) -> Hold:
+    def limit_hold(self) -> WaitNotice:
         """Entered by what waits for the rate limits; they may be used up in a run that is well."""
-        return Hold(partial(self._held, "rate_limit", DEBUG))
+        return WaitNotice(partial(self._held, "rate_limit", DEBUG))
 
     @cached_property
-    def outage_hold(self) -> Hold:
+    def outage_hold(self) -> WaitNotice:
         """Entered by what waits until the API is back."""
-        return Hold(partial(self._held, "outage", INFO))
+        return WaitNotice(partial(self._held, "outage", INFO))
 
     def _held(self, reason: Literal["rate_limit", "outage"], level: int, seconds: float | None) -> None:
         if self.listens(level):

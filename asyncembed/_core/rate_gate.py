@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from asyncembed._core.observer import Observer
-    from asyncembed._ratelimit import Limiter, Ticket
+    from asyncembed._ratelimit import Limiter, Slot
 
 
 MOST: Final = 1.0
@@ -75,12 +75,10 @@ class TokenEstimate:
             self._deviation += _DEVIATION_GAIN * (abs(error) - self._deviation)
 
 
-class Permit:
+class RatePermit:
     """Leave to send one request, once: `begin` comes before it, or else `withdraw`."""
 
-    def __init__(
-        self, limiter: Limiter, ticket: Ticket, estimate: TokenEstimate, size: int, observer: Observer
-    ) -> None:
+    def __init__(self, limiter: Limiter, ticket: Slot, estimate: TokenEstimate, size: int, observer: Observer) -> None:
         self._limiter = limiter
         self._ticket = ticket
         self._estimate = estimate
@@ -122,7 +120,7 @@ class Permit:
             return Usage(unreported_tokens=self._estimate.likely(self._size))
         return Usage(tokens or 0)
 
-    async def _wait(self, look: Callable[[Ticket], float]) -> None:
+    async def _wait(self, look: Callable[[Slot], float]) -> None:
         try:
             if left := look(self._ticket):
                 with self._observer.limit_hold as hold:
@@ -135,7 +133,7 @@ class Permit:
             raise
 
 
-class Admission:
+class RateGate:
     """Asks for leave in the name of one run.
 
     Args:
@@ -149,12 +147,12 @@ class Admission:
         self._estimate = estimate
         self._observer = observer
 
-    async def ask(self, inputs: int, size: int) -> Permit:
+    async def ask(self, inputs: int, size: int) -> RatePermit:
         """Wait until a request of so many texts and bytes may be sent; where there are no texts, at once.
 
         A wait that is cancelled has used nothing.
         """
         ticket = self._limiter.book(inputs, self._estimate.of(size))
-        permit = Permit(self._limiter, ticket, self._estimate, size, self._observer)
+        permit = RatePermit(self._limiter, ticket, self._estimate, size, self._observer)
         await permit.granted()
         return permit

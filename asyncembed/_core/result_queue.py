@@ -32,14 +32,14 @@ HELD_PER_READY: Final = 8
 Item: TypeAlias = EmbedResult | EmbedFailure | EmbedBlock | Withdrawal
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
 
-Burst: TypeAlias = tuple[Sequence[Item], Reservation]
+ResultChunk: TypeAlias = tuple[Sequence[Item], Reservation]
 """Results, one at least, and the reservation that they are to be taken off."""
 
 _index_of = attrgetter("index")
 _span_of = attrgetter("span")
 
 
-class Outbox:
+class ResultQueue:
     """A queue of results for one consumer.
 
     Args:
@@ -51,18 +51,18 @@ class Outbox:
     """
 
     def __init__(
-        self, *, ordered: bool, first: int = 0, most_ready: int | None = None, most_unsettled: int | None = None
+        self, *, ordered: bool, first: int = 0, max_ready: int | None = None, most_unsettled: int | None = None
     ) -> None:
         self._ordered = ordered
-        self._ready: deque[Burst] = deque()
-        self._held: dict[int, Burst | None] = {}  # came early, by the first index; None stands for one left out
+        self._ready: deque[ResultChunk] = deque()
+        self._held: dict[int, ResultChunk | None] = {}  # came early, by the first index; None stands for one left out
         self._next = first
         self._busy = False  # somebody is in `get`
         self._closed = False
         self.error: BaseException | None = None
         """What the queue was closed with."""
         self._waiter: asyncio.Future[None] | None = None
-        self._most_ready = most_ready
+        self._most_ready = max_ready
         self._most_unsettled = most_unsettled
         self._unsettled = 0
         self._room = asyncio.Event()
@@ -95,7 +95,7 @@ class Outbox:
         self._unsettled -= inputs
         self._room.set()
 
-    def leave_out(self, index: int) -> None:
+    def skip(self, index: int) -> None:
         """Say that nothing will come for this index."""
         if self._ordered:
             self._held[index] = None
@@ -109,7 +109,7 @@ class Outbox:
             self._held.clear()
             self._wake()
 
-    async def get(self) -> deque[Burst]:
+    async def get(self) -> deque[ResultChunk]:
         """Wait for results and take all that are ready; none means that the queue has ended, maybe with `error`."""
         if self._busy:
             raise AsyncEmbedError("a stream has one consumer at a time; another task is waiting for its results")
@@ -143,7 +143,7 @@ class Outbox:
         """Whether nothing more will come, and nothing is ready."""
         return self._closed and not self._ready
 
-    def take_ready(self) -> deque[Burst]:
+    def take_ready(self) -> deque[ResultChunk]:
         """Take all results that are ready, without waiting; maybe none."""
         burst, self._ready = self._ready, deque()
         self._room.set()

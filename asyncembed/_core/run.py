@@ -23,26 +23,26 @@ from typing import TYPE_CHECKING, Final, Literal
 import anyio
 import numpy as np
 
-from asyncembed._core.failures import Failures, Losses
+from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
-from asyncembed._core.rate_gate import Admission
-from asyncembed._core.result_queue import Outbox
+from asyncembed._core.rate_gate import RateGate
+from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
 from asyncembed._decide.blame import Blame
 from asyncembed._decide.chunker import Chunker
-from asyncembed._decide.cost import ASSUMED_DIMENSION, MOST_DIMENSIONS, CostModel
+from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.texts import Texts, check_texts
 from asyncembed._exceptions import StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
-from asyncembed._parser.vectors import Agreement, VectorDecoder
+from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from asyncembed._core.call import Call
-    from asyncembed._core.rate_gate import Permit
+    from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
     from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Withdrawal
@@ -193,7 +193,7 @@ class Run:
         gaps: Iterable[tuple[int, EmbedInput]] = (),
         as_blocks: bool = False,
         compact: bool = False,
-        most_ready: int | None = None,
+        max_ready: int | None = None,
         withholds: bool = False,
         settling: bool = False,
         whole_only: bool = False,
@@ -212,9 +212,9 @@ class Run:
         self.proof = endpoint.proof(options)
         compared = self.proof.dimension if self.proof else None
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
-        self._agreement = Agreement(usual)
+        self._agreement = DimensionVote(usual)
         self.decoder = VectorDecoder(
-            options.dtype, demanded, usual=usual, agreement=self._agreement, most=MOST_DIMENSIONS
+            options.dtype, demanded, usual=usual, agreement=self._agreement, most=MAX_DIMENSIONS
         )
         self.cost = CostModel(
             dimension=known or usual or ASSUMED_DIMENSION,
@@ -237,16 +237,18 @@ class Run:
             strict=strict,
             prefix=len(options.prompt.encode()),
         )
-        self.admission = Admission(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
+        self.admission = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, gaps)
-        self.outbox = Outbox(ordered=ordered, first=first, most_ready=most_ready, most_unsettled=most_unsettled)
+        self.result_queue = ResultQueue(
+            ordered=ordered, first=first, max_ready=max_ready, most_unsettled=most_unsettled
+        )
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
         self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
         self.route = endpoint.provider.route(options.model)
         self.reservations: set[Reservation] = set()
         self.error: BaseException | None = None
-        self.losses = Losses()
+        self.failure_budget = FailureBudget()
         self._call, self._settling = call, settling
         self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
@@ -265,7 +267,7 @@ class Run:
     @cached_property
     def failures(self) -> Failures:
         """What becomes of texts that are given up; most runs have none."""
-        return Failures(self._call, self.outbox, self.losses, self.observer, settling=self._settling)
+        return Failures(self._call, self.result_queue, self.failure_budget, self.observer, settling=self._settling)
 
     @property
     def wire_encoding(self) -> Literal["base64", "float"]:
@@ -315,7 +317,7 @@ class Run:
             self.fail(error)
         if self.decoder.is_open and self._agreement.is_disputed:  # what was usual may be so no longer
             self.endpoint.learned.dimensions.pop(self._kind, None)
-        self.outbox.close(self.error)
+        self.result_queue.close(self.error)
         self.observer.ended(self.error, self.summary)
 
     @property
@@ -325,7 +327,7 @@ class Run:
 
     def abandon(self) -> None:
         """Drop results that nobody will take, and give back all memory."""
-        self.outbox.clear()
+        self.result_queue.clear()
         for reservation in tuple(self.reservations):
             reservation.release()
 
@@ -336,13 +338,13 @@ class Run:
 
     async def take_what_has_come(self) -> None:
         """Let the workers read what lies in the buffers of the system and of this process, without waiting for more."""
-        deadline, turns, quiet = time.monotonic() + DRAIN_SECONDS, 0, 0
-        while quiet < QUIET_TURNS and (turns < DRAIN_TURNS or time.monotonic() < deadline):
-            before, turns = self.steps, turns + 1
+        deadline, loop_budget, quiet = time.monotonic() + DRAIN_SECONDS, 0, 0
+        while quiet < QUIET_TURNS and (loop_budget < DRAIN_TURNS or time.monotonic() < deadline):
+            before, loop_budget = self.steps, loop_budget + 1
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.steps == before else 0
 
-    async def admit(self, batch: Batch) -> Permit:
+    async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
         permit = await self.admission.ask(len(batch.inputs), batch.request_bytes)
         self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
@@ -372,15 +374,15 @@ class Run:
             self._learn_dimension()
         if results:
             self.done += sum(map(_span_of, results))
-            self.losses.end_row()
+            self.failure_budget.end_row()
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
-            self.outbox.put([*map(self._finish, results)] if self._finish else results, reservation)
+            self.result_queue.put([*map(self._finish, results)] if self._finish else results, reservation)
 
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
         """Take back results that were handed to the consumer."""
         self.done -= len(withdrawal.indices)
-        self.outbox.put([withdrawal], reservation)
+        self.result_queue.put([withdrawal], reservation)
 
     def _learn_dimension(self) -> None:
         """Take over the dimension of the first complete vectors, also for requests that are under way."""
@@ -404,8 +406,8 @@ class Run:
         """What the run took so far."""
         return RunTotals(
             runs=1,
-            failed=self.losses.count,
-            failure=self.losses.first,
+            failed=self.failure_budget.count,
+            failure=self.failure_budget.first,
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
@@ -422,8 +424,8 @@ class Run:
         budget = self.endpoint.budget
         return RunSummary(
             done=self.done,
-            failed=self.losses.count,
-            failure=self.losses.first,
+            failed=self.failure_budget.count,
+            failure=self.failure_budget.first,
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,

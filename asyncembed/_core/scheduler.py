@@ -24,20 +24,20 @@ import anyio
 
 from asyncembed._core.exchange import Probe
 from asyncembed._core.worker import Worker
-from asyncembed._decide.splitting import Part
+from asyncembed._decide.splitting import SubBatch
 from asyncembed._exceptions import AsyncEmbedError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from asyncembed._core.memory import Reservation
-    from asyncembed._core.rate_gate import Permit
+    from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.run import Run
     from asyncembed._http.transport import Transport
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class Assignment:
     """A part of a batch with what it needs to be asked for.
 
     Attributes:
@@ -47,10 +47,10 @@ class Job:
         permit: Leave to send the first request.
     """
 
-    part: Part
+    part: SubBatch
     reservation: Reservation
     results: Reservation
-    permit: Permit | None = None
+    permit: RatePermit | None = None
 
 
 # A token and not the run: connections keep the context that they were opened in, and so whatever it holds.
@@ -69,7 +69,7 @@ async def supervise(run: Run) -> None:
         transport = await run.endpoint.connect()
         await run.endpoint.ask_limits(transport, run.options.model)
         run.start()
-        crew = Crew(run, transport)
+        crew = WorkerPool(run, transport)
         try:
             async with asyncio.TaskGroup() as tasks:
                 await crew.work(tasks)
@@ -81,7 +81,7 @@ async def supervise(run: Run) -> None:
         run.fail(_innermost(error))
 
 
-async def _next_job(run: Run) -> Job | None:
+async def _next_job(run: Run) -> Assignment | None:
     """Return the next batch when all gates let it pass, None if there is no more; only then pull the texts after it."""
     try:
         batch = await run.source.next_batch()
@@ -91,7 +91,7 @@ async def _next_job(run: Run) -> Job | None:
     if batch is None:
         return None
     await run.endpoint.learned.pause.wait()
-    await run.outbox.wait_for_room()
+    await run.result_queue.wait_for_room()
     permit = await run.admit(batch)
     try:
         reservation = await run.reserve(batch)
@@ -104,10 +104,10 @@ async def _next_job(run: Run) -> Job | None:
     except BaseException:
         permit.withdraw()
         raise
-    return Job(Part(batch), reservation, reservation, permit)
+    return Assignment(SubBatch(batch), reservation, reservation, permit)
 
 
-class Crew:
+class WorkerPool:
     """The tasks of a run: each takes one batch after the other, as a small request costs less than a task.
 
     The last batch needs none: the task that fed the others has nothing else to do. So a run of one batch is one task.
@@ -121,13 +121,13 @@ class Crew:
         self._run = run
         self._transport = transport
         self._probe = Probe(run, transport)
-        self._jobs: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._jobs: asyncio.Queue[Assignment | None] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._idle = 0
         self._own = anyio.CancelScope()  # of the task that feeds, and then works
         self._is_feeding = True
-        self._last: Job | None = None  # which is left for the task that feeds
+        self._last: Assignment | None = None  # which is left for the task that feeds
 
     async def work(self, tasks: asyncio.TaskGroup) -> None:
         """Complete all batches, beside tasks that outlive this call."""
@@ -171,14 +171,14 @@ class Crew:
         while job := await self._next():
             await self._complete(job)
 
-    async def _next(self) -> Job | None:
+    async def _next(self) -> Assignment | None:
         self._idle += 1
         try:
             return await self._jobs.get()
         finally:
             self._idle -= 1
 
-    async def _complete(self, job: Job) -> None:
+    async def _complete(self, job: Assignment) -> None:
         """Complete a batch, in parts if need be, and then give back its slot, its memory and what was not used."""
         parts = deque([job.part])
         try:
@@ -194,7 +194,7 @@ class Crew:
         finally:
             self._give_back(job)
 
-    def _share(self, parts: deque[Part], job: Job) -> None:
+    def _share(self, parts: deque[SubBatch], job: Assignment) -> None:
         """Let other tasks ask for parts side by side, as far as slots and memory are free now.
 
         What finds none free stays here, where it needs nothing more: it may hold up all that waits for it.
@@ -208,7 +208,7 @@ class Crew:
                 reservation.release()
                 return
             parts.remove(part)
-            self._start(self._complete(Job(part, reservation, job.results)))
+            self._start(self._complete(Assignment(part, reservation, job.results)))
 
     def _stop(self, error: BaseException) -> None:
         run = self._run
@@ -222,7 +222,7 @@ class Crew:
             for task in self._tasks:
                 task.cancel()
 
-    def _give_back(self, job: Job) -> None:
+    def _give_back(self, job: Assignment) -> None:
         if job.permit:
             job.permit.withdraw()
         job.reservation.end_work()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._core.memory import Reservation
-    from asyncembed._core.result_queue import Burst, Item
+    from asyncembed._core.result_queue import Item, ResultChunk
     from asyncembed._core.run import Run
     from asyncembed._models import RunSummary, RunTotals
 
@@ -51,7 +51,7 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
     def __init__(self, run: Run, adopt: Callable[[asyncio.Task[None]], None]) -> None:
         self._run = run
         self._adopt = adopt
-        self._bursts: deque[Burst] = deque()  # to be given after this one
+        self._bursts: deque[ResultChunk] = deque()  # to be given after this one
         self._burst: list[Item] = []  # the next result is last
         self._size = 0  # inputs that all of this burst stands for
         self._taken_of: Reservation | None = None  # where its memory goes back to
@@ -117,18 +117,18 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
             AsyncEmbedError: what ended the run, if nothing is left to be taken.
         """
         self._start()
-        await self._run.outbox.wait(deadline)
-        if not self._run.outbox.has_ended:
+        await self._run.result_queue.wait(deadline)
+        if not self._run.result_queue.has_ended:
             return True
         self._ended = True
-        if error := self._run.outbox.error:
+        if error := self._run.result_queue.error:
             self._error = self._error or StoredError(error)
             raise self._error.ready()
         return False
 
     def take_ready(self) -> list[ItemT_co]:
         """Return the results that are there already, without waiting for more."""
-        self._bursts += self._run.outbox.take_ready()
+        self._bursts += self._run.result_queue.take_ready()
         taken: list[Item] = []
         while self._burst or self._bursts:
             if not self._burst:
@@ -145,7 +145,7 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
 
     def settled(self, inputs: int) -> None:
         """Say that so many inputs are settled, where the run counts those that are not."""
-        self._run.outbox.settled(inputs)
+        self._run.result_queue.settled(inputs)
 
     def stop(self) -> None:
         """Ask for nothing more: the stream gives what is on its way, and then raises `StreamClosedError`."""
@@ -169,7 +169,7 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
     async def aclose(self) -> None:
         """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
         self._ended = True
-        self._run.outbox.close(StreamClosedError("the stream was closed"))
+        self._run.result_queue.close(StreamClosedError("the stream was closed"))
         try:
             if self._task:
                 self._task.cancel()
@@ -218,11 +218,11 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
     async def _refill(self) -> None:
         """Go on with the next burst, and wait for it; raise at the end."""
         self._start()
-        self._bursts = self._bursts or await self._run.outbox.get()
+        self._bursts = self._bursts or await self._run.result_queue.get()
         if not self._bursts:
             self._ended = True
             self._run.abandon()
-            error = self._run.outbox.error
+            error = self._run.result_queue.error
             if error is None:
                 raise StopAsyncIteration
             self._error = self._error or StoredError(error)

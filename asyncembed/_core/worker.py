@@ -16,7 +16,7 @@ from asyncembed._core.exchange import Exchange
 from asyncembed._decide.blame import Step, is_refused_likewise
 from asyncembed._decide.retry import Backoff, is_overload, is_retryable
 from asyncembed._decide.splitting import apart, fits, halves, smaller
-from asyncembed._decide.too_large import read_excess
+from asyncembed._decide.too_large import read_too_large
 from asyncembed._exceptions import (
     APIStatusError,
     AsyncEmbedError,
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from asyncembed._core.circuit_breaker import Probe as OutageProbe
     from asyncembed._core.exchange import Probe
     from asyncembed._core.memory import Reservation
-    from asyncembed._core.rate_gate import Permit
+    from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.run import Run
     from asyncembed._decide.blame import Verdict
     from asyncembed._decide.signs import Meaning
-    from asyncembed._decide.splitting import Part
+    from asyncembed._decide.splitting import SubBatch
     from asyncembed._http.transport import Transport
     from asyncembed._models import EmbedInput
 
@@ -119,7 +119,7 @@ def _status_error(
     )
 
 
-MOST_RENEWALS: Final = 3
+MAX_RENEWALS: Final = 3
 """Refusals of a key after which one batch asks with another one: keys may expire while a batch waits."""
 
 
@@ -140,10 +140,10 @@ class Worker:
         run: Run,
         transport: Transport,
         probe: Probe,
-        part: Part,
+        part: SubBatch,
         reservation: Reservation,
         *,
-        permit: Permit | None = None,
+        permit: RatePermit | None = None,
     ) -> None:
         self._run = run
         self._endpoint = run.endpoint
@@ -161,7 +161,7 @@ class Worker:
             run, transport, self._delivery, reservation, part.batch.request_bytes, is_repeated=part.refusal is not None
         )
 
-    async def complete(self) -> list[Part]:
+    async def complete(self) -> list[SubBatch]:
         """Ask for the texts until they have arrived; return the parts that are to be asked for instead, if any.
 
         Raises:
@@ -189,7 +189,7 @@ class Worker:
         if self._outage_probe:  # another request may find out
             self._end_attempt(failed=None)
 
-    async def _attempts(self) -> list[Part]:
+    async def _attempts(self) -> list[SubBatch]:
         self._part.backoff = self._part.backoff or Backoff(self._endpoint.retry)
         backoff = self._part.backoff
         last: AsyncEmbedError | None = None
@@ -236,7 +236,9 @@ class Worker:
             return error
         return None
 
-    async def _after(self, error: AsyncEmbedError, texts: Sequence[str], *, wants_base64: bool) -> list[Part] | None:
+    async def _after(
+        self, error: AsyncEmbedError, texts: Sequence[str], *, wants_base64: bool
+    ) -> list[SubBatch] | None:
         """Do what is to be done about a request that failed; None if the texts are to be asked for again."""
         run = self._run
         verdict = run.blame.decide(error, texts, self._part.case, wants_base64=wants_base64)
@@ -253,7 +255,7 @@ class Worker:
             raise self._known(error, request_error(error, verdict.meaning, self._delivery.missing))
         return await self._in_parts(error, verdict, len(texts))
 
-    async def _in_parts(self, error: AsyncEmbedError, verdict: Verdict, count: int) -> list[Part]:
+    async def _in_parts(self, error: AsyncEmbedError, verdict: Verdict, count: int) -> list[SubBatch]:
         """Return the parts to ask for instead of texts that the API does not take together, or do without them."""
         part, missing = self._part, self._missing()
         if verdict.step is Step.SMALLER:
@@ -290,7 +292,7 @@ class Worker:
         """The texts that have not arrived."""
         return {index: self._batch.inputs[index] for index in self._delivery.missing}
 
-    def _into(self, parts: list[Part], refusal: AsyncEmbedError | None, apart: int = 0) -> list[Part]:
+    def _into(self, parts: list[SubBatch], refusal: AsyncEmbedError | None, apart: int = 0) -> list[SubBatch]:
         """Tell that texts are asked for in parts, because of `refusal`."""
         if refusal:
             without_frames(refusal)  # they hold what was sent and received
@@ -302,7 +304,7 @@ class Worker:
 
     def _learn_size(self, error: AsyncEmbedError, count: int) -> None:
         """Take over that a request of so many texts was too large."""
-        if isinstance(error, APIStatusError) and (excess := read_excess(error)):
+        if isinstance(error, APIStatusError) and (excess := read_too_large(error)):
             caps = self._endpoint.learned.caps[self._run.options.model]
             caps.learn(excess, count, self._bytes_of(count))
 
@@ -326,7 +328,7 @@ class Worker:
         if self._part.backoff.is_hopeless:
             run.stopping.is_final = True
             raise self._known(cause, error)
-        if run.on_error == "raise" or not run.losses.may_go_on(error, run.done):
+        if run.on_error == "raise" or not run.failure_budget.may_go_on(error, run.done):
             self._known(cause, error)
             name_texts(error, lost, self._transport.secrets)
             raise error
@@ -342,7 +344,7 @@ class Worker:
     async def _has_newer_key(self, error: AsyncEmbedError) -> bool:
         """Whether the key has expired, and there is another one to ask with."""
         try:
-            has_one = self._renewals < MOST_RENEWALS and await self._transport.renew_key(error)
+            has_one = self._renewals < MAX_RENEWALS and await self._transport.renew_key(error)
         except AsyncEmbedError as failure:  # of the caller's function
             self._run.stopping.is_final = True
             failure.indices = self._delivery.missing
@@ -367,7 +369,7 @@ class Worker:
                     flight.overloaded()
                 elif _is_too_slow(error):
                     flight.timed_out()
-                elif isinstance(error, APIStatusError) and (excess := read_excess(error)) and excess.is_of_count:
+                elif isinstance(error, APIStatusError) and (excess := read_too_large(error)) and excess.is_of_count:
                     flight.refused(excess.most if excess.size in {None, count} else None)
                 raise
             finally:
@@ -376,11 +378,11 @@ class Worker:
 
     def _end_attempt(self, *, failed: bool | None) -> None:
         probe, self._outage_probe = self._outage_probe, None
-        self._endpoint.learned.outage.end_attempt(probe, failed=failed)
+        self._endpoint.learned.breaker.end_attempt(probe, failed=failed)
 
     async def _may_ask(self, count: int) -> bool:
         """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
-        stopping, pause, outage = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.outage
+        stopping, pause, breaker = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.breaker
         probe = self._probe
         while not stopping.is_on:
             if probe.is_asking:
@@ -389,19 +391,19 @@ class Worker:
                 await stopping.wait(pause.wait)
             if self._permit is None:
                 await stopping.wait(partial(self._ask_for_leave, count))
-            if not outage.lets_through(self._outage_probe):
+            if not breaker.lets_through(self._outage_probe):
                 await stopping.wait(self._wait_for_outage)
             if self._permit:  # the last thing to ask, as it counts from when the request is sent
                 await stopping.wait(self._permit.begin)
-            if outage.lets_through(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
+            if breaker.lets_through(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
                 return True
         return False
 
     async def _wait_for_outage(self) -> None:
         with self._run.observer.outage_hold as hold:
-            self._outage_probe = await self._endpoint.learned.outage.wait(hold.begins)
+            self._outage_probe = await self._endpoint.learned.breaker.wait(hold.begins)
 
-    def _take_permit(self) -> Permit:
+    def _take_permit(self) -> RatePermit:
         permit, self._permit = self._permit, None
         assert permit
         return permit

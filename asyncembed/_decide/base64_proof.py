@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RowT = TypeVar("RowT", bound="RawRow")
 
-MOST_TRIES: Final = 3
+MAX_TRIES: Final = 3
 """Responses without an answer to the question, after which it is not asked any more."""
 
 
@@ -72,7 +72,7 @@ class Proof:
     def try_failed(self, why: str) -> bool:
         """Note that a request which asked for both shows nothing; whether that was the last of them."""
         self._tries += 1
-        if self._tries >= MOST_TRIES:
+        if self._tries >= MAX_TRIES:
             self.refuse(why)
         return self.encoding is not None
 

@@ -23,7 +23,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._decide.signs import meaning_of
-from asyncembed._decide.too_large import read_excess
+from asyncembed._decide.too_large import read_too_large
 from asyncembed._exceptions import (
     APIStatusError,
     EmbedTimeoutError,
@@ -190,7 +190,7 @@ class Blame:
             case "time":
                 verdict = Verdict(Step.AGAIN if is_one else Step.SMALLER, meaning)
             case "size":
-                excess = read_excess(answer)
+                excess = read_too_large(answer)
                 is_of_text = is_one or (excess is not None and excess.is_of_one_text)
                 verdict = self._of_text(texts) if is_of_text else Verdict(Step.SMALLER, meaning)
             case "transient":

@@ -28,7 +28,7 @@ TEXT_BYTES_PER_NUMBER: Final = 26
 LARGEST_DIMENSION: Final = 16_384
 """Dimension that a vector may always have, whatever was assumed: a response must not be refused for a large model."""
 
-MOST_DIMENSIONS: Final = 65_536
+MAX_DIMENSIONS: Final = 65_536
 """A vector with more dimensions is refused unless they were asked for: no server may fill the memory."""
 
 ROW_TEXT_BYTES: Final = 48

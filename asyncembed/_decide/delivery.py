@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from asyncembed._parser.vectors import RawRow, Value, VectorDecoder
 
 
-MOST_HELD: Final = 4
+MAX_PENDING: Final = 4
 """Vectors of a response that are held back: more than that were never alike, and are asked for again."""
 
 RowT = TypeVar("RowT", bound="RawRow")
@@ -48,7 +48,7 @@ Entry: TypeAlias = tuple[int, "EmbedInput", RowT]
 """Index, text and vector."""
 
 
-class Held(Generic[RowT]):
+class PendingRows(Generic[RowT]):
     """The vectors of one batch that are held back.
 
     Args:
@@ -68,8 +68,8 @@ class Held(Generic[RowT]):
         if is_last and self._waiting:
             self._decoder.conclude()
         if self._decoder.is_open and not is_last:
-            refused = self._waiting[:-MOST_HELD]
-            del self._waiting[:-MOST_HELD]
+            refused = self._waiting[:-MAX_PENDING]
+            del self._waiting[:-MAX_PENDING]
             return [], refused
         waiting, self._waiting = self._waiting, []
         good: list[Entry[RowT]] = []
@@ -98,7 +98,7 @@ class Delivery(ABC, Generic[RowT]):
 
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
         self._decoder = decoder
-        self._held: Held[RowT] | None = Held(decoder) if decoder.is_open else None
+        self._held: PendingRows[RowT] | None = PendingRows(decoder) if decoder.is_open else None
         self._missing = dict(batch.inputs)
         self._asked = list(self._missing)
         self._awaited = set(range(len(self._asked)))  # positions, of the current attempt
@@ -223,7 +223,7 @@ class Delivery(ABC, Generic[RowT]):
         return results
 
     def _sift(
-        self, held: Held[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
+        self, held: PendingRows[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
     ) -> Sequence[EmbedResult | EmbedBlock]:
         good, bad = held.sift(arrived, is_last=is_last)
         if bad:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from asyncembed._decide.too_large import PAYLOAD_TOO_LARGE, read_excess
+from asyncembed._decide.too_large import PAYLOAD_TOO_LARGE, read_too_large
 from asyncembed._exceptions import TEXT_FIELDS
 from asyncembed._repr import ShortRepr
 
@@ -426,7 +426,7 @@ def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
     if answer.positions:
         return "text"
     is_too_large = answer.status == PAYLOAD_TOO_LARGE
-    if read_excess(answer):
+    if read_too_large(answer):
         return (_first(TEXTS, answer, own) if is_too_large else None) or "size"
     found = _first(TEXTS, answer, own) or _first(REFUSALS, answer, own)
     if found is None and answer.status == 404:  # noqa: PLR2004
@@ -435,7 +435,7 @@ def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
 
 
 def _of_failure(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
-    if (excess := read_excess(answer)) and excess.is_of_one_text:
+    if (excess := read_too_large(answer)) and excess.is_of_one_text:
         return "size"
     found = STATUSES.get(answer.status) or _first(TEXTS, answer, own) or _first(FAILURES, answer, own)
     return found or (None if answer.status in _NOT_DONE else "transient")

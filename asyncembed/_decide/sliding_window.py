@@ -21,7 +21,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from asyncembed._models import Allowance
+    from asyncembed._models import LimitHeader
 
 
 SLACK: Final = 0.01
@@ -37,7 +37,7 @@ _since, _at, _until, _total = attrgetter("since"), attrgetter("at"), attrgetter(
 
 
 @dataclass(slots=True, eq=False)
-class Charge:
+class WindowEntry:
     """What started at about the same time.
 
     Attributes:
@@ -72,7 +72,7 @@ class Window:
         self._is_declared = limit is not None
         self._period = period
         self._span = period * (1 + SLACK)
-        self._log: list[Charge] = []  # by time; what starts only later is in it, too
+        self._log: list[WindowEntry] = []  # by time; what starts only later is in it, too
         self._forgotten = 0  # units of everything that is not in the log any more
         self._paced = -math.inf  # when everything so far would be done at an even pace
         self._paced_from = -math.inf  # what started before the limit was known does not count for that
@@ -98,12 +98,12 @@ class Window:
             fits = min(self._fits(amount, at, foreign), max(fits, self._foreign_until))
         return max(at, paced, fits)
 
-    def charge(self, amount: int, at: float) -> Charge:
+    def charge(self, amount: int, at: float) -> WindowEntry:
         """Note a request that starts at `at`, after all others."""
         while self._log and self._log[-1].at > at and not self._log[-1].amount:  # it was planned and then withdrawn
             self._log.pop().counts = False
         if not self._log or at - self._log[-1].since > self._period / GRAINS:
-            self._log.append(Charge(at, at, at + self._span, self._paced))
+            self._log.append(WindowEntry(at, at, at + self._span, self._paced))
         charge = self._log[-1]
         if at > charge.at:
             charge.at, charge.until = at, at + self._span
@@ -111,9 +111,9 @@ class Window:
         self._add_up(len(self._log) - 1)
         return charge
 
-    def correct(self, *corrections: tuple[Charge, int]) -> None:
+    def correct(self, *corrections: tuple[WindowEntry, int]) -> None:
         """Add an amount of units to each of these charges; a negative one takes them away."""
-        first: Charge | None = None
+        first: WindowEntry | None = None
         for charge, amount in corrections:
             if charge.counts:
                 charge.amount += amount
@@ -129,7 +129,7 @@ class Window:
             self._forgotten = self._log[old - 1].total
             del self._log[:old]
 
-    def observe(self, allowance: Allowance, amount: int, now: float) -> float:
+    def observe(self, allowance: LimitHeader, amount: int, now: float) -> float:
         """Take over what the API says about the limit, and return until when there is nothing left of it.
 
         Only what our own books do not explain matters: whoever uses up a limit is told that nothing is left of it.
@@ -169,7 +169,7 @@ class Window:
         if self.limit is not None:
             self._paced = paced
 
-    def _wait(self, allowance: Allowance, amount: int) -> float:
+    def _wait(self, allowance: LimitHeader, amount: int) -> float:
         """Seconds until the API has told the truth for long enough."""
         if allowance.reset is None:
             return self._period * UNKNOWN_RESET

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from asyncembed._decide.retry import Backoff
-    from asyncembed._decide.too_large import Excess
+    from asyncembed._decide.too_large import TooLarge
     from asyncembed._exceptions import AsyncEmbedError
     from asyncembed._models import EmbedInput, Limits
 
@@ -41,14 +41,14 @@ LEAST_SHARE: Final = 1 / 64
 
 
 @dataclass(slots=True)
-class Caps:
+class LearnedLimits:
     """Most texts, tokens as they are estimated, and bytes of texts in one request; None where none was met."""
 
     inputs: int | None = None
     tokens: int | None = None
     request_bytes: int | None = None
 
-    def learn(self, excess: Excess, inputs: int, size: int) -> int:
+    def learn(self, excess: TooLarge, inputs: int, size: int) -> int:
         """Take over that a request was too large, and return in how many parts it fits.
 
         Args:
@@ -89,7 +89,7 @@ def _smaller(cap: int | None, size: float) -> int:
 
 
 @dataclass(slots=True, eq=False)
-class Part:
+class SubBatch:
     """Texts that are asked for together.
 
     Attributes:
@@ -108,8 +108,8 @@ class Part:
     case: Case = field(default_factory=Case)
     backoff: Backoff | None = None
     refusal: AsyncEmbedError | None = None
-    after: Part | None = None
-    other: Part | None = None
+    after: SubBatch | None = None
+    other: SubBatch | None = None
     is_guilty: bool = False
     suspects: Mapping[int, EmbedInput] = field(default_factory=dict)
     is_settled: bool = False
@@ -129,32 +129,34 @@ class Part:
             self.other.is_guilty = True
 
 
-def halves(part: Part, inputs: Mapping[int, EmbedInput], refusal: AsyncEmbedError) -> list[Part]:
+def halves(part: SubBatch, inputs: Mapping[int, EmbedInput], refusal: AsyncEmbedError) -> list[SubBatch]:
     """Return the halves of texts that were refused for one of them; there are two texts at least."""
     indices = sorted({**inputs, **part.suspects})
     both = {**inputs, **part.suspects}
     middle = len(indices) // 2
     first, second = (
-        Part(batch_of({index: both[index] for index in some}), part.case.of_part(), refusal=refusal)
+        SubBatch(batch_of({index: both[index] for index in some}), part.case.of_part(), refusal=refusal)
         for some in (indices[:middle], indices[middle:])
     )
     first.other, second.after = second, first
     return [first, second]
 
 
-def apart(part: Part, inputs: Mapping[int, EmbedInput], named: Iterable[int], refusal: AsyncEmbedError) -> list[Part]:
+def apart(
+    part: SubBatch, inputs: Mapping[int, EmbedInput], named: Iterable[int], refusal: AsyncEmbedError
+) -> list[SubBatch]:
     """Return the texts without the named ones, which are suspects from now on."""
     names = set(named)
     rest = {index: item for index, item in inputs.items() if index not in names}
     suspects = {**part.suspects, **{index: inputs[index] for index in sorted(names)}}
     case = part.case.of_part()
     case.named = part.case.named
-    return [Part(batch_of(rest), case, refusal=refusal, suspects=suspects)]
+    return [SubBatch(batch_of(rest), case, refusal=refusal, suspects=suspects)]
 
 
 def smaller(
-    part: Part, inputs: Mapping[int, EmbedInput], limits: Limits, refusal: AsyncEmbedError | None
-) -> list[Part]:
+    part: SubBatch, inputs: Mapping[int, EmbedInput], limits: Limits, refusal: AsyncEmbedError | None
+) -> list[SubBatch]:
     """Return parts that keep to these limits, and are smaller than the whole in any case if that was refused."""
     groups = _grouped(inputs, limits)
     if len(groups) == 1 and refusal and len(inputs) > 1:
@@ -162,7 +164,7 @@ def smaller(
         middle = len(indices) // 2
         groups = [{index: inputs[index] for index in some} for some in (indices[:middle], indices[middle:])]
     return [
-        Part(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal, suspects=suspects)
+        SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal, suspects=suspects)
         for group, suspects in zip(groups, [part.suspects, *[{}] * len(groups)], strict=False)
     ]
 

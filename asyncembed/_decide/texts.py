@@ -17,7 +17,7 @@ import orjson
 
 from asyncembed._exceptions import ConfigurationError, InvalidInputError
 from asyncembed._models import EmbedInput, TextId
-from asyncembed._preview import excerpt
+from asyncembed._preview import preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ def check_text(text: str, index: int) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInputError(
-            f"texts[{index}] holds half a surrogate pair at character {error.start} of '{excerpt(text)}', which is not "
+            f"texts[{index}] holds half a surrogate pair at character {error.start} of '{preview(text)}', which is not "
             "valid Unicode; clean it with text.encode('utf-8', 'replace').decode()",
             indices=(index,),
         ) from None

@@ -64,7 +64,7 @@ class Refusal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
+class TooLarge:
     """A request was too large.
 
     Attributes:
@@ -104,19 +104,19 @@ def is_too_large_to_process(words: str) -> bool:
     return re.search(_TO_PROCESS, words) is not None
 
 
-def read_excess(error: Refusal) -> Excess | None:
+def read_too_large(error: Refusal) -> TooLarge | None:
     """Return in what a request was too large; None if it was refused for another reason."""
     words = error.provider_message
     numbers = sorted(int(digits) for digits in re.findall(_NUMBERS, words) if int(digits) > 0)
     if is_too_large_to_process(words):
-        return Excess("tokens" if "token" in words else "inputs", *_bounds(numbers), is_of_one_text=True)
+        return TooLarge("tokens" if "token" in words else "inputs", *_bounds(numbers), is_of_one_text=True)
     is_told = bool(re.search(_WHOLE, words) and re.search(_TOO_MUCH, words))
     if not (is_told or error.status == PAYLOAD_TOO_LARGE or error.code in _CODES) or re.search(_ONE_INPUT, words):
         return None
     most, size = _bounds(numbers)
     if most is None and len(numbers) == 1 and error.status != PAYLOAD_TOO_LARGE:
         most = numbers[0]
-    return Excess(_unit(error, words), most, size)
+    return TooLarge(_unit(error, words), most, size)
 
 
 def _bounds(numbers: Sequence[int]) -> tuple[int | None, int | None]:

@@ -90,11 +90,11 @@ def transport_error(error: Exception, secrets: Secrets, way: str = "", trust: st
     """
     if isinstance(error, TransportError):  # of our own making: a time-out is an OSError, too
         return error
-    words = secrets.blot(str(error) or type(error).__name__)
+    words = secrets.redact(str(error) or type(error).__name__)
     if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
         return _tls_error(error, words, way, trust)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return proxy_error(error.status, secrets.blot(error.message), way)
+        return proxy_error(error.status, secrets.redact(error.message), way)
     if isinstance(error, ValueError | RuntimeError):  # aiohttp's InvalidURL is a ValueError
         return TransportError(f"the request cannot be sent: {words}{way}", retryable=False)
     if isinstance(error, OSError) and (isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT):
@@ -102,7 +102,7 @@ def transport_error(error: Exception, secrets: Secrets, way: str = "", trust: st
         return EmbedTimeoutError(f"the connection failed: {words}{way}", phase=phase)
     said = _KINDS.get(type(error)) or f"the connection failed: {words}"
     if isinstance(error, aiohttp.ClientResponseError):
-        said = f"the answer is not HTTP: {secrets.blot(error.message)}"
+        said = f"the answer is not HTTP: {secrets.redact(error.message)}"
     return TransportError(f"{said}{way}")
 
 
@@ -112,7 +112,7 @@ def _tls_error(error: Exception, words: str, way: str, trust: str) -> TransportE
     return TransportError(f"TLS failed: {words}{way}{advice}", retryable=not isinstance(error, aiohttp.ClientSSLError))
 
 
-MOST_NAMED: Final = 100
+MAX_NAMED: Final = 100
 """Fields and positions that are kept."""
 
 _NO_FIELDS: Final = frozenset({
@@ -168,7 +168,7 @@ def blamed(documents: Iterable[Mapping[str, object]], message: str) -> tuple[tup
                 positions.update([int(step) for step in steps if step.isdigit()][:1])
     if not positions:
         positions.update(int(found) for pattern in _PLACES for found in re.findall(pattern, message))
-    return tuple(fields)[:MOST_NAMED], tuple(sorted(positions)[:MOST_NAMED])
+    return tuple(fields)[:MAX_NAMED], tuple(sorted(positions)[:MAX_NAMED])
 
 
 def _in_document(document: Mapping[str, object]) -> Iterator[list[str]]:
@@ -493,7 +493,7 @@ def _redirect(headers: Mapping[str, str], secrets: Secrets) -> str:
     """Say where a redirect leads, which is not followed, because the key would go there."""
     location = headers.get("location", "")
     try:
-        target = secrets.blot(" ".join(without_secrets(location).split()), MAX_WORDS)
+        target = secrets.redact(" ".join(without_secrets(location).split()), MAX_WORDS)
     except ValueError:
         target = ""
     return f"it redirects to {target}, and redirects are not followed" if target else "it redirects without a Location"
@@ -506,7 +506,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
     another = another_inside(words[:_MOST_LOOKED_AT])
     if another and words[:1] in {"{", "["}:
         words = _words(another) or words
-    words = secrets.blot(_with_violations(found.document, words), MAX_MESSAGE)
+    words = secrets.redact(_with_violations(found.document, words), MAX_MESSAGE)
     documents = (found.document, another)
     codes = [*_codes(found.document), *_codes(another), *_codes_in(headers)]
     fields, positions = blamed(documents, words)
@@ -517,13 +517,13 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
         asked = asked_in_body(found.document, words) if resets is None else resets
     return ErrorAnswer(
         status=status,
-        codes=tuple(dict.fromkeys(secrets.blot(code, MAX_CODE) for code in codes))[:MAX_CODES],
+        codes=tuple(dict.fromkeys(secrets.redact(code, MAX_CODE) for code in codes))[:MAX_CODES],
         provider_message=words,
-        fields=tuple(dict.fromkeys(secrets.blot(field, MAX_CODE) for field in fields)),
+        fields=tuple(dict.fromkeys(secrets.redact(field, MAX_CODE) for field in fields)),
         positions=positions,
         is_api_form=bool(_words(found.document)) or any(_codes(found.document)),
         is_html=found.is_html,
-        request_id=request_id_in(headers, secrets) or ((secrets.blot(named[0], MAX_CODE) or None) if named else None),
+        request_id=request_id_in(headers, secrets) or ((secrets.redact(named[0], MAX_CODE) or None) if named else None),
         retry_after=asked,
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
     )
@@ -532,7 +532,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
 def request_id_in(headers: Mapping[str, str], secrets: Secrets) -> str | None:
     """Return the provider's id of the request, if the headers of its answer tell one."""
     named = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), "")
-    return secrets.blot(named, MAX_CODE) or None
+    return secrets.redact(named, MAX_CODE) or None
 
 
 def _kind_of(answer: ErrorAnswer, *, is_address: bool) -> type[APIStatusError]:

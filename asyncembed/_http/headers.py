@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._models import Allowance, Quota
+from asyncembed._models import LimitHeader, RateLimitHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,21 +179,21 @@ _REQUESTS: Final = (_names("requests"), _names("req-minute"), _TRIAL)
 _TOKENS: Final = (_names("tokens"), _names("tokens-minute"))
 
 
-def read_quota(headers: Mapping[str, str]) -> Quota | None:
+def read_quota(headers: Mapping[str, str]) -> RateLimitHeaders | None:
     """Return what the headers of an answer say about the limits of the API, None if they say nothing.
 
     Args:
         headers: The headers, looked up without regard to case.
     """
     requests, tokens = _first(headers, _REQUESTS), _first(headers, _TOKENS)
-    return Quota(requests, tokens) if requests or tokens else None
+    return RateLimitHeaders(requests, tokens) if requests or tokens else None
 
 
-def _first(headers: Mapping[str, str], forms: tuple[_Names, ...]) -> Allowance | None:
+def _first(headers: Mapping[str, str], forms: tuple[_Names, ...]) -> LimitHeader | None:
     return next(filter(None, (_allowance(headers, names) for names in forms)), None)
 
 
-def _allowance(headers: Mapping[str, str], names: _Names) -> Allowance | None:
+def _allowance(headers: Mapping[str, str], names: _Names) -> LimitHeader | None:
     limit, remaining = number(headers.get(names[0])), number(headers.get(names[1]))
     if limit is not None and limit < 1:
         return None  # then the rest is worth nothing, either
@@ -204,4 +204,4 @@ def _allowance(headers: Mapping[str, str], names: _Names) -> Allowance | None:
     text = headers.get(names[2])
     reset = duration(text)
     # Only OpenAI writes durations with a unit, and its reset is the time until a bucket is full again.
-    return Allowance(limit, remaining, reset, refills=reset is not None and number(text) is None)
+    return LimitHeader(limit, remaining, reset, refills=reset is not None and number(text) is None)

@@ -198,7 +198,7 @@ class Transport:
         finally:
             response.close()
         if response.status == _PROXY_AUTHENTICATION and self._session.proxy:
-            return proxy_error(response.status, self.secrets.blot(response.reason), self._way(url))
+            return proxy_error(response.status, self.secrets.redact(response.reason), self._way(url))
         return status_error(
             self._provider,
             response.status,

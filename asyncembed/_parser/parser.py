@@ -115,7 +115,7 @@ class ResponseParser(Generic[DecodedT]):
             self._open = bytearray(piece[end:])
         if max(len(self._open), self._structure.eventless) > self._max_value_bytes:
             self._error = self._error or self._too_long()
-        self._structure.let_go()
+        self._structure.detach()
         return vectors
 
     def close(self) -> list[tuple[int, DecodedT]]:

@@ -258,7 +258,7 @@ class StructureReader:
         """End a response that will not be read further; ijson complains of one that is left in the middle."""
         self._events.discard()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Copy what is kept of the chunk that was read, because its item is still open."""
         if isinstance(self._value, memoryview):
             self._value = bytearray(self._value)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from asyncembed._parser.splitter import JSONText
 
 
-class Agreement:
+class DimensionVote:
     """Notes the dimensions of vectors until two of them are alike.
 
     There are only so many lengths that a vector can have, so that it does not go on for ever, nor grow.
@@ -208,7 +208,7 @@ class VectorDecoder:
         dimension: int | None = None,
         read_numbers: Callable[[JSONText], Numbers] | None = None,
         usual: int | None = None,
-        agreement: Agreement | None = None,
+        agreement: DimensionVote | None = None,
         *,
         most: int = sys.maxsize,
     ) -> None:

@@ -27,7 +27,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from asyncembed import EndpointPaused, MemoryMonitor, RequestEnded, RequestsHeld, RetryScheduled, RunSummary
+from asyncembed import EndpointPaused, MemoryMonitor, RequestEnded, RequestsThrottled, RetryScheduled, RunSummary
 from asyncembed.cli._console import plural, printable
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _short(count: int) -> str:
     return f"{count:,}"
 
 
-MOST_SAMPLES: Final = 1_000
+MAX_SAMPLES: Final = 1_000
 SHORTEST: Final = 0.2
 """Seconds between two samples at first."""
 
@@ -234,7 +234,7 @@ class Recorder:
         if self._samples and now.elapsed < self._samples[-1].run.elapsed + self._between:
             return
         self._samples.append(self._latest)
-        if len(self._samples) > MOST_SAMPLES:
+        if len(self._samples) > MAX_SAMPLES:
             del self._samples[1::2]
             self._between *= 2
 
@@ -272,9 +272,9 @@ class News:
                 self._note(event)
             case EndpointPaused():
                 self._wait("the API asks to wait", event.seconds, event.message)
-            case RequestsHeld(reason="rate_limit"):
+            case RequestsThrottled(reason="rate_limit"):
                 self._wait("the rate limit is used up", event.seconds)
-            case RequestsHeld():
+            case RequestsThrottled():
                 self._wait(DOWN, event.seconds, event.message)
             case RequestEnded(error=None) if self._why == DOWN:
                 self._until = 0.0

@@ -142,7 +142,7 @@ def _latency(server: FakeServer, exchange: Exchange) -> float:
 @contextmanager
 def _counted(server: FakeServer, exchange: Exchange) -> Iterator[None]:
     server.active += 1
-    server.most_active = max(server.most_active, server.active)
+    server.max_active = max(server.max_active, server.active)
     try:
         yield
     finally:
@@ -217,7 +217,7 @@ class FakeServer:
     tls_delay: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
     active: int = field(default=0, init=False)
-    most_active: int = field(default=0, init=False)
+    max_active: int = field(default=0, init=False)
     accepted: int = field(default=0, init=False)
     port: int = 0
     _listener: asyncio.Server | None = field(default=None, init=False, repr=False)

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from asyncembed import EndpointPaused, RequestEnded, RequestsHeld, RetryScheduled, RunSummary, Usage
+from asyncembed import EndpointPaused, RequestEnded, RequestsThrottled, RetryScheduled, RunSummary, Usage
 from asyncembed.cli._console import plural, printable
 from asyncembed.cli._progress import Lines, News, Total, can_draw, duration, progress, render
 
@@ -99,12 +99,12 @@ def test_a_wait_is_shown_with_its_reason_and_its_end():
     news(EndpointPaused(seconds=30.0, again=False, **DOWN))
     clock.now += 10
     assert drawn(BUSY, None, 80, news)[2] == "the API asks to wait, 20 s left: openai answered 503: loading"
-    news(RequestsHeld(reason="rate_limit", seconds=1.0, **NAMES))  # is over earlier
+    news(RequestsThrottled(reason="rate_limit", seconds=1.0, **NAMES))  # is over earlier
     news(ended())  # of a request that was in flight
     assert news.waiting.startswith("the API asks to wait")
     clock.now += 21
     assert news.waiting == ""
-    news(RequestsHeld(reason="outage", seconds=None, **DOWN))
+    news(RequestsThrottled(reason="outage", seconds=None, **DOWN))
     assert news.waiting == "the API is down: openai answered 503: loading"
     news(ended())
     assert news.waiting == ""

@@ -13,7 +13,7 @@ from support.scripted import refused, refusing
 
 from asyncembed import RunSummary, TransportError, Usage
 from asyncembed.cli._charts import Line, chart
-from asyncembed.cli._progress import MOST_SAMPLES, Recorder
+from asyncembed.cli._progress import MAX_SAMPLES, Recorder
 from asyncembed.cli._report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -227,14 +227,14 @@ def test_a_long_run_is_kept_in_few_samples():
     recorder = Recorder()
     for step in range(40_000):
         recorder.add(summary(step * 0.25, done=step, usage=Usage(step)))
-        assert len(recorder.samples) <= MOST_SAMPLES + 1
+        assert len(recorder.samples) <= MAX_SAMPLES + 1
     assert recorder.samples[-1].run.done == 39_999
     times = [sample.run.elapsed for sample in recorder.samples]
     assert times == sorted(times)
     assert times[0] == 0
     gaps = {round(b - a, 2) for a, b in itertools.pairwise(times)}
     assert max(gaps) <= 2 * min(gaps)
-    assert len(times) > MOST_SAMPLES // 2
+    assert len(times) > MAX_SAMPLES // 2
 
 
 @pytest.mark.parametrize("values", [[0, 0, 0], [1, 5, 3], [1e9, 2e9, 5e8], [0.001, 0.002, 0.003]])

@@ -115,7 +115,7 @@ async def test_a_batch_too_large_for_the_budget_runs_alone(server, connect):
     client = connect(max_memory_mb=0.1)
     check_results([result async for result in client.embed_stream(texts)], texts)
     assert server.asked == [[text] for text in texts]
-    assert server.most_active == 1
+    assert server.max_active == 1
 
 
 async def test_a_consumer_that_blocks_the_event_loop_causes_no_timeouts(server, connect):

@@ -50,7 +50,7 @@ class Memory:
 
 def settling(client, texts=TEXTS, *, on_error="raise", max_concurrency=None, **options):
     call = client._call({"chunk_size": 4, "max_concurrency": max_concurrency}, on_error)
-    run = Run(call, texts, ordered=False, as_blocks=True, most_ready=MAX_READY, settling=True)
+    run = Run(call, texts, ordered=False, as_blocks=True, max_ready=MAX_READY, settling=True)
     settler = Memory()
     return settler, SettlingRun(EmbedStream(run, client._adopt), settler, **options)
 

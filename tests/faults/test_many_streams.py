@@ -111,7 +111,7 @@ async def test_a_thousand_streams_share_slots_and_memory():
     assert len(streams.ends) == STREAMS
     assert streams.ends[0] > 0.45 * 4 * STREAMS  # nobody is done while others have not had half of theirs
     assert lead(server.ledger) <= LEAD
-    assert server.most_active <= SLOTS
+    assert server.max_active <= SLOTS
     assert budget.peak > budget.total  # it was short
 
 

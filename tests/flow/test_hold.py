@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed._core.observer import LONG, Hold
+from asyncembed._core.observer import LONG, WaitNotice
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def told():
 
 @pytest.fixture
 def hold(told):
-    return Hold(told.append)
+    return WaitNotice(told.append)
 
 
 @pytest.mark.parametrize(("seconds", "is_told"), [(0.1, False), (LONG, False), (LONG + 0.01, True), (None, True)])

@@ -36,7 +36,7 @@ def test_nine_tenths_of_the_limit_are_the_brink():
     now = resident()
     assert not MemoryMonitor(now / 0.9 + 20).should_wait()
     assert MemoryMonitor(now / 0.9 - 20).should_wait()
-    assert MemoryMonitor(2 * now).room() == pytest.approx(0.8 * now * MEGABYTE, abs=20 * MEGABYTE)
+    assert MemoryMonitor(2 * now).available_bytes() == pytest.approx(0.8 * now * MEGABYTE, abs=20 * MEGABYTE)
 
 
 @pytest.mark.parametrize("limit", [0, -1, "much", None, float("nan")])
@@ -57,7 +57,7 @@ class Guard:
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def room(self) -> int:
+    def available_bytes(self) -> int:
         return self.left
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncembed import RetryPolicy
-from asyncembed._core.circuit_breaker import FAILURES, Outage, Probe
+from asyncembed._core.circuit_breaker import FAILURES, CircuitBreaker, Probe
 
 POLICY = RetryPolicy(initial_backoff=1.0, max_backoff=8.0)
 
@@ -26,10 +26,10 @@ def clock():
 
 @pytest.fixture
 def outage(clock):
-    return Outage(POLICY, clock, draw=lambda: 1.0)
+    return CircuitBreaker(POLICY, clock, draw=lambda: 1.0)
 
 
-def fail(outage: Outage, times: int = FAILURES) -> None:
+def fail(outage: CircuitBreaker, times: int = FAILURES) -> None:
     for _ in range(times):
         outage.end_attempt(failed=True)
 

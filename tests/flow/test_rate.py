@@ -24,7 +24,7 @@ from support.limits import (
     Scene,
 )
 
-from asyncembed._ratelimit import Limiter, Ticket
+from asyncembed._ratelimit import Limiter, Slot
 
 SERVERS = [FixedWindow, RollingWindow, LeakyBucket]
 KINDS = {  # unit, limit, inputs and tokens of a request: from, to
@@ -205,7 +205,7 @@ def test_what_was_held_up_counts_from_when_it_is_sent():
     assert limiter.book(1, 0).at >= clock.now + MINUTE
 
 
-def hold(limiter: Limiter, clock: Clock, count: int) -> list[Ticket]:
+def hold(limiter: Limiter, clock: Clock, count: int) -> list[Slot]:
     """Let requests wait for their times, and return their tickets without sending them."""
     tickets = [limiter.book(1, 1) for _ in range(count)]
     for ticket in tickets:
@@ -214,7 +214,7 @@ def hold(limiter: Limiter, clock: Clock, count: int) -> list[Ticket]:
     return tickets
 
 
-def send_all(limiter: Limiter, clock: Clock, tickets: list[Ticket]) -> list[float]:
+def send_all(limiter: Limiter, clock: Clock, tickets: list[Slot]) -> list[float]:
     """Begin all of these requests as soon as they may, and return when they were sent."""
     sent = []
     while tickets:
@@ -335,7 +335,7 @@ def check_windows(starts, limits) -> None:
             assert used <= limit or len(window) == 1, (NAMES[unit], used, limit)
 
 
-Held = st.tuples(
+PendingRows = st.tuples(
     st.floats(0, 20),  # seconds until it is asked for
     st.integers(1, 60),  # inputs
     st.integers(1, 700),  # tokens
@@ -347,7 +347,7 @@ Held = st.tuples(
 
 
 @settings(max_examples=300)
-@given(st.lists(Held, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
+@given(st.lists(PendingRows, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
 def test_no_window_holds_more_than_the_limit_whatever_holds_requests_up(requests, most, inputs, tokens):
     """But a request that is larger than the limit, alone; and each is sent in the end, unless it gives up."""
     clock = Clock()

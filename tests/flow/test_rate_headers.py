@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.limits import MINUTE, Clock
 
-from asyncembed._models import Allowance, Quota
+from asyncembed._models import LimitHeader, RateLimitHeaders
 from asyncembed._ratelimit import Limiter
 
 
-def answered(limiter: Limiter, requests: Allowance | None = None, tokens: Allowance | None = None) -> None:
+def answered(limiter: Limiter, requests: LimitHeader | None = None, tokens: LimitHeader | None = None) -> None:
     """Send a request and get this answer."""
     ticket = limiter.book(1, 10)
     limiter.begin(ticket)
-    limiter.observe(ticket, Quota(requests, tokens))
+    limiter.observe(ticket, RateLimitHeaders(requests, tokens))
 
 
 def wait_of(limiter: Limiter, clock: Clock, tokens: int = 10) -> float:
@@ -29,17 +29,17 @@ def wait_of(limiter: Limiter, clock: Clock, tokens: int = 10) -> float:
 @pytest.mark.parametrize(
     ("allowance", "wait"),
     [
-        (Allowance(100, 0, 20), 20),
-        (Allowance(100, 0, 86_400), MINUTE),
-        (Allowance(None, 0, 20), 20),
-        (Allowance(None, 0, 86_400), MINUTE),
-        (Allowance(None, 0, None), 1),
-        (Allowance(100, 0, None), 1),
-        (Allowance(None, 5, 20), 0),
-        (Allowance(100, 50, 20), 0),
-        (Allowance(100, None, 20), 0),
-        (Allowance(100, 0, 0), 0),
-        (Allowance(100, 0, 60, refills=True), 0.6),  # one of them is there much sooner than all
+        (LimitHeader(100, 0, 20), 20),
+        (LimitHeader(100, 0, 86_400), MINUTE),
+        (LimitHeader(None, 0, 20), 20),
+        (LimitHeader(None, 0, 86_400), MINUTE),
+        (LimitHeader(None, 0, None), 1),
+        (LimitHeader(100, 0, None), 1),
+        (LimitHeader(None, 5, 20), 0),
+        (LimitHeader(100, 50, 20), 0),
+        (LimitHeader(100, None, 20), 0),
+        (LimitHeader(100, 0, 0), 0),
+        (LimitHeader(100, 0, 60, refills=True), 0.6),  # one of them is there much sooner than all
     ],
 )
 def test_nothing_left_holds_everybody_up(allowance, wait):
@@ -58,7 +58,7 @@ def test_who_waits_already_is_put_off():
     waiting = [limiter.book(1, 1) for _ in range(4)]
     planned = [ticket.at for ticket in waiting]
     assert planned[0] > clock.now
-    limiter.observe(sent[0], Quota(Allowance(3, 0, 59)))  # of which we have not used 6 yet
+    limiter.observe(sent[0], RateLimitHeaders(LimitHeader(3, 0, 59)))  # of which we have not used 6 yet
     assert [ticket.at for ticket in waiting] == pytest.approx([at + clock.now + 59 - planned[0] for at in planned])
     assert limiter.seconds_left(waiting[0]) == pytest.approx(59)
     assert limiter.book(1, 1).at >= waiting[-1].at
@@ -68,7 +68,7 @@ def test_what_others_use_is_left_to_them():
     """Of 100, 5 are left: 5 more go at once, and then nothing until the reset."""
     clock = Clock()
     limiter = Limiter(clock=clock)
-    answered(limiter, requests=Allowance(100, 5, 30))
+    answered(limiter, requests=LimitHeader(100, 5, 30))
     waits = [limiter.book(1, 1).at - clock.now for _ in range(8)]
     assert waits[5:] == pytest.approx([30] * 3, abs=2)
     assert max(waits[:5]) < 30
@@ -80,7 +80,7 @@ def test_what_others_use_counts_when_we_use_nothing():
     limiter = Limiter(tokens=100, clock=clock)
     ticket = limiter.book(1, 10)
     limiter.withdraw(ticket)
-    limiter.observe(ticket, Quota(None, Allowance(100, 20, 30)))
+    limiter.observe(ticket, RateLimitHeaders(None, LimitHeader(100, 20, 30)))
     assert [wait_of(limiter, clock, tokens) for tokens in (20, 21, 500)] == [0, 30, 30]
 
 
@@ -92,7 +92,7 @@ def test_what_we_have_used_ourselves_is_no_news():
         tickets = told.book(1, 1), silent.book(1, 1)
         clock.now = tickets[0].at
         assert not any([told.seconds_left(tickets[0]), silent.seconds_left(tickets[1])])
-    told.observe(tickets[0], Quota(Allowance(10, 0, 60)))
+    told.observe(tickets[0], RateLimitHeaders(LimitHeader(10, 0, 60)))
     assert wait_of(told, clock) == wait_of(silent, clock) > 0
 
 
@@ -100,7 +100,7 @@ def test_a_declared_limit_stays():
     """Whoever declares less than there is has a reason."""
     clock = Clock()
     limiter = Limiter(requests=10, clock=clock)
-    answered(limiter, requests=Allowance(3_000, 2_999, 1), tokens=Allowance(5_000, 4_990, 1))
+    answered(limiter, requests=LimitHeader(3_000, 2_999, 1), tokens=LimitHeader(5_000, 4_990, 1))
     assert limiter.limits == (10, None, 5_000)
 
 
@@ -108,10 +108,10 @@ def test_the_latest_answer_counts():
     """A limit grows with what was paid; what others used comes back."""
     clock = Clock()
     limiter = Limiter(clock=clock)
-    answered(limiter, requests=Allowance(10, 0, 50))
+    answered(limiter, requests=LimitHeader(10, 0, 50))
     ticket = limiter.book(1, 1)
     limiter.withdraw(ticket)
-    limiter.observe(ticket, Quota(Allowance(1_000, 900, 50)))
+    limiter.observe(ticket, RateLimitHeaders(LimitHeader(1_000, 900, 50)))
     assert limiter.limits[0] == 1_000
     assert wait_of(limiter, clock) == 0
 
@@ -120,7 +120,7 @@ def test_a_limit_that_is_nonsense_costs_a_minute_at_most():
     """A token a minute, of a server that does not limit anything."""
     clock = Clock()
     limiter = Limiter(clock=clock)
-    answered(limiter, tokens=Allowance(1, 1, 0))
+    answered(limiter, tokens=LimitHeader(1, 1, 0))
     for _ in range(3):
         ticket = limiter.book(1, 100_000)
         assert ticket.at - clock.now <= 1.02 * MINUTE
@@ -128,7 +128,9 @@ def test_a_limit_that_is_nonsense_costs_a_minute_at_most():
 
 
 Number = st.none() | st.floats(0, 1e12) | st.sampled_from([0.0, 1.0, 86_400.0])
-Said = st.builds(Allowance, limit=st.none() | st.floats(1, 1e12), remaining=Number, reset=Number, refills=st.booleans())
+Said = st.builds(
+    LimitHeader, limit=st.none() | st.floats(1, 1e12), remaining=Number, reset=Number, refills=st.booleans()
+)
 
 
 @settings(max_examples=300)
@@ -142,6 +144,6 @@ def test_nothing_that_an_api_says_blocks_for_longer_than_a_minute(answers):
         assert 0 <= ticket.at - clock.now <= 1.02 * MINUTE
         clock.now = ticket.at
         limiter.begin(ticket)
-        limiter.observe(ticket, Quota(requests, tokens))
+        limiter.observe(ticket, RateLimitHeaders(requests, tokens))
         clock.now += seconds
     assert math.isfinite(limiter.book(3, 1_000).at)

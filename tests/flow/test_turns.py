@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncembed._core import endpoint as _turns
-from asyncembed._core.endpoint import Turns
+from asyncembed._core.endpoint import LoopBudget
 
 
 class Clock:
@@ -24,7 +24,7 @@ def clock(monkeypatch):
     return clock
 
 
-async def work(turns: Turns, clock: Clock, seconds: float, done: list[int]) -> None:
+async def work(turns: LoopBudget, clock: Clock, seconds: float, done: list[int]) -> None:
     """Take as long as that, in the turn of the loop that one is given, and note which it was."""
     await turns.wait()
     clock.now += seconds
@@ -34,7 +34,7 @@ async def work(turns: Turns, clock: Clock, seconds: float, done: list[int]) -> N
 async def turns_of(clock: Clock, seconds: float, count: int) -> list[int]:
     """In which turns of the loop so many pieces of work are done that are all ready in the first."""
     done: list[int] = []
-    turns, clock.turn = Turns(), 0
+    turns, clock.turn = LoopBudget(), 0
     tasks = [asyncio.create_task(work(turns, clock, seconds, done)) for _ in range(count)]
     while len(done) < count:
         await asyncio.sleep(0)
@@ -55,7 +55,7 @@ async def test_what_is_short_is_done_in_one_turn(clock):
 
 async def test_whoever_is_cancelled_in_the_line_holds_up_nobody(clock):
     """Neither while it stands there nor when its turn has come."""
-    turns, clock.turn, done = Turns(), 0, []
+    turns, clock.turn, done = LoopBudget(), 0, []
     tasks = [asyncio.create_task(work(turns, clock, 0.001, done)) for _ in range(6)]
     await asyncio.sleep(0)
     tasks[3].cancel()
@@ -68,7 +68,7 @@ async def test_whoever_is_cancelled_in_the_line_holds_up_nobody(clock):
 
 async def test_who_stands_in_line_is_not_looked_at_in_every_turn(clock):
     """A task of many waits for one step of its own."""
-    turns, clock.turn, done, steps = Turns(), 0, [], 0
+    turns, clock.turn, done, steps = LoopBudget(), 0, [], 0
 
     class Watched:
         """Counts how often the task that waits here goes on."""
@@ -95,7 +95,7 @@ async def test_who_stands_in_line_is_not_looked_at_in_every_turn(clock):
 
 def test_a_loop_that_dies_in_a_turn_does_not_hold_up_the_next_one():
     """A client may be used again, by another `asyncio.run`."""
-    turns = Turns()
+    turns = LoopBudget()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(turns.wait())  # it ends before the turn does
     loop.close()

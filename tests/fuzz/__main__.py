@@ -27,7 +27,7 @@ ENDLESS = 2_000
 
 
 @dataclass(frozen=True)
-class Part:
+class SubBatch:
     """What one of the processes did.
 
     Attributes:
@@ -65,7 +65,7 @@ def main() -> int:
     return summed_up(parts, time.monotonic() - started)
 
 
-def summed_up(parts: list[Part], elapsed: float) -> int:
+def summed_up(parts: list[SubBatch], elapsed: float) -> int:
     done, faults = sum(part.done for part in parts), sum(part.faults for part in parts)
     grown = max(part.grown for part in parts)
     took = f"{elapsed:.0f} s, {done / elapsed:,.0f} a second"
@@ -73,7 +73,7 @@ def summed_up(parts: list[Part], elapsed: float) -> int:
     return int(faults > 0)
 
 
-def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processes: int, part: int) -> Part:
+def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processes: int, part: int) -> SubBatch:
     """Run the cases of all seeds in turn, or one of many parts of them."""
     settle_garbage()
     started, faults, done, before = time.monotonic(), 0, 0, 0.0
@@ -89,7 +89,7 @@ def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processe
                 break
         if faults >= most_faults:
             break
-    return Part(done, faults, resident() - before if before else 0.0)
+    return SubBatch(done, faults, resident() - before if before else 0.0)
 
 
 def settle_garbage() -> None:

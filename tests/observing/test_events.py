@@ -24,8 +24,8 @@ from asyncembed import (
     InvalidInputError,
     RequestEnded,
     RequestProbed,
-    RequestsHeld,
     RequestStarted,
+    RequestsThrottled,
     RetryPolicy,
     RetryScheduled,
     RunEnded,
@@ -40,7 +40,7 @@ TEXTS = numbered(6)
 PROBE = "hello"
 """What is asked for to learn whether the server refuses everything."""
 KINDS = [
-    RequestStarted, RequestEnded, RetryScheduled, EndpointPaused, RequestsHeld, BatchSplit, InputsFailed, RunEnded,
+    RequestStarted, RequestEnded, RetryScheduled, EndpointPaused, RequestsThrottled, BatchSplit, InputsFailed, RunEnded,
 ]  # fmt: skip
 
 

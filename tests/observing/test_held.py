@@ -10,7 +10,7 @@ import pytest
 from support.results import numbered
 from support.watching import until
 
-from asyncembed import RateLimit, RequestsHeld, RetryPolicy
+from asyncembed import RateLimit, RequestsThrottled, RetryPolicy
 from asyncembed import _ratelimit as _rate
 from asyncembed._core.circuit_breaker import FAILURES
 from asyncembed._core.observer import Observer
@@ -53,8 +53,8 @@ async def test_a_rate_limit_that_is_used_up(connect, told, lines):
     client = connect(rate_limit=RateLimit(**TWO))
     async with client.embed_stream(TEXTS, chunk_size=1) as stream:
         await anext(stream)
-        await until(lambda: told.of(RequestsHeld))
-    (held,) = told.of(RequestsHeld)
+        await until(lambda: told.of(RequestsThrottled))
+    (held,) = told.of(RequestsThrottled)
     assert held.reason == "rate_limit"
     assert 1 < held.seconds <= 61
     assert (held.provider, held.model, held.run) == ("openai", client.model, told[0].run)
@@ -70,7 +70,7 @@ async def test_all_that_wait_for_it_are_told_of_once(server, connect, told):
     task = asyncio.create_task(client.embed(TEXTS, chunk_size=2))
     await until(lambda: client._endpoint.limiter.waiting == 3)
     await cancel(task)
-    assert len(told.of(RequestsHeld)) == 1
+    assert len(told.of(RequestsThrottled)) == 1
 
 
 async def test_each_run_that_waits_for_it_is_told(connect, told):
@@ -78,7 +78,7 @@ async def test_each_run_that_waits_for_it_is_told(connect, told):
     tasks = [asyncio.create_task(client.embed(TEXTS, chunk_size=3)) for _ in range(2)]
     await until(lambda: client._endpoint.limiter.waiting == 2)
     await asyncio.gather(*map(cancel, tasks))
-    assert len({event.run for event in told.of(RequestsHeld)}) == len(told.of(RequestsHeld)) == 2
+    assert len({event.run for event in told.of(RequestsThrottled)}) == len(told.of(RequestsThrottled)) == 2
 
 
 async def test_waits_that_nobody_notices_are_not_told(connect, told, monkeypatch):
@@ -87,7 +87,7 @@ async def test_waits_that_nobody_notices_are_not_told(connect, told, monkeypatch
     stream = client.embed_stream(TEXTS, chunk_size=2)
     assert len(await collect(stream)) == 6
     assert has_waited(stream, "limit")
-    assert not told.of(RequestsHeld)
+    assert not told.of(RequestsThrottled)
 
 
 async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, told, lines):
@@ -101,10 +101,10 @@ async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, tol
     server.script += [faults.Refused(503)] * FAILURES
     server.default = late
     task = asyncio.create_task(connect(retry=RetryPolicy(initial_backoff=0.001)).embed(numbered(12), chunk_size=1))
-    await until(lambda: told.of(RequestsHeld))
+    await until(lambda: told.of(RequestsThrottled))
     released.set()
     assert len(await task) == 12
-    (held,) = told.of(RequestsHeld)
+    (held,) = told.of(RequestsThrottled)
     assert (held.reason, held.seconds) == ("outage", None)
     assert names(lines(INFO)).count("requests_held") == 1
 
@@ -116,7 +116,7 @@ async def test_an_api_that_is_down_until_somebody_may_find_out(connect, down, to
     await until(lambda: stream.summary.in_flight == len(TEXTS))
     await cancel(task)
     await stream.aclose()
-    (held,) = told.of(RequestsHeld)
+    (held,) = told.of(RequestsThrottled)
     assert held.reason == "outage"
     assert 14 < held.seconds <= 30
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.scripted import KEY
 
 from asyncembed import AsyncEmbedError, RetryPolicy
-from asyncembed._preview import MOST_OF_A_TEXT, without_texts
+from asyncembed._preview import MAX_PREVIEW, redact_inputs
 from asyncembed.testing import faults, right
 
 PRIVATE = 'A private "letter"\nto nobody — ' + " ".join(string.ascii_letters) + " and so on."
@@ -46,7 +46,7 @@ HOW = [("raise", logging.DEBUG), ("raise", logging.INFO), ("yield", logging.DEBU
 def leaks(said):
     """What of the secrets is in something that was said; of a text, more than its start."""
     forms = [PRIVATE, json.dumps(PRIVATE)[1:-1], json.dumps(PRIVATE, ensure_ascii=False)[1:-1], repr(PRIVATE)[1:-1]]
-    starts = [form[: MOST_OF_A_TEXT + 2] for form in forms]
+    starts = [form[: MAX_PREVIEW + 2] for form in forms]
     return [secret for secret in (KEY, HEADER, "x y z", *starts) if secret in said]
 
 
@@ -80,38 +80,38 @@ def test_that_search_finds_what_it_looks_for():
     assert leaks(PRIVATE)
     assert leaks(f"Authorization: {KEY}")
     assert leaks(json.dumps({"input": PRIVATE}))
-    assert not leaks(PRIVATE[:MOST_OF_A_TEXT])
+    assert not leaks(PRIVATE[:MAX_PREVIEW])
 
 
 WORDS = st.text(max_size=60)
-LONG = st.text(min_size=MOST_OF_A_TEXT + 1, max_size=300)
+LONG = st.text(min_size=MAX_PREVIEW + 1, max_size=300)
 
 
 @given(WORDS, LONG, WORDS, st.sampled_from([lambda text: text, json.dumps]))
 def test_a_text_is_cut_wherever_it_stands(before, text, after, form):
     written = form(text)
-    said = without_texts(before + written + after, [text])
+    said = redact_inputs(before + written + after, [text])
     assert written not in said
     assert len(said) <= len(before + written + after)
 
 
 @given(LONG)
 def test_its_start_is_left(text):
-    assert without_texts(f"<{text}>", [text]) == f"<{text[:MOST_OF_A_TEXT]}…>"
+    assert redact_inputs(f"<{text}>", [text]) == f"<{text[:MAX_PREVIEW]}…>"
 
 
-@given(st.lists(st.text(max_size=MOST_OF_A_TEXT)), WORDS)
+@given(st.lists(st.text(max_size=MAX_PREVIEW)), WORDS)
 def test_short_texts_are_no_matter(texts, message):
-    assert without_texts(message, texts) == message
+    assert redact_inputs(message, texts) == message
 
 
 def test_what_the_message_lacks_of_the_text_is_no_matter():
     """Messages are cut themselves."""
     text = "abcdefghij" * 100
-    assert without_texts(f"no: {text[:480]}", [text]) == f"no: {text[:40]}…"
-    assert without_texts(f"no: {text[:60]}! {text[:30]}", [text]) == f"no: {text[:40]}…! {text[:30]}"
+    assert redact_inputs(f"no: {text[:480]}", [text]) == f"no: {text[:40]}…"
+    assert redact_inputs(f"no: {text[:60]}! {text[:30]}", [text]) == f"no: {text[:40]}…! {text[:30]}"
 
 
 def test_a_text_that_looks_as_if_it_were_cut():
-    text = "x" * MOST_OF_A_TEXT + "…" * 10
-    assert without_texts(text, [text]) == "x" * MOST_OF_A_TEXT + "…"
+    text = "x" * MAX_PREVIEW + "…" * 10
+    assert redact_inputs(text, [text]) == "x" * MAX_PREVIEW + "…"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, InvalidInputError
-from asyncembed._preview import MOST_OF_A_TEXT, excerpt, name_texts
+from asyncembed._preview import MAX_PREVIEW, name_texts, preview
 from asyncembed._redaction import Secrets
 
 ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
@@ -16,21 +16,21 @@ ANYTHING = st.text(st.characters(codec=None, categories=None), max_size=200)
 
 @given(ANYTHING)
 def test_it_is_short_printable_and_on_one_line(text):
-    shown = excerpt(text)
-    assert len(shown) <= MOST_OF_A_TEXT
+    shown = preview(text)
+    assert len(shown) <= MAX_PREVIEW
     assert shown.isprintable()
     shown.encode()
 
 
-@given(st.text(st.characters(categories=["L", "N"]), max_size=MOST_OF_A_TEXT))
+@given(st.text(st.characters(categories=["L", "N"]), max_size=MAX_PREVIEW))
 def test_a_short_text_is_shown_as_it_is(text):
-    assert excerpt(text) == text
+    assert preview(text) == text
 
 
 def test_white_space_is_shortened_and_a_long_text_is_cut():
-    assert excerpt("  a\r\n\tb  ") == "a b"
-    assert excerpt("x" * 41) == "x" * 39 + "\N{HORIZONTAL ELLIPSIS}"
-    assert excerpt("\N{ZERO WIDTH SPACE}\ud800\x1b[31m") == "\ufffd\ufffd\ufffd[31m"
+    assert preview("  a\r\n\tb  ") == "a b"
+    assert preview("x" * 41) == "x" * 39 + "\N{HORIZONTAL ELLIPSIS}"
+    assert preview("\N{ZERO WIDTH SPACE}\ud800\x1b[31m") == "\ufffd\ufffd\ufffd[31m"
 
 
 def named(*texts, keys=(), first=3):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, EmbedResult, ResponseError
 from asyncembed._decide.chunker import Batch
-from asyncembed._decide.delivery import MOST_HELD, BlockDelivery, ResultDelivery
+from asyncembed._decide.delivery import MAX_PENDING, BlockDelivery, ResultDelivery
 from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import Agreement, VectorDecoder
+from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 from asyncembed.providers import OpenAI
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def side_by_side(kind: type, lengths: list[int], decoder: VectorDecoder) -> list
 
 @pytest.fixture
 def decoder():
-    return VectorDecoder("float32", agreement=Agreement())
+    return VectorDecoder("float32", agreement=DimensionVote())
 
 
 def test_the_second_vector_releases_the_first(decoder):
@@ -149,7 +149,7 @@ def test_a_break_does_not_lose_what_is_held_back(decoder, kind):
 
 def test_a_break_before_anything_settles_nothing():
     """Not even what is usual."""
-    decoder = VectorDecoder("float32", agreement=Agreement(usual=7))
+    decoder = VectorDecoder("float32", agreement=DimensionVote(usual=7))
     job = Job(decoder, range(2))
     job.begin()
     assert job.break_off() == [0, 1]
@@ -179,14 +179,14 @@ def test_of_two_that_differ_nobody_knows_which_is_wrong(decoder):
 
 
 def test_what_is_usual_speaks_against_a_vector_that_is_alone():
-    decoder = VectorDecoder("float32", agreement=Agreement(usual=RIGHT))
+    decoder = VectorDecoder("float32", agreement=DimensionVote(usual=RIGHT))
     job = Job(decoder, range(1))
     assert job.answer({0: 2}) == [0]
     assert job.answer() == []
 
 
 def test_what_is_usual_may_have_changed():
-    decoder = VectorDecoder("float32", agreement=Agreement(usual=RIGHT + 1))
+    decoder = VectorDecoder("float32", agreement=DimensionVote(usual=RIGHT + 1))
     job = Job(decoder, range(1))
     assert job.answer() == [0]
     assert job.answer() == []
@@ -195,12 +195,12 @@ def test_what_is_usual_may_have_changed():
 
 def test_only_a_few_are_held_back(decoder):
     """A server whose vectors are all different gets no more memory than that."""
-    job = Job(decoder, range(3 * MOST_HELD))
-    job.begin({index: 10 + index for index in range(3 * MOST_HELD)})
-    for place in range(3 * MOST_HELD):
+    job = Job(decoder, range(3 * MAX_PENDING))
+    job.begin({index: 10 + index for index in range(3 * MAX_PENDING)})
+    for place in range(3 * MAX_PENDING):
         job.step()
-        assert len(job.delivery.missing) == 3 * MOST_HELD - min(place + 1, MOST_HELD)
-    assert job.finish() == list(range(3 * MOST_HELD))
+        assert len(job.delivery.missing) == 3 * MAX_PENDING - min(place + 1, MAX_PENDING)
+    assert job.finish() == list(range(3 * MAX_PENDING))
     assert job.answer() == []
 
 
@@ -220,7 +220,7 @@ KINDS = st.sampled_from([ResultDelivery, BlockDelivery])
 @given(KINDS, st.lists(st.integers(1, 5), min_size=1, max_size=5), st.data())
 def test_side_by_side_and_broken_anywhere(kind, lengths, data):
     """From an honest server everything comes once, and nothing that had arrived is asked for again."""
-    decoder = VectorDecoder("float32", agreement=Agreement())
+    decoder = VectorDecoder("float32", agreement=DimensionVote())
     jobs = side_by_side(kind, lengths, decoder)
     taken: dict[Job, int] = {}
     for job in jobs:
@@ -245,7 +245,7 @@ def test_side_by_side_and_broken_anywhere(kind, lengths, data):
 @given(KINDS, st.lists(st.integers(3, 8), min_size=1, max_size=4), st.data())
 def test_where_the_right_ones_are_alike_and_the_wrong_ones_are_not(kind, lengths, data):
     """Side by side, with fewer wrong ones than right ones in each response: only those are asked for again."""
-    decoder = VectorDecoder("float32", agreement=Agreement())
+    decoder = VectorDecoder("float32", agreement=DimensionVote())
     jobs = side_by_side(kind, lengths, decoder)
     wrong: dict[Job, set[int]] = {}
     for job in jobs:

@@ -17,8 +17,8 @@ from asyncembed import (
     Provider,
     RetryPolicy,
 )
-from asyncembed._core.circuit_breaker import Outage
-from asyncembed._core.endpoint import Endpoint, Learned
+from asyncembed._core.circuit_breaker import CircuitBreaker
+from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.memory import MemoryBudget
 from asyncembed._core.slots import SlotsByModel
 from asyncembed._decide.signs import Sign
@@ -38,7 +38,7 @@ def body(provider: Provider, encoding: str = "auto", **options: object) -> dict:
         budget=MemoryBudget(1),
         limiter=Limiter(),
         connect=None,
-        learned=Learned(Outage(RetryPolicy())),
+        learned=EndpointState(CircuitBreaker(RetryPolicy())),
     )
     checked = EmbedOptions(**{"model": provider.default_model} | options)
     provider.check(checked)

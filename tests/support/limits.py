@@ -10,12 +10,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asyncembed._models import Allowance, Quota
+from asyncembed._models import LimitHeader, RateLimitHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncembed._ratelimit import Limiter, Ticket
+    from asyncembed._ratelimit import Limiter, Slot
 
 MINUTE = 60.0
 WORK = 0.005
@@ -208,7 +208,7 @@ class Scene:
         ticket = limiter.book(batch[0], int(batch[1] * self.ratio()) or 1)
         self._wait(stream, batch, limiter, ticket, then)
 
-    def _wait(self, stream, batch, limiter: Limiter, ticket: Ticket, then: Callable[[], None]) -> None:
+    def _wait(self, stream, batch, limiter: Limiter, ticket: Slot, then: Callable[[], None]) -> None:
         if limiter.seconds_left(ticket):
             self._at(ticket.at, lambda: self._wait(stream, batch, limiter, ticket, then))
             return
@@ -219,7 +219,7 @@ class Scene:
             self._begin(stream, batch, limiter, ticket)
         then()
 
-    def _begin(self, stream, batch, limiter: Limiter, ticket: Ticket) -> None:
+    def _begin(self, stream, batch, limiter: Limiter, ticket: Slot) -> None:
         now = self.clock.now
         if left := limiter.begin(ticket):
             self._at(now + left, lambda: self._begin(stream, batch, limiter, ticket))
@@ -231,7 +231,7 @@ class Scene:
     def _units(self, batch: tuple[int, int]) -> int:
         return (1, *batch)[self.unit]
 
-    def _arrive(self, stream, batch, limiter: Limiter, ticket: Ticket) -> None:
+    def _arrive(self, stream, batch, limiter: Limiter, ticket: Slot) -> None:
         now, units = self.clock.now, self._units(batch)
         is_let = self.server.take(units, now)
         quota = self._quota() if self.headers else None
@@ -246,11 +246,11 @@ class Scene:
         if quota:
             self._at(back, lambda: limiter.observe(ticket, quota))
 
-    def _quota(self) -> Quota:
+    def _quota(self) -> RateLimitHeaders:
         now = self.clock.now
         refills = isinstance(self.server, LeakyBucket)
-        said = Allowance(self.server.limit, int(self.server.remaining(now)), self.server.reset(now), refills)
-        return Quota(**{NAMES[self.unit]: said})
+        said = LimitHeader(self.server.limit, int(self.server.remaining(now)), self.server.reset(now), refills)
+        return RateLimitHeaders(**{NAMES[self.unit]: said})
 
 
 class HeldUp:

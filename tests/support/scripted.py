@@ -81,7 +81,7 @@ class ScriptedServer:
         requests: Every request, in the order they came.
         connections: Tasks of the connections that are open now.
         accepted: Connections there have been.
-        active: Requests being answered; `most_active` at once.
+        active: Requests being answered; `max_active` at once.
     """
 
     default: Reply = right
@@ -91,7 +91,7 @@ class ScriptedServer:
     connections: set[asyncio.Task[None]] = field(default_factory=set)
     accepted: int = 0
     active: int = 0
-    most_active: int = 0
+    max_active: int = 0
     port: int = 0
 
     async def __aenter__(self) -> Self:
@@ -139,7 +139,7 @@ class ScriptedServer:
 
     async def _reply(self, exchange: Exchange) -> None:
         self.active += 1
-        self.most_active = max(self.most_active, self.active)
+        self.max_active = max(self.max_active, self.active)
         try:
             await (self.script.popleft() if self.script else self.default)(exchange)
         finally:

@@ -76,4 +76,4 @@ async def test_requests_at_once(server):
     writer.transport.abort()
     await until(lambda: not server.active)
     assert (await hear(server)).status == 200
-    assert server.most_active == 2
+    assert server.max_active == 2

@@ -167,7 +167,7 @@ async def test_each_key_is_blotted_out_from_when_it_is_known():
     key = KeySource(hide_key(Keys()), secrets)
     await key.get()
     await key.renew(1)
-    assert secrets.blot("first, key-1, key-2, key-3") == "***, ***, ***, key-3"
+    assert secrets.redact("first, key-1, key-2, key-3") == "***, ***, ***, key-3"
 
 
 async def hook(api_key: str | None, url: str, body: bytes) -> dict[str, str]:
@@ -183,7 +183,7 @@ async def test_the_hook_is_asked_for_every_attempt():
         assert number == 0
         assert headers == {"Authorization": f"Sign key:http://host/:{len(body)}", "X-Signature": "made-of-it"}
         assert "made" not in repr(headers)
-    assert secrets.blot("made-of-it key:http://host/:2 today") == "*** *** today"
+    assert secrets.redact("made-of-it key:http://host/:2 today") == "*** *** today"
 
 
 EXPIRED = "The security token included in the request is expired"

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from asyncembed._http.errors import status_error
 from asyncembed._http.headers import asked_in_words, duration, read_quota
-from asyncembed._models import Allowance, Quota
+from asyncembed._models import LimitHeader, RateLimitHeaders
 from asyncembed._redaction import Secrets
 
 OPENAI = {
@@ -41,14 +41,22 @@ COHERE_TRIAL = {"x-trial-endpoint-call-limit": "40", "x-trial-endpoint-call-rema
 @pytest.mark.parametrize(
     ("headers", "quota"),
     [
-        (OPENAI, Quota(Allowance(3_000, 2_999, 0.02, refills=True), Allowance(1e6, 999_000, 360, refills=True))),
-        (AZURE, Quota(None, Allowance(120_000, 0, 55))),
-        (JINA, Quota(Allowance(None, 499), Allowance(None, 0))),
-        (MISTRAL, Quota(Allowance(60, 0), Allowance(500_000, 499_990))),
-        (COHERE_TRIAL, Quota(Allowance(40, 38), None)),
+        (
+            OPENAI,
+            RateLimitHeaders(
+                LimitHeader(3_000, 2_999, 0.02, refills=True), LimitHeader(1e6, 999_000, 360, refills=True)
+            ),
+        ),
+        (AZURE, RateLimitHeaders(None, LimitHeader(120_000, 0, 55))),
+        (JINA, RateLimitHeaders(LimitHeader(None, 499), LimitHeader(None, 0))),
+        (MISTRAL, RateLimitHeaders(LimitHeader(60, 0), LimitHeader(500_000, 499_990))),
+        (COHERE_TRIAL, RateLimitHeaders(LimitHeader(40, 38), None)),
         ({"x-ratelimit-limit-requests": "0", "x-ratelimit-remaining-requests": "0"}, None),
         ({"x-ratelimit-limit-requests": "-1"}, None),
-        ({"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "soon"}, Quota(Allowance(60))),
+        (
+            {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "soon"},
+            RateLimitHeaders(LimitHeader(60)),
+        ),
         ({"x-ratelimit-limit-requests": "inf", "x-ratelimit-remaining-requests": "nan"}, None),
         ({"x-ratelimit-reset-requests": "1s"}, None),
         ({"content-type": "application/json"}, None),
@@ -175,7 +183,7 @@ def test_a_body_says_how_long_to_wait_where_no_header_does():
 @given(st.dictionaries(st.sampled_from([*OPENAI, *MISTRAL, *COHERE_TRIAL]), st.text(max_size=12)), st.text(max_size=40))
 def test_nothing_is_too_strange(headers, message):
     """What comes out are numbers from 0 up."""
-    quota = read_quota(CIMultiDict(headers)) or Quota()
+    quota = read_quota(CIMultiDict(headers)) or RateLimitHeaders()
     for allowance in filter(None, (quota.requests, quota.tokens)):
         values = (allowance.limit, allowance.remaining, allowance.reset)
         assert all(value is None or 0 <= value < float("inf") for value in values)
