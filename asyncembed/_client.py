@@ -448,6 +448,11 @@ class EmbedClient(AsyncClosing):
 
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+
+        Example:
+            ```python
+            vector = await client.embed_query("how do I get my money back?")
+            ```
         """
         asked = for_texts(options, "query")
         if isinstance(texts, str | EmbedInput):
@@ -664,6 +669,15 @@ class EmbedClient(AsyncClosing):
             ConfigurationError: if a row has no id, or an option is wrong.
             AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived is stored.
             Exception: what the store raised, when it did so for too long.
+
+        Example:
+            ```python
+            from asyncembed.stores import SqliteVectors
+
+            store = SqliteVectors("vectors.db", "documents")
+            await client.embed_to_store(enumerate(texts), store)
+            await store.aclose()
+            ```
         """
         from asyncembed._progress import Progress  # noqa: PLC0415
         from asyncembed._to_store import BATCH_ROWS, StoreRun  # noqa: PLC0415

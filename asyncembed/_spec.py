@@ -15,6 +15,7 @@ from asyncembed._exceptions import ConfigurationError
 from asyncembed._options import new_slots
 from asyncembed._ratelimit import RateLimit
 from asyncembed._redaction import hide, hide_address, holds_secret, is_sendable
+from asyncembed._repr import ShortRepr
 from asyncembed.providers import PROVIDERS, Provider, get_provider
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _LIMITS: Final = ("requests_per_minute", "inputs_per_minute", "tokens_per_minute
 _LONGEST_PLAIN_NAME: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class ClientSpec(ShortRepr):
     """All that makes an `EmbedClient`, but its key: frozen, hashable, and safe to pickle, to log and to store.
 
     Where a field is not given, the worker that opens the client takes key and address from its own environment.
@@ -207,8 +208,17 @@ def _portable(provider: object) -> str | type[Provider] | Provider:
     kind = type(found)
     if PROVIDERS.get(found.name) is kind:
         return found.name
-    has_slots = any(getattr(each, "__slots__", ()) for each in kind.__mro__)
-    return found if has_slots or getattr(found, "__dict__", None) else kind
+    return kind if _is_as_made(found, kind) else found
+
+
+def _is_as_made(provider: Provider, kind: type[Provider]) -> bool:
+    """Whether a provider holds nothing that its class would not give to a new one."""
+    if any(getattr(each, "__slots__", ()) for each in kind.__mro__):
+        return False
+    try:
+        return vars(provider) == vars(kind())
+    except (TypeError, ConfigurationError):  # it needs arguments
+        return False
 
 
 def _check_address(base_url: object, provider: Provider) -> None:

@@ -45,7 +45,7 @@ class ResultQueue:
     Args:
         ordered: Whether results leave by index, or as they come.
         first: The lowest index there will be.
-        most_ready: Bursts that may be ready, and an eighth of those that may wait for an earlier one, before there is
+        max_ready: Bursts that may be ready, and an eighth of those that may wait for an earlier one, before there is
             no room for more; None for as many as memory allows.
         most_unsettled: Inputs from which on there is no room for more until `settled` was called for some of them.
     """

@@ -171,7 +171,7 @@ class Run:
         first: Index of the first text.
         as_blocks: Whether results are matrices, a batch at a time.
         compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
-        most_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
+        max_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
         gaps: Texts that come before the first one, with their indices.
         withholds: Whether nothing is handed over before its response has been read to its end, or was withdrawn
             if that showed it to be wrong; such a response is dropped and asked for again. Only with `as_blocks`.

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from asyncembed._repr import ShortRepr
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -77,8 +79,8 @@ class SearchableStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Found(ShortRepr):
     """One row that a search found.
 
     Attributes:

@@ -183,7 +183,7 @@ class FakeServer:
         tls_delay: Seconds before it begins to.
         ledger: Its books.
         active: Requests that are being answered now.
-        most_active: Most of them at once so far.
+        max_active: Most of them at once so far.
         accepted: Connections there have been.
         port: Port to listen on, 0 for a free one; the one it got when it runs, which it keeps if it is started again.
 

@@ -85,7 +85,7 @@ async def test_retries_count(server, connect, short_minutes):
 async def held_by_an_outage(server, connect, rate_limit):
     """Three clients whose requests have leave, and wait until the API is back."""
     clients = [connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60)) for _ in range(3)]
-    outages = [client._endpoint.learned.outage for client in clients]
+    outages = [client._endpoint.learned.breaker for client in clients]
     for _ in range(FAILURES):
         for outage in outages:
             outage.end_attempt(failed=True)
@@ -139,7 +139,7 @@ async def test_a_stream_that_is_closed_while_it_is_held_up_has_used_nothing(serv
     """Leave that was given to requests which are not sent any more is given back."""
     rate_limit = RateLimit(requests_per_minute=4)
     client = connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60))
-    outage = client._endpoint.learned.outage
+    outage = client._endpoint.learned.breaker
     for _ in range(FAILURES):
         outage.end_attempt(failed=True)
     stream = client.embed_stream(numbered(2), chunk_size=1)
@@ -157,7 +157,7 @@ async def test_a_run_that_fails_does_not_wait_at_the_beginning_of_a_request(serv
     rate_limit = RateLimit(inputs_per_minute=3)
     limiter, gate, more = limiter_of(rate_limit), Gate(), asyncio.Event()
     client = connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60))
-    outage = client._endpoint.learned.outage
+    outage = client._endpoint.learned.breaker
 
     async def late_refusal(exchange):
         await gate.wait()

@@ -197,8 +197,7 @@ async def test_a_stop_while_nothing_is_in_flight(server, client, tmp_path, stage
         await client.embed_to_file(TEXTS, path, **SMALL)
     server.script.clear()
     place = {"read": "KnownTexts.recognise", "finish": "OrderedRows.arrange"}[stage]
-    module = {"read": "_journal", "finish": "_ordered"}[stage]
-    kind = getattr(__import__(f"asyncembed.sinks.{module}", fromlist=[""]), place.split(".")[0])
+    kind = getattr(__import__("asyncembed.sinks._journal", fromlist=[""]), place.split(".")[0])
     method = getattr(kind, place.split(".")[1])
     loop = asyncio.get_running_loop()
 

@@ -52,7 +52,7 @@ def test_every_kind_of_response_is_met():
     ("owner", "name", "broken"),
     [
         (_scan, "_is_escaped", lambda data, start, quote: True),
-        (StructureReader, "let_go", lambda self: None),
+        (StructureReader, "detach", lambda self: None),
         (_vectors, "fault_in", lambda vector, is_base64: ""),
         (_vectors.VectorDecoder, "_check_dimension", lambda self, size: None),
     ],

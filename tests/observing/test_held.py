@@ -30,7 +30,7 @@ def down():
 
     def count_as_down(client):
         for _ in range(FAILURES):
-            client._endpoint.learned.outage.end_attempt(failed=True)
+            client._endpoint.learned.breaker.end_attempt(failed=True)
         return client
 
     return count_as_down

@@ -85,13 +85,13 @@ async def test_what_follows_each_other_stays_together():
 async def test_an_index_left_out_is_passed_over():
     """At the front, in the middle and before anything came."""
     result_queue = ResultQueue(ordered=True)
-    result_queue.leave_out(1)
+    result_queue.skip(1)
     put(result_queue, 2)
     task = await waiting(result_queue)
-    result_queue.leave_out(0)
+    result_queue.skip(0)
     assert await task == [2]
     task = await waiting(result_queue)
-    result_queue.leave_out(3)
+    result_queue.skip(3)
     await checkpoint()
     assert not task.done(), "nothing to give is no reason to wake the consumer"
     put(result_queue, 4)
@@ -101,7 +101,7 @@ async def test_an_index_left_out_is_passed_over():
 async def test_leaving_out_means_nothing_without_order():
     """Nobody waits for a certain index."""
     result_queue = ResultQueue(ordered=False)
-    result_queue.leave_out(0)
+    result_queue.skip(0)
     put(result_queue, 1)
     assert await taken(result_queue) == [1]
 
@@ -182,7 +182,7 @@ async def test_random_cancellations_lose_and_double_nothing(seed, ordered):  # n
         while indices:
             burst = [indices.pop(0) for _ in range(min(len(indices), draw.randint(1, 9)))]
             for index in left_out.intersection(burst):
-                result_queue.leave_out(index)
+                result_queue.skip(index)
             put(result_queue, *(index for index in burst if index not in left_out))
             for _ in range(draw.randint(0, 3)):
                 await checkpoint()

@@ -127,7 +127,8 @@ class TriesAgain:
     def check(self, meeting: BlameMeeting) -> None:
         meeting.check_all_arrived()
         assert meeting.refused
-        assert meeting.requests == BATCHES + len(meeting.refused)
-        assert {len(entry.texts) for entry in meeting.entries} == {CHUNK}
+        # A harmless text may be asked for as well, if the server fails before it has taken anything.
+        assert 0 <= meeting.requests - BATCHES - len(meeting.refused) <= 1
+        assert {CHUNK} <= {len(entry.texts) for entry in meeting.entries} <= {CHUNK, 1}
         answered = [entry.texts for entry in meeting.entries if entry.reply == "right"]
         assert all(entry.texts in answered for entry in meeting.refused)

@@ -182,7 +182,7 @@ async def meet(row: Row, wire: Wire, certificate: tuple[ssl.SSLContext, ssl.SSLC
         )
         client._endpoint.limiter = Limiter(period=MINUTE)
         if row.busy:
-            client._endpoint.turns = Busy()
+            client._endpoint.loop_budget = Busy()
         await stack.enter_async_context(client)
         meeting = Meeting(row, ordered, server.ledger)
         await meeting.run(client)

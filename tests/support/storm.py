@@ -104,7 +104,7 @@ class Storm:
         )
         client._endpoint.limiter = Limiter(period=MINUTE)
         if self.busy:
-            client._endpoint.turns = Busy()
+            client._endpoint.loop_budget = Busy()
         return client
 
     def _faults(self) -> list[Reply]:
