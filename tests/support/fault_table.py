@@ -88,7 +88,7 @@ BREAKS = {
     "cut off, then garbage": twice(faults.CutOff(after=2), faults.Garbage(after=1)),
     "cut off always": always(faults.CutOff(after=0), TransportError),
     "stalls": once(faults.Stall(after=2), client={"timeouts": IMPATIENT}),
-    "stalls before a vector always": always(faults.Stall(after=0), TransportError, client={"timeouts": IMPATIENT}),
+    "stalls before a vector always": always(faults.Stall(after=0), EmbedTimeoutError, client={"timeouts": IMPATIENT}),
     "stalls after the last vector": once(faults.Stall(after=CHUNK), extra=0, client={"timeouts": IMPATIENT}),
     **{f"garbage after {count}": once(faults.Garbage(after=count)) for count in range(CHUNK)},
     "garbage after the last vector": once(faults.Garbage(after=CHUNK), extra=0),
