@@ -26,7 +26,7 @@ READERS = {
     "matrices": lambda client, texts: client.embed_binary_stream(texts),
     "matrices of one size": lambda client, texts: client.embed_binary_stream(texts).rechunk(2),
     "arrow": lambda client, texts: client.embed_binary_stream(texts, format="arrow"),
-    "large dataset": lambda client, texts: client.embed_large_dataset(texts),
+    "large dataset": lambda client, texts: client.embed_large_dataset(texts, max_memory_mb=100_000),
 }
 
 
