@@ -335,7 +335,7 @@ def check_windows(starts, limits) -> None:
             assert used <= limit or len(window) == 1, (NAMES[unit], used, limit)
 
 
-PendingRows = st.tuples(
+HeldRequest = st.tuples(
     st.floats(0, 20),  # seconds until it is asked for
     st.integers(1, 60),  # inputs
     st.integers(1, 700),  # tokens
@@ -347,7 +347,7 @@ PendingRows = st.tuples(
 
 
 @settings(max_examples=300)
-@given(st.lists(PendingRows, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
+@given(st.lists(HeldRequest, max_size=40), st.integers(1, 8), st.integers(5, 90), st.integers(50, 900))
 def test_no_window_holds_more_than_the_limit_whatever_holds_requests_up(requests, most, inputs, tokens):
     """But a request that is larger than the limit, alone; and each is sent in the end, unless it gives up."""
     clock = Clock()
