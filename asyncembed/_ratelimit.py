@@ -79,7 +79,7 @@ class Limiter:
         self._clock = clock
         self._late = period * SLACK
         self._numbers = itertools.count()
-        self._waiting: dict[Slot, None] = {}  # in the order of their times
+        self._waiting: dict[Slot, None] = {}  # requests that have not begun, in the order of their times
         # Re-entrant, as garbage collection may end a wait, and so withdraw a ticket, while another thing is done here.
         self._lock = threading.RLock()
 
@@ -91,7 +91,7 @@ class Limiter:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their time."""
+        """Number of requests that have a time and have not begun."""
         return len(self._waiting)
 
     def book(self, inputs: int, tokens: int) -> Slot:
@@ -105,12 +105,8 @@ class Limiter:
             return ticket
 
     def seconds_left(self, ticket: Slot) -> float:
-        """Seconds until a request may start; none are left for one that may start now, and is not put off any more."""
-        with self._lock:
-            left = ticket.at - self._clock()
-            if left <= 0:
-                self._waiting.pop(ticket, None)
-            return max(0.0, left)
+        """Return the seconds until a request may start, 0.0 if it may start now."""
+        return max(0.0, ticket.at - self._clock())
 
     def withdraw(self, ticket: Slot) -> None:
         """Forget a request that will not be sent."""
@@ -126,11 +122,15 @@ class Limiter:
         with self._lock:
             now = self._clock()
             if ticket.charges and now - ticket.at > self._late:
-                later = [each for each in self._planned(now) if each.number > ticket.number]
+                # Also those whose time has come: two tasks that always wake up late would overtake each other for ever.
+                later = [each for each in self._waiting if each.number > ticket.number]
                 self._take_back([ticket, *later])
                 ticket.at = now
                 self._plan([ticket, *later], now)
-            return self.seconds_left(ticket)
+            left = max(0.0, ticket.at - now)
+            if not left:
+                self._waiting.pop(ticket, None)
+            return left
 
     def settle(self, ticket: Slot, tokens: int) -> None:
         """Put the tokens that a request has really taken in the place of those it was reckoned at."""
@@ -159,7 +159,7 @@ class Limiter:
                 self._take_back(waiting)
                 for each in waiting:
                     each.at += seconds
-                    self._note(each, now)
+                    self._note(each)
 
     def _plan(self, tickets: list[Slot], now: float) -> None:
         """Plan requests behind all others, one after the other, and none before the time that it was told."""
@@ -168,19 +168,18 @@ class Limiter:
         for ticket in tickets:
             if any(ticket.costs):
                 ticket.at = max(ticket.at, self._earliest(ticket.costs, now))
-            self._note(ticket, now)
+            self._note(ticket)
 
     def _earliest(self, costs: list[int], now: float) -> float:
         # No later request starts before the last of those that wait.
         first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
         return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
 
-    def _note(self, ticket: Slot, now: float) -> None:
+    def _note(self, ticket: Slot) -> None:
         if any(ticket.costs) and not ticket.is_withdrawn:
             pairs = zip(self._windows, ticket.costs, strict=True)
             ticket.charges = tuple([window.charge(cost, ticket.at) for window, cost in pairs])
-            if ticket.at > now:
-                self._waiting[ticket] = None
+            self._waiting[ticket] = None
 
     def _planned(self, now: float) -> list[Slot]:
         """Those whose time has not come, in the order of their times."""

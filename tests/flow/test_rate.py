@@ -243,7 +243,7 @@ def test_what_was_held_up_goes_before_who_came_later():
     limiter = Limiter(requests=10, clock=clock)
     first, second = hold(limiter, clock, 2)
     clock.now += 2 * MINUTE
-    hold(limiter, clock, 10)
+    send_all(limiter, clock, hold(limiter, clock, 10))
     waiting = [limiter.book(1, 1) for _ in range(50)]
     planned = [ticket.at for ticket in waiting]
     assert limiter.begin(second) <= planned[0] - clock.now
@@ -259,7 +259,7 @@ def test_what_gives_up_at_its_beginning_has_used_nothing():
     limiter = Limiter(requests=10, clock=clock)
     (held,) = hold(limiter, clock, 1)
     clock.now += 2 * MINUTE
-    hold(limiter, clock, 10)
+    send_all(limiter, clock, hold(limiter, clock, 10))
     assert limiter.begin(held) > 0
     behind = limiter.book(1, 1)
     assert behind.at >= held.at > clock.now
@@ -356,6 +356,14 @@ def test_no_window_holds_more_than_the_limit_whatever_holds_requests_up(requests
     check_windows(starts, (most, inputs, tokens))
     assert not limiter.waiting
     assert len(starts) >= sum(fate == "send" for *_, fate, _ in requests)
+
+
+def test_requests_that_always_wake_up_late_do_not_overtake_each_other_for_ever():
+    """The small one and the large one behind it have nearly the same time, and each begins a second after it."""
+    clock = Clock()
+    limiter = Limiter(tokens=520, clock=clock)
+    requests = [(0.0, 1, tokens, 0.0, late, "send", 1) for tokens, late in ((700, 0.0), (1, 1.0), (450, 1.0))]
+    assert len(HeldUp(limiter, clock).run(requests)) == 3
 
 
 @settings(max_examples=30)
