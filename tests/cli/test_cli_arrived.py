@@ -97,7 +97,8 @@ async def test_stopped_by_a_signal_it_asks_for_nothing_again(slow, run_own, tmp_
         await signalled(process, slow, draw, number)
         ended = await process.end()
         arrived = set(VECTORS.arrived(tmp_path / "notes"))
-        assert ended.code in {0, 130}, ended.err
+        # A signal that comes when the run is over, while the interpreter shuts down, ends the process in the usual way.
+        assert ended.code in ({0, 130, -number} if out.exists() else {130}), ended.err
         asked = set(slow.ledger.asked)
         assert wait == 0 or arrived == asked
         forget(slow)
