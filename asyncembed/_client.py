@@ -45,6 +45,7 @@ from asyncembed._options import (
     new_guarded_budget,
     new_slots,
 )
+from asyncembed._ratelimit import RateLimit
 from asyncembed._redaction import hide_address, hide_headers, hide_key
 from asyncembed._repr import shown
 from asyncembed._spec import ClientSpec, describe
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from asyncembed._events import Event
     from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResponse, EmbedResult, Matrix, RunSummary, Vector
     from asyncembed._progress import OnProgress
-    from asyncembed._ratelimit import RateLimit
+    from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
     from asyncembed.sinks import FormatName
@@ -100,8 +101,9 @@ class EmbedClient(AsyncClosing):
         max_concurrency: Maximum number of concurrent requests to one model.
         initial_concurrency: How many to start with; at most 8 if not given. The number grows while more requests bring
             more vectors a second, and shrinks when the API is overloaded.
-        rate_limit: What the API allows in a minute. Clients that are given the same object share it. If not given, what
-            the provider has published holds at its own address, and what the API says in its headers everywhere.
+        rate_limit: What the API allows in a minute. Clients that are given the same object share it. If you give none,
+            the client keeps the limits that the provider has published, at the provider's own address, and those that
+            a server states in its headers. "off" means no limit, whatever the headers say.
         retry: When to try again, as a `RetryPolicy` or a number of attempts; 1 tries everything once.
         timeouts: Time limits, as `Timeouts` or a number of seconds, for which the server may be silent at most.
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
@@ -133,7 +135,7 @@ class EmbedClient(AsyncClosing):
         max_memory_mb: float = 256,
         max_concurrency: int = 32,
         initial_concurrency: int | None = None,
-        rate_limit: RateLimit | None = None,
+        rate_limit: RateLimit | RateLimitOff | None = None,
         retry: RetryPolicy | int | None = None,
         timeouts: Timeouts | float | None = None,
         encoding: Encoding = "auto",
@@ -187,6 +189,7 @@ class EmbedClient(AsyncClosing):
             "a function in on_event=": on_event is not None,
             "prompts=": prompts is not None,
             "catalogue=": catalogue is not None,
+            "a RateLimit without a limit": rate_limit == RateLimit(),
         }
         self._describe: Callable[[], ClientSpec] = partial(
             describe,

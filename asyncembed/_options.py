@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -26,7 +25,7 @@ from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor,
 from asyncembed._core.slots import SlotsByModel
 from asyncembed._events import LOGGER
 from asyncembed._exceptions import ConfigurationError
-from asyncembed._ratelimit import RateLimit, limiter_of
+from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
 from asyncembed._redaction import NoKey
 from asyncembed._repr import shown
 from asyncembed.providers._base import INPUT_TYPES
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asyncembed._core.endpoint import Endpoint
-    from asyncembed._ratelimit import Limiter
+    from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
 
 MAX_WAIT: Final = 0.5
@@ -175,18 +174,20 @@ def check_session(session: aiohttp.ClientSession | None) -> None:
     check(not session.closed, "session= is closed; pass an open aiohttp.ClientSession, or leave it out")
 
 
-def find_limiter(given: RateLimit | None, provider: Provider, *, is_official: bool) -> Limiter:
-    """Return the state of the rate limit that was given, or one of one's own for what the provider has published.
+def find_limiter(given: RateLimit | RateLimitOff | None, provider: Provider, *, is_official: bool) -> Limiter:
+    """Return the state of the given rate limit, or a new one for the limits that the provider has published.
 
     Raises:
-        ConfigurationError: if what was given is no rate limit.
+        ConfigurationError: if `given` is something else.
     """
+    if given == "off":
+        return Limiter(heeds_headers=False)
     check(
         given is None or isinstance(given, RateLimit),
-        f"rate_limit={shown(given)} must be a RateLimit, such as RateLimit(requests_per_minute=600)",
+        f"rate_limit={shown(given)} must be a RateLimit, such as RateLimit(requests_per_minute=600), or 'off'",
     )
     if given is None:
-        given = copy(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
+        given = replace(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
     return limiter_of(given)
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from asyncembed._config import check_positive
 from asyncembed._decide.sliding_window import SLACK, Window
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 PERIOD: Final = 60.0
 """Seconds of a minute."""
+
+RateLimitOff = Literal["off"]
+"""No rate limit at all: neither one that the provider has published nor one that it states in its headers."""
 
 _REQUESTS, _TOKENS = range(2)
 
@@ -60,6 +63,7 @@ class Limiter:
         requests: Requests a minute; None if there is no such limit.
         inputs: Texts a minute.
         tokens: Tokens a minute.
+        heeds_headers: Whether what the API says in its headers counts.
         period: Seconds of a minute; shorter in tests.
         clock: Monotonic seconds; replaced in tests.
     """
@@ -70,9 +74,11 @@ class Limiter:
         inputs: float | None = None,
         tokens: float | None = None,
         *,
+        heeds_headers: bool = True,
         period: float = PERIOD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._heeds_headers = heeds_headers
         # Books of requests and tokens are kept in any case, as the API may say later what it allows.
         limits = (requests, tokens) if inputs is None else (requests, tokens, inputs)
         self._windows = tuple(Window(limit, period) for limit in limits)
@@ -147,6 +153,8 @@ class Limiter:
 
     def observe(self, ticket: Slot, quota: RateLimitHeaders) -> None:
         """Take over what the API says about its limits in the answer to a request."""
+        if not self._heeds_headers:
+            return
         with self._lock:
             now = until = self._clock()
             for unit, allowance in ((_REQUESTS, quota.requests), (_TOKENS, quota.tokens)):
@@ -202,8 +210,11 @@ class RateLimit(ShortRepr):
     """What an API allows in a minute; requests wait so that it is used up and never exceeded.
 
     Clients that are given the same object share its limits, also in several threads, each with its own event loop.
-    Equal objects share nothing, nor do copies. For a limit that is not declared here the client goes by what the API
-    says in its headers. `RateLimit()` declares none, and so takes away what the client knows of the provider.
+    Equal objects share nothing, nor do copies. Another process cannot share it, so it cannot be pickled: give the
+    processes `ClientSpec(..., requests_per_minute=...).share(workers)`.
+
+    For a limit that you do not declare, the client follows the API's headers. `RateLimit()` declares none, and so
+    replaces the limits that the provider has published. `rate_limit="off"` switches off all of them, headers included.
 
     Attributes:
         requests_per_minute: Requests, retries included.
@@ -232,9 +243,19 @@ class RateLimit(ShortRepr):
                 check_positive(name, value)
         object.__setattr__(self, "_limiter", Limiter(*self._values(), period=PERIOD))
 
-    def __reduce__(self) -> tuple[Callable[..., RateLimit], tuple[float | None, ...]]:
-        """Copy and pickle the limits without what has been used of them."""
-        return _new_rate_limit, self._values()
+    def __copy__(self) -> RateLimit:
+        """Return the same limits, of which nothing has been used."""
+        return replace(self)
+
+    def __deepcopy__(self, memo: object) -> RateLimit:
+        """Return the same limits, of which nothing has been used."""
+        return replace(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a RateLimit is shared inside one process, and cannot be pickled; give another process numbers, as in "
+            "ClientSpec(provider, requests_per_minute=600).share(workers)"
+        )
 
     def _values(self) -> tuple[float | None, float | None, float | None]:
         return self.requests_per_minute, self.inputs_per_minute, self.tokens_per_minute
@@ -243,7 +264,3 @@ class RateLimit(ShortRepr):
 def limiter_of(rate_limit: RateLimit) -> Limiter:
     """Return the state that all who were given this very object share."""
     return rate_limit._limiter  # noqa: SLF001  # private to users, not to this package
-
-
-def _new_rate_limit(requests: float | None, inputs: float | None, tokens: float | None) -> RateLimit:
-    return RateLimit(requests_per_minute=requests, inputs_per_minute=inputs, tokens_per_minute=tokens)

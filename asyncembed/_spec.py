@@ -13,7 +13,7 @@ from asyncembed._config import Encoding, RetryPolicy, Timeouts, check, check_cho
 from asyncembed._connection import reaches_official
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._options import new_slots
-from asyncembed._ratelimit import RateLimit
+from asyncembed._ratelimit import RateLimit, RateLimitOff
 from asyncembed._redaction import hide, hide_address, holds_secret, is_sendable
 from asyncembed._repr import ShortRepr
 from asyncembed.providers import PROVIDERS, Provider, get_provider
@@ -48,6 +48,7 @@ class ClientSpec(ShortRepr):
         timeouts: Time limits, in seconds.
         encoding: "base64", "float" or "auto".
         headers: Further headers of every request, as pairs of name and value; none of them may hold a key.
+        rate_limit: "off" for no limit, neither one that the provider has published nor one that its headers state.
 
     Raises:
         ConfigurationError: if a value is wrong, or one of them holds a secret.
@@ -68,6 +69,7 @@ class ClientSpec(ShortRepr):
     timeouts: Timeouts | None = None
     encoding: Encoding = "auto"
     headers: tuple[tuple[str, str], ...] = ()
+    rate_limit: RateLimitOff | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provider", _portable(self.provider))
@@ -84,6 +86,12 @@ class ClientSpec(ShortRepr):
         check(self.timeouts is None or isinstance(self.timeouts, Timeouts), "timeouts= must be a Timeouts")
         new_slots(self.max_concurrency, self.initial_concurrency)
         check_choice("encoding", self.encoding, Encoding)
+        if self.rate_limit is not None:
+            check_choice("rate_limit", self.rate_limit, RateLimitOff)
+        check(
+            not (self.rate_limit and any(getattr(self, name) for name in _LIMITS)),
+            "rate_limit='off' contradicts the limits that are given besides; leave out one of them",
+        )
         for header, value in self.headers:
             check(not holds_secret(header, value), f"header {header!r} may hold a key, and a ClientSpec must hold none")
 
@@ -106,7 +114,7 @@ class ClientSpec(ShortRepr):
             max_memory_mb=self.max_memory_mb,
             max_concurrency=self.max_concurrency,
             initial_concurrency=self.initial_concurrency,
-            rate_limit=RateLimit(**limits) if any(limits.values()) else None,
+            rate_limit=RateLimit(**limits) if any(limits.values()) else self.rate_limit,
             retry=self.retry,
             timeouts=self.timeouts,
             encoding=self.encoding,
@@ -129,6 +137,7 @@ class ClientSpec(ShortRepr):
         provider = self.make_provider()
         if (
             not any(limits.values())
+            and self.rate_limit is None
             and provider.rate_limit
             and reaches_official(provider, self.base_url, self.model or provider.default_model or "")
         ):
@@ -162,7 +171,7 @@ class ClientSpec(ShortRepr):
 
 def describe(
     provider: Provider,
-    rate_limit: RateLimit | None,
+    rate_limit: RateLimit | RateLimitOff | None,
     headers: Mapping[str, str],
     *,
     hindrances: Mapping[str, bool],
@@ -195,6 +204,7 @@ def describe(
         timeouts=timeouts,
         encoding=encoding,
         headers=tuple((name, str(value)) for name, value in headers.items()),
+        rate_limit="off" if rate_limit == "off" else None,
         **{name: getattr(rate_limit, name, None) for name in _LIMITS},
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncembed._events import Event
     from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
-    from asyncembed._ratelimit import RateLimit
+    from asyncembed._ratelimit import RateLimit, RateLimitOff
     from asyncembed.providers import Provider
     from asyncembed.sinks import FormatName
 
@@ -42,7 +42,7 @@ class ClientArguments(TypedDict, total=False):
     max_memory_mb: float
     max_concurrency: int
     initial_concurrency: int | None
-    rate_limit: RateLimit | None
+    rate_limit: RateLimit | RateLimitOff | None
     retry: RetryPolicy | None
     timeouts: Timeouts | None
     encoding: Encoding
@@ -84,7 +84,7 @@ class SyncEmbedder:
         # Tools that show the local variables of a traceback get to see these instead.
         arguments = cast("ClientArguments", {**arguments, **_hidden(arguments)})
         client = EmbedClient(provider, **arguments)
-        spec = None if arguments.get("rate_limit") else _spec_of(client)
+        spec = _spec_of(client) if arguments.get("rate_limit") in {None, "off"} else None
         if spec is not None:
             self._key, self._open = spec, spec.open
             return

@@ -192,6 +192,9 @@ def embed(
     ] = None,
     inputs_per_minute: Annotated[float | None, typer.Option(help="Texts that it allows in a minute.")] = None,
     tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens that it allows in a minute.")] = None,
+    no_rate_limit: Annotated[
+        bool, typer.Option("--no-rate-limit", help="Ignore the published limits and those in the API's headers.")
+    ] = False,
     dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, if the model allows.")] = None,
     input_type: Annotated[str | None, typer.Option(help='"document", "query", or the provider\'s own word.')] = None,
     prompts: Prompts = None,
@@ -264,6 +267,7 @@ def embed(
                 inputs_per_minute=inputs_per_minute,
                 tokens_per_minute=tokens_per_minute,
             ),
+            rate_limit="off" if no_rate_limit else None,
             timeout=timeout,
             max_attempts=max_attempts,
             options=cast("EmbedOptionsArgs", options),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from asyncembed import EmbedOptionsArgs
+    from asyncembed._ratelimit import RateLimitOff
     from asyncembed.cli._inputs import Source
     from asyncembed.cli._rows import Fields
     from asyncembed.stores import AnyStore
@@ -49,6 +50,7 @@ class Job:
     Attributes:
         limit: Most texts, if not all.
         limits: What is declared of a `RateLimit`, if anything.
+        rate_limit: "off" for no limit at all, instead of `limits`.
     """
 
     sources: Sequence[Source]
@@ -66,6 +68,7 @@ class Job:
     timeout: float | None
     max_attempts: int | None
     limits: Mapping[str, float]
+    rate_limit: RateLimitOff | None
     options: EmbedOptionsArgs
     skip: bool
     resume: bool
@@ -268,6 +271,9 @@ def _check_inputs(job: Job) -> None:
         is_part = job.output and source.folder and source.folder.resolve() in job.output.resolve().parents
         if is_part and job.output and source.kind == job.output.suffix.lower().removeprefix("."):
             raise ConfigurationError(f"{job.output} would be an input in {source.folder}; choose another place")
+    if job.rate_limit and job.limits:
+        declared = ", ".join(f"--{name.replace('_', '-')}" for name in job.limits)
+        raise ConfigurationError(f"--no-rate-limit contradicts {declared}; leave out one of them")
     for source in job.sources:
         source.check(job.fields)
 
@@ -280,7 +286,7 @@ def _client(job: Job, news: News) -> EmbedClient:
         base_url=job.base_url,
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,
-        rate_limit=RateLimit(**job.limits) if job.limits else None,
+        rate_limit=RateLimit(**job.limits) if job.limits else job.rate_limit,
         on_event=news,
         **_patience(job),
     )
@@ -316,4 +322,5 @@ def _settings(job: Job) -> dict[str, object]:
         "max memory": f"{job.max_memory_mb:g} MB",
         "max concurrency": job.max_concurrency,
         **job.limits,
+        **({"rate limit": job.rate_limit} if job.rate_limit else {}),
     }

@@ -81,3 +81,32 @@ def test_the_report_shows_what_was_declared_and_nothing_else(embed, tmp_path):
 def test_the_help_names_them(run):
     shown = run("embed", "--help").out
     assert all(option in shown for option in COSTS)
+
+
+def test_no_rate_limit_contradicts_a_declared_one(run, threaded_server, openai, texts_file, tmp_path):
+    """Nothing is sent."""
+    ended = run(
+        "embed",
+        texts_file,
+        "-o",
+        tmp_path / "v.npy",
+        "--no-rate-limit",
+        "--inputs-per-minute",
+        5,
+        *openai(threaded_server),
+    )
+    assert ended.code != 0
+    assert "--no-rate-limit contradicts --inputs-per-minute; leave out one of them" in ended.err
+    assert not threaded_server.requests
+
+
+def test_no_rate_limit_ignores_what_headers_state(embed, threaded_server):
+    named = {"limit": "1", "remaining": "0", "reset": "60s"}
+    stated = {f"x-ratelimit-{name}-requests": value for name, value in named.items()}
+
+    async def reply(exchange):
+        await exchange.answer(b"".join(exchange.request.pieces), headers=stated)
+
+    threaded_server.default = reply
+    embed("--no-rate-limit")
+    assert len(threaded_server.requests) == len(TEXTS)

@@ -15,7 +15,7 @@ from support.results import check_results, numbered
 from support.scripted import Gate, ScriptedServer, refused, right
 from support.watching import until
 
-from asyncembed import ConfigurationError, EmbedClient, QuotaExceededError, RateLimit, RetryPolicy
+from asyncembed import ConfigurationError, EmbedClient, QuotaExceededError, RateLimit, RequestsThrottled, RetryPolicy
 from asyncembed import _ratelimit as _rate
 from asyncembed._core.circuit_breaker import FAILURES
 from asyncembed._ratelimit import limiter_of
@@ -336,7 +336,7 @@ def test_clients_in_two_threads_share_a_limit(short_minutes):
 
 
 def test_the_object_is_what_is_shared():
-    """Not its values; a copy, pickled or not, has used nothing yet."""
+    """Its values are not; a copy has used nothing yet."""
     one = RateLimit(inputs_per_minute=5)
     same = RateLimit(inputs_per_minute=5)
     assert one == same
@@ -345,10 +345,36 @@ def test_the_object_is_what_is_shared():
     clients = [EmbedClient("openai", api_key="k", rate_limit=each) for each in (one, one, same)]
     first, second, third = (client._endpoint.limiter for client in clients)
     assert first is second is not third
-    for other in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+    for other in (copy.copy(one), copy.deepcopy(one)):
         assert other == one
         assert _rate.limiter_of(other) is not first
         assert _rate.limiter_of(other).limits == (None, 5, None)
+
+
+def test_a_limit_is_not_pickled():
+    """In another process it would share nothing, and both would use it up."""
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match=r"cannot be pickled; give another process numbers.*share\(workers\)"):
+            pickle.dumps([RateLimit(inputs_per_minute=5)], protocol)
+
+
+async def test_off_means_no_limit_whatever_is_published_or_stated(server, connect):
+    """The server states that one request a minute is left, which it does not mean."""
+    assert limits_of(EmbedClient("cohere", api_key="k", rate_limit="off")) == (None, None, None)
+    named = {"limit": "1", "remaining": "0", "reset": "60s"}
+    stated = {f"x-ratelimit-{name}-requests": value for name, value in named.items()}
+
+    async def reply(exchange):
+        await exchange.answer(b"".join(exchange.request.pieces), headers=stated)
+
+    server.default = reply
+    events = []
+    client = connect("openai", rate_limit="off", on_event=events.append)
+    async with asyncio.timeout(30):
+        for number in range(10):
+            await client.embed([f"text {number}"])
+    assert len(server.requests) == 10
+    assert not [event for event in events if isinstance(event, RequestsThrottled)]
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "5", [5]])

@@ -75,6 +75,19 @@ def test_a_client_tells_its_settings():
     assert pickle.loads(pickle.dumps(client.spec)) == expected
 
 
+def test_no_limit_travels_too():
+    """A limit that declares nothing does not: "no limit given" means the published ones."""
+    spec = EmbedClient("cohere", base_url="http://127.0.0.1:9", rate_limit="off").spec
+    assert spec == ClientSpec("cohere", base_url="http://127.0.0.1:9", rate_limit="off")
+    assert spec.share(4) == spec.open().spec == spec
+    with pytest.raises(ConfigurationError, match="it has a RateLimit without a limit"):
+        _ = EmbedClient("cohere", base_url="http://127.0.0.1:9", rate_limit=RateLimit()).spec
+    with pytest.raises(ConfigurationError, match="rate_limit='off' contradicts"):
+        ClientSpec("cohere", rate_limit="off", requests_per_minute=5)
+    with pytest.raises(ConfigurationError, match="rate_limit='on'"):
+        ClientSpec("cohere", rate_limit="on")
+
+
 @pytest.mark.parametrize("make", [Compatible, lambda: Compatible], ids=["object", "class"])
 def test_a_provider_of_ones_own_travels_as_its_class(make):
     spec = ClientSpec(make(), base_url="http://127.0.0.1:9/v1")
