@@ -656,7 +656,7 @@ class EmbedClient(AsyncClosing):
             rows: (id, text) pairs, or `EmbedInput` with id and metadata, in any order; an id may be there once.
             store: Where vectors go: `SqliteVectors`, `PgVector`, `LanceTable`, or a `Store` of your own.
             keep_text: Whether the store gets the texts, too.
-            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
+            on_error: "raise", or "skip" rows that are wrong and texts that cannot be embedded: they are counted.
             on_progress: Called on the event loop a few times a second, and at the end, with how the run stands.
             patience: Seconds for which a store that fails is tried again, before its error ends the run.
             stop: Set it to end the run early: it sends nothing more, takes what is in flight, as that is paid for, and

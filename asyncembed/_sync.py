@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from asyncembed._ratelimit import RateLimit, RateLimitOff
     from asyncembed.providers import Provider
     from asyncembed.sinks import FormatName
+    from asyncembed.stores import Store
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT", bound=EmbedResult | EmbedFailure)
@@ -199,10 +200,6 @@ class SyncEmbedder:
         """
 
         def call(client: EmbedClient, given: Texts, hop: Hop) -> Coroutine[object, object, RunSummary]:
-            def tell(summary: RunSummary) -> None:
-                if on_progress:
-                    hop.ask(lambda: on_progress(summary))
-
             return client.embed_to_file(
                 given,
                 output_file,
@@ -211,11 +208,48 @@ class SyncEmbedder:
                 keep_text=keep_text,
                 format=format,
                 on_error=on_error,
-                on_progress=tell if on_progress else None,
+                on_progress=_on_thread_of(hop, on_progress),
                 **options,
             )
 
         return self._call(texts, call)
+
+    def embed_to_store(
+        self,
+        rows: Texts,
+        store: Store,
+        *,
+        keep_text: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: Callable[[RunSummary], None] | None = None,
+        patience: float = 60.0,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> RunSummary:
+        """Put the vectors of rows into a store, as `EmbedClient.embed_to_store` does.
+
+        The store is used on the thread of the event loop, and closed at the end of the call; a later call opens it
+        again. What has arrived when Ctrl-C ends the call is stored. `on_progress` is called on the caller's thread.
+
+        Raises:
+            ResumeError: if the store has vectors of another model or made with other options; nothing was sent.
+            AsyncEmbedError: if a text cannot be embedded, and what `EmbedClient.embed_to_store` raises besides.
+        """
+
+        async def call(client: EmbedClient, given: Texts, hop: Hop) -> RunSummary:
+            try:
+                return await client.embed_to_store(
+                    given,
+                    store,
+                    keep_text=keep_text,
+                    on_error=on_error,
+                    on_progress=_on_thread_of(hop, on_progress),
+                    patience=patience,
+                    **options,
+                )
+            finally:
+                await store.aclose()
+
+        return self._call(rows, call)
 
     def close(self) -> None:
         """Use the embedder no more; if its client is its own, close it. A second call does nothing."""
@@ -340,6 +374,11 @@ class SyncStream(Generic[ItemT]):
         self._ready.clear()
         self._has_ended = True
         self._ended = StoredError(error)
+
+
+def _on_thread_of(hop: Hop, function: Callable[[T], None] | None) -> Callable[[T], None] | None:
+    """Return a function that has another one called on the thread which waits at a hop."""
+    return function and (lambda value: hop.ask(lambda: function(value)))
 
 
 def _hidden(arguments: ClientArguments) -> dict[str, object]:

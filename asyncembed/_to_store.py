@@ -17,7 +17,7 @@ import numpy as np
 
 from asyncembed._core.settling import SettlingRun
 from asyncembed._core.source import async_lines, lines
-from asyncembed._decide.texts import as_input
+from asyncembed._decide.texts import RefusedInput, as_input
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
 from asyncembed._stoppable import stoppable
@@ -25,7 +25,7 @@ from asyncembed._target import provenance_of
 from asyncembed._util import end_of
 from asyncembed.sinks._provenance import PACKED
 from asyncembed.stores._fingerprint import fingerprint_of, text_hash
-from asyncembed.stores._values import names_of
+from asyncembed.stores._values import names_of, plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -96,7 +96,7 @@ class StoreRun:
     ) -> None:
         self._call = call
         self._store = Patient(store, patience)
-        self._rows = Rows(rows, self._store, call.max_wait)
+        self._rows = Rows(rows, self._store, call.max_wait, skip_wrong=call.on_error == "skip")
         self._open_stream = open_stream
         self._on_progress = on_progress
         self._keep_text = keep_text
@@ -191,11 +191,13 @@ class Rows:
         given: The rows.
         store: The store.
         max_wait: Seconds that rows wait for more of an async iterable before the store is asked for them.
+        skip_wrong: Whether a row that no store could keep fails alone, or ends the run.
     """
 
-    def __init__(self, given: Texts, store: Patient, max_wait: float) -> None:
+    def __init__(self, given: Texts, store: Patient, max_wait: float, *, skip_wrong: bool) -> None:
         self._store = store
         self._max_wait = max_wait
+        self._skip_wrong = skip_wrong
         self._source: Iterator[TextLike] | AsyncIterator[TextLike]
         self._source = async_lines(given) if isinstance(given, AsyncIterable) else lines(given)
         self._next: asyncio.Task[TextLike | None] | None = None
@@ -212,15 +214,17 @@ class Rows:
         """
         while some := await self._pull():
             rows, error = self._checked(some)
-            # The last of equal ids counts.
-            places = {row.id: place for place, row in rows}
-            ids: list[TextId] = [row.id for _, row in rows if row.id is not None]
-            hashes = [text_hash(row.text) for _, row in rows]
-            there = await self._store.present(ids, hashes) if rows else []
-            for (place, row), is_there in zip(rows, there, strict=True):
-                if is_there:
-                    self.present += 1
-                elif places[row.id] == place:
+            fit = [(place, row) for place, row in rows if not isinstance(row, RefusedInput)]
+            ids: list[TextId] = [row.id for _, row in fit if row.id is not None]
+            hashes = [text_hash(row.text) for _, row in fit]
+            flags = await self._store.present(ids, hashes) if fit else []
+            present = {place for (place, _), is_there in zip(fit, flags, strict=True) if is_there}
+            self.present += len(present)
+            # The last of equal ids counts. A refused row may have none.
+            last = {row.id: place for place, row in fit}
+            replaced = {place for place, row in fit if last[row.id] != place}
+            for place, row in rows:
+                if place not in present and place not in replaced:
                     self._places[self._asked] = place
                     self._asked += 1
                     yield row
@@ -252,23 +256,16 @@ class Rows:
             await self._source.aclose()
 
     def _checked(self, some: Sequence[TextLike]) -> tuple[list[tuple[int, EmbedInput]], ConfigurationError | None]:
-        """Return rows with their places up to the first that is none, and what is wrong with that."""
+        """Return rows with their places, and the error of the first wrong one if that ends the run."""
         rows: list[tuple[int, EmbedInput]] = []
         first, self._pulled = self._pulled, self._pulled + len(some)
         for place, item in enumerate(some, first):
             try:
-                row = as_input(item, place)
+                row = _row_of(item, place)
             except ConfigurationError as error:
-                return rows, error
-            if row.id is None:
-                return rows, ConfigurationError(
-                    f"texts[{place}] has no id, by which a store knows it; give an (id, text) pair or an EmbedInput"
-                )
-            if row.metadata:
-                try:
-                    names_of([row.metadata])
-                except ConfigurationError as error:
+                if not self._skip_wrong:
                     return rows, error
+                row = RefusedInput("", reason=str(error))
             rows.append((place, row))
         return rows, None
 
@@ -371,6 +368,27 @@ class StoreSettler:
                 raise ConfigurationError(
                     f"a vector has {dimension} dimensions, and those in the store have {self.dimension}"
                 )
+
+
+def _row_of(item: object, place: int) -> EmbedInput:
+    """Return an item of the caller's as a row.
+
+    Raises:
+        ConfigurationError: if it is no row, or no store could keep it.
+    """
+    row = as_input(item, place)
+    if isinstance(row, RefusedInput):
+        return row
+    if row.id is None:
+        raise ConfigurationError(
+            f"texts[{place}] has no id, by which a store knows it; give an (id, text) pair or an EmbedInput"
+        )
+    try:
+        plain_id(row.id)
+        names_of([row.metadata])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"texts[{place}]: {error}") from None
+    return row
 
 
 async def _first_of(source: AsyncIterator[TextLike]) -> TextLike | None:

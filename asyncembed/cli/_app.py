@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncembed import EmbedOptionsArgs
+    from asyncembed.stores import AnyStore
 
 ValueT = TypeVar("ValueT")
 
@@ -110,6 +111,10 @@ def exits() -> Iterator[None]:
 def given(**values: ValueT | None) -> dict[str, ValueT]:
     """Return the values that were given."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _place(where: str) -> Path | AnyStore:
+    return open_store(where) if is_store(where) else Path(where)
 
 
 def show_version(asked: bool) -> None:
@@ -300,9 +305,8 @@ def search(
 ) -> None:
     """Find the texts of a file or a store that are nearest to a query."""
     with exits():
-        place = open_store(where) if is_store(where) else Path(where)
         hits = asyncio.run(
-            run_search(place, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+            run_search(_place(where), Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
         )
     if as_json:
         typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))
@@ -334,10 +338,12 @@ def providers(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="A file made by `embed`.")]) -> None:
-    """Show what a file of vectors holds and what it was made with."""
+def info(
+    where: Annotated[str, typer.Argument(help="A file made by `embed`, or a store as in --to.", metavar="FILE|STORE")],
+) -> None:
+    """Show what a file of vectors or a store holds and what it was made with."""
     with exits():
-        show_info(file)
+        asyncio.run(show_info(_place(where)))
 
 
 @app.command()

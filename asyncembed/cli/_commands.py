@@ -1,6 +1,6 @@
 """`asyncembed check`: one harmless word, before anything larger is paid for.
 
-`asyncembed info`: what is in a file of vectors, whole or in the making, and what making it took.
+`asyncembed info`: what is in a store, or in a file of vectors, whole or in the making, and what making that took.
 
 `asyncembed serve`: the embedded server, for other programs.
 """
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from asyncembed._models import RunTotals
     from asyncembed.sinks import Partial, Provenance
+    from asyncembed.stores import AnyStore
 
 
 async def check(provider: str | Provider, model: str | None, base_url: str | None, dimensions: int | None) -> None:
@@ -50,14 +51,15 @@ async def check(provider: str | Provider, model: str | None, base_url: str | Non
     )
 
 
-def show_info(path: Path) -> None:
-    """Print what a file of vectors holds.
+async def show_info(where: Path | AnyStore) -> None:
+    """Print what a file of vectors or a store holds.
 
     Raises:
-        ConfigurationError: if it is no such file.
+        ConfigurationError: if it is no such file, or no store that vectors were put into.
+        ConnectionError: if the server of the store cannot be reached.
     """
     console = stdout()
-    for name, value in facts(path):
+    for name, value in facts(where) if isinstance(where, Path) else await _stored(where):
         console.print(Text(f"{name:<12}", "bold").append(printable(value, console), "not bold"))
 
 
@@ -78,6 +80,22 @@ def facts(path: Path) -> Iterator[tuple[str, str]]:
     yield "dimension", str(commit.width * (8 if found.provenance.dtype in PACKED else 1) or "not known")
     yield from _made_with(found.provenance)
     yield from _books(commit.totals)
+
+
+async def _stored(store: AnyStore) -> list[tuple[str, str]]:
+    try:
+        kind, dimension = await store.fingerprint(), await store.dimension()
+        if kind is None:
+            raise ConfigurationError(f"{store!r} is no table that vectors were stored in")
+        rows = await store.count()
+    finally:
+        await store.aclose()
+    found = [("store", repr(store)), ("rows", f"{rows:,}"), ("dimension", str(dimension or "not known"))]
+    # Defaults are left out: None, "document" as the input type, and the provider's own server.
+    named = {name: value for name, value in kind.items() if value is not None}
+    if named.get("address") != "another":
+        named.pop("address", None)
+    return found + [(name.replace("_", " "), str(value)) for name, value in sorted(named.items())]
 
 
 def _whole(path: Path) -> Iterator[tuple[str, str]]:

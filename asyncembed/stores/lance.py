@@ -124,6 +124,13 @@ class LanceTable:
         table = await self._open()
         return self._kind(await table.schema()) if table else None
 
+    async def dimension(self) -> int | None:
+        """Return the length of the vectors in dimensions, None if there is no table or it does not say it."""
+        table = await self._open()
+        schema = await table.schema() if table else None
+        found = self._kind(schema) if schema else None
+        return _dimension_of(schema, found) if schema and found else None
+
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
         """Return the `k` rows whose vectors are nearest to `vector`, by the index of the table if it has one.
 

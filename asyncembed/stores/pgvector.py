@@ -187,6 +187,12 @@ class PgVector:
             found = await self._kind(connection) if await self._exists(connection, KINDS) else None
             return found[0] if found else None
 
+    async def dimension(self) -> int | None:
+        """Return the length of the vectors in dimensions, None if it is not known yet."""
+        async with self._reading() as connection:
+            found = await self._kind(connection) if await self._exists(connection, KINDS) else None
+            return found[1] if found else None
+
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
         """Return the `k` rows whose vectors are nearest to `vector`, by the index if there is one.
 

@@ -99,6 +99,13 @@ class SqliteVectors:
         found = await self._reads.run(self._kind)
         return found[0] if found else None
 
+    async def dimension(self) -> int | None:
+        """Return the length of the vectors in dimensions, None if it is not known yet."""
+        if not self._path.exists():
+            return None
+        found = await self._reads.run(self._kind)
+        return found[1] if found else None
+
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
         """Return the `k` rows whose vectors are nearest to `vector`; every row is looked at.
 
@@ -111,7 +118,7 @@ class SqliteVectors:
 
     async def count(self) -> int:
         """Return how many rows there are."""
-        return await self._reads.run(self._count)
+        return await self._reads.run(self._count) if self._path.exists() else 0
 
     async def aclose(self) -> None:
         """Close the file; the next call opens it again."""
@@ -151,6 +158,8 @@ class SqliteVectors:
         return database.execute(f"select 1 from {self._name} limit 1").fetchone() is None  # noqa: S608
 
     def _count(self, database: sqlite3.Connection) -> int:
+        if not _exists(database, self._table):
+            return 0
         count: int = database.execute(f"select count(*) from {self._name}").fetchone()[0]  # noqa: S608
         return count
 
@@ -251,21 +260,30 @@ class _Database:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                connection.execute("pragma page_size = 8192")  # of a new file
-                connection.execute("pragma journal_mode = wal")
-                connection.execute("pragma synchronous = full")
-            except BaseException:
-                connection.close()
+                self._connection = _connected(self._path)
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}:
+                    raise ConfigurationError(f"{str(self._path)!r} cannot be opened: {error}") from None
                 raise
-            self._connection = connection
         return self._connection
 
     def _close(self) -> None:
         if self._connection:
             self._connection.close()
             self._connection = None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("pragma page_size = 8192")  # of a new file
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
