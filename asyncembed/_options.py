@@ -99,9 +99,7 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
         ConfigurationError: if something is wrong, unknown, or not known to the provider.
     """
     check_choice("on_error", on_error, OnError)
-    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
-        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
-        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
+    check_names(given)
     given = cast("EmbedOptionsArgs", {name: value for name, value in given.items() if value is not None})
     chunk_size, max_wait = given.get("chunk_size"), given.get("max_wait", MAX_WAIT)
     if chunk_size is not None:
@@ -118,6 +116,13 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
         endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
     call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
+
+
+def check_names(given: EmbedOptionsArgs) -> None:
+    """Raise `ConfigurationError` if an option is none that a call has."""
+    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
+        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
+        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
 
 
 def for_texts(given: EmbedOptionsArgs, input_type: str) -> EmbedOptionsArgs:
