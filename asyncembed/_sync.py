@@ -1,4 +1,4 @@
-"""The client of code without an event loop: scripts, notebooks, task queues, threads."""
+"""The client for code without an event loop: scripts, notebooks, task queues, threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ItemT = TypeVar("ItemT", bound=EmbedResult | EmbedFailure)
 
 
 class ClientArguments(TypedDict, total=False):
-    """The arguments of an `EmbedClient` that a plain client may have, too; only a session belongs to another loop."""
+    """The arguments of an `EmbedClient` except `session`, which belongs to one event loop."""
 
     model: str | None
     api_key: str | Callable[[], str | Awaitable[str]] | None
@@ -52,20 +52,20 @@ class ClientArguments(TypedDict, total=False):
 
 
 class SyncEmbedder:
-    """Embeds texts by plain calls, from any thread, in a process that may have an event loop or not.
+    """Embeds texts by plain calls from any thread, whether or not the process has an event loop.
 
-    All embedders of a process share one daemon thread with one event loop, and those of equal settings one client on
-    it, with its connections and limits. An embedder with a key, a rate limit or a function of its own has a client of
-    its own, which is closed when the embedder is. The others are closed when the process ends. A process that was
-    forked starts its own thread and clients when it first needs them.
+    All embedders of a process share a daemon thread with an event loop. Embedders with equal settings share a client on
+    it, with its connections and limits; it is closed when the process ends. An embedder with a key, a rate limit or a
+    function has its own client, which is closed with the embedder. A forked process starts its own thread and clients
+    when it first needs them.
 
-    A call waits for its result, and Ctrl-C cancels it. Inside a coroutine it holds up the event loop: use `EmbedClient`
-    there. Texts that are a generator, a cursor or a file are pulled on the caller's thread.
+    A call waits for its result; Ctrl-C cancels it. In a coroutine it would block the event loop, so use `EmbedClient`
+    there. Generators, cursors and files of texts are read on the caller's thread.
 
     Args:
-        provider: A `ClientSpec`, or what an `EmbedClient` takes.
-        **arguments: The arguments of an `EmbedClient` but `session`, if there is no spec. Functions for keys and
-            events are called on the thread of the event loop.
+        provider: A `ClientSpec`, or the provider that an `EmbedClient` takes.
+        **arguments: Without a spec, the arguments of an `EmbedClient` except `session`. Functions for keys and events
+            are called on the thread of the event loop.
 
     Raises:
         ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
@@ -77,12 +77,14 @@ class SyncEmbedder:
         self._open: Callable[[], EmbedClient]
         if isinstance(provider, ClientSpec):
             if arguments:
-                raise ConfigurationError(f"a ClientSpec was given, and {', '.join(sorted(arguments))}= besides")
+                raise ConfigurationError(f"pass either a ClientSpec or {', '.join(sorted(arguments))}=, not both")
             self._key, self._open = provider, provider.open
             return
         if "session" in arguments:
-            raise ConfigurationError("session= belongs to another event loop than that of a SyncEmbedder")
-        # Tools that show the local variables of a traceback get to see these instead.
+            raise ConfigurationError(
+                "session= cannot be used: it belongs to an event loop, and a SyncEmbedder has its own"
+            )
+        # Tools that print the local variables of a traceback print these instead.
         arguments = cast("ClientArguments", {**arguments, **_hidden(arguments)})
         client = EmbedClient(provider, **arguments)
         spec = _spec_of(client) if arguments.get("rate_limit") in {None, "off"} else None
@@ -100,7 +102,7 @@ class SyncEmbedder:
         """Pickle the spec.
 
         Raises:
-            TypeError: if it holds what cannot travel.
+            ConfigurationError: if a setting cannot be pickled.
         """
         return SyncEmbedder, (self.spec,)
 
@@ -109,7 +111,7 @@ class SyncEmbedder:
         """The settings as plain values, for another process.
 
         Raises:
-            ConfigurationError: if something of it cannot travel, such as a key, a rate limit or a function.
+            ConfigurationError: if a setting cannot be sent there, such as a key, a rate limit or a function.
         """
         if isinstance(self._key, ClientSpec):
             return self._key
@@ -118,7 +120,7 @@ class SyncEmbedder:
     def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
-        Texts and options are those of `EmbedClient.embed_stream`.
+        It takes the texts and options of `EmbedClient.embed_stream`.
 
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
@@ -132,7 +134,7 @@ class SyncEmbedder:
     def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
 
     def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Vector | Matrix:
-        """Embed what is searched for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+        """Embed a query: one text to a vector of shape (dimension,), several texts to an array (n, dimension).
 
         Raises:
             AsyncEmbedError: if a text cannot be embedded.
@@ -161,10 +163,10 @@ class SyncEmbedder:
     def stream(
         self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
     ) -> SyncStream[EmbedResult] | SyncStream[EmbedResult | EmbedFailure]:
-        """Return an iterator of results, which starts when its first result is asked for.
+        """Return an iterator of results. It starts when you ask for the first one.
 
-        No more is asked for than fits into the memory of the client while results are not taken. Use it in a `with`
-        statement where it may be left before its end. Arguments and options are those of `EmbedClient.embed_stream`.
+        While you do not take results, it requests no more than fits into the memory of the client. Use it in a `with`
+        statement if you may leave it early. It takes the arguments and options of `EmbedClient.embed_stream`.
 
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
@@ -192,7 +194,7 @@ class SyncEmbedder:
     ) -> RunSummary:
         """Write the vectors of all texts into one file, as `EmbedClient.embed_to_file` does.
 
-        What has arrived when Ctrl-C ends it is safe, and `resume=True` goes on. `on_progress` is called on the
+        Ctrl-C loses no vector that has arrived, and `resume=True` continues the run. `on_progress` is called on the
         caller's thread.
 
         Raises:
@@ -227,8 +229,8 @@ class SyncEmbedder:
     ) -> RunSummary:
         """Put the vectors of rows into a store, as `EmbedClient.embed_to_store` does.
 
-        The store is used on the thread of the event loop, and closed at the end of the call; a later call opens it
-        again. What has arrived when Ctrl-C ends the call is stored. `on_progress` is called on the caller's thread.
+        The store is used on the thread of the event loop and closed at the end of the call; a later call opens it
+        again. Ctrl-C loses no vector that has arrived. `on_progress` is called on the caller's thread.
 
         Raises:
             ResumeError: if the store has vectors of another model or made with other options; nothing was sent.
@@ -252,7 +254,7 @@ class SyncEmbedder:
         return self._call(rows, call)
 
     def close(self) -> None:
-        """Use the embedder no more; if its client is its own, close it. A second call does nothing."""
+        """End the use of the embedder, and close its client if it has its own. A second call does nothing."""
         self._closed = True
         if not isinstance(self._key, ClientSpec):
             forget(self._key)
@@ -282,12 +284,12 @@ class SyncEmbedder:
 
 
 class SyncStream(Generic[ItemT]):
-    """Results as they arrive, for a plain `for`; one thread takes them.
+    """Results as they arrive, for a plain `for` loop. Only one thread may iterate.
 
     Args:
         stream: The stream on the background's loop.
-        hop: The calls of the thread that takes the results.
-        texts: The caller's texts, which are closed at the end if they are a generator.
+        hop: Runs jobs on the thread that iterates.
+        texts: The caller's texts, which the stream closes at its end if they are a generator.
     """
 
     def __init__(self, stream: EmbedStream[ItemT], hop: Hop, texts: Texts) -> None:
@@ -302,7 +304,7 @@ class SyncStream(Generic[ItemT]):
 
     @property
     def summary(self) -> RunSummary:
-        """How the run stands now."""
+        """The state of the run."""
         return self._stream.summary
 
     def __iter__(self) -> Self:
@@ -313,7 +315,7 @@ class SyncStream(Generic[ItemT]):
         """Return the next result.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all results that came before it.
+            AsyncEmbedError: the error that ended the run, after all results before it.
             StreamClosedError: if the stream was closed, or belongs to the process that this one was forked from.
         """
         if not self._ready:
@@ -321,7 +323,7 @@ class SyncStream(Generic[ItemT]):
         return self._ready.popleft()
 
     def close(self) -> None:
-        """Stop the work and wait until nothing of it is left; a second call does nothing."""
+        """Stop the work and wait for its end. A second call does nothing."""
         if self._has_ended or not self._is_ours():
             return
         self._end(StreamClosedError("the stream was closed"))
@@ -342,7 +344,7 @@ class SyncStream(Generic[ItemT]):
         self.close()
 
     def __del__(self) -> None:
-        """Stop the work of a stream that was left early, without waiting for it."""
+        """Stop the work of an abandoned stream without waiting."""
         if not getattr(self, "_has_ended", True) and self._is_ours():
             self._home.start(self._stream.aclose(), _take_error)
 
@@ -355,9 +357,13 @@ class SyncStream(Generic[ItemT]):
         if self._has_ended:
             raise StopIteration
         if not self._is_ours():
-            raise StreamClosedError("the stream belongs to the process that this one was forked from, or that ends")
+            raise StreamClosedError(
+                "the stream belongs to the process that this one was forked from, or the process is ending"
+            )
         if self._home.is_here:
-            raise ConfigurationError("a plain stream was read on its own event loop, and would wait for itself")
+            raise ConfigurationError(
+                "a plain stream was read on its own event loop and would wait for itself; await an EmbedClient there"
+            )
         try:
             self._ready.extend(self._hop.run(self._home, self._stream.take_burst()))
         except Exception as error:
@@ -377,7 +383,7 @@ class SyncStream(Generic[ItemT]):
 
 
 def _on_thread_of(hop: Hop, function: Callable[[T], None] | None) -> Callable[[T], None] | None:
-    """Return a function that has another one called on the thread which waits at a hop."""
+    """Return a function that runs another one on the thread that waits in a hop."""
     return function and (lambda value: hop.ask(lambda: function(value)))
 
 
@@ -394,4 +400,4 @@ def _spec_of(client: EmbedClient) -> ClientSpec | None:
 
 
 def _take_error(task: object) -> None:
-    """Count what ended a stream that nobody reads as seen."""
+    """Mark the error of an abandoned stream as retrieved."""

@@ -86,7 +86,7 @@ async def _stored(store: AnyStore) -> list[tuple[str, str]]:
     try:
         kind, dimension = await store.fingerprint(), await store.dimension()
         if kind is None:
-            raise ConfigurationError(f"{store!r} is no table that vectors were stored in")
+            raise ConfigurationError(f"{store!r} is not a table of embed_to_store")
         rows = await store.count()
     finally:
         await store.aclose()

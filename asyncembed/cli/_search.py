@@ -102,7 +102,7 @@ async def _search_store(store: AnyStore, query: Query) -> list[Hit]:
     try:
         kind = await store.fingerprint()
         if kind is None:
-            raise ConfigurationError(f"{store!r} is no table that vectors were stored in")
+            raise ConfigurationError(f"{store!r} is not a table of embed_to_store")
         provider = get_provider(query.provider or str(kind["provider"]))
         base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
         if kind["address"] != "the provider's own" and not base_url:

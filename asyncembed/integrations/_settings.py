@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SpecArguments(TypedDict, total=False):
-    """The fields of a `ClientSpec` but its provider."""
+    """The fields of a `ClientSpec` except its provider."""
 
     model: str | None
     base_url: str | None
@@ -31,16 +31,16 @@ class SpecArguments(TypedDict, total=False):
 
 
 def spec_from(provider: str | Provider | ClientSpec, settings: SpecArguments) -> ClientSpec:
-    """Return the spec that was given, or one of these settings.
+    """Return the given spec, or a new one with these settings.
 
     Raises:
-        ConfigurationError: if a setting is wrong or unknown, or there are some beside a spec.
+        ConfigurationError: if a setting is wrong or unknown, or both a spec and settings were given.
     """
     if isinstance(provider, ClientSpec):
         if settings:
-            raise ConfigurationError(f"a ClientSpec was given, and {', '.join(sorted(settings))}= besides")
+            raise ConfigurationError(f"pass either a ClientSpec or {', '.join(sorted(settings))}=, not both")
         return provider
     if unknown := sorted(set(settings) - SpecArguments.__optional_keys__):
-        hint = "; give the name of a variable in api_key_env=" if "api_key" in unknown else ""
+        hint = "; pass the name of a variable as api_key_env=" if "api_key" in unknown else ""
         raise ConfigurationError(f"a ClientSpec has no field {', '.join(map(repr, unknown))}{hint}")
     return ClientSpec(provider, **settings)

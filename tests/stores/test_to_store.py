@@ -327,7 +327,7 @@ async def test_a_table_of_somebody_else_is_refused(server, client, sqlite, tmp_p
     database.execute("insert into docs values (1, 2, 3, 4)")
     database.commit()
     database.close()
-    with pytest.raises(ResumeError, match="does not say what their vectors are from"):
+    with pytest.raises(ResumeError, match="no fingerprint that says what made their vectors"):
         await client.embed_to_store(rows_of(2), sqlite)
     assert not server.requests
 
