@@ -36,7 +36,8 @@ async def embed_array(
 ) -> pa.FixedSizeListArray:
     """Embed a column of texts, and return a column of vectors of the same length and order.
 
-    Null and empty texts give null, and nothing is asked or paid for them.
+    Null and empty texts give null, and nothing is asked or paid for them. pyarrow cannot read a null of this type back
+    from Parquet: before you write it there, drop such rows or cast it to `pa.list_(pa.float32())`.
 
     Args:
         client: What embeds them.
