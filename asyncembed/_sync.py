@@ -40,12 +40,14 @@ class ClientArguments(TypedDict, total=False):
     model: str | None
     api_key: str | Callable[[], str | Awaitable[str]] | None
     base_url: str | None
+    catalogue: str | None
+    prompts: Mapping[str, str] | str | None
     max_memory_mb: float
     max_concurrency: int
     initial_concurrency: int | None
     rate_limit: RateLimit | RateLimitOff | None
-    retry: RetryPolicy | None
-    timeouts: Timeouts | None
+    retry: RetryPolicy | int | None
+    timeouts: Timeouts | float | None
     encoding: Encoding
     headers: Mapping[str, str] | None
     on_event: Callable[[Event], None] | None

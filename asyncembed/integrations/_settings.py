@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from asyncembed._exceptions import ConfigurationError
-from asyncembed._spec import ClientSpec
+from asyncembed._spec import ClientSpec, SpecArguments
 
 if TYPE_CHECKING:
-    from asyncembed._config import Encoding, RetryPolicy, Timeouts
     from asyncembed.providers import Provider
-
-
-class SpecArguments(TypedDict, total=False):
-    """The fields of a `ClientSpec` except its provider."""
-
-    model: str | None
-    base_url: str | None
-    api_key_env: str | None
-    requests_per_minute: float | None
-    inputs_per_minute: float | None
-    tokens_per_minute: float | None
-    max_memory_mb: float
-    max_concurrency: int
-    initial_concurrency: int | None
-    retry: RetryPolicy | None
-    timeouts: Timeouts | None
-    encoding: Encoding
-    headers: tuple[tuple[str, str], ...]
 
 
 def spec_from(provider: str | Provider | ClientSpec, settings: SpecArguments) -> ClientSpec:

@@ -14,8 +14,7 @@ except ImportError:
     raise missing("asyncembed.integrations.langchain", "langchain-core", "langchain") from None
 
 if TYPE_CHECKING:
-    from asyncembed._spec import ClientSpec
-    from asyncembed.integrations._settings import SpecArguments
+    from asyncembed._spec import ClientSpec, SpecArguments
     from asyncembed.providers import Provider
 
 

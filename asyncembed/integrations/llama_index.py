@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncembed._config import Encoding, RetryPolicy, Timeouts
 from asyncembed._missing import missing
+from asyncembed._ratelimit import RateLimitOff
 from asyncembed._spec import ClientSpec
 from asyncembed.integrations._embedder import Embedder
 
@@ -51,6 +52,7 @@ class AsyncEmbedEmbedding(BaseEmbedding):
     timeouts: Timeouts | None = None
     encoding: Encoding = "auto"
     headers: tuple[tuple[str, str], ...] = ()
+    rate_limit: RateLimitOff | None = None
     dimensions: int | None = None
     _embedder: Embedder = PrivateAttr()
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pydantic_ai.embeddings import EmbeddingSettings
     from pydantic_ai.embeddings.result import EmbedInputType
 
-    from asyncembed._spec import ClientSpec
-    from asyncembed.integrations._settings import SpecArguments
+    from asyncembed._spec import ClientSpec, SpecArguments
     from asyncembed.providers import Provider
 
 

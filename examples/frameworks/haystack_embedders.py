@@ -25,7 +25,8 @@ class _Base:
         self.embedder = SyncEmbedder(spec)
 
     def to_dict(self) -> dict[str, Any]:
-        return default_to_dict(self, **self.fields)
+        fields: dict[str, Any] = default_to_dict(self, **self.fields)
+        return fields
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Any:

@@ -4,13 +4,12 @@ Import this module before you open the table again: LanceDB finds the function b
 among them the name of the variable with the key, and never the key. Null and empty texts give null, unpaid.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from lancedb.embeddings import TextEmbeddingFunction, register
 
-from asyncembed import ClientSpec, SyncEmbedder
+from asyncembed import ClientSpec, EmbedOptionsArgs, SyncEmbedder
 
 
 @register("asyncembed")
@@ -29,11 +28,15 @@ class LanceFunction(TextEmbeddingFunction):
     def ndims(self) -> int:
         return self.dimensions or self.spec.dimension()
 
-    def generate_embeddings(self, texts: Sequence[str], *_: Any, **__: Any) -> list[np.ndarray | None]:
+    def options(self, input_type: str) -> EmbedOptionsArgs:
+        length: EmbedOptionsArgs = {"dimensions": self.dimensions} if self.dimensions else {}
+        return {"input_type": input_type, **length}
+
+    def generate_embeddings(self, texts: list[str] | np.ndarray, *_: Any, **__: Any) -> list[np.ndarray | None]:
         there = [text for text in texts if text]
-        found = SyncEmbedder(self.spec).embed(there, input_type="document", dimensions=self.dimensions)
+        found = SyncEmbedder(self.spec).embed(there, **self.options("document"))
         vectors = iter(found.embeddings)
         return [next(vectors) if text else None for text in texts]
 
     def compute_query_embeddings(self, query: str, *_: Any, **__: Any) -> list[np.ndarray | None]:
-        return [SyncEmbedder(self.spec).embed_query(query, dimensions=self.dimensions)]
+        return [SyncEmbedder(self.spec).embed_query(query, **self.options("query"))]
