@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncembed._config import Encoding, RetryPolicy, Timeouts
 from asyncembed._missing import missing
-from asyncembed._ratelimit import RateLimitOff
+from asyncembed._ratelimit import RateLimitOff  # noqa: TC001  # pydantic reads it
 from asyncembed._spec import ClientSpec
 from asyncembed.integrations._embedder import Embedder
 
