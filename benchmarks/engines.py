@@ -91,6 +91,7 @@ def spark(source: str, target: str, spec: ClientSpec) -> None:
     from examples import spark_embed
 
     cloudpickle.register_pickle_by_value(spark_embed)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     session = (
         SparkSession.builder
         .master(f"local[{WORKERS}]")

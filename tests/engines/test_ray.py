@@ -61,7 +61,7 @@ def test_a_killed_actor_costs_at_most_its_blocks(spec, server, source, tmp_path)
     dataset = embed(ray.data.read_parquet(source), spec, rows_per_block=BLOCK, chunk_size=50, max_concurrency=2)
     writing = threading.Thread(target=lambda: dataset.write_parquet(str(tmp_path / "out")))
     writing.start()
-    wait_until(lambda: server.ledger.requests > 20, 120)
+    wait_until(lambda: server.ledger.requests > 20, 300)
     workers(ACTOR)[0].kill()
     server.latency = 0.0
     writing.join()

@@ -43,7 +43,8 @@ RECIPE = load_recipe()
 def spark():
     """Two Python workers, which take the key from their environment; a task that fails is tried four times."""
     before = dict(os.environ)
-    os.environ |= {"EMBEDDINGS_KEY": KEY, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"}
+    path = f"{ROOT}{os.pathsep}{ROOT / 'examples'}"
+    os.environ |= {"EMBEDDINGS_KEY": KEY, "PYTHONPATH": path, "PYSPARK_PYTHON": sys.executable}
     session = (
         SparkSession.builder
         .master("local[2,4]")
@@ -84,7 +85,7 @@ def test_a_killed_worker_costs_at_most_its_partition(spark, spec, server, tmp_pa
     vectors = RECIPE.embed(frame, limited, workers=2)
     writing = threading.Thread(target=lambda: vectors.write.parquet(str(tmp_path / "out")))
     writing.start()
-    wait_until(lambda: server.ledger.requests > 4, 120)
+    wait_until(lambda: server.ledger.requests > 4, 300)
     (daemon, *_) = workers("pyspark.daemon")
     daemon.children()[0].kill()
     server.latency = 0.0
