@@ -168,7 +168,7 @@ class Worker:
             AsyncEmbedError: if the run cannot go on; what had arrived was delivered before.
         """
         if self._batch.refused:
-            await self._run.failures.give_up(self._batch.refused, self._reservation)
+            await self._run.give_up(self._batch.refused, self._reservation)
         if self._part.is_guilty and len(self._part) > 1:
             assert self._part.refusal
             return self._into(halves(self._part, self._batch.inputs, self._part.refusal), self._part.refusal)
@@ -333,7 +333,7 @@ class Worker:
             name_texts(error, lost, self._transport.secrets)
             raise error
         self._known(cause, error)
-        await run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
+        await run.give_up([(index, item, error) for index, item in lost], self._reservation)
 
     def _known(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
         """Let events treat `error` as they would treat what it was made of."""
