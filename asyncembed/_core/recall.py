@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from asyncembed._decide.chunker import Batch
-from asyncembed._decide.cost import RESULT_COST
 from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
 from asyncembed._decide.texts import metadata_bytes, text_key
 from asyncembed._exceptions import ResponseError
@@ -27,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from asyncembed._cache import VectorCache
-    from asyncembed._core.memory import Reservation
+    from asyncembed._core.memory import MemoryBudget, Reservation
     from asyncembed._core.source import Source
     from asyncembed._decide.chunker import Chunker
+    from asyncembed._decide.cost import CostModel
     from asyncembed._exceptions import AsyncEmbedError
     from asyncembed._models import EmbedInput, Vector
 
@@ -37,7 +37,7 @@ KEPT_AT_ONCE: Final = 256
 """Vectors that are written into the cache together."""
 
 PART_OF_BUDGET: Final = 4
-"""A batch carries recalled texts up to this part of what it may need of the memory."""
+"""Texts that are not asked for take up to this part of the memory of a batch: a quarter."""
 
 Recalled: TypeAlias = tuple[int, "EmbedInput", "Vector"]
 """Index, text, and a vector that the API need not be asked for."""
@@ -78,30 +78,22 @@ class Recall:
         self.width = 0
         """Numbers in one vector, 0 before there was one."""
 
-    async def sort(self, batch: Batch) -> tuple[Batch, list[tuple[int, EmbedInput]]]:
-        """Take out of a batch what need not be asked for.
-
-        Returns:
-            A batch of what was taken out, and the texts that are left.
-        """
-        taken, left = Batch(), [(index, item) for index, item, _ in batch.refused]
+    async def sort(self, batch: Batch) -> list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]]:
+        """Return the texts of a batch by index, each with its vector, or an equal text to wait for, or None."""
         keys = {index: text_key(item.text, self._identity) for index, item in batch.inputs.items()}
         cached = await self._cached({key for key in keys.values() if not self._duplicates.is_decided(key)})
+        found: list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]] = []
         for index, item in batch.inputs.items():
-            key = keys[index]
-            vector = cached.get(key)
-            found = self._duplicates.sort(index, key) if vector is None else vector
-            if isinstance(found, Lead):
-                taken.followers.append(((index, item), found))
-            elif isinstance(found, np.ndarray):
-                self.cached += vector is not None
-                self.duplicates += vector is None
-                taken.recalled.append((index, item, found))
-            else:
-                left.append((index, item))
+            vector = cached.get(keys[index])
+            if vector is not None:
+                self.cached += 1
+                found.append((index, item, vector))
                 continue
-            taken.text_memory += sys.getsizeof(item.text) + (metadata_bytes(item.metadata) if item.metadata else 0)
-        return taken, sorted(left) if batch.refused else left
+            known = self._duplicates.sort(index, keys[index])
+            self.duplicates += isinstance(known, np.ndarray)
+            found.append((index, item, known))
+        found += [(index, item, None) for index, item, _ in batch.refused]  # it is refused again in its new batch
+        return sorted(found, key=_index_of) if batch.refused else found
 
     def learn(self, results: Sequence[EmbedResult | EmbedBlock]) -> None:
         """Note vectors that arrived; they are copied, as the consumer may change those that it gets."""
@@ -153,11 +145,6 @@ class Recall:
         waiting, lead.waiting = lead.waiting, []
         return [((*follower, error), reservation) for follower, reservation in waiting]
 
-    def memory_of(self, batch: Batch) -> int:
-        """Bytes that the texts taken out need until the consumer has taken their results."""
-        row = self.width * self._number.itemsize
-        return batch.text_memory + (len(batch.recalled) + len(batch.followers)) * (RESULT_COST + row)
-
     async def keep(self, *, all_of_them: bool = False) -> None:
         """Write vectors into the cache when there are enough of them, or now."""
         if self._cache and self._to_keep and (all_of_them or len(self._to_keep) >= KEPT_AT_ONCE):
@@ -190,12 +177,16 @@ class RecallingSource:
         source: Gives the caller's texts in batches.
         chunker: Groups what is left of them.
         recall: Says what need not be asked for.
+        cost: What a batch may need in memory.
+        budget: The memory for batches.
     """
 
-    def __init__(self, source: Source, chunker: Chunker, recall: Recall) -> None:
+    def __init__(self, source: Source, chunker: Chunker, recall: Recall, cost: CostModel, budget: MemoryBudget) -> None:
         self._source = source
         self._chunker = chunker
         self._recall = recall
+        self._cost = cost
+        self._budget = budget
         self._taken = Batch()
         self._batches: deque[Batch] = deque()
 
@@ -239,14 +230,20 @@ class RecallingSource:
         self._source.close()
 
     async def _sort(self, batch: Batch) -> None:
-        taken, left = await self._recall.sort(batch)
-        self._taken.add(taken)
-        for index, item in left:
-            self._chunker.index = index
-            self._hand_on(self._chunker.take([item]))
-        allowed = self._chunker.budget // PART_OF_BUDGET
-        is_waited_for = self.needs_pump and len(batch) < self._source.full_batch
-        if is_waited_for or self._recall.memory_of(self._taken) > allowed:
+        allowed = self._budget.largest // PART_OF_BUDGET
+        for index, item, found in await self._recall.sort(batch):
+            if found is None:
+                self._chunker.index = index
+                self._hand_on(self._chunker.take([item]))
+                continue
+            if isinstance(found, Lead):
+                self._taken.followers.append(((index, item), found))
+            else:
+                self._taken.recalled.append((index, item, found))
+            self._taken.text_memory += sys.getsizeof(item.text) + metadata_bytes(item.metadata or {})
+            if self._cost.waiting(len(self._taken), self._taken.text_memory) > allowed:
+                self._flush()
+        if self.needs_pump and len(batch) < self._source.full_batch:  # the caller's texts come slowly
             self._flush()
 
     def _flush(self) -> None:

@@ -27,7 +27,7 @@ from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
 from asyncembed._core.rate_gate import RateGate
-from asyncembed._core.recall import Recall, RecallingSource, recalled_results
+from asyncembed._core.recall import PART_OF_BUDGET, Recall, RecallingSource, recalled_results
 from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
 from asyncembed._decide.blame import Blame
@@ -249,7 +249,7 @@ class Run:
                 call.identity, self.decoder.stored, dedupe_bytes=call.dedupe_bytes, cache=endpoint.cache
             )
             self._chunker = new_chunker()
-            self.source = RecallingSource(self.source, self._chunker, self.recall)
+            self.source = RecallingSource(self.source, self._chunker, self.recall, self.cost, endpoint.budget)
         self._as_blocks = as_blocks
         self.result_queue = ResultQueue(
             ordered=ordered, first=first, max_ready=max_ready, most_unsettled=most_unsettled
@@ -370,7 +370,7 @@ class Run:
         waiting = self.cost.waiting(len(batch), batch.text_memory)
         budget, owner, row = self.endpoint.budget, self.reservations, self.cost.row
         await budget.reserve(working + waiting, owner)
-        self._chunker.budget = budget.largest
+        self._chunker.budget = budget.largest - (budget.largest // PART_OF_BUDGET if self.recall else 0)
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
         reservation.resize(self.cost.row - row)  # it may have been learned meanwhile
         return reservation
@@ -462,6 +462,8 @@ class Run:
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.recall.cached if self.recall else 0,
+            duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self._elapsed(),
@@ -480,6 +482,8 @@ class Run:
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.recall.cached if self.recall else 0,
+            duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             elapsed=self._elapsed(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,8 +90,8 @@ class Duplicates(Generic[HolderT]):
         """Whether the vector of a text is known, or an equal text leads, so that no cache need be asked."""
         return self.known.get(key) is not None or (self._joins and key in self._by_key)
 
-    def sort(self, index: int, key: bytes) -> Vector | Lead[HolderT] | Literal["ask"]:
-        """Return the vector of a text, the equal text to follow, or "ask": then this text leads from now on."""
+    def sort(self, index: int, key: bytes) -> Vector | Lead[HolderT] | None:
+        """Return the vector of a text, the equal text to follow, or None: then this text leads from now on."""
         vector = self.known.get(key)
         if vector is not None:
             return vector
@@ -102,7 +102,7 @@ class Duplicates(Generic[HolderT]):
         lead = self._by_index[index] = Lead(key)
         if self._joins:
             self._by_key[key] = lead
-        return "ask"
+        return None
 
     def arrived(self, index: int, vector: Vector) -> None:
         """Note the vector of a text; a text that does not lead is ignored."""
