@@ -370,7 +370,7 @@ class Worker:
                 elif _is_too_slow(error):
                     flight.timed_out()
                 elif isinstance(error, APIStatusError) and (excess := read_too_large(error)) and excess.is_of_count:
-                    flight.refused(excess.most if excess.size in {None, count} else None)
+                    flight.refused(excess.limit if excess.size in {None, count} else None)
                 raise
             finally:
                 self._end_attempt(failed=failed)

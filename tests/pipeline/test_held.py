@@ -173,7 +173,7 @@ def test_of_two_that_differ_nobody_knows_which_is_wrong(decoder):
     """So both are asked for again, and the third vector decides."""
     job = Job(decoder, range(2))
     assert job.answer({0: 2}) == [0, 1]
-    assert "no other one has as many" in job.reason
+    assert "no other vector has as many" in job.reason
     assert job.answer() == []
     assert job.got == [0, 1]
 
