@@ -147,9 +147,9 @@ class Exchange:
             body,
             compact=encoding == "base64" and run.proof is None,
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
-            heard=permit.heard,
-            begin=partial(self._begin, len(texts)),
-            resent=self._resent,
+            on_headers=permit.heard,
+            on_send=partial(self._begin, len(texts)),
+            on_resend=self._resent,
             route=run.route,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
