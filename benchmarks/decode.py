@@ -145,7 +145,7 @@ def _feed(reader: EventReader, chunks: list[bytes]) -> None:
 
 
 def _library(kind: Kind, texts: list[Value]) -> None:
-    read = number_reader(whole=kind == "int8")
+    read = number_reader(integers=kind == "int8")
     for text in texts:
         pybase64.b64decode_as_bytearray(text[1:-1], validate=True) if kind == "base64" else read(text)
 

@@ -214,7 +214,7 @@ class Run:
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
         self._agreement = DimensionVote(usual)
         self.decoder = VectorDecoder(
-            options.dtype, demanded, usual=usual, agreement=self._agreement, most=MAX_DIMENSIONS
+            options.dtype, demanded, expected=usual, vote=self._agreement, max_dimension=MAX_DIMENSIONS
         )
         self.cost = CostModel(
             dimension=known or usual or ASSUMED_DIMENSION,

@@ -29,7 +29,7 @@ def excess_of(seed: int, number: int) -> str:
     """What a parser takes if that is too much; nothing if it is empty."""
     found = case(seed, number)
     chunks = _chunks(Dice(seed << 40 | number), found.data)
-    parser = ResponseParser(found.kind.layout, VectorDecoder(found.kind.dtype, usual=found.usual).decode, LIMIT)
+    parser = ResponseParser(found.kind.layout, VectorDecoder(found.kind.dtype, expected=found.usual).decode, LIMIT)
     tracemalloc.start()
     try:
         for chunk in chunks:

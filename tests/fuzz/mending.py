@@ -10,7 +10,7 @@ import json
 import re
 from typing import Final, NamedTuple
 
-from asyncembed._parser.splitter import LONGEST_INLINE
+from asyncembed._parser.splitter import MAX_INLINE
 
 from .oracle import parsed
 
@@ -64,7 +64,7 @@ def _without_fault(text: str, fault: int) -> str | None:
     opened, string = _open_at(text, fault)
     if string is not None:
         found = STRING.match(text, string)
-        if found and len(found[0].encode("utf-8", "surrogateescape")) > LONGEST_INLINE + 2:
+        if found and len(found[0].encode("utf-8", "surrogateescape")) > MAX_INLINE + 2:
             return f'{text[:string]}"!"{text[found.end() :]}'
         return None
     for bracket in reversed(opened):
