@@ -336,7 +336,7 @@ class Controller:
         self._next_rest = MIN_REST
         self._rate: float | None = None  # smoothed, since the setting changed
 
-        self._size_limit = max_size  # lowered by refusals, for good
+        self._size_limit = max_size  # lowered by refusals, permanently
         self._timeout_size_limit = max_size  # lowered by time-outs, for a while
         self._answers_since_timeout = 0
         self._unavoidable = 0.0  # latency in seconds that no step down lowers
