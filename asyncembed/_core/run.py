@@ -113,7 +113,7 @@ class Flusher:
         """Hand over now what has arrived."""
         waiting, self._waiting = self._waiting, {}
         for delivery, reservation in waiting.items():
-            self._deliver(delivery.rest(), reservation)
+            self._deliver(delivery.flush(), reservation)
 
     def _expire(self) -> None:
         self._timer = None

@@ -94,10 +94,10 @@ class Comparison:
     _base64: list[bytes] = field(default_factory=list)
     _has_content: bool = False
 
-    def noting(self, decode: Callable[[Value], RowT]) -> Callable[[Value], RowT]:
+    def recording(self, decode: Callable[[Value], RowT]) -> Callable[[Value], RowT]:
         """Return a function that decodes a vector and records its numbers."""
 
-        def note(value: Value) -> RowT:
+        def record(value: Value) -> RowT:
             row = decode(value)
             numbers = np.frombuffer(row, "<f4") if isinstance(row, bytearray) else np.asarray(row).astype("<f4")
             self._numbers.append(_digest(numbers.tobytes()))
@@ -105,9 +105,9 @@ class Comparison:
             self.dimension = len(numbers)
             return row
 
-        return note
+        return record
 
-    def saw(self, values: Sequence[Value]) -> None:
+    def add_base64(self, values: Sequence[Value]) -> None:
         """Record base64 strings as they appear in the response."""
         self._base64 += map(_digest_of_base64, values)
 

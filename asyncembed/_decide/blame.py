@@ -133,7 +133,7 @@ class Blame:
         """Successful requests of the run."""
         self._recovered = 0  # successful requests that the server had failed on before
 
-    def taken(self, case: Case) -> None:
+    def succeeded(self, case: Case) -> None:
         """Note that a request succeeded."""
         self.accepted += 1
         self._recovered += case.is_unsure

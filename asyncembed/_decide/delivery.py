@@ -10,7 +10,7 @@ While the dimension of a run is undecided, `PendingRows` holds the vectors back,
 that no response waits for another one.
 
 `ResultDelivery` makes one result per vector. `BlockDelivery` avoids the cost of an object per row: it copies the rows
-of each piece into one matrix, and hands that over when the batch is complete or when you call `rest`. If vectors are
+of each piece into one matrix, and hands that over when the batch is complete or when you call `flush`. If vectors are
 missing then, it returns views of the rows between them.
 """
 
@@ -74,10 +74,10 @@ class PendingRows(Generic[RowT]):
         good: list[Entry[RowT]] = []
         bad: list[Entry[RowT]] = []
         for entry in waiting:
-            (bad if self.misfit(entry[2]) else good).append(entry)
+            (bad if self.size_fault(entry[2]) else good).append(entry)
         return good, bad
 
-    def misfit(self, row: RawRow) -> str:
+    def size_fault(self, row: RawRow) -> str:
         """Describe what is wrong with the size of a row; empty if it is right."""
         if isinstance(row, bytearray) or len(row) == self._decoder.width:  # the decoder has checked the size of bytes
             return ""
@@ -97,10 +97,10 @@ class Delivery(ABC, Generic[RowT]):
 
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
         self._decoder = decoder
-        self._held: PendingRows[RowT] | None = PendingRows(decoder) if decoder.is_open else None
+        self._pending: PendingRows[RowT] | None = PendingRows(decoder) if decoder.is_open else None
         self._missing = dict(batch.inputs)
-        self._asked = list(self._missing)
-        self._awaited = set(range(len(self._asked)))  # positions in the current attempt
+        self._requested = list(self._missing)
+        self._awaited = set(range(len(self._requested)))  # positions in the current attempt
         self.attempts = 0
         """Number of attempts so far."""
         self._fault: ResponseError | None = None
@@ -125,7 +125,7 @@ class Delivery(ABC, Generic[RowT]):
     @property
     def missing(self) -> tuple[int, ...]:
         """Indices of the texts that the current attempt still awaits, ascending."""
-        return tuple(self._asked[position] for position in sorted(self._awaited))
+        return tuple(self._requested[position] for position in sorted(self._awaited))
 
     @property
     def count_missing(self) -> int:
@@ -137,15 +137,15 @@ class Delivery(ABC, Generic[RowT]):
         """Whether all vectors of the current attempt have arrived."""
         return not self._awaited
 
-    def ask(self, indices: Iterable[int] | None = None) -> list[str]:
+    def begin_attempt(self, indices: Iterable[int] | None = None) -> list[str]:
         """Begin an attempt and return its texts: the missing ones, limited to `indices` (ascending) if given."""
         wanted = sorted(self._missing) if indices is None else indices
-        self._asked = [*filter(self._missing.__contains__, wanted)]
-        self._awaited = set(range(len(self._asked)))
+        self._requested = [*filter(self._missing.__contains__, wanted)]
+        self._awaited = set(range(len(self._requested)))
         self._rejected.clear()
         self._fault, self.mismatch = None, ""
-        self.attempts += bool(self._asked)
-        return [self._missing[index].text for index in self._asked]
+        self.attempts += bool(self._requested)
+        return [self._missing[index].text for index in self._requested]
 
     def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
         """Make results of vectors and their positions in the current attempt.
@@ -160,17 +160,17 @@ class Delivery(ABC, Generic[RowT]):
         if len(distinct) < len(positions) or not distinct <= self._awaited:
             return self._accept_up_to_fault(vectors)
         self._awaited -= distinct
-        indices = [*map(self._asked.__getitem__, positions)]
+        indices = [*map(self._requested.__getitem__, positions)]
         inputs = [*map(self._missing.pop, indices)]
-        if self._held:
-            return self._sift(self._held, list(zip(indices, inputs, rows, strict=True)))
+        if self._pending:
+            return self._sift(self._pending, list(zip(indices, inputs, rows, strict=True)))
         return self._pack((indices, inputs, rows))
 
     def settle(self) -> Sequence[EmbedResult | EmbedBlock]:
         """End a response, complete or not, and return the results that were held back."""
-        return self._sift(self._held, [], is_last=True) if self._held else []
+        return self._sift(self._pending, [], is_last=True) if self._pending else []
 
-    def rest(self) -> Sequence[EmbedBlock]:
+    def flush(self) -> Sequence[EmbedBlock]:
         """Return all vectors that have arrived but were not handed over. Call it when no more will arrive."""
         return ()
 
@@ -178,8 +178,8 @@ class Delivery(ABC, Generic[RowT]):
         """Raise the `ResponseError` that `accept` met, or one if the response holds far too many vectors."""
         if self._fault:
             raise self._fault
-        if claimed > 2 * len(self._asked) + MAX_SURPLUS:
-            raise self._misaligned(f"it holds over {claimed} vectors for {len(self._asked)} texts")
+        if claimed > 2 * len(self._requested) + MAX_SURPLUS:
+            raise self._misaligned(f"it holds over {claimed} vectors for {len(self._requested)} texts")
 
     def finish(self, parser: ResponseParser[RowT], message: str) -> None:
         """End an attempt after reading its whole response.
@@ -191,17 +191,17 @@ class Delivery(ABC, Generic[RowT]):
         Raises:
             ResponseError: if vectors are missing, or their number differs from the number of texts.
         """
-        asked = len(self._asked)
-        if parser.by_order and 0 < parser.count != asked:
-            raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
+        requested = len(self._requested)
+        if parser.by_order and 0 < parser.count != requested:
+            raise self._misaligned(f"it holds {parser.count} vectors for {requested} texts")
         if missing := self.missing:
             reasons = [*(parser.faults + self._rejected)[:1], *filter(None, [message])]
-            reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
+            reasons = reasons or [f"the response holds {parser.count} vectors for {requested} texts"]
             raise ResponseError(
-                f"{len(missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}",
+                f"{len(missing)} of {requested} vectors did not arrive: {'; '.join(reasons)}",
                 missing=missing,
                 provider_message=message,
-                is_empty=len(missing) == asked and not self._rejected,
+                is_empty=len(missing) == requested and not self._rejected,
             )
 
     def give_up(self) -> list[tuple[int, EmbedInput]]:
@@ -218,18 +218,18 @@ class Delivery(ABC, Generic[RowT]):
             results += self.accept([(position, row)])
         else:  # the first vector of a repeated position was rejected, so its second one was awaited
             return results
-        what = "two vectors" if 0 <= position < len(self._asked) else "a vector too many,"
-        self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
+        what = "two vectors" if 0 <= position < len(self._requested) else "a vector too many,"
+        self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._requested)}")
         return results
 
     def _sift(
-        self, held: PendingRows[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
+        self, pending: PendingRows[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
     ) -> Sequence[EmbedResult | EmbedBlock]:
-        good, bad = held.sift(arrived, is_last=is_last)
+        good, bad = pending.sift(arrived, is_last=is_last)
         if bad:
-            self._put_back({index: item for index, item, _ in bad}, held.misfit(bad[0][2]))
+            self._put_back({index: item for index, item, _ in bad}, pending.size_fault(bad[0][2]))
         if not self._decoder.is_open:
-            self._held = None
+            self._pending = None
         if not good:
             return []
         indices, texts, rows = zip(*good, strict=True)
@@ -238,14 +238,14 @@ class Delivery(ABC, Generic[RowT]):
     def _put_back(self, inputs: Mapping[int, EmbedInput], why: str) -> None:
         """Reject the vectors of these inputs, so that they are missing again."""
         self._missing.update(inputs)
-        self._awaited.update([bisect_left(self._asked, index) for index in inputs])
+        self._awaited.update([bisect_left(self._requested, index) for index in inputs])
         self._rejected = [why]
 
     def _misaligned(self, what: str) -> ResponseError:
         self.mismatch = what
         return ResponseError(
             f"the response cannot be matched to its texts: {what}; vectors delivered so far for texts "
-            f"{self._asked[0]} to {self._asked[-1]} may belong to other texts",
+            f"{self._requested[0]} to {self._requested[-1]} may belong to other texts",
             missing=self.missing,
             retryable=False,
         )
@@ -280,7 +280,7 @@ class BlockDelivery(Delivery["RawRow"]):
     Args:
         batch: The batch.
         decoder: Decoder of its vectors.
-        withholds: Whether only `rest` returns blocks, even if the batch is complete.
+        withholds: Whether only `flush` returns blocks, even if the batch is complete.
     """
 
     def __init__(self, batch: Batch, decoder: VectorDecoder, *, withholds: bool = False) -> None:
@@ -305,7 +305,7 @@ class BlockDelivery(Delivery["RawRow"]):
     def decode_run(self) -> Callable[[Sequence[Value]], list[RawRow] | None]:
         return self._decoder.decode_rows
 
-    def rest(self) -> Sequence[EmbedBlock]:
+    def flush(self) -> Sequence[EmbedBlock]:
         """Return blocks of the rows that have arrived but were not handed over."""
         matrix, state, start = self._matrix, self._state, self._start
         if matrix is None or not self.waiting:
@@ -327,7 +327,7 @@ class BlockDelivery(Delivery["RawRow"]):
         self.waiting += len(indices) - len(bad)
         for index, fault in bad:
             self._put_back({index: self._inputs[index]}, fault)
-        return () if self.count_missing or self._withholds else self.rest()
+        return () if self.count_missing or self._withholds else self.flush()
 
     def withdraw(self) -> tuple[Sequence[EmbedBlock], Withdrawal | None]:
         """Forget the vectors of the current attempt, so that their texts are missing again.
@@ -336,14 +336,14 @@ class BlockDelivery(Delivery["RawRow"]):
             Blocks of earlier attempts that were not handed over, and a `Withdrawal` of the rows that were; None if
             there are no such rows.
         """
-        arrived = [index for position, index in enumerate(self._asked) if position not in self._awaited]
+        arrived = [index for position, index in enumerate(self._requested) if position not in self._awaited]
         places = [index - self._first if self._places is None else self._places[index] for index in arrived]
         state = self._state
         delivered = [i for i, place in zip(arrived, places, strict=True) if state[place : place + 1] == DELIVERED]
         for place in places:
             self.waiting -= state[place : place + 1] == WAITING
             state[place : place + 1] = MISSING
-        blocks = self.rest()
+        blocks = self.flush()
         self._put_back({index: self._inputs[index] for index in arrived}, "")
         self._matrix = None
         return blocks, Withdrawal(delivered, [self._inputs[index] for index in delivered]) if delivered else None

@@ -107,22 +107,22 @@ class Backoff:
         now = self._clock()
         if self._deadline is None:
             self._deadline = now + self._policy.max_elapsed
-        asked: float | None = getattr(error, "retry_after", None)
-        if asked is not None and asked > self._policy.max_elapsed:
+        requested: float | None = getattr(error, "retry_after", None)
+        if requested is not None and requested > self._policy.max_elapsed:
             # It may be a mistake: Azure sometimes asks for a day, and the next attempt succeeds.
             self.is_hopeless = self._too_long is not None or _names_long_limit(error)
-            self._too_long = asked
+            self._too_long = requested
         if self.is_hopeless or self._failed >= self._policy.max_attempts:
             return None
-        wait = self._wait(asked)
+        wait = self._wait(requested)
         return wait if now + wait <= self._deadline else None
 
-    def _wait(self, asked: float | None) -> float:
+    def _wait(self, requested: float | None) -> float:
         policy, longest = self._policy, ceiling(self._policy, self._failed - 1)
-        if asked is None:
+        if requested is None:
             return longest * self._draw()
         # Jitter spreads the clients that were all asked to wait equally long.
-        return min(policy.max_backoff, asked + min(longest, policy.initial_backoff) * self._draw())
+        return min(policy.max_backoff, requested + min(longest, policy.initial_backoff) * self._draw())
 
 
 def _names_long_limit(error: AsyncEmbedError) -> bool:

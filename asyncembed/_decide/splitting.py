@@ -116,11 +116,11 @@ class SubBatch:
         return len(self.batch.inputs)
 
     @property
-    def may_be_asked(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether it need not wait for another part."""
         return self.after is None or self.after.is_settled
 
-    def taken(self) -> None:
+    def accepted(self) -> None:
         """Note that all its vectors have arrived."""
         self.is_settled = True
         if self.other:

@@ -39,7 +39,7 @@ class Job:
 
     def begin(self, sizes: dict[int, int] | None = None) -> None:
         """Ask for what is missing; the answer will have vectors of these sizes, and right ones."""
-        self._texts = [int(text) for text in self.delivery.ask()]
+        self._texts = [int(text) for text in self.delivery.begin_attempt()]
         self.asked.append(self._texts)
         self._parser = ResponseParser(LAYOUT, self.delivery.decode)
         self._sizes = sizes or {}
