@@ -179,7 +179,7 @@ class Delivery(ABC, Generic[RowT]):
         if self._fault:
             raise self._fault
         if claimed > 2 * len(self._requested) + MAX_SURPLUS:
-            raise self._misaligned(f"it holds over {claimed} vectors for {len(self._requested)} texts")
+            raise self._misaligned(f"it holds more than {claimed} vectors for {len(self._requested)} texts")
 
     def finish(self, parser: ResponseParser[RowT], message: str) -> None:
         """End an attempt after reading its whole response.
@@ -218,7 +218,7 @@ class Delivery(ABC, Generic[RowT]):
             results += self.accept([(position, row)])
         else:  # the first vector of a repeated position was rejected, so its second one was awaited
             return results
-        what = "two vectors" if 0 <= position < len(self._requested) else "a vector too many,"
+        what = "two vectors" if 0 <= position < len(self._requested) else "an extra vector"
         self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._requested)}")
         return results
 

@@ -396,5 +396,5 @@ def _base64_bytes(value: JSONText | str) -> bytearray:
         return _decode_base64(value if isinstance(value, str) else value[1:-1])
     except (binascii.Error, ValueError) as error:
         if not isinstance(value, str):
-            return _base64_bytes(text_of(value))  # JSON may write a slash as \\/
+            return _base64_bytes(text_of(value))  # JSON may escape a slash
         raise ResponseError("a vector is a string that is not base64") from error
