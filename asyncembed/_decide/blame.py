@@ -136,8 +136,9 @@ class Blame:
     def succeeded(self, case: Case) -> None:
         """Note that a request succeeded."""
         self.accepted += 1
-        self._recovered += case.is_unsure
-        case.is_unsure = False
+        if case.is_unsure:
+            self._recovered += 1
+            case.is_unsure = False
 
     def decide(self, error: AsyncEmbedError, texts: Sequence[str], case: Case, *, wants_base64: bool) -> Verdict:
         """Return what to do about a failed request.

@@ -74,7 +74,10 @@ class PendingRows(Generic[RowT]):
         good: list[Entry[RowT]] = []
         bad: list[Entry[RowT]] = []
         for entry in waiting:
-            (bad if self.size_fault(entry[2]) else good).append(entry)
+            if self.size_fault(entry[2]):
+                bad.append(entry)
+            else:
+                good.append(entry)
         return good, bad
 
     def size_fault(self, row: RawRow) -> str:
@@ -140,11 +143,12 @@ class Delivery(ABC, Generic[RowT]):
     def begin_attempt(self, indices: Iterable[int] | None = None) -> list[str]:
         """Begin an attempt and return its texts: the missing ones, limited to `indices` (ascending) if given."""
         wanted = sorted(self._missing) if indices is None else indices
-        self._requested = [*filter(self._missing.__contains__, wanted)]
+        self._requested = [index for index in wanted if index in self._missing]
         self._awaited = set(range(len(self._requested)))
         self._rejected.clear()
         self._fault, self.mismatch = None, ""
-        self.attempts += bool(self._requested)
+        if self._requested:
+            self.attempts += 1
         return [self._missing[index].text for index in self._requested]
 
     def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:

@@ -154,10 +154,11 @@ def smaller(
     groups = _grouped(inputs, limits)
     if len(groups) == 1 and refusal and len(inputs) > 1:
         groups = _in_two(inputs)
-    return [
-        SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal, suspects=suspects)
-        for group, suspects in zip(groups, [part.suspects, *[{}] * len(groups)], strict=False)
+    parts = [
+        SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal) for group in groups
     ]
+    parts[0].suspects = part.suspects
+    return parts
 
 
 def fits(batch: Batch, limits: Limits) -> bool:

@@ -112,4 +112,7 @@ class Response:
     def close(self) -> None:
         """Release the connection if the body was read to its end; close it otherwise."""
         self._limit.close()
-        self._response.close() if not self._content.at_eof() else self._response.release()
+        if self._content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()

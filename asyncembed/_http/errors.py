@@ -507,7 +507,7 @@ def _redirect(headers: Mapping[str, str], secrets: Secrets) -> str:
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets) -> ErrorAnswer:
     """Return all facts of an error answer. See `status_error` for the arguments."""
     found = read_body(body)
-    words = _words(found.document) or (found.is_html and title_of(found.text)) or found.text
+    words = _words(found.document) or (title_of(found.text) if found.is_html else "") or found.text
     quoted = quoted_error(words[:_MAX_SEARCHED])
     if quoted and words[:1] in {"{", "["}:
         words = _words(quoted) or words
@@ -527,7 +527,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
         positions=positions,
         is_api_form=bool(_words(found.document)) or any(_codes(found.document)),
         is_html=found.is_html,
-        request_id=request_id_in(headers, secrets) or ((secrets.redact(ids[0], MAX_CODE) or None) if ids else None),
+        request_id=request_id_in(headers, secrets) or secrets.redact(next(iter(ids), ""), MAX_CODE) or None,
         retry_after=wait,
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
     )

@@ -99,11 +99,12 @@ def ip_of(host: str) -> IPAddress | None:
 
 def _variable_of(scheme: str, environ: Mapping[str, str]) -> str | None:
     """Return the name of the environment variable with the proxy for a scheme; None if there is none."""
-    own = [f"{scheme}_proxy"]
-    if scheme == "https" or not (own[0] in environ or "REQUEST_METHOD" in environ):
-        own.append(own[0].upper())
-    every = ["all_proxy"] if "all_proxy" in environ else ["ALL_PROXY"]
-    return next((name for name in (*own, *every) if environ.get(name, "").strip()), None)
+    lower = f"{scheme}_proxy"
+    names = [lower]
+    if scheme == "https" or not (lower in environ or "REQUEST_METHOD" in environ):  # a CGI script has REQUEST_METHOD
+        names.append(lower.upper())
+    names.append("all_proxy" if "all_proxy" in environ else "ALL_PROXY")
+    return next((name for name in names if environ.get(name, "").strip()), None)
 
 
 def _first_of(names: tuple[str, ...], environ: Mapping[str, str]) -> str:

@@ -169,7 +169,7 @@ class Session:
             return cls(socket=socket)
         proxy = find_proxy(url, os.environ)
         trust = None
-        if "https" in {yarl.URL(url).scheme, proxy and yarl.URL(proxy.url).scheme}:
+        if any(yarl.URL(address).scheme == "https" for address in (url, proxy.url if proxy else "")):
             with OneThread() as thread:  # loading the certificates would block the event loop
                 trust = await thread.run(lambda: load_trust(os.environ))
         return cls(proxy=proxy, trust=trust)
