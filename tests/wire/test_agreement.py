@@ -23,7 +23,7 @@ def test_the_first_that_two_have_is_taken(dimensions, settled_at):
 
 
 def test_what_is_usual_counts_as_one_vector():
-    assert DimensionVote(expected=8).see(8)
+    assert DimensionVote(expected=8).add(8)
     vote = DimensionVote(expected=8)
     assert not vote.add(7)
     assert vote.is_disputed
