@@ -119,8 +119,7 @@ class WrongIndex:
         if exchange.request.layout == "openai":
             items = exchange.answer.items
             item = _pick_item(exchange, self.at)
-            place = items.index(item)
-            other = items[place - 1]
+            other = items[items.index(item) - 1]
             wrong: dict[WrongIndexing, object] = {
                 "doubled": other.index,
                 "out-of-range": len(items),
@@ -129,7 +128,10 @@ class WrongIndex:
                 "missing": None,
             }
             item.index = wrong[self.what]
-            _mark_wrong([item, other] if self.what == "doubled" and other is not item else [item])
+            if self.what != "doubled":
+                _mark_wrong([item])
+            elif other is not item:
+                _mark_wrong([item, other])
         await exchange.deliver()
 
 
