@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from benchmarks.measure import Row
+    Row = dict[str, Any]
 
 MEMORY_TICKS = (50, 100, 200, 500, 1_000, 2_000)
 INK, FAINT, GRID = "#1c2330", "#667085", "#e3e7ee"
