@@ -7,7 +7,6 @@ time, into a new table; the bare upserts use only the package of the store. Writ
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sqlite3
 import tempfile
@@ -19,7 +18,7 @@ import numpy as np
 
 from asyncembed import EmbedClient
 from asyncembed.stores import LanceTable, PgVector, SqliteVectors, text_hash
-from benchmarks.measure import RESULTS
+from benchmarks.measure import RESULTS, cores, describe, machine, write
 from benchmarks.memory_run import peak_mb
 from benchmarks.server import CANNED, running, vectors
 
@@ -35,7 +34,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser("stores", help="rows per second into a store, against its own bulk upsert")
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--only", choices=list(TARGETS))
-    parser.set_defaults(run=lambda given: asyncio.run(main(given.count, [given.only] if given.only else list(TARGETS))))
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.set_defaults(run=lambda given: asyncio.run(main(given)))
 
 
 def text_of(number: int) -> str:
@@ -141,19 +141,19 @@ async def measure(name: str, count: int, url: str, folder: Path) -> dict[str, fl
     }
 
 
-async def main(count: int, names: list[str]) -> None:
+async def main(given: argparse.Namespace) -> None:
+    """Measure each store, and write the results."""
     found = {}
-    async with running(DIMENSION, core=1) as url:
-        for name in names:
+    async with running(DIMENSION, core=cores()[1]) as url:
+        for name in [given.only] if given.only else TARGETS:
             folder = Path(tempfile.mkdtemp(prefix="asyncembed-stores-"))
             try:
-                found[name] = await measure(name, count, url, folder)
+                found[name] = await measure(name, given.count, url, folder)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "stores.json").write_text(json.dumps(found, indent=2))
     columns = list(next(iter(found.values())))
     lines = ["| store | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     lines += [f"| {name} | " + " | ".join(f"{row[key]:,.2f}" for key in columns) + " |" for name, row in found.items()]
-    (RESULTS / "stores.md").write_text("\n".join(lines) + "\n")
+    on = machine()
+    write(given.output, "stores", {"machine": on, "rows": found}, "\n".join([*lines, "", describe(on), ""]))
