@@ -56,7 +56,7 @@ def _akamai(title: str) -> str:
 
 _ENVOY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
-REFUSING: Final = (
+BLOCKED: Final = (
     KnownError(
         "cloudflare",
         "key",
@@ -139,7 +139,7 @@ TOO_LARGE: Final = (
     KnownError("iis", "many bytes", 413, "The page was not displayed because the request entity is too large."),
 )
 
-AWAY: Final = (
+UNAVAILABLE: Final = (
     KnownError("haproxy", "busy", 503, _haproxy("503 Service Unavailable", "No server is available.")),
     KnownError("haproxy", "busy", 502, _haproxy("502 Bad Gateway", "The server returned an invalid response.")),
     KnownError("haproxy", "busy", 500, _haproxy("500 Internal Server Error", "An internal server error occurred.")),
@@ -208,7 +208,7 @@ AWAY: Final = (
 )
 """The gateway answers, but the service behind it is down or overloaded."""
 
-WAITING: Final = (
+TIMED_OUT: Final = (
     KnownError("cloudflare", "slow", 504, _cloudflare(504, "Gateway time-out")),
     KnownError("cloudflare", "slow", 524, "error code: 524", form="plain"),
     KnownError("aws alb", "slow", 504, page("504 Gateway Time-out")),

@@ -33,11 +33,11 @@ KNOWN_ERRORS: Final[tuple[KnownError, ...]] = (
     *_known_requests.BASE64,
     *_known_servers.BUSY,
     *_known_servers.SLOW,
-    *_known_gateways.REFUSING,
+    *_known_gateways.BLOCKED,
     *_known_gateways.WAF,
     *_known_gateways.TOO_LARGE,
-    *_known_gateways.AWAY,
-    *_known_gateways.WAITING,
+    *_known_gateways.UNAVAILABLE,
+    *_known_gateways.TIMED_OUT,
 )
 """Every error that a `ServiceError` can send. Use it to parametrize a test with all or some of them."""
 
