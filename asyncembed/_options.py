@@ -197,7 +197,7 @@ def find_limiter(given: RateLimit | RateLimitOff | None, provider: Provider, *, 
         ConfigurationError: if `given` is something else.
     """
     if given == "off":
-        return Limiter(heeds_headers=False)
+        return Limiter(follow_headers=False)
     check(
         given is None or isinstance(given, RateLimit),
         f"rate_limit={shown(given)} must be a RateLimit, such as RateLimit(requests_per_minute=600), or 'off'",

@@ -115,7 +115,7 @@ class Flusher:
         """Hand over now what has arrived."""
         waiting, self._waiting = self._waiting, {}
         for delivery, reservation in waiting.items():
-            self._deliver(delivery.rest(), reservation)
+            self._deliver(delivery.flush(), reservation)
 
     def _expire(self) -> None:
         self._timer = None
@@ -216,7 +216,7 @@ class Run:
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
         self._agreement = DimensionVote(usual)
         self.decoder = VectorDecoder(
-            options.dtype, demanded, usual=usual, agreement=self._agreement, most=MAX_DIMENSIONS
+            options.dtype, demanded, expected=usual, vote=self._agreement, max_dimension=MAX_DIMENSIONS
         )
         self.cost = CostModel(
             dimension=known or usual or ASSUMED_DIMENSION,

@@ -206,7 +206,7 @@ class WorkerPool:
 
         What finds none free stays here, where it needs nothing more: it may hold up all that waits for it.
         """
-        alone = [part for part in parts if part.may_be_asked and part.other is None]
+        alone = [part for part in parts if part.is_ready and part.other is None]
         for part in alone[0 if parts and parts[0].other else 1 :]:
             reservation = self._run.reserve_more(part.batch)
             if reservation is None:

@@ -177,7 +177,7 @@ class Worker:
             return await self._attempts()
         finally:
             self._part.is_settled = True
-            self._run.deliver(self._delivery.rest(), self._reservation)
+            self._run.deliver(self._delivery.flush(), self._reservation)
             self._run.in_flight -= 1
             self.withdraw()
 
@@ -193,7 +193,7 @@ class Worker:
         self._part.backoff = self._part.backoff or Backoff(self._endpoint.retry)
         backoff = self._part.backoff
         last: AsyncEmbedError | None = None
-        while texts := self._delivery.ask():
+        while texts := self._delivery.begin_attempt():
             if not await self._may_ask(len(texts)):
                 return []
             if last and backoff.is_over:
@@ -218,7 +218,7 @@ class Worker:
                 return parts
             if self._delivery.count_missing < before:
                 self._part.case.progressed()
-        self._part.taken()
+        self._part.accepted()
         if self._part.suspects:
             await self._give_up_suspects()
         return []
@@ -360,7 +360,7 @@ class Worker:
             try:
                 await attempt
                 failed = False
-                self._run.blame.taken(self._part.case)
+                self._run.blame.succeeded(self._part.case)
                 self._endpoint.learned.accepted.add(self._run.options.model)
                 flight.answered(self._exchange.seconds_to_headers)
             except AsyncEmbedError as error:
@@ -370,7 +370,7 @@ class Worker:
                 elif _is_too_slow(error):
                     flight.timed_out()
                 elif isinstance(error, APIStatusError) and (excess := read_too_large(error)) and excess.is_of_count:
-                    flight.refused(excess.most if excess.size in {None, count} else None)
+                    flight.refused(excess.limit if excess.size in {None, count} else None)
                 raise
             finally:
                 self._end_attempt(failed=failed)
