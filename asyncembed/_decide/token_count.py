@@ -21,8 +21,8 @@ _WIDE: Final = re.compile("[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff]")
 _LATIN_END: Final = "\u0250"
 _WORD: Final = re.compile(r"[A-Za-z]+")
 _ENGLISH_WORDS: Final = frozenset({
-    "a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "have", "if", "in", "is", "it", "not", "of", "on", "or",
-    "that", "the", "this", "to", "was", "which", "with", "you",
+    "a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "have", "if", "in", "is", "it", "not", "of", "on",
+    "or", "that", "the", "this", "to", "was", "which", "with", "you",
 })  # fmt: skip
 _ENGLISH_SHARE: Final = 0.1
 _SIGN: Final = re.compile(r"[^\w\s]|_")
