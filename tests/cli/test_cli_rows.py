@@ -217,7 +217,7 @@ def test_columns_that_hold_no_ids_are_refused_before_anything_is_sent(run, threa
     options = [tmp_path / "a.txt", tmp_path / "x.parquet", "-o", tmp_path / "v.npy", *openai(threaded_server)]
     ended = run("embed", *options, "--on-error", "skip")
     assert ended.code == 1
-    assert f"the ids in column 'id' are {ids.type}, and not text, whole numbers or UUIDs" in ended.err
+    assert f"the ids in column 'id' have type {ids.type}, but must be text, integers or UUIDs" in ended.err
     assert threaded_server.asked == []
 
 
@@ -312,7 +312,7 @@ def test_an_output_that_would_be_a_part_of_its_input_is_refused(run, tmp_path):
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "p.parquet")
     ended = run("embed", tmp_path, "-o", tmp_path / "v.parquet")
     assert ended.code == 2
-    assert "would be an input" in ended.err
+    assert "would become an input" in ended.err
 
 
 def test_a_folder_without_parquet_is_refused(tmp_path):

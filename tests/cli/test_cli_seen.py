@@ -120,4 +120,4 @@ def test_info_reads_what_is_in_the_making(run, threaded_server, openai, rows_fil
     for name in (out, f"{out}.partial", f"{out}.partial{os.sep}"):
         ended = run("info", name)
         assert ended.code == 0, ended.err
-        assert "stopped; go on with --resume" in ended.out
+        assert "stopped; continue with --resume" in ended.out
