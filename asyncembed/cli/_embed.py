@@ -319,18 +319,25 @@ def _retry_options(job: Job) -> _RetryOptions:
 
 def _settings(job: Job) -> dict[str, object]:
     """Return the settings for the report, without values that may hold a secret."""
-    return {
+    settings: dict[str, object] = {
         "inputs": ", ".join(source.name for source in job.sources),
         "output": job.target,
         "provider": job.provider,
         "model": job.model or "the provider's default",
         **{name: value for name, value in job.options.items() if name != "extra"},
-        **({"extra fields": ", ".join(job.options["extra"])} if "extra" in job.options else {}),
-        **({"text built from": ", ".join(job.fields.template.names)} if job.fields.template else {}),
-        **({"kept columns": ", ".join(job.fields.keep)} if job.fields.keep else {}),
-        **({"limit": job.limit} if job.limit else {}),
+    }
+    if "extra" in job.options:
+        settings["extra fields"] = ", ".join(job.options["extra"])
+    if job.fields.template:
+        settings["text built from"] = ", ".join(job.fields.template.names)
+    if job.fields.keep:
+        settings["kept columns"] = ", ".join(job.fields.keep)
+    if job.limit:
+        settings["limit"] = job.limit
+    return {
+        **settings,
         "on error": job.on_error,
-        "texts kept": job.keep_text,
+        "keep text": job.keep_text,
         "resume": job.resume,
         "max memory": f"{job.max_memory_mb:g} MB",
         "max concurrency": job.max_concurrency,

@@ -76,7 +76,18 @@ def show_providers(name: str | None = None) -> None:
     if name is not None:
         _show_provider(get_provider(name))
         return
-    rows = [("provider", "default model", "dimension", "texts", "tokens", "base64", "types", "key")]
+    rows = [
+        (
+            "provider",
+            "default model",
+            "dimension",
+            "texts per request",
+            "tokens per request",
+            "base64",
+            "dtypes",
+            "API key variable",
+        )
+    ]
     for provider in PROVIDERS.values():
         model = provider.models.get(provider.default_model)
         rows.append((
@@ -96,13 +107,23 @@ def _show_provider(provider: Provider) -> None:
     console = stdout()
     for fact, value in _facts(provider):
         console.print(Text(f"{fact:<12}", "bold").append(value, "not bold"))
-    rows = [("model", "dimension", "others", "tokens a text", "texts", "$ a million tokens", "space")]
+    rows = [
+        (
+            "model",
+            "dimension",
+            "shorter",
+            "tokens per text",
+            "texts per request",
+            "$ per million tokens",
+            "vector space",
+        )
+    ]
     for name, model in provider.models.items():
-        other_dimensions = "?" if model.dimensions is None else "yes" if model.dimensions else "no"
+        shortenable = "?" if model.dimensions is None else "yes" if model.dimensions else "no"
         price = f"{model.price.dollars:g} in {model.price.date}" if model.price else "-"
         max_tokens = f"{model.max_tokens:,}" if model.max_tokens else "-"
         limits = _texts(model.limits or provider.limits)
-        rows.append((name, str(model.dimension), other_dimensions, max_tokens, limits, price, model.space or "-"))
+        rows.append((name, str(model.dimension), shortenable, max_tokens, limits, price, model.space or "-"))
     if provider.models:
         _print_columns(rows)
 
@@ -123,7 +144,8 @@ def _facts(provider: Provider) -> Iterator[tuple[str, str]]:
         yield "variable", provider.base_url_variable
     yield "key", " or ".join(provider.key_variables) or "none"
     for setting, fact in {**provider.settings, **provider.query}.items():
-        yield "setting", f"{setting}, by {' or '.join(fact.variables) or 'argument'}; {fact.default or 'required'}"
+        default = f"default {fact.default}" if fact.default else "required"
+        yield "setting", f"{setting}, from {' or '.join(fact.variables) or '--setting'}; {default}"
     yield "options", ", ".join(sorted(provider.options)) or "none"
     words = provider.words.get("input_type", {})
     yield "input types", _words(words) or "none of its own"

@@ -22,7 +22,9 @@ STOPPED: Final = 130
 
 @contextmanager
 def on_stop(*steps: Callable[[], None]) -> Iterator[None]:
-    """Call the next step in the running event loop at each Ctrl-C or SIGTERM. After the last step, a signal kills.
+    """Call the next step in the running event loop at each Ctrl-C or SIGTERM.
+
+    After the last step, the next signal ends the process.
 
     Args:
         *steps: At least one function without arguments.

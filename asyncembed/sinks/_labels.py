@@ -36,10 +36,10 @@ def metadata_json(metadata: Metadata) -> bytes:
     return orjson.dumps(dict(metadata), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def next_lines(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Yield up to `most` of the next lines, fewer if they exceed `MAX_BYTES`."""
+def next_lines(lines: Iterable[bytes], max_lines: int) -> Iterator[bytes]:
+    """Yield up to `max_lines` of the next lines, fewer if they exceed `MAX_BYTES`."""
     size = 0
-    for line in islice(lines, most):
+    for line in islice(lines, max_lines):
         yield line
         size += len(line)
         if size >= MAX_BYTES:

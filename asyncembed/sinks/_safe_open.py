@@ -2,7 +2,7 @@
 
 In a folder where every user may write, such as /tmp, another user can create a symbolic link with the name of a file
 that this process is about to write, and so make it overwrite another file of its user. So these functions follow no
-symbolic link: neither for the file nor for its folder.
+symbolic link: neither for the file nor for its folder. A caller that allows a folder to be a link resolves it first.
 
 `write_whole` and `sync` return when the data is on disk, so that it survives a power cut.
 """
@@ -126,7 +126,7 @@ def _open(path: Path, mode: str, flags: int, *, buffering: int = -1) -> object:
 
 @contextmanager
 def _inside(path: Path) -> Iterator[tuple[str, int | None]]:
-    """Yield the name of a file and a descriptor of its folder, so that nobody can replace the folder by a link."""
+    """Yield the name of a file and a descriptor of its folder, so that no process can replace the folder by a link."""
     if os.open not in os.supports_dir_fd:
         yield str(path), None
         return
