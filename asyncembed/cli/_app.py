@@ -50,7 +50,7 @@ FAILURES: Final = "Failures and interruptions"
 
 
 class InputFormat(StrEnum):
-    """Formats of inputs; standard input can have each of them but Parquet."""
+    """Formats of inputs. Standard input can have any of them except Parquet."""
 
     TXT = "txt"
     JSONL = "jsonl"

@@ -504,7 +504,7 @@ def plain(value: object) -> object:  # noqa: PLR0911  # one for each type
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, bytes | bytearray | memoryview):
-        raise ValueError("is bytes, which not every output format can hold")  # noqa: TRY004  # of the data
+        raise ValueError("is bytes, which not every output format can hold")  # noqa: TRY004  # the data is invalid, not the call
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     return [plain(part) for part in value] if isinstance(value, list | tuple) else str(value)

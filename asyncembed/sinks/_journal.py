@@ -300,7 +300,9 @@ def damaged(folder: Path, error: Exception) -> ResumeError:
 
 
 class OrderedRows(VectorFile):
-    """Reads a complete journal in the order of its texts. A context manager that closes its files.
+    """Reads a complete journal in the order of its texts.
+
+    Use it as a context manager, which closes its files.
 
     It needs 4 bytes of memory per text, or 8 if there are more than four billion records.
 
@@ -365,7 +367,7 @@ class OrderedRows(VectorFile):
         step, start = rows_in_block(self.width * self._number.itemsize, self._block_bytes), 0
         while start < self.rows:
             records = self._read_records(self._order[start : start + step])
-            records = records[: _rows_of(records["label_bytes"])]
+            records = records[: _rows_that_fit(records["label_bytes"])]
             start += len(records)
             yield self._block(records)  # no local name, so that the memory of the block is free before the next is read
 
@@ -392,7 +394,7 @@ class OrderedRows(VectorFile):
         return lines
 
 
-def _rows_of(label_bytes: npt.NDArray[np.uint32]) -> int:
+def _rows_that_fit(label_bytes: npt.NDArray[np.uint32]) -> int:
     """Return how many rows with labels of these lengths fit into a block."""
     before = np.cumsum(label_bytes, dtype=np.int64) - label_bytes
     return int(np.count_nonzero(before < MAX_BYTES))

@@ -55,10 +55,10 @@ class Ready:
     may_replace: bool
 
 
-def is_stale_totals(path: Path, ending: str) -> bool:
+def is_stale_totals(path: Path, suffix: str) -> bool:
     """Return whether a sidecar of `path` has the totals of a file that no longer exists, and may be replaced."""
     return (
-        ending == TOTALS_SUFFIX
+        suffix == TOTALS_SUFFIX
         and not os.path.lexists(path)
         and read_totals(path.with_name(path.name + TOTALS_SUFFIX)) is not None
     )
@@ -68,7 +68,7 @@ def make_ready(folder: Path, provenance: Provenance, *, kind: str, names: Mappin
     """Flush the files to disk, and write `ready.json`."""
     for name in names.values():
         sync(folder / name)
-    sizes = {ending: (folder / name).stat().st_size for ending, name in names.items()}
+    sizes = {suffix: (folder / name).stat().st_size for suffix, name in names.items()}
     ready = Ready(provenance, kind, names, sizes, may_replace)
     write_whole(folder / READY, orjson.dumps(asdict(ready)))
 
@@ -93,21 +93,21 @@ def publish(folder: Path, path: Path, ready: Ready) -> None:
         ConfigurationError: if another program has created one of the files during the run.
         ResumeError: if a file in the folder is damaged, or a file that was renamed has gone.
     """
-    made = {ending: folder / name for ending, name in ready.names.items() if (folder / name).exists()}
+    made = {suffix: folder / name for suffix, name in ready.names.items() if (folder / name).exists()}
     if "" not in made and not path.exists():
         raise ResumeError(f"{path} was finished, but has been removed; remove {folder} to write it again")
-    for ending, file in made.items():
-        if file.stat().st_size != ready.sizes[ending]:
+    for suffix, file in made.items():
+        if file.stat().st_size != ready.sizes[suffix]:
             raise ResumeError(f"{file} is damaged: its size has changed since it was finished")
-        if os.path.lexists(f"{path}{ending}") and not ready.may_replace and not is_stale_totals(path, ending):
+        if os.path.lexists(f"{path}{suffix}") and not ready.may_replace and not is_stale_totals(path, suffix):
             raise ConfigurationError(
-                f"{path}{ending} was created by another program during the run; move it away, and continue with "
+                f"{path}{suffix} was created by another program during the run; move it away, and continue with "
                 "--resume (resume=True)"
             )
     if "" in made and os.path.lexists(path):
         path.replace(folder / REPLACED)  # so that old vectors are never beside the texts of the new file
-    for ending, file in made.items():
-        file.replace(f"{path}{ending}")
+    for suffix, file in made.items():
+        file.replace(f"{path}{suffix}")
     sync(path.parent)
 
 
@@ -218,19 +218,19 @@ class Output:
         totals, with_messages = journal.committed.totals, provenance.keep_text
         write_totals(totals_path, totals, texts=provenance.texts, rows=rows.rows, with_messages=with_messages)
         # The vectors are renamed last: a file with its final name has all its sidecars.
-        names = {ending: f"{made.name}{ending}" for ending in (*endings_of(self._kind), "")}
+        names = {suffix: f"{made.name}{suffix}" for suffix in (*sidecar_suffixes(self._kind), "")}
         make_ready(journal.folder, provenance, kind=self._kind.name, names=names, may_replace=journal.note.may_replace)
 
     def _write(self, made: Path, rows: OrderedRows, provenance: Provenance, columns: Columns) -> Iterator[None]:
         try:
             yield from self._kind.write(made, rows, provenance, columns)
         except BaseException:
-            for ending in ("", *self._kind.sidecars):
-                Path(f"{made}{ending}").unlink(missing_ok=True)  # frees the disk, which may be full
+            for suffix in ("", *self._kind.sidecars):
+                Path(f"{made}{suffix}").unlink(missing_ok=True)  # frees the disk, which may be full
             raise
 
 
-def endings_of(kind: Format) -> tuple[str, ...]:
+def sidecar_suffixes(kind: Format) -> tuple[str, ...]:
     """Return the suffixes of all files that are stored beside a file of this format."""
     return (*kind.sidecars, TOTALS_SUFFIX)
 
@@ -303,13 +303,13 @@ def _resume(path: Path, kind: Format, folder: PartialFolder, provenance: Provena
 
 def _check_free(path: Path, kind: Format, *, overwrite: bool) -> None:
     """Raise `ConfigurationError` if one of the files to write exists and may not be replaced."""
-    for ending in ("", *endings_of(kind)):
-        file = f"{path}{ending}"
+    for suffix in ("", *sidecar_suffixes(kind)):
+        file = f"{path}{suffix}"
         try:
             found = os.lstat(file)
         except FileNotFoundError:
             continue
-        if not overwrite and is_stale_totals(path, ending):
+        if not overwrite and is_stale_totals(path, suffix):
             continue
         if not overwrite or os.path.isdir(file):  # noqa: PTH112
             raise ConfigurationError(

@@ -215,7 +215,7 @@ class RowLog:
 
     @property
     def width(self) -> int:
-        """Numbers in each row; 0 before there is one."""
+        """Numbers per row; 0 before the first row."""
         return self._next.width
 
     def append(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
@@ -307,7 +307,10 @@ class RowLog:
 
 
 def last_commit(tail: bytes) -> tuple[int, Commit]:
-    """Return the last valid commit in the end of a file of commits, after the position of its line's end.
+    """Return where the line of the last valid commit ends, and that commit.
+
+    Args:
+        tail: The end of a file of commits.
 
     Raises:
         ValueError: if there are lines, but none is valid.
