@@ -134,7 +134,7 @@ def test_a_bare_matrix_is_searched_with_what_is_named(run, threaded_server, open
     np.save(path, np.stack([vector_of("one"), vector_of("two")]))
     refused = run("search", path, "two")
     assert refused.code == 2
-    assert "name --provider and --model" in refused.err
+    assert "add --provider and --model" in refused.err
     ended = run("search", path, "two", "--json", *openai(threaded_server))
     assert [hit["index"] for hit in json.loads(ended.out)] == [1, 0]
     assert "made with   unknown" in run("info", path).out

@@ -155,7 +155,7 @@ async def test_another_model_or_option_is_refused_before_anything_is_sent(server
     [
         (
             ["other", *TEXTS[1:]],
-            "the text with index 0, or its id or metadata, is not the same",
+            "the text with index 0, or its id or metadata, has changed",
         ),
         (TEXTS[:30], "is for 40 texts, but the input has 30 now"),
         ([*TEXTS, "more"], "is for 40 texts, but the input has 41 now"),
@@ -347,7 +347,7 @@ async def test_a_folder_that_is_removed_is_an_error_and_not_a_surprise_at_the_en
         for file in sorted(folder.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
 
-    with pytest.raises(FileNotFoundError, match="removed while it was being written") as caught:
+    with pytest.raises(FileNotFoundError, match="another program removed the folder") as caught:
         await client.embed_to_file((f"text {n}" for n in range(10**9)), folder / "v.npy", on_progress=remove)
     assert caught.value.__notes__ == ["nothing is kept"]
 
