@@ -46,6 +46,8 @@ class ClientArguments(TypedDict, total=False):
     max_concurrency: int
     initial_concurrency: int | None
     rate_limit: RateLimit | RateLimitOff | None
+    cache: str | os.PathLike[str] | None
+    cache_mb: float
     retry: RetryPolicy | int | None
     timeouts: Timeouts | float | None
     encoding: Encoding

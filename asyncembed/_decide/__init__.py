@@ -1,1 +1,1 @@
-"""Pure decisions: what an error means, what to send, when and how much. Nothing here does I/O or waits."""
+"""Decides what an error means, and what to send, when and how much. Nothing here does I/O or waits."""

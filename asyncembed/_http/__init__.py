@@ -1,1 +1,1 @@
-"""Requests and responses over HTTP."""
+"""Sends requests and reads responses over HTTP."""

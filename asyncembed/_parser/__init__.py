@@ -1,1 +1,1 @@
-"""Bytes of a response to vectors, without I/O."""
+"""Turns the bytes of a response into vectors. No I/O."""

@@ -48,6 +48,8 @@ class AsyncEmbedEmbedding(BaseEmbedding):
     max_memory_mb: float = 256
     max_concurrency: int = 32
     initial_concurrency: int | None = None
+    cache: str | None = None
+    cache_mb: float = 1_000
     retry: RetryPolicy | None = None
     timeouts: Timeouts | None = None
     encoding: Encoding = "auto"

@@ -13,7 +13,7 @@ import pytest
 
 from asyncembed import EmbedInput
 from asyncembed.cli._inputs import count, parse_sources, read
-from asyncembed.cli._parquet import unpack
+from asyncembed.cli._parquet import decompress
 from asyncembed.cli._rows import Fields, InputError
 
 
@@ -70,8 +70,8 @@ async def test_a_parquet_file_is_unpacked_in_a_thread_and_bounded_memory(tmp_pat
     tracemalloc.start()
     task = asyncio.create_task(turn())
     try:
-        with await unpack(path, "gz") as unpacked:
-            assert unpacked.seek(0, os.SEEK_END) == 64_000_000
+        with await decompress(path, "gz") as decompressed:
+            assert decompressed.seek(0, os.SEEK_END) == 64_000_000
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         task.cancel()
@@ -83,7 +83,7 @@ async def test_a_parquet_file_is_unpacked_in_a_thread_and_bounded_memory(tmp_pat
 async def test_a_broken_packed_parquet_file_is_named(packed_parquet, cut):
     packed_parquet.write_bytes(packed_parquet.read_bytes()[cut])
     with pytest.raises(
-        InputError, match=f"^{packed_parquet} cannot be unpacked: (Compressed file ended|Not a gzipped)"
+        InputError, match=f"^{packed_parquet} cannot be decompressed: (Compressed file ended|Not a gzipped)"
     ):
         await anext(read(parse_sources([str(packed_parquet)], None), Fields()))
 

@@ -29,7 +29,7 @@ def refused(status: int, message: str = "", **facts: object) -> APIStatusError:
 def decide(error, *, accepted=0, case=None, texts=TEXTS, base64=False, probe=True) -> Verdict:
     blame = Blame((), may_probe=probe)
     for _ in range(accepted):
-        blame.taken(Case())
+        blame.succeeded(Case())
     return blame.decide(error, texts, case or Case(), wants_base64=base64)
 
 
@@ -116,7 +116,7 @@ def test_a_server_error_is_looked_into_when_others_go_well():
     case, blame, error = Case(), Blame((), may_probe=True), refused(500, "Internal Server Error")
     decide_ = lambda texts=TEXTS: blame.decide(error, texts, case, wants_base64=False).step  # noqa: E731
     assert decide_() is Step.AGAIN
-    blame.taken(Case())
+    blame.succeeded(Case())
     assert decide_() is Step.HALVES
     case = case.of_part()
     assert decide_(TEXTS[:1]) is Step.AGAIN  # a text is asked for once more before it is given up
@@ -127,12 +127,12 @@ def test_a_server_that_recovers_by_itself_is_not_looked_into():
     blame, error = Blame((), may_probe=True), refused(500)
     flaky = Case()
     blame.decide(error, TEXTS, flaky, wants_base64=False)
-    blame.taken(flaky)  # the same texts, a moment later
+    blame.succeeded(flaky)  # the same texts, a moment later
     case = Case()
     steps = []
     for _ in range(3):
         steps.append(blame.decide(error, TEXTS, case, wants_base64=False).step)
-        blame.taken(Case())
+        blame.succeeded(Case())
     assert steps == [Step.AGAIN] * 3
 
 
