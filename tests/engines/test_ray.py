@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.engines import check_rows, needs_heavy, paid_again, text_of, workers, write_texts
@@ -90,7 +91,9 @@ def test_the_key_is_in_no_pickle_and_no_log(spec, source):
 
 
 def test_a_block_without_any_text_has_the_type_of_the_others(spec, tmp_path):
-    dataset = ray.data.from_items([{"id": n, "text": None if n < 10 else f"text {n}"} for n in range(20)])
+    texts = pa.array([None if n < 10 else f"text {n}" for n in range(20)], pa.string())
+    table = pa.table({"id": list(range(20)), "text": texts})
+    dataset = ray.data.from_arrow([table.slice(0, 10), table.slice(10)])
     embed(dataset, spec, rows_per_block=10, workers=1).write_parquet(str(tmp_path / "out"))
     found = {row["id"]: row["embedding"] for row in rows_in(tmp_path / "out")}
     assert [number for number in range(20) if found[number] is None] == list(range(10))
