@@ -1,7 +1,7 @@
-"""`python -m benchmarks engines`: texts a second through each engine that is installed, from Parquet to Parquet.
+"""`python -m benchmarks engines`: texts per second through each installed engine, from Parquet to Parquet.
 
-Each way runs in a process of its own, with all that the engine starts; its seconds begin when the engine is imported,
-and its start is among them. Every row is compared with what was sent. Writes `engines.json` and `engines.md`.
+Each way runs in a process of its own. Its clock starts after the import of the engine and includes the engine's start.
+Every row is compared with the vector that the server sent. Writes `engines.json` and `engines.md`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ KEY = "ASYNCEMBED_BENCH_KEY"
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("engines", help=__doc__)
+    parser = commands.add_parser("engines", help="texts per second through each installed engine")
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--only", choices=list(WAYS))
-    parser.set_defaults(run=lambda given: asyncio.run(main(given.count, [given.only] if given.only else list(WAYS))))
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.set_defaults(run=lambda given: asyncio.run(main(given)))
 
 
 def alone(source: str, target: str, spec: ClientSpec) -> None:
@@ -140,7 +141,7 @@ def check(target: Path, count: int) -> None:
 
 
 async def watched(process: asyncio.subprocess.Process) -> dict[str, float]:
-    """Wait for a process, and add up what it and all that it starts take."""
+    """Wait for a process, and add up the time and memory of it and of all processes that it starts."""
     cpu: dict[tuple[int, float], float] = {}
     ended, peak = asyncio.create_task(process.wait()), 0.0
     root = psutil.Process(process.pid)
@@ -171,15 +172,16 @@ async def measure(way: str, count: int, url: str, folder: Path) -> dict[str, flo
     return {"texts/s": count / seconds, "seconds": seconds, **taken}
 
 
-async def main(count: int, ways: list[str]) -> None:
-    found = {}
+async def main(given: argparse.Namespace) -> None:
+    """Measure each way, and write the results."""
+    found, count = {}, given.count
     folder = Path(tempfile.mkdtemp(prefix="asyncembed-engines-"))
     try:
         write_source(folder / "in", count)
         async with running(DIMENSION) as url:
-            for way in ways:
+            for way in [given.only] if given.only else WAYS:
                 if importlib.util.find_spec(WAYS[way][0]) is None or (way == "Spark" and not shutil.which("java")):
-                    print(f"{way} is left out: its package is not installed", file=sys.stderr)
+                    print(f"{way} is left out: its package or Java is not installed", file=sys.stderr)
                     continue
                 found[way] = await measure(way, count, url, folder)
                 print(way, found[way], flush=True)
@@ -191,7 +193,7 @@ async def main(count: int, ways: list[str]) -> None:
     lines += ["| way | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     lines += [f"| {way} | " + " | ".join(f"{row[key]:,.1f}" for key in columns) + " |" for way, row in found.items()]
     content = {"machine": on, "count": count, "rows": found}
-    write(RESULTS, "engines", content, "\n".join(lines) + f"\n\n{describe(on)}\n")
+    write(given.output, "engines", content, "\n".join(lines) + f"\n\n{describe(on)}\n")
 
 
 def run_one(way: str, source: str, target: str, url: str) -> None:
