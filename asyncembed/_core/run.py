@@ -237,7 +237,7 @@ class Run:
             strict=strict,
             prefix=len(options.prompt.encode()),
         )
-        self.admission = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
+        self.rate_gate = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source = Source(texts, self._chunker, call.max_wait, gaps)
         self.result_queue = ResultQueue(
             ordered=ordered, first=first, max_ready=max_ready, most_unsettled=most_unsettled
@@ -346,7 +346,7 @@ class Run:
 
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
-        permit = await self.admission.ask(len(batch.inputs), batch.request_bytes)
+        permit = await self.rate_gate.ask(len(batch.inputs), batch.request_bytes)
         self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
         return permit
 

@@ -36,7 +36,7 @@ from asyncembed._preview import name_texts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from asyncembed._core.circuit_breaker import Probe as OutageProbe
+    from asyncembed._core.circuit_breaker import ProbeToken
     from asyncembed._core.exchange import Probe
     from asyncembed._core.memory import Reservation
     from asyncembed._core.rate_gate import RatePermit
@@ -151,7 +151,7 @@ class Worker:
         self._batch = part.batch
         self._reservation = reservation
         self._permit = permit  # for the next request
-        self._outage_probe: OutageProbe | None = None  # if that is to find out whether the API is back
+        self._outage_probe: ProbeToken | None = None  # if that is to find out whether the API is back
         self._delivery = run.new_delivery(part.batch)
         self._transport = transport
         self._probe = probe
@@ -252,7 +252,7 @@ class Worker:
             return None
         if verdict.step is Step.END:
             run.stopping.is_final = True
-            raise self._known(error, request_error(error, verdict.meaning, self._delivery.missing))
+            raise self._with_texts(error, request_error(error, verdict.meaning, self._delivery.missing))
         return await self._in_parts(error, verdict, len(texts))
 
     async def _in_parts(self, error: AsyncEmbedError, verdict: Verdict, count: int) -> list[SubBatch]:
@@ -327,18 +327,18 @@ class Worker:
         assert self._part.backoff
         if self._part.backoff.is_hopeless:
             run.stopping.is_final = True
-            raise self._known(cause, error)
+            raise self._with_texts(cause, error)
         if run.on_error == "raise" or not run.failure_budget.may_go_on(error, run.done):
-            self._known(cause, error)
+            self._with_texts(cause, error)
             name_texts(error, lost, self._transport.secrets)
             raise error
-        self._known(cause, error)
+        self._with_texts(cause, error)
         await run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
 
-    def _known(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
+    def _with_texts(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
         """Let events treat `error` as they would treat what it was made of."""
         if error is not cause:
-            self._run.observer.copy_note(cause, error)
+            self._run.observer.copy_texts(cause, error)
         return error
 
     async def _has_newer_key(self, error: AsyncEmbedError) -> bool:
@@ -400,8 +400,8 @@ class Worker:
         return False
 
     async def _wait_for_outage(self) -> None:
-        with self._run.observer.outage_hold as hold:
-            self._outage_probe = await self._endpoint.learned.breaker.wait(hold.begins)
+        with self._run.observer.outage_notice as notice:
+            self._outage_probe = await self._endpoint.learned.breaker.wait(notice.starts)
 
     def _take_permit(self) -> RatePermit:
         permit, self._permit = self._permit, None
@@ -409,7 +409,7 @@ class Worker:
         return permit
 
     async def _ask_for_leave(self, count: int) -> None:
-        self._permit = await self._run.admission.ask(count, self._bytes_of(count))
+        self._permit = await self._run.rate_gate.ask(count, self._bytes_of(count))
 
     def _bytes_of(self, count: int) -> int:
         """About how many bytes so many texts of the batch take in a request."""
