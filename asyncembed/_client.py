@@ -701,7 +701,7 @@ class EmbedClient(AsyncClosing):
                 withholds=True,
                 settling=True,
                 whole_only=True,
-                most_unsettled=2 * BATCH_ROWS,
+                max_unsettled=2 * BATCH_ROWS,
             )
             return EmbedStream(run, self._adopt)
 

@@ -233,7 +233,7 @@ class Exchange:
                     raise
                 self._deliver(delivery.accept(self._feed(parser, chunk)))
                 run.steps += 1
-                self._flush_soon()
+                self._schedule_flush()
                 watch.progressed()
                 delivery.check(parser.count)
                 if dimension != run.cost.dimension:  # the first vector shows how large the others may be
@@ -254,9 +254,9 @@ class Exchange:
         if self._reservation:
             self._run.deliver(results, self._reservation)
 
-    def _flush_soon(self) -> None:
+    def _schedule_flush(self) -> None:
         if self._run.flusher and self._reservation:
-            self._run.flusher.note(self._delivery, self._reservation)
+            self._run.flusher.schedule(self._delivery, self._reservation)
 
     def _keep(self, parser: ResponseParser[Any], chunk: bytes) -> None:
         """Deliver vectors that arrived before the run was cancelled, as they are billed; ignore a fault in them."""

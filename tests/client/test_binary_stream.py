@@ -129,7 +129,7 @@ async def test_leaving_early_without_closing_warns(client):
     await anext(reader)
     readers = [reader]
     del reader
-    with pytest.warns(ResourceWarning, match="left before its end"):
+    with pytest.warns(ResourceWarning, match="dropped before its end"):
         readers.clear()
     gc.collect()
     await client.aclose()
