@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 MAX_LOST_IN_A_ROW: Final = 8
-"""Consecutive failures of the server or network that end the run."""
+"""Consecutive batches lost to a failing server or network after which the run ends."""
 
 MAX_REFUSED_AT_FIRST: Final = 64
 """Refused texts that end the run if the API has not accepted a single one: the request must be wrong, not the texts."""
@@ -50,12 +50,17 @@ class FailureBudget:
         """Record that a result has arrived, which ends a row of failures."""
         self._lost_in_a_row = 0
 
-    def may_go_on(self, error: AsyncEmbedError, done: int) -> bool:
-        """Count a failure, and return whether a run with `done` results continues without its texts."""
+    def record(self, error: AsyncEmbedError) -> None:
+        """Count an error that makes a text or a batch fail."""
         if isinstance(error, InvalidInputError):
             self._refused += 1
+        else:
+            self._lost_in_a_row += 1
+
+    def allows(self, error: AsyncEmbedError, done: int) -> bool:
+        """Return whether a run with `done` results continues after the recorded `error`."""
+        if isinstance(error, InvalidInputError):
             return done > 0 or self._refused < MAX_REFUSED_AT_FIRST
-        self._lost_in_a_row += 1
         return self._lost_in_a_row < MAX_LOST_IN_A_ROW
 
 

@@ -336,7 +336,8 @@ class Worker:
         if self._part.backoff.is_hopeless:
             run.stopping.is_final = True
             raise error
-        if run.on_error == "raise" or not run.failure_budget.may_go_on(error, run.done):
+        run.failure_budget.record(error)
+        if run.on_error == "raise" or not run.failure_budget.allows(error, run.done):
             name_texts(error, lost, self._transport.secrets)
             raise error
         await run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
