@@ -183,7 +183,7 @@ class EmbedClient(AsyncClosing):
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
-        hindrances = {
+        obstacles = {
             "a key of its own (set the key in an environment variable, and name it with api_key_env=)": key is not None,
             "a session of its own": session is not None,
             "a function in on_event=": on_event is not None,
@@ -196,7 +196,7 @@ class EmbedClient(AsyncClosing):
             self._provider,
             rate_limit,
             dict(check_headers(hidden) or {}),
-            hindrances=hindrances,
+            obstacles=obstacles,
             model=model,
             base_url=base_url,
             max_memory_mb=max_memory_mb,
@@ -710,7 +710,7 @@ class EmbedClient(AsyncClosing):
             rows,
             store,
             open_stream,
-            progress.tell if progress.is_wanted else None,
+            progress.report if progress.is_wanted else None,
             keep_text=keep_text,
             patience=patience,
             stop=stop,

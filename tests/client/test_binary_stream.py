@@ -139,7 +139,7 @@ async def test_arrow_batches_have_index_id_and_vector(client):
     texts = [("a", "text 0"), (7, "text 1"), "text 2"]
     async with client.embed_binary_stream(texts, format="arrow") as reader:
         assert isinstance(reader, ArrowStreamReader)
-        with pytest.raises(AsyncEmbedError, match="the schema is known when the first batch has come"):
+        with pytest.raises(AsyncEmbedError, match="the schema is not known yet"):
             _ = reader.schema
         (batch,) = [batch async for batch in reader]
         assert batch.schema == reader.schema
