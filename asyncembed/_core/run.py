@@ -338,11 +338,14 @@ class Run:
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.steps == before else 0
 
+    def update_batch_size(self) -> None:
+        """Let the next batch be as large as the limits and the memory budget allow now."""
+        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
+        self._chunker.budget = self.endpoint.budget.largest
+
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
-        permit = await self.rate_gate.ask(len(batch.inputs), batch.request_bytes)
-        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
-        return permit
+        return await self.rate_gate.ask(len(batch.inputs), batch.request_bytes)
 
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the memory budget has room for `batch`, and reserve it."""
@@ -350,7 +353,6 @@ class Run:
         waiting = self.cost.waiting(len(batch), batch.text_memory)
         budget, owner, row = self.endpoint.budget, self.reservations, self.cost.row
         await budget.reserve(working + waiting, owner)
-        self._chunker.budget = budget.largest
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
         reservation.resize(self.cost.row - row)  # the dimension may have become known during the wait
         return reservation

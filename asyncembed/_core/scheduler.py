@@ -83,6 +83,7 @@ async def supervise(run: Run) -> None:
 
 async def _next_assignment(run: Run) -> Assignment | None:
     """Return the next batch when it has passed all gates, or None after the last one."""
+    run.update_batch_size()
     try:
         batch = await run.source.next_batch()
     except Exception as error:  # noqa: BLE001  # of the caller's iterable, or of a text that is refused
