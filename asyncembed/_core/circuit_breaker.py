@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class SharedPause:
-    """A pause for all requests to an endpoint, whichever request the API answered with `retry-after`."""
+    """A pause for all requests to an endpoint, after the API has asked one of them to wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

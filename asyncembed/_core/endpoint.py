@@ -54,7 +54,9 @@ class LoopBudget:
 
     async def wait(self) -> None:
         """Return at once if this iteration of the loop has time left, otherwise in a later iteration."""
-        if self._started is None or self._loop is not asyncio.get_running_loop():  # an earlier loop may be closed
+        if (
+            self._started is None or self._loop is not asyncio.get_running_loop()
+        ):  # an earlier loop may have closed before `_end`
             self._queue.clear()
             self._start()
         elif self._queue or time.perf_counter() - self._started > MAX_LOOP_SECONDS:
@@ -93,7 +95,7 @@ class EndpointState:
         caps: Learned limits on the size of a request, by model.
         accepted: Models for which a request has succeeded.
         has_asked_limits: The server was asked for its limits.
-        untold: Models for which the log already says that an input type has no effect.
+        warned_models: Models for which the log already says that an input type has no effect.
     """
 
     breaker: CircuitBreaker
@@ -104,7 +106,7 @@ class EndpointState:
     caps: defaultdict[str, LearnedLimits] = field(default_factory=lambda: defaultdict(LearnedLimits))
     accepted: set[str] = field(default_factory=set)
     has_asked_limits: bool = False
-    untold: set[str] = field(default_factory=set)
+    warned_models: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, repr=False)

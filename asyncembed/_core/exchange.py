@@ -83,7 +83,7 @@ class Exchange:
         """Seconds from sending the last request to the headers of its response."""
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit) -> None:
-        """Request texts and deliver vectors as they arrive; `permit` has already begun.
+        """Request texts and deliver vectors as they arrive; call this right after `permit.begin`.
 
         Raises:
             AsyncEmbedError: if vectors are missing; those that arrived have been delivered.
@@ -148,7 +148,7 @@ class Exchange:
             body,
             compact=encoding == "base64" and run.proof is None,
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
-            on_headers=permit.heard,
+            on_headers=permit.observe_headers,
             on_send=partial(self._begin, len(texts)),
             on_resend=self._resent,
             route=run.route,

@@ -46,8 +46,8 @@ class FailureBudget:
         self.count += 1
         self.first = self.first or error
 
-    def end_row(self) -> None:
-        """Record that a result has arrived, which ends a row of failures."""
+    def record_success(self) -> None:
+        """Record that a result has arrived, which resets the count of consecutive failures."""
         self._lost_in_a_row = 0
 
     def record(self, error: AsyncEmbedError) -> None:

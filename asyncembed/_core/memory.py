@@ -256,7 +256,7 @@ class Reservation:
         self._give_back(working)
 
     def take(self, results: int = 1) -> None:
-        """Give back the shares of `results` results, which were taken."""
+        """Give back the shares of results that the consumer has taken."""
         self._remaining -= results
         self._give_back(self._share * results)
 

@@ -208,7 +208,7 @@ class EventEmitter:
         self._names: Names = {"provider": provider, "model": options.model, "run": os.urandom(6).hex()}
 
     def reason(self, error: BaseException | None, *texts: str) -> Reason:
-        """Return the fields that describe an error, without texts.
+        """Return the fields that describe an error; texts that its message quotes are shortened.
 
         Of an error that is not an `AsyncEmbedError` only the type is shown: its message may contain anything.
         """
@@ -278,7 +278,7 @@ class EventEmitter:
         self._emit(BatchSplit(**self._names, **reason, indices=tuple(indices), parts=tuple(parts)), INFO)
 
     def gave_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, level: int, *, skipped: bool) -> None:
-        """Report a failed text, in one event with all texts of the same error; the event is sent for the first only."""
+        """Report a failed text together with all other texts of the same error, in one event for the first of them."""
         if index not in self._failed:
             indices = error.indices if index in error.indices else (index,)
             self._failed = frozenset(indices)

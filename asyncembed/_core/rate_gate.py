@@ -102,7 +102,7 @@ class RatePermit:
         """Give back a permit whose request will not be sent."""
         self._limiter.withdraw(self._slot)
 
-    def heard(self, headers: Mapping[str, str]) -> None:
+    def observe_headers(self, headers: Mapping[str, str]) -> None:
         """Adjust the limits to the rate-limit headers of the response."""
         if quota := read_limit_headers(headers):
             self._limiter.observe(self._slot, quota)

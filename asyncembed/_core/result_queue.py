@@ -1,6 +1,6 @@
 """The queue of finished results between the workers and the consumer, by index or in the order of arrival.
 
-Results move in chunks: those that one piece of a response completed, and in an ordered queue those of them with
+Results move in chunks: the results that one piece of a response completed; in an ordered queue, the part of them with
 consecutive indices. A chunk costs about as much here as a single result.
 
 The queue never blocks a worker. The memory budget bounds the results that wait, because the memory of a chunk is given

@@ -370,7 +370,7 @@ class Run:
             self._learn_dimension()
         if results:
             self.done += sum(map(_span_of, results))
-            self.failure_budget.end_row()
+            self.failure_budget.record_success()
             if not self.options.extra:  # extra fields may change the dimension
                 self.endpoint.learned.dimensions[self._dimension_key] = self.cost.dimension
             self.result_queue.put([*map(self._finish, results)] if self._finish else results, reservation)

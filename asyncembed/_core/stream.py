@@ -91,7 +91,7 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
             self._give_back()
         return item  # type: ignore[return-value]  # a `cast` is a call, and there may be millions
 
-    async def take_burst(self) -> list[ItemT_co]:
+    async def take_chunk(self) -> list[ItemT_co]:
         """Wait for the next results, and return those that arrived together; an empty list at the end.
 
         Raises:

@@ -57,7 +57,7 @@ _OK: Final = 200
 
 
 def text_error(error: AsyncEmbedError, indices: tuple[int, ...], note: str = "") -> AsyncEmbedError:
-    """Return the error for texts that the API refuses: an `InvalidInputError` for every status."""
+    """Return the error for texts that the API refuses; every `APIStatusError` becomes an `InvalidInputError`."""
     if isinstance(error, APIStatusError):
         return _status_error(InvalidInputError, error, indices, note)
     return attempts_error(error, indices, note)
@@ -423,7 +423,7 @@ class Worker:
         return self._batch.request_bytes * count // max(len(self._batch), 1)
 
     async def _back_off(self, error: AsyncEmbedError) -> bool:
-        """Wait before the next attempt, or until the run stops; return False if the texts were given up instead."""
+        """Wait before the next attempt, or until the run stops; return False if the texts failed instead."""
         backoff = self._part.backoff
         assert backoff
         wait = backoff.wait_before_retry(error)
