@@ -44,7 +44,7 @@ class SharedPause:
             await anyio.sleep(remaining)
 
 
-FAILURES: Final = 8
+FAILURE_THRESHOLD: Final = 8
 """Consecutive failed attempts of all workers together after which the API counts as down."""
 
 
@@ -76,13 +76,13 @@ class CircuitBreaker:
         self._changed = asyncio.Event()
 
     @property
-    def is_on(self) -> bool:
-        """Whether the API counts as down."""
-        return self._failures >= FAILURES
+    def is_open(self) -> bool:
+        """Whether the API counts as down, so that only a probe may be sent."""
+        return self._failures >= FAILURE_THRESHOLD
 
-    def lets_through(self, probe: ProbeToken | None) -> bool:
+    def allows(self, probe: ProbeToken | None) -> bool:
         """Whether an attempt may start now; `probe` is what `wait` returned to it."""
-        return not self.is_on or (probe is not None and probe is self._probe)
+        return not self.is_open or (probe is not None and probe is self._probe)
 
     async def wait(self, on_wait: Callable[[float | None], None] | None = None) -> ProbeToken | None:
         """Wait until the outage is over, or until the caller is to probe whether it is.
@@ -93,7 +93,7 @@ class CircuitBreaker:
         Returns:
             None if the outage is over, or a probe token, which the caller must pass to `end_attempt`.
         """
-        while self.is_on:
+        while self.is_open:
             remaining = self._next - self._clock()
             if remaining <= 0 and self._probe is None:
                 self._probe = ProbeToken()
@@ -120,11 +120,11 @@ class CircuitBreaker:
             self._probe = None
         if failed is False:
             self._failures, self._probe = 0, None
-        elif failed and (is_probe or not self.is_on):
+        elif failed and (is_probe or not self.is_open):
             self._failures += 1
-            if self.is_on:
+            if self.is_open:
                 self._next = self._clock() + self._wait()
         self._changed.set()
 
     def _wait(self) -> float:
-        return ceiling(self._policy, self._failures - FAILURES) * (0.5 + self._draw() / 2)
+        return ceiling(self._policy, self._failures - FAILURE_THRESHOLD) * (0.5 + self._draw() / 2)

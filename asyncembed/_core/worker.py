@@ -398,11 +398,11 @@ class Worker:
                 await stopping.wait(pause.wait)
             if self._permit is None:
                 await stopping.wait(partial(self._get_permit, count))
-            if not breaker.lets_through(self._outage_probe):
+            if not breaker.allows(self._outage_probe):
                 await stopping.wait(self._wait_for_outage)
             if self._permit:  # the last gate, because the limits count the request from now on
                 await stopping.wait(self._permit.begin)
-            if breaker.lets_through(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
+            if breaker.allows(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
                 return True
         return False
 

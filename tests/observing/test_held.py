@@ -12,7 +12,7 @@ from support.watching import until
 
 from asyncembed import RateLimit, RequestsThrottled, RetryPolicy
 from asyncembed import _ratelimit as _rate
-from asyncembed._core.circuit_breaker import FAILURES
+from asyncembed._core.circuit_breaker import FAILURE_THRESHOLD
 from asyncembed._core.observer import Observer
 from asyncembed.testing import faults
 
@@ -29,7 +29,7 @@ def down():
     """Makes an API count as down, and returns its client."""
 
     def count_as_down(client):
-        for _ in range(FAILURES):
+        for _ in range(FAILURE_THRESHOLD):
             client._endpoint.learned.breaker.end_attempt(failed=True)
         return client
 
@@ -98,7 +98,7 @@ async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, tol
         await released.wait()
         await exchange.deliver()
 
-    server.script += [faults.Refused(503)] * FAILURES
+    server.script += [faults.Refused(503)] * FAILURE_THRESHOLD
     server.default = late
     task = asyncio.create_task(connect(retry=RetryPolicy(initial_backoff=0.001)).embed(numbered(12), chunk_size=1))
     await until(lambda: told.of(RequestsThrottled))
