@@ -248,7 +248,7 @@ def _own_headers(
 def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)) or any(mark in name + value for mark in "\r\n\0"):
-            raise ConfigurationError(f"headers= holds something for {name!r} that is not a line of text")
+            raise ConfigurationError(f"headers= has a value for {name!r} that is not a single line of text")
     return headers
 
 
