@@ -119,7 +119,7 @@ MAX_UNSETTLED_BYTES: Final = 8_000_000
 """Maximum memory for failures that are not settled yet, in bytes.
 
 These texts failed because the API did, and if the run ends early, a later run requests them again. Beyond this size,
-the oldest failures are settled for good.
+the oldest failures are settled as final.
 """
 
 FAILURE_BYTES: Final = 500
