@@ -163,7 +163,7 @@ async def test_arrow_tables_share_the_memory_of_the_blocks(client):
     assert [chunk.num_chunks for chunk in table.columns] == [3, 3, 3]
     matrix = np.concatenate([chunk.flatten().to_numpy().reshape(-1, 8) for chunk in table.column("embedding").chunks])
     np.testing.assert_array_equal(matrix, EXPECTED)
-    with pytest.raises(AsyncEmbedError, match="schema is known"):
+    with pytest.raises(AsyncEmbedError, match="schema is not known yet"):
         await client.embed_binary_stream([], format="arrow").read_all()
 
 
