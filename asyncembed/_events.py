@@ -234,6 +234,8 @@ class RunEnded(Event):
         requests: Number of requests sent.
         retries: Number of requests that repeated texts of an earlier one.
         salvaged: Number of vectors from responses that broke.
+        cached: Number of vectors from the cache.
+        duplicates: Number of texts that got the vector of an equal text.
         tokens: Tokens that the API reports as billed.
         bytes_received: Bytes of all response bodies, decompressed.
         seconds: Duration of the run.
@@ -249,6 +251,8 @@ class RunEnded(Event):
     tokens: int
     bytes_received: int
     seconds: float
+    cached: int = 0
+    duplicates: int = 0
 
 
 LOGGER: Final = logging.getLogger("asyncembed")

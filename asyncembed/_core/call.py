@@ -36,6 +36,8 @@ class Call:
         max_wait: How long a partly filled request waits for more texts, in seconds.
         on_error: What happens to texts that cannot be embedded.
         dead_letters: Stores those texts, if the caller wants that.
+        dedupe_bytes: Memory for vectors that equal texts share, in bytes; 0 to request each text.
+        identity: Digest of everything that shapes a vector besides its text; set only for equal texts or a cache.
     """
 
     endpoint: Endpoint
@@ -44,6 +46,8 @@ class Call:
     max_wait: float
     on_error: OnError
     dead_letters: DeadLetters | None = None
+    dedupe_bytes: int = 0
+    identity: bytes = b""
 
     @property
     def dimension(self) -> int | None:

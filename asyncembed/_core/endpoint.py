@@ -26,6 +26,7 @@ from asyncembed._http.route import Route
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from asyncembed._cache import VectorCache
     from asyncembed._config import EmbedOptions, Encoding, RetryPolicy
     from asyncembed._core.circuit_breaker import CircuitBreaker
     from asyncembed._core.memory import MemoryBudget
@@ -125,6 +126,7 @@ class Endpoint:
         address: The base URL, unless it is the provider's own or the embedded server.
         is_official: Whether it is the provider's own address, so that a model's name says which model it is.
         prompts: Prefix for each text, by input type, as set by the caller.
+        cache: Vectors of earlier runs, which are not requested again.
         hook: Receives every event, if the caller set `on_event`.
         loop_budget: Limits the work per event loop iteration.
     """
@@ -141,6 +143,7 @@ class Endpoint:
     is_official: bool = True
     prompts: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None
+    cache: VectorCache | None = None
     loop_budget: LoopBudget = field(default_factory=LoopBudget)
 
     @property

@@ -21,6 +21,7 @@ from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
 from asyncembed._core.rate_gate import RateGate
+from asyncembed._core.recall import PART_OF_BUDGET, Recall, RecallingSource, recalled_results
 from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
 from asyncembed._decide.blame import Blame
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from asyncembed._core.call import Call
     from asyncembed._core.rate_gate import RatePermit
+    from asyncembed._core.recall import Lost, Recalled
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
     from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Withdrawal
@@ -224,7 +226,8 @@ class Run:
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
-        self._chunker = Chunker(
+        new_chunker = partial(
+            Chunker,
             limits,
             call.chunk_size,
             self.cost,
@@ -233,8 +236,17 @@ class Run:
             strict=strict,
             prefix=len(options.prompt.encode()),
         )
+        self._chunker = new_chunker()
         self.rate_gate = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
-        self.source = Source(texts, self._chunker, call.max_wait, gaps)
+        self.source: Source | RecallingSource = Source(texts, self._chunker, call.max_wait, gaps)
+        self.recall: Recall | None = None
+        if call.dedupe_bytes or endpoint.cache:
+            self.recall = Recall(
+                call.identity, self.decoder.stored, dedupe_bytes=call.dedupe_bytes, cache=endpoint.cache
+            )
+            self._chunker = new_chunker()
+            self.source = RecallingSource(self.source, self._chunker, self.recall, self.cost, endpoint.budget)
+        self._as_blocks = as_blocks
         self.result_queue = ResultQueue(ordered=ordered, first=first, max_ready=max_ready, max_unsettled=max_unsettled)
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
@@ -275,6 +287,8 @@ class Run:
     def dimension(self) -> int | None:
         """Dimension of the delivered vectors, if it is known."""
         dimension, cut_to = self.decoder.dimension, self.options.cut_to
+        if self.recall and not dimension:
+            return self.recall.width * self.decoder.packing or None
         return min(dimension, cut_to) if dimension and cut_to else dimension
 
     @property
@@ -341,7 +355,8 @@ class Run:
     def update_batch_size(self) -> None:
         """Let the next batch be as large as the limits and the memory budget allow now."""
         self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
-        self._chunker.budget = self.endpoint.budget.largest
+        largest = self.endpoint.budget.largest
+        self._chunker.budget = largest - (largest // PART_OF_BUDGET if self.recall else 0)
 
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
@@ -373,12 +388,49 @@ class Run:
             self.failure_budget.record_success()
             if not self.options.extra:  # extra fields may change the dimension
                 self.endpoint.learned.dimensions[self._dimension_key] = self.cost.dimension
-            self.result_queue.put([*map(self._finish, results)] if self._finish else results, reservation)
+            finished = [*map(self._finish, results)] if self._finish else results
+            if self.recall:
+                self.recall.learn(finished)
+            self.result_queue.put(finished, reservation)
 
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
         """Tell the consumer to discard results that were delivered."""
         self.done -= len(withdrawal.indices)
+        if self.recall:
+            self.recall.withdraw(withdrawal.indices)
         self.result_queue.put([withdrawal], reservation)
+
+    async def give_up(self, lost: Sequence[Lost], reservation: Reservation) -> None:
+        """Do without texts, and without those that wait for the vector of an equal text among them."""
+        await self.failures.give_up(lost, reservation)
+        if self.recall:
+            for index, _, error in lost:
+                for follower, its_reservation in self.recall.lose(index, error):
+                    await self.failures.give_up([follower], its_reservation)
+
+    async def begin_recalled(self, batch: Batch, reservation: Reservation) -> None:
+        """Hand over the texts of a batch that are not asked for, as far as their vectors are known."""
+        if self.recall and (batch.recalled or batch.followers):
+            recalled, lost = self.recall.begin(batch, reservation)
+            self._hand_over(recalled, reservation)
+            if lost:
+                await self.failures.give_up(lost, reservation)
+
+    def settle_equal_texts(self, batch: Batch) -> None:
+        """Hand over the texts that waited for the vectors of a request that has ended."""
+        if self.recall:
+            for recalled, reservation in self.recall.settle(batch):
+                self._hand_over(recalled, reservation)
+
+    async def keep_in_cache(self, *, all_of_them: bool = False) -> None:
+        """Write the vectors that are final into the cache, if there is one and there are enough of them, or now."""
+        if self.recall:
+            await self.recall.keep(all_of_them=all_of_them)
+
+    def _hand_over(self, recalled: Sequence[Recalled], reservation: Reservation) -> None:
+        if recalled:
+            self.done += len(recalled)
+            self.result_queue.put(recalled_results(recalled, as_blocks=self._as_blocks), reservation)
 
     def _learn_dimension(self) -> None:
         """Use the dimension of the first complete vectors, also for the memory of requests in flight."""
@@ -407,6 +459,8 @@ class Run:
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.recall.cached if self.recall else 0,
+            duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self._elapsed(),
@@ -425,6 +479,8 @@ class Run:
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.recall.cached if self.recall else 0,
+            duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             elapsed=self._elapsed(),

@@ -75,6 +75,7 @@ async def supervise(run: Run) -> None:
                 await pool.work(tasks)
         finally:
             pool.drop()
+            await run.keep_in_cache(all_of_them=True)
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001  # any error goes to the consumer and not to the event loop
@@ -184,12 +185,16 @@ class WorkerPool:
         """Complete a batch, in parts if necessary, and then give back its resources."""
         parts = deque([assignment.part])
         try:
+            await self._run.begin_recalled(assignment.part.batch, assignment.reservation)
             while parts and not self._run.stopping.is_on:
                 permit, assignment.permit = assignment.permit, None
-                worker = Worker(
-                    self._run, self._transport, self._probe, parts.popleft(), assignment.results, permit=permit
-                )
-                parts.extendleft(reversed(await worker.complete()))
+                part = parts.popleft()
+                worker = Worker(self._run, self._transport, self._probe, part, assignment.results, permit=permit)
+                try:
+                    parts.extendleft(reversed(await worker.complete()))
+                finally:
+                    self._run.settle_equal_texts(part.batch)
+                await self._run.keep_in_cache()
                 self._share(parts, assignment)
         except asyncio.CancelledError:
             raise

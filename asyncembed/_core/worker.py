@@ -171,7 +171,7 @@ class Worker:
             AsyncEmbedError: if the run cannot go on; vectors that arrived have been delivered.
         """
         if self._batch.refused:
-            await self._run.failures.give_up(self._batch.refused, self._reservation)
+            await self._run.give_up(self._batch.refused, self._reservation)
         if self._part.is_guilty and len(self._part) > 1:
             assert self._part.refusal
             return self._into(halves(self._part, self._batch.inputs, self._part.refusal), self._part.refusal)
@@ -340,7 +340,7 @@ class Worker:
         if run.on_error == "raise" or not run.failure_budget.allows(error, run.done):
             name_texts(error, lost, self._transport.secrets)
             raise error
-        await run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
+        await run.give_up([(index, item, error) for index, item in lost], self._reservation)
 
     def _with_texts_of(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
         """Let events redact the same texts in `error` as in `cause`, and return `error`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asyncembed._decide.texts import as_input, as_input_or_refused, check_input, metadata_bytes
 from asyncembed._exceptions import InvalidInputError
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from asyncembed._decide.cost import CostModel
+    from asyncembed._decide.duplicates import Lead
     from asyncembed._decide.texts import TextLike
-    from asyncembed._models import Limits
+    from asyncembed._models import Limits, Vector
 
 
 BYTES_PER_TOKEN: Final = 2
@@ -31,18 +32,28 @@ class Batch:
 
     Attributes:
         inputs: The texts, by index.
-        refused: Invalid texts, with the reason. They are not sent, but count as part of the batch and its memory.
-        request_bytes: Estimated length of the request body, refused texts included.
-        text_memory: Memory of the text strings, in bytes.
+    refused: Invalid texts, with the reason. They are not sent, but count as part of the batch and its memory.
+    request_bytes: Estimated length of the request body, refused texts included.
+    text_memory: Memory of the text strings, in bytes.
+    recalled: Texts that are not sent, with their vectors.
+    followers: Texts that are not sent and get the vector of an equal text.
     """
 
     inputs: dict[int, EmbedInput] = field(default_factory=dict)
     refused: list[tuple[int, EmbedInput, InvalidInputError]] = field(default_factory=list)
     request_bytes: int = 0
     text_memory: int = 0
+    recalled: list[tuple[int, EmbedInput, Vector]] = field(default_factory=list)
+    followers: list[tuple[tuple[int, EmbedInput], Lead[Any]]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.inputs) + len(self.refused)
+        return len(self.inputs) + len(self.refused) + len(self.recalled) + len(self.followers)
+
+    def add(self, other: Batch) -> None:
+        """Carry along the texts of another batch that are not asked for."""
+        self.recalled += other.recalled
+        self.followers += other.followers
+        self.text_memory += other.text_memory
 
 
 class _Room(NamedTuple):
@@ -93,6 +104,11 @@ class Chunker:
         self._cost = cost
         self._batch = Batch()
         self._full = self._left = _NO_ROOM
+
+    @property
+    def max_inputs(self) -> int:
+        """Number of texts in a full batch."""
+        return min(self._chunk_size or self.limits.inputs, self.limits.inputs)
 
     @property
     def pending(self) -> int:
@@ -170,7 +186,7 @@ class Chunker:
         """Start a batch with the current limits."""
         limits = self.limits
         self._full = _Room(
-            inputs=min(self._chunk_size or limits.inputs, limits.inputs),
+            inputs=self.max_inputs,
             tokens=sys.maxsize if limits.tokens is None else limits.tokens,
             bytes=limits.request_bytes,
             memory=self.budget - self._cost.working(0),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterable, ItemsView, Iterable, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 from uuid import UUID
 
@@ -99,6 +100,11 @@ def check_input(given: EmbedInput, index: int) -> int:
     if isinstance(given, RefusedInput):
         raise InvalidInputError(given.reason, indices=(index,))
     return check_text(given.text, index)
+
+
+def text_key(text: str, identity: bytes) -> bytes:
+    """Return a digest of a text and of what else shapes its vector; two different texts never share one in practice."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=identity).digest()
 
 
 def check_text(text: str, index: int) -> int:

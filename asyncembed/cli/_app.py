@@ -166,6 +166,13 @@ def embed(
         str | None, typer.Option(help=r"What stands between the fields of CSV, such as ';' or '\t'.", metavar="CHAR")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first texts.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="SQLite file of vectors; texts whose vectors it holds cost nothing.")
+    ] = None,
+    cache_mb: Annotated[float, typer.Option(help="Megabytes from which on the cache gives up old vectors.")] = 1_000,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe/--no-dedupe", help="Ask for equal texts once; they share the vector.")
+    ] = True,
     provider: Provider = "local",
     setting: Settings = None,
     model: Model = None,
@@ -235,6 +242,7 @@ def embed(
         prompts=prompts,
         shorten=shorten and shorten.value,
         normalize=normalize,
+        dedupe=dedupe,
     )
     with exits():
         if (output is None) == (to is None):
@@ -268,6 +276,8 @@ def embed(
                 tokens_per_minute=tokens_per_minute,
             ),
             rate_limit="off" if no_rate_limit else None,
+            cache=cache,
+            cache_mb=cache_mb,
             timeout=timeout,
             max_attempts=max_attempts,
             options=cast("EmbedOptionsArgs", options),

@@ -113,6 +113,8 @@ def _books(totals: RunTotals) -> Iterator[tuple[str, str]]:
     yield "runs", f"{totals.runs:,}, {totals.seconds:,.1f} s"
     yield "requests", f"{totals.requests:,}, {plural(totals.retries, 'retry')}"
     yield "tokens", tokens(totals.usage).removesuffix(" tokens").removesuffix(" token")
+    if totals.cached or totals.duplicates:
+        yield "unpaid", f"{totals.cached:,} from the cache, {totals.duplicates:,} equal to another text"
     yield "failed", f"{totals.failed:,}{_first(totals)}"
 
 

@@ -69,6 +69,8 @@ class Job:
     max_attempts: int | None
     limits: Mapping[str, float]
     rate_limit: RateLimitOff | None
+    cache: Path | None
+    cache_mb: float
     options: EmbedOptionsArgs
     skip: bool
     resume: bool
@@ -188,7 +190,7 @@ class _Run:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
                 f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
-                f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{self._resumed()}"
+                f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{_unpaid(end)}{self._resumed()}"
             )
 
     def record(self, outcome: str) -> None:
@@ -287,6 +289,8 @@ def _client(job: Job, news: News) -> EmbedClient:
         max_memory_mb=job.max_memory_mb,
         max_concurrency=job.max_concurrency,
         rate_limit=RateLimit(**job.limits) if job.limits else job.rate_limit,
+        cache=job.cache,
+        cache_mb=job.cache_mb,
         on_event=news,
         **_patience(job),
     )
@@ -302,6 +306,12 @@ def _patience(job: Job) -> _Patience:
     if job.max_attempts is not None:
         found["retry"] = RetryPolicy(max_attempts=job.max_attempts)
     return found
+
+
+def _unpaid(end: RunSummary) -> str:
+    """Return how many texts cost nothing, where there were any."""
+    equal = f", {plural(end.duplicates, 'text')} equal to another" if end.duplicates else ""
+    return f"{equal}, {end.cached:,} from the cache" if end.cached else equal
 
 
 def _settings(job: Job) -> dict[str, object]:
@@ -321,6 +331,7 @@ def _settings(job: Job) -> dict[str, object]:
         "resume": job.resume,
         "max memory": f"{job.max_memory_mb:g} MB",
         "max concurrency": job.max_concurrency,
+        **({"cache": job.cache} if job.cache else {}),
         **job.limits,
         **({"rate limit": job.rate_limit} if job.rate_limit else {}),
     }

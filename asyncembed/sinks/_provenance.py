@@ -109,6 +109,12 @@ class Provenance:
             "input_type": self.input_type or "document",
         }
 
+    @property
+    def digest(self) -> bytes:
+        """Digest of everything that shapes a vector besides its text, the server's address included."""
+        shaping = {**self.identity, "keep_text": None, "address": self.base_url}
+        return hashlib.sha256(orjson.dumps(shaping, option=orjson.OPT_SORT_KEYS)).digest()
+
     def to_dict(self) -> dict[str, object]:
         """Return this as the fields of a JSON object."""
         return asdict(self)

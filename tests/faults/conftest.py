@@ -1,4 +1,4 @@
-"""Whatever a fault does, nothing is left behind of it."""
+"""Fixtures that check that no fault leaves anything behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.watching import LoopWatch
 
 @pytest.fixture(autouse=True)
 async def watch():
-    """At the end there is no task but the test's own, and no exception that nobody took."""
+    """Check that a test leaves no task running and no exception unhandled."""
     found = LoopWatch()
     yield found
     await found.check()
@@ -20,7 +20,7 @@ async def watch():
 
 @pytest.fixture(scope="session", autouse=True)
 def small_heap():
-    """Collecting garbage looks only at what the tests make, so that every test can afford it."""
+    """Freeze existing objects, so garbage collection looks only at objects of the tests and is cheap."""
     gc.collect()
     gc.freeze()
     yield
@@ -29,7 +29,7 @@ def small_heap():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """TLS contexts for a server and for a client that trusts it."""
+    """Return TLS contexts for a server and for a client that trusts it."""
     certificate, key = new_certificate(tmp_path_factory.mktemp("tls"))
     for_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     for_server.load_cert_chain(certificate, key)
