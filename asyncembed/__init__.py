@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from asyncembed.sinks import FormatName
     from asyncembed.stores import Found
 
-__all__ = [  # noqa: RUF022  # grouped as people look for them
+__all__ = [  # noqa: RUF022  # grouped by topic
     # The client and its streams
     "ArrowStreamReader",
     "EmbedClient",
@@ -85,7 +85,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "search",
     "MemoryMonitor",
     "StreamingEmbedResponse",
-    # What goes in and comes out
+    # Inputs and results
     "Callback",
     "CheckResult",
     "EmbedFailure",
@@ -110,7 +110,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "RequestOptions",
     "RetryPolicy",
     "Timeouts",
-    # What `on_event` is told
+    # Events for `on_event`
     "BatchSplit",
     "EncodingSettled",
     "EndpointPaused",
@@ -123,7 +123,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "RequestStarted",
     "RetryScheduled",
     "RunEnded",
-    # Providers, to add one's own
+    # Providers
     "PROVIDERS",
     "Layout",
     "Limits",
@@ -175,7 +175,7 @@ _LATER = {
     "SyncEmbedder": "_sync",
     "SyncStream": "_sync",
 }
-"""Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""
+"""Modules of rarely used names; importing them eagerly would take a third of the package's import time."""
 
 
 def __getattr__(name: str) -> object:

@@ -191,7 +191,7 @@ class EmbedClient(AsyncClosing):
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
-        hindrances = {
+        obstacles = {
             "a key of its own (set the key in an environment variable, and name it with api_key_env=)": key is not None,
             "a session of its own": session is not None,
             "a function in on_event=": on_event is not None,
@@ -204,7 +204,7 @@ class EmbedClient(AsyncClosing):
             self._provider,
             rate_limit,
             dict(check_headers(hidden) or {}),
-            hindrances=hindrances,
+            obstacles=obstacles,
             model=model,
             base_url=base_url,
             max_memory_mb=max_memory_mb,
@@ -711,7 +711,7 @@ class EmbedClient(AsyncClosing):
                 withholds=True,
                 settling=True,
                 whole_only=True,
-                most_unsettled=2 * BATCH_ROWS,
+                max_unsettled=2 * BATCH_ROWS,
             )
             return EmbedStream(run, self._adopt)
 
@@ -720,7 +720,7 @@ class EmbedClient(AsyncClosing):
             rows,
             store,
             open_stream,
-            progress.tell if progress.is_wanted else None,
+            progress.report if progress.is_wanted else None,
             keep_text=keep_text,
             patience=patience,
             stop=stop,

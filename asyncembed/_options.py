@@ -273,8 +273,8 @@ def _prompt(endpoint: Endpoint, options: EmbedOptions, prompts: Mapping[str, str
     kind, provider = options.input_type or "document", endpoint.provider
     prompt = prompts.get(kind, "") if prompts else provider.prompt(options)
     is_told = prompt or provider.input_type(options) or kind not in INPUT_TYPES or options.input_type in {None, "none"}
-    if not is_told and options.model not in endpoint.learned.untold:
-        endpoint.learned.untold.add(options.model)
+    if not is_told and options.model not in endpoint.learned.warned_models:
+        endpoint.learned.warned_models.add(options.model)
         LOGGER.debug("input_type=%r changes nothing: provider %s has no word for it", kind, provider.name)
     return prompt
 

@@ -327,7 +327,7 @@ class SyncStream(Generic[ItemT]):
         if self._home.is_here:
             raise ConfigurationError("a plain stream was read on its own event loop, and would wait for itself")
         try:
-            self._ready.extend(self._hop.run(self._home, self._stream.take_burst()))
+            self._ready.extend(self._hop.run(self._home, self._stream.take_chunk()))
         except Exception as error:
             self._end(error)
             raise

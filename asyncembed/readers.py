@@ -1,4 +1,4 @@
-"""Readers over blocks, for those who want matrices and not rows; `embed_binary_stream` gives them."""
+"""Readers that yield vectors as matrices or Arrow batches; `embed_binary_stream` returns them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _BlockReader(AsyncReading):
-    """What the readers share: a stream of blocks, which they own."""
+    """Base class of the readers; it owns the stream of blocks."""
 
     def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
         self._stream = stream
@@ -34,7 +34,7 @@ class _BlockReader(AsyncReading):
 
     @property
     def summary(self) -> RunSummary:
-        """How the run stands now."""
+        """Current state of the run."""
         return self._stream.summary
 
     async def aclose(self) -> None:
@@ -51,15 +51,15 @@ class _BlockReader(AsyncReading):
 
 
 class NumpyStreamReader(_BlockReader):
-    """Vectors as matrices: an async iterator of `(first_index, array)`, for consecutive inputs from that index on.
+    """Vectors as matrices: an async iterator of `(first_index, array)`, whose rows belong to consecutive inputs.
 
-    The array has the shape (rows, dimension), or (rows, dimension / 8) for packed bits, and is the caller's own. There
-    are as many rows as the request had texts, fewer beside a text that was skipped. Use it inside `async with`, so that
+    The array has the shape (rows, dimension), or (rows, dimension / 8) for packed bits, and you may change it. It has
+    as many rows as its request had texts, or fewer next to a skipped text. Use the reader inside `async with`, so that
     leaving early stops the work at once.
 
     Args:
-        stream: Where the blocks come from.
-        ordered: Whether they come by index.
+        stream: The stream of blocks.
+        ordered: Whether the blocks come by index.
         dtype: Type of the vectors.
     """
 
@@ -67,15 +67,15 @@ class NumpyStreamReader(_BlockReader):
         """Return the next block.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all blocks that came before it.
+            AsyncEmbedError: the error that ended the run, after all earlier blocks.
         """
         block = await anext(self._stream)
         return block.index, block.embeddings
 
     async def read_all(self) -> Matrix:
-        """Return the rows of all blocks that are left as one matrix, and close the reader.
+        """Return the rows of all remaining blocks as one matrix, and close the reader.
 
-        Row i is the i-th text, if none was skipped.
+        Row i belongs to the i-th text, if no text was skipped.
         """
         self._check_ordered("read_all")
         matrix, rows = GrowingMatrix(self._dtype), 0
@@ -86,7 +86,7 @@ class NumpyStreamReader(_BlockReader):
         return matrix.done(self.summary.dimension)
 
     def rechunk(self, rows: int) -> RechunkedReader:
-        """Return a reader of the same rows in blocks of exactly `rows`, fewer only before a gap and at the end."""
+        """Return a reader of the same rows in blocks of exactly `rows`, or fewer before a gap and at the end."""
         self._check_ordered("rechunk")
         check_count("rows", rows)
         return RechunkedReader(self, rows)
@@ -96,8 +96,8 @@ class RechunkedReader(AsyncReading):
     """An async iterator of `(first_index, array)` in blocks of one size; see `NumpyStreamReader.rechunk`.
 
     Args:
-        reader: Where the rows come from.
-        rows: How many make a block.
+        reader: The reader of the rows.
+        rows: Number of rows per block.
     """
 
     def __init__(self, reader: NumpyStreamReader, rows: int) -> None:
@@ -106,15 +106,15 @@ class RechunkedReader(AsyncReading):
         self._first = 0
         self._parts: list[Matrix] = []
         self._rows = 0
-        self._left: tuple[int, Matrix] | None = None  # of the reader's block that was taken last
+        self._rest: tuple[int, Matrix] | None = None  # rows of the reader's last block that were not used yet
         self._error: StoredError | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._reader!r}, rows={self._size})"
 
     async def aclose(self) -> None:
-        """Close the reader behind it; a second call does nothing."""
-        self._parts, self._rows, self._left = [], 0, None
+        """Close the underlying reader; a second call does nothing."""
+        self._parts, self._rows, self._rest = [], 0, None
         await self._reader.aclose()
 
     def __aiter__(self) -> Self:
@@ -122,10 +122,10 @@ class RechunkedReader(AsyncReading):
         return self
 
     async def __anext__(self) -> tuple[int, Matrix]:
-        """Return the next block; an array that is a whole block of the reader is not copied.
+        """Return the next block; rows that come from one block of the reader are not copied.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all rows that came before it.
+            AsyncEmbedError: the error that ended the run, after all earlier rows.
         """
         while self._rows < self._size and (block := await self._next()):
             if self._parts and block[0] != self._first + self._rows:
@@ -137,12 +137,12 @@ class RechunkedReader(AsyncReading):
         return self._first, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     async def _next(self) -> tuple[int, Matrix] | None:
-        if self._left is None and self._error is None:
+        if self._rest is None and self._error is None:
             try:
-                self._left = await anext(self._reader, None)
-            except Exception as error:  # noqa: BLE001  # raised when the rows before it are gone
+                self._rest = await anext(self._reader, None)
+            except Exception as error:  # noqa: BLE001  # `__anext__` raises it after the rows before it
                 self._error = StoredError(error)
-        return self._left
+        return self._rest
 
     def _take(self, index: int, block: Matrix) -> None:
         if not self._parts:
@@ -150,18 +150,18 @@ class RechunkedReader(AsyncReading):
         room = self._size - self._rows
         self._parts.append(block[:room])
         self._rows += len(self._parts[-1])
-        self._left = (index + room, block[room:]) if len(block) > room else None
+        self._rest = (index + room, block[room:]) if len(block) > room else None
 
 
 class ArrowStreamReader(_BlockReader):
     """Vectors as `pyarrow.RecordBatch`, with the columns `index` (int64), `id` (string) and `embedding`.
 
-    `embedding` is a list of fixed size of float32, int8 or uint8, and shares its memory with the block it came in.
-    Use the reader inside `async with`, so that leaving early stops the work at once.
+    `embedding` is a fixed-size list of float32, int8 or uint8, and is not copied. Use the reader inside `async with`,
+    so that leaving early stops the work at once.
 
     Args:
-        stream: Where the blocks come from.
-        ordered: Whether they come by index.
+        stream: The stream of blocks.
+        ordered: Whether the blocks come by index.
         dtype: Type of the vectors.
 
     Raises:
@@ -171,7 +171,7 @@ class ArrowStreamReader(_BlockReader):
     def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
         super().__init__(stream, ordered=ordered, dtype=dtype)
         try:
-            from asyncembed.sinks import _table  # noqa: PLC0415  # needs an optional package
+            from asyncembed.sinks import _table  # noqa: PLC0415  # an optional extra
         except ModuleNotFoundError as error:
             raise ConfigurationError(ARROW_MISSING) from error
         self._table = _table
@@ -182,12 +182,12 @@ class ArrowStreamReader(_BlockReader):
         """The schema of all batches.
 
         Raises:
-            AsyncEmbedError: if the dimension is not known yet, because it was not asked for and nothing has come.
+            AsyncEmbedError: if the dimension is not known yet, because it was not requested and no vector has arrived.
         """
         if self._schema is None:
             dimension = self.summary.dimension
             if dimension is None:
-                raise AsyncEmbedError("the schema is known when the first batch has come, or with dimensions=")
+                raise AsyncEmbedError("the schema is not known yet: read the first batch, or set dimensions=")
             width = dimension // 8 if self._dtype in PACKED else dimension
             self._schema = self._table.new_schema(NUMPY_TYPES[self._dtype], width, with_text=False)
         return self._schema
@@ -196,7 +196,7 @@ class ArrowStreamReader(_BlockReader):
         """Return the next batch.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all batches that came before it.
+            AsyncEmbedError: the error that ended the run, after all earlier batches.
         """
         block = await anext(self._stream)
         index = np.arange(block.index, block.index + block.span)
@@ -205,10 +205,10 @@ class ArrowStreamReader(_BlockReader):
         )
 
     async def read_all(self) -> pa.Table:
-        """Return all batches that are left as one table, and close the reader; vectors are not copied.
+        """Return all remaining batches as one table, and close the reader; vectors are not copied.
 
         Raises:
-            AsyncEmbedError: also if there was not a single row, as the schema is not known then.
+            AsyncEmbedError: the error that ended the run; also if there is no row and the dimension is not known.
         """
         async with self:
             batches = [batch async for batch in self]

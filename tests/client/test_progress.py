@@ -150,7 +150,7 @@ async def test_between_two_reports_only_the_latest_is_kept():
 
     async with Progress(tell) as progress:
         for done in range(1_000):
-            progress.tell(RunSummary(done=done))
+            progress.report(RunSummary(done=done))
         gate.set()
     assert told == [0, 999]
 

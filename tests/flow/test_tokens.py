@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from asyncembed._core.rate_gate import BESIDES, TokenEstimate, believed
+from asyncembed._core.rate_gate import MAX_EXTRA_TOKENS, TokenEstimate, plausible_tokens
 
 
 def test_a_byte_is_a_token_until_something_is_known():
@@ -30,15 +30,15 @@ def test_it_learns_what_is_billed():
         (0, 100, 1, True),
         (25, 100, 1, True),
         (100, 100, 1, True),
-        (2 * BESIDES, 10, 2, True),  # short texts, and a prompt before each
-        (100 + BESIDES + 1, 100, 1, False),
+        (2 * MAX_EXTRA_TOKENS, 10, 2, True),  # short texts, and a prompt before each
+        (100 + MAX_EXTRA_TOKENS + 1, 100, 1, False),
         (-1, 100, 1, False),
         (10**12, 8_000_000, 2_048, False),
     ],
 )
 def test_what_cannot_be_true_is_not_believed(tokens, size, texts, is_believed):
     """A token has a byte at least, but for what a server adds to each text."""
-    assert believed(tokens, size, texts) == (tokens if is_believed else None)
+    assert plausible_tokens(tokens, size, texts) == (tokens if is_believed else None)
 
 
 def test_what_is_likely_is_neither_too_many_nor_too_few():

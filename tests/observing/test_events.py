@@ -339,7 +339,7 @@ async def test_a_split(told):
 async def test_when_nobody_listens_nothing_is_made(server, connect, monkeypatch):
     """Neither events nor ids, in a run with every kind of trouble."""
     monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
-    monkeypatch.setattr(Observer, "teller", property(lambda _: pytest.fail("somebody listens")))
+    monkeypatch.setattr(Observer, "emitter", property(lambda _: pytest.fail("an event is built without a listener")))
     server.script += [faults.CutOff(after=1), faults.TooManyRequests("seconds", wait=0.01), faults.Refused(400)]
     stream = connect(on_event=None, max_concurrency=1).embed_stream([*TEXTS, ""], chunk_size=3, on_error="skip")
     await take(stream)
@@ -353,7 +353,7 @@ async def test_what_was_asked_for_is_forgotten_with_its_error(server, connect):
     stream = connect(on_event=None).embed_stream(TEXTS, on_error="skip")
     await take(stream)
     gc.collect()
-    assert set(stream._run.observer._asked) == {stream.summary.failure}
+    assert set(stream._run.observer._texts_of) == {stream.summary.failure}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -375,6 +375,6 @@ def test_events_are_plain_values(kind):
 
 def test_of_an_error_without_a_status_none_is_told(told):
     observer = Observer(Hook(told), "openai", EmbedOptions(model="m"), skips=False)
-    assert observer.teller.reason(None) == {"error": None, "message": "", "status": None}
-    assert observer.teller.reason(InvalidInputError("no"))["status"] is None
-    assert observer.teller.reason(ServerError("no", status=500))["status"] == 500
+    assert observer.emitter.reason(None) == {"error": None, "message": "", "status": None}
+    assert observer.emitter.reason(InvalidInputError("no"))["status"] is None
+    assert observer.emitter.reason(ServerError("no", status=500))["status"] == 500

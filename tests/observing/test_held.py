@@ -12,7 +12,7 @@ from support.watching import until
 
 from asyncembed import RateLimit, RequestsThrottled, RetryPolicy
 from asyncembed import _ratelimit as _rate
-from asyncembed._core.circuit_breaker import FAILURES
+from asyncembed._core.circuit_breaker import FAILURE_THRESHOLD
 from asyncembed._core.observer import Observer
 from asyncembed.testing import faults
 
@@ -29,7 +29,7 @@ def down():
     """Makes an API count as down, and returns its client."""
 
     def count_as_down(client):
-        for _ in range(FAILURES):
+        for _ in range(FAILURE_THRESHOLD):
             client._endpoint.learned.breaker.end_attempt(failed=True)
         return client
 
@@ -37,7 +37,7 @@ def down():
 
 
 def has_waited(stream, reason):
-    return f"{reason}_hold" in vars(stream._run.observer)
+    return f"{reason}_notice" in vars(stream._run.observer)
 
 
 async def collect(stream):
@@ -86,7 +86,7 @@ async def test_waits_that_nobody_notices_are_not_told(connect, told, monkeypatch
     client = connect(rate_limit=RateLimit(**TWO))
     stream = client.embed_stream(TEXTS, chunk_size=2)
     assert len(await collect(stream)) == 6
-    assert has_waited(stream, "limit")
+    assert has_waited(stream, "rate_limit")
     assert not told.of(RequestsThrottled)
 
 
@@ -98,7 +98,7 @@ async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, tol
         await released.wait()
         await exchange.deliver()
 
-    server.script += [faults.Refused(503)] * FAILURES
+    server.script += [faults.Refused(503)] * FAILURE_THRESHOLD
     server.default = late
     task = asyncio.create_task(connect(retry=RetryPolicy(initial_backoff=0.001)).embed(numbered(12), chunk_size=1))
     await until(lambda: told.of(RequestsThrottled))
@@ -121,10 +121,10 @@ async def test_an_api_that_is_down_until_somebody_may_find_out(connect, down, to
     assert 14 < held.seconds <= 30
 
 
-@pytest.mark.parametrize("reason", ["limit", "outage"])
+@pytest.mark.parametrize("reason", ["rate_limit", "outage"])
 async def test_when_nobody_listens_nothing_is_made(connect, down, monkeypatch, reason):
     monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
-    monkeypatch.setattr(Observer, "teller", property(lambda _: pytest.fail("somebody listens")))
+    monkeypatch.setattr(Observer, "emitter", property(lambda _: pytest.fail("an event is built without a listener")))
     client = connect(on_event=None, rate_limit=RateLimit(**TWO), retry=RetryPolicy(initial_backoff=30))
     if reason == "outage":
         down(client)
