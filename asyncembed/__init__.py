@@ -34,6 +34,7 @@ from asyncembed._models import (
     Limits,
     Matrix,
     RunSummary,
+    Scalar,
     Usage,
     Vector,
 )
@@ -96,6 +97,7 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "Found",
     "Matrix",
     "RunSummary",
+    "Scalar",
     "TextLike",
     "Texts",
     "Usage",

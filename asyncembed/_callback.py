@@ -7,27 +7,28 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
+import numpy.typing as npt
 
 from asyncembed._exceptions import ConfigurationError
-from asyncembed._models import EmbedResult, Vector
+from asyncembed._models import EmbedResult, ScalarT_co
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from asyncembed._core.stream import EmbedStream
-    from asyncembed._models import RunSummary
+    from asyncembed._models import RunSummary, Scalar
 
-Callback: TypeAlias = Callable[[Vector, int], object] | Callable[[EmbedResult], object]
+Callback: TypeAlias = Callable[[npt.NDArray[ScalarT_co], int], object] | Callable[[EmbedResult[ScalarT_co]], object]
 """Gets a vector and its index, or a result; what it returns is awaited if it can be."""
 
 _NAMES_OF_INDEX = {"index", "i", "idx"}
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
-def takes_result(callback: Callback) -> bool:
+def takes_result(callback: Callable[..., object]) -> bool:
     """Whether a callback wants a result, and not a vector and its index.
 
     It does if it has one argument; arguments with defaults do not count beside one without. What cannot be looked into
@@ -59,7 +60,9 @@ def takes_result(callback: Callback) -> bool:
     return is_of_result
 
 
-async def call_back(stream: EmbedStream[EmbedResult], callback: Callback, at_once: int) -> RunSummary:
+async def call_back(
+    stream: EmbedStream[EmbedResult[Scalar]], callback: Callable[..., object], at_once: int
+) -> RunSummary:
     """Call `callback` for every result of a stream, at most `at_once` times side by side.
 
     Raises:
@@ -78,14 +81,14 @@ async def call_back(stream: EmbedStream[EmbedResult], callback: Callback, at_onc
 
 
 async def _side_by_side(
-    stream: EmbedStream[EmbedResult], call: Callable[[EmbedResult], Awaitable[None]], at_once: int
+    stream: EmbedStream[EmbedResult[Scalar]], call: Callable[[EmbedResult[Scalar]], Awaitable[None]], at_once: int
 ) -> None:
     turn = anyio.Lock()  # a stream has one consumer at a time
     # Kept and not raised, so that no exception group is made of them.
     of_callbacks: list[BaseException] = []
     of_stream: list[BaseException] = []
 
-    async def take() -> EmbedResult | None:
+    async def take() -> EmbedResult[Scalar] | None:
         try:
             async with turn:
                 return await anext(stream, None)
@@ -117,12 +120,12 @@ def _raise_first(errors: Sequence[BaseException]) -> None:
         raise errors[0]
 
 
-async def _call_with_result(callback: Callback, result: EmbedResult) -> None:
-    await _finish(cast("Callable[[EmbedResult], object]", callback)(result))
+async def _call_with_result(callback: Callable[..., object], result: EmbedResult[Scalar]) -> None:
+    await _finish(callback(result))
 
 
-async def _call_with_vector(callback: Callback, result: EmbedResult) -> None:
-    await _finish(cast("Callable[[Vector, int], object]", callback)(result.embedding, result.index))
+async def _call_with_vector(callback: Callable[..., object], result: EmbedResult[Scalar]) -> None:
+    await _finish(callback(result.embedding, result.index))
 
 
 async def _finish(returned: object) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._core.call import Call
-    from asyncembed._models import EmbedBlock, EmbedFailure
+    from asyncembed._models import EmbedBlock, EmbedFailure, Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -51,7 +51,7 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
     """
     endpoint, began = call.endpoint, time.monotonic()
     run = Run(call, [HARMLESS], ordered=False, as_blocks=True)
-    stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, adopt)
+    stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure] = EmbedStream(run, adopt)
     response = await collect([HARMLESS], stream, run)
     return CheckResult(
         provider=endpoint.provider.name,

@@ -59,15 +59,37 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     import aiohttp
+    import numpy as np
+    import numpy.typing as npt
 
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
-    from asyncembed._config import OnError
+    from asyncembed._config import Float32, Int8, OnError, RaiseOrSkip, UInt8
     from asyncembed._core.call import Call
     from asyncembed._core.settling import Item
     from asyncembed._decide.texts import Texts
     from asyncembed._events import Event
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResponse, EmbedResult, Matrix, RunSummary, Vector
+    from asyncembed._models import (
+        EmbedBlock,
+        EmbedFailure,
+        EmbedResponse,
+        EmbedResult,
+        Matrix,
+        RunSummary,
+        Scalar,
+        Vector,
+    )
+    from asyncembed._overloads import (
+        AnyBlockArgs,
+        AnyCallbackArgs,
+        AnyCollectArgs,
+        AnyStreamArgs,
+        ArgsWithoutDtype,
+        BlockArgs,
+        CallbackArgs,
+        CollectArgs,
+        StreamArgs,
+    )
     from asyncembed._progress import OnProgress
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
@@ -228,22 +250,40 @@ class EmbedClient(AsyncClosing):
 
     @overload
     def embed_stream(
-        self,
-        texts: Texts,
-        *,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult]: ...
-
     @overload
     def embed_stream(
-        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
+        self, texts: Texts, *, dtype: Int8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8]]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: UInt8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8]]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, on_error: RaiseOrSkip = ..., **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar]]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: Literal["yield"], **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: Int8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8] | EmbedFailure]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: UInt8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8] | EmbedFailure]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, on_error: Literal["yield"], **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]: ...
 
     def embed_stream(
         self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
-    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
+    ) -> EmbedStream[EmbedResult[Scalar]] | EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
         """Return a stream of results, which starts when its first result is asked for.
 
         Args:
@@ -273,24 +313,23 @@ class EmbedClient(AsyncClosing):
 
     @overload
     def embed_binary_stream(
-        self,
-        texts: Texts,
-        *,
-        format: Literal["numpy"] = ...,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, format: Literal["numpy"] = ..., dtype: Float32 = ..., **options: Unpack[BlockArgs]
     ) -> NumpyStreamReader: ...
-
     @overload
     def embed_binary_stream(
-        self,
-        texts: Texts,
-        *,
-        format: Literal["arrow"],
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, format: Literal["numpy"] = ..., dtype: Int8, **options: Unpack[BlockArgs]
+    ) -> NumpyStreamReader[np.int8]: ...
+    @overload
+    def embed_binary_stream(
+        self, texts: Texts, *, format: Literal["numpy"] = ..., dtype: UInt8, **options: Unpack[BlockArgs]
+    ) -> NumpyStreamReader[np.uint8]: ...
+    @overload
+    def embed_binary_stream(
+        self, texts: Texts, *, format: Literal["numpy"] = ..., **options: Unpack[AnyBlockArgs]
+    ) -> NumpyStreamReader[Scalar]: ...
+    @overload
+    def embed_binary_stream(
+        self, texts: Texts, *, format: Literal["arrow"], **options: Unpack[AnyBlockArgs]
     ) -> ArrowStreamReader: ...
 
     def embed_binary_stream(
@@ -301,7 +340,7 @@ class EmbedClient(AsyncClosing):
         ordered: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
         **options: Unpack[EmbedOptionsArgs],
-    ) -> NumpyStreamReader | ArrowStreamReader:
+    ) -> NumpyStreamReader[Scalar] | ArrowStreamReader:
         """Return a reader of matrices, a request's rows at a time, for less work a row than `embed_stream`.
 
         Vectors travel as base64 wherever the provider has it and the dimension is known to check them by; with
@@ -336,25 +375,36 @@ class EmbedClient(AsyncClosing):
 
     @overload
     def embed_large_dataset(
-        self,
-        texts: Texts,
-        *,
-        max_memory_mb: float = ...,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[RequestOptions],
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult]: ...
-
     @overload
     def embed_large_dataset(
-        self,
-        texts: Texts,
-        *,
-        max_memory_mb: float = ...,
-        ordered: bool = ...,
-        on_error: Literal["yield"],
-        **options: Unpack[RequestOptions],
+        self, texts: Texts, *, dtype: Int8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8]]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: UInt8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8]]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, on_error: RaiseOrSkip = ..., **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar]]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: Literal["yield"], **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: Int8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8] | EmbedFailure]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: UInt8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8] | EmbedFailure]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, on_error: Literal["yield"], **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]: ...
 
     def embed_large_dataset(
         self,
@@ -364,7 +414,7 @@ class EmbedClient(AsyncClosing):
         ordered: bool = True,
         on_error: OnError = "raise",
         **options: Unpack[RequestOptions],
-    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
+    ) -> EmbedStream[EmbedResult[Scalar]] | EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
         """Return a stream of results that keeps the whole process below a limit of memory.
 
         It looks at the memory that the process really holds, so results that you keep count too: as that comes near
@@ -392,6 +442,15 @@ class EmbedClient(AsyncClosing):
         guarded = replace(call.endpoint, budget=new_guarded_budget(max_memory_mb))
         return EmbedStream(Run(replace(call, endpoint=guarded), texts, ordered=ordered), self._adopt)
 
+    @overload
+    async def embed(self, texts: Texts, *, dtype: Float32 = ..., **options: Unpack[CollectArgs]) -> EmbedResponse: ...
+    @overload
+    async def embed(self, texts: Texts, *, dtype: Int8, **options: Unpack[CollectArgs]) -> EmbedResponse[np.int8]: ...
+    @overload
+    async def embed(self, texts: Texts, *, dtype: UInt8, **options: Unpack[CollectArgs]) -> EmbedResponse[np.uint8]: ...
+    @overload
+    async def embed(self, texts: Texts, **options: Unpack[AnyCollectArgs]) -> EmbedResponse[Scalar]: ...
+
     async def embed(
         self,
         texts: Texts,
@@ -399,7 +458,7 @@ class EmbedClient(AsyncClosing):
         on_error: Literal["raise", "skip"] = "raise",
         on_progress: OnProgress | None = None,
         **options: Unpack[EmbedOptionsArgs],
-    ) -> EmbedResponse:
+    ) -> EmbedResponse[Scalar]:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
         Args:
@@ -429,17 +488,26 @@ class EmbedClient(AsyncClosing):
         # The failures come out of the stream, to be returned.
         call = self._call(options, "raise" if on_error == "raise" else "yield")
         run = Run(call, texts, ordered=False, as_blocks=True, withholds=True)
-        stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, self._adopt)
+        stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure] = EmbedStream(run, self._adopt)
         if not progress.is_wanted:
             return await collect(texts, stream, run)
         async with progress, progress.following(lambda: stream.summary):
             return await collect(texts, stream, run)
 
     @overload
-    async def embed_query(self, texts: str | EmbedInput, **options: Unpack[EmbedOptionsArgs]) -> Vector: ...
-
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, *, dtype: Float32 = ..., **options: Unpack[ArgsWithoutDtype]
+    ) -> npt.NDArray[np.float32]: ...
     @overload
-    async def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, *, dtype: Int8, **options: Unpack[ArgsWithoutDtype]
+    ) -> npt.NDArray[np.int8]: ...
+    @overload
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, *, dtype: UInt8, **options: Unpack[ArgsWithoutDtype]
+    ) -> npt.NDArray[np.uint8]: ...
+    @overload
+    async def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
 
     async def embed_query(
         self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]
@@ -495,10 +563,27 @@ class EmbedClient(AsyncClosing):
         known = self._call(options, "raise").known_dimension
         return known or (await self.check(**options)).dimension
 
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback, *, dtype: Float32 = ..., **options: Unpack[CallbackArgs]
+    ) -> RunSummary: ...
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback[np.int8], *, dtype: Int8, **options: Unpack[CallbackArgs]
+    ) -> RunSummary: ...
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback[np.uint8], *, dtype: UInt8, **options: Unpack[CallbackArgs]
+    ) -> RunSummary: ...
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback[Scalar], **options: Unpack[AnyCallbackArgs]
+    ) -> RunSummary: ...
+
     async def embed_with_callback(
         self,
         texts: Texts,
-        callback: Callback,
+        callback: Callable[..., object],
         *,
         callback_concurrency: int = 1,
         ordered: bool = True,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from asyncembed._core.run import Run
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
-    from asyncembed._models import EmbedBlock, Matrix
+    from asyncembed._models import EmbedBlock, Matrix, Scalar
 
 FIRST_ROWS: Final = 1_024
 """Rows made room for where the number of texts is not known ahead; half as many again when they are full."""
@@ -81,7 +81,9 @@ class GrowingMatrix:
         self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # nobody has seen it yet
 
 
-async def collect(texts: Texts, stream: EmbedStream[EmbedBlock | EmbedFailure], run: Run) -> EmbedResponse:
+async def collect(
+    texts: Texts, stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure], run: Run
+) -> EmbedResponse[Scalar]:
     """Take all that the unordered stream of a run over `texts` gives into one response; there is no list of vectors."""
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     given: dict[int, Sequence[EmbedInput]] = {}

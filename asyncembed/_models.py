@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
 from asyncembed._repr import ShortRepr
 
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
 
     from asyncembed._exceptions import AsyncEmbedError
 
-Vector: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
-"""A one-dimensional array: float32 for float embeddings, int8 or uint8 for integer and packed-bit ones."""
+Scalar: TypeAlias = np.float32 | np.int8 | np.uint8
+"""The NumPy types of vectors: float32, int8 (also for "binary") or uint8 (also for "ubinary")."""
 
-Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
-"""Vectors as the rows of a two-dimensional array, in the same types."""
+ScalarT_co = TypeVar("ScalarT_co", bound=Scalar, covariant=True, default=np.float32)
+"""The NumPy type of the vectors in a result: `EmbedResult` means `EmbedResult[np.float32]`."""
+
+Vector: TypeAlias = npt.NDArray[Scalar]
+"""A one-dimensional array of any of the NumPy types that vectors have. A float32 array is one of these."""
+
+Matrix: TypeAlias = npt.NDArray[Scalar]
+"""Vectors as the rows of a two-dimensional array, in the same NumPy types."""
 
 
 TextId: TypeAlias = str | int | UUID
@@ -53,7 +60,7 @@ class EmbedInput(ShortRepr):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class EmbedResult(ShortRepr):
+class EmbedResult(ShortRepr, Generic[ScalarT_co]):
     """The vector of one input.
 
     Attributes:
@@ -69,7 +76,7 @@ class EmbedResult(ShortRepr):
     span: ClassVar[int] = 1
 
     index: int
-    embedding: Vector
+    embedding: npt.NDArray[ScalarT_co]
     text: str
     id: TextId | None = None
     metadata: Metadata | None = None
@@ -89,7 +96,7 @@ class EmbedFailure(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EmbedBlock(ShortRepr):
+class EmbedBlock(ShortRepr, Generic[ScalarT_co]):
     """The vectors of consecutive inputs, for whoever wants matrices and not rows.
 
     Attributes:
@@ -99,7 +106,7 @@ class EmbedBlock(ShortRepr):
     """
 
     index: int
-    embeddings: Matrix
+    embeddings: npt.NDArray[ScalarT_co]
     inputs: Sequence[EmbedInput]
 
     @property
@@ -294,7 +301,7 @@ class RunSummary(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EmbedResponse(ShortRepr):
+class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
     """All vectors of one `embed` call, in the order of the texts.
 
     Iterating and indexing give the rows of `embeddings`.
@@ -309,7 +316,7 @@ class EmbedResponse(ShortRepr):
         failures: The texts that could not be embedded, by index; there are none but with `on_error="skip"`.
     """
 
-    embeddings: Matrix
+    embeddings: npt.NDArray[ScalarT_co]
     texts: Sequence[str]
     ids: Sequence[TextId | None]
     usage: Usage
@@ -326,11 +333,11 @@ class EmbedResponse(ShortRepr):
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __iter__(self) -> Iterator[Vector]:
+    def __iter__(self) -> Iterator[npt.NDArray[ScalarT_co]]:
         return iter(self.embeddings)
 
-    def __getitem__(self, index: int) -> Vector:
-        row: Vector = self.embeddings[index]
+    def __getitem__(self, index: int) -> npt.NDArray[ScalarT_co]:
+        row: npt.NDArray[ScalarT_co] = self.embeddings[index]
         return row
 
 

@@ -42,7 +42,24 @@ if TYPE_CHECKING:
 MAX_WAIT: Final = 0.5
 
 
-class RequestOptions(TypedDict, total=False):
+class OptionsWithoutDtype(TypedDict, total=False):
+    """`RequestOptions` without `dtype`, for overloads."""
+
+    model: str
+    input_type: str
+    prompts: Mapping[str, str] | str
+    dimensions: int
+    shorten: Shorten
+    normalize: bool
+    truncate: str
+    extra: Mapping[str, object]
+    chunk_size: int
+    max_concurrency: int
+    max_wait: float
+    dead_letter: str | os.PathLike[str]
+
+
+class RequestOptions(OptionsWithoutDtype, TypedDict, total=False):
     """Options of every verb: what is asked of the API for each text, and how.
 
     Attributes:
@@ -67,19 +84,7 @@ class RequestOptions(TypedDict, total=False):
             surrogate pair is spelled out in it. `embed_to_file` writes those that resuming does not ask for again.
     """
 
-    model: str
-    input_type: str
-    prompts: Mapping[str, str] | str
-    dimensions: int
-    shorten: Shorten
-    normalize: bool
-    truncate: str
     dtype: Dtype
-    extra: Mapping[str, object]
-    chunk_size: int
-    max_concurrency: int
-    max_wait: float
-    dead_letter: str | os.PathLike[str]
 
 
 class EmbedOptionsArgs(RequestOptions, TypedDict, total=False):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeAlias, cast, overload
 
 from asyncembed._config import Dtype, EmbedOptions, check, check_choice, check_count
 from asyncembed._exceptions import ConfigurationError, ResponseError
-from asyncembed._models import Usage
+from asyncembed._models import ScalarT_co, Usage
 from asyncembed._parser.parser import ResponseParser
 from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
-    from asyncembed._models import Vector
+    import numpy as np
+    import numpy.typing as npt
+
+    from asyncembed._config import Float32, Int8, UInt8
+    from asyncembed._models import Scalar, Vector
     from asyncembed._parser.layout import Layout
     from asyncembed.providers import Provider
 
@@ -31,7 +35,10 @@ class ByteFile(Protocol):
         ...
 
 
-class StreamingEmbedResponse:
+Source: TypeAlias = AsyncIterable[bytes] | ByteFile
+
+
+class StreamingEmbedResponse(Generic[ScalarT_co]):
     """The vectors of one response, each as soon as its array has closed.
 
     `async for position, vector in StreamingEmbedResponse(chunks, "cohere")` over an async iterable of bytes, such as
@@ -59,9 +66,46 @@ class StreamingEmbedResponse:
         ```
     """
 
+    @overload
+    def __init__(
+        self: StreamingEmbedResponse[np.float32],
+        source: Source,
+        provider: str | Provider,
+        *,
+        dtype: Float32 = ...,
+        dimension: int | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: StreamingEmbedResponse[np.int8],
+        source: Source,
+        provider: str | Provider,
+        *,
+        dtype: Int8,
+        dimension: int | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: StreamingEmbedResponse[np.uint8],
+        source: Source,
+        provider: str | Provider,
+        *,
+        dtype: UInt8,
+        dimension: int | None = ...,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: StreamingEmbedResponse[Scalar],
+        source: Source,
+        provider: str | Provider,
+        *,
+        dtype: Dtype,
+        dimension: int | None = ...,
+    ) -> None: ...
+
     def __init__(
         self,
-        source: AsyncIterable[bytes] | ByteFile,
+        source: Source,
         provider: str | Provider,
         *,
         dtype: Dtype = "float32",
@@ -80,7 +124,9 @@ class StreamingEmbedResponse:
         self._name, self._dtype = known.name, dtype
         layout = _layout(known, dtype)
         self._parser = ResponseParser(layout, VectorDecoder(dtype, dimension).decode, MAX_VALUE_BYTES)
-        self._vectors: AsyncIterator[tuple[int, Vector]] | Iterator[tuple[int, Vector]] | None = None
+        self._vectors: (
+            AsyncIterator[tuple[int, npt.NDArray[ScalarT_co]]] | Iterator[tuple[int, npt.NDArray[ScalarT_co]]] | None
+        ) = None
 
     def __repr__(self) -> str:
         return f"StreamingEmbedResponse({self._name!r}, dtype={self._dtype!r}, count={self.count})"
@@ -100,7 +146,7 @@ class StreamingEmbedResponse:
         """An error message inside the response; empty if there is none."""
         return self._parser.message
 
-    def __aiter__(self) -> AsyncIterator[tuple[int, Vector]]:
+    def __aiter__(self) -> AsyncIterator[tuple[int, npt.NDArray[ScalarT_co]]]:
         """Return an iterator of position and vector; a second loop goes on where the first was left."""
         if not isinstance(self._source, AsyncIterable):
             raise ConfigurationError("the source is no async iterable of bytes; use iter_embeddings()")
@@ -108,7 +154,7 @@ class StreamingEmbedResponse:
             self._vectors = self._stream(self._source)
         return self._vectors
 
-    def iter_embeddings(self) -> Iterator[tuple[int, Vector]]:
+    def iter_embeddings(self) -> Iterator[tuple[int, npt.NDArray[ScalarT_co]]]:
         """Read a file, and give position and vector as soon as each is there; a second loop goes on."""
         if isinstance(self._source, AsyncIterable) or not hasattr(self._source, "read"):
             raise ConfigurationError("the source is no file opened for bytes; use `async for`")
@@ -116,30 +162,36 @@ class StreamingEmbedResponse:
             self._vectors = self._read(self._source)
         return self._vectors
 
-    async def _stream(self, source: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, Vector]]:
+    async def _stream(self, source: AsyncIterable[bytes]) -> AsyncIterator[tuple[int, npt.NDArray[ScalarT_co]]]:
         try:
             async for chunk in source:
                 for found in self._feed(chunk):
                     yield found
-            for found in self._parser.close():
+            for found in self._feed_end():
                 yield found
             self._check()
         finally:
             self._parser.discard()
 
-    def _read(self, source: ByteFile) -> Iterator[tuple[int, Vector]]:
+    def _read(self, source: ByteFile) -> Iterator[tuple[int, npt.NDArray[ScalarT_co]]]:
         try:
             while chunk := source.read(READ_BYTES):
                 yield from self._feed(chunk)
-            yield from self._parser.close()
+            yield from self._feed_end()
             self._check()
         finally:
             self._parser.discard()
 
-    def _feed(self, chunk: bytes) -> list[tuple[int, Vector]]:
+    def _feed(self, chunk: bytes) -> list[tuple[int, npt.NDArray[ScalarT_co]]]:
         if not isinstance(chunk, bytes | bytearray | memoryview):
             raise ConfigurationError(f"the source gives a {type(chunk).__name__} instead of bytes")
-        return self._parser.feed(bytes(chunk))
+        return self._typed(self._parser.feed(bytes(chunk)))
+
+    def _feed_end(self) -> list[tuple[int, npt.NDArray[ScalarT_co]]]:
+        return self._typed(self._parser.close())
+
+    def _typed(self, rows: list[tuple[int, Vector]]) -> list[tuple[int, npt.NDArray[ScalarT_co]]]:
+        return cast("list[tuple[int, npt.NDArray[ScalarT_co]]]", rows)  # the overloads of `__init__` tie it to `dtype`
 
     def _check(self) -> None:
         if faults := self._parser.faults:

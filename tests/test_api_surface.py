@@ -86,6 +86,7 @@ PUBLIC = {
     "StreamClosedError",
     "StreamingEmbedResponse",
     "SyncEmbedder",
+    "Scalar",
     "SyncStream",
     "Timeouts",
     "TransportError",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._core.memory import Reservation
 from asyncembed._exceptions import AsyncEmbedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Scalar, Withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HELD_PER_READY: Final = 8
 """Bursts that may wait for an earlier one, for each that may be ready."""
 
-Item: TypeAlias = EmbedResult | EmbedFailure | EmbedBlock | Withdrawal
+Item: TypeAlias = EmbedResult[Scalar] | EmbedFailure | EmbedBlock[Scalar] | Withdrawal
 """What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
 
 ResultChunk: TypeAlias = tuple[Sequence[Item], Reservation]

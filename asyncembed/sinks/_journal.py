@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed._models import EmbedFailure, EmbedInput, Matrix, RunTotals, Withdrawal
+    from asyncembed._models import EmbedFailure, EmbedInput, Matrix, RunTotals, Scalar, Withdrawal
     from asyncembed.sinks._partial_dir import PartialFolder
 
 
@@ -182,7 +182,9 @@ class Journal:
         if None not in {total, self.note.total} and total != self.note.total:
             raise ResumeError(f"{self.folder} was begun with {self.note.total} texts, and there are {total} now")
 
-    def add(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal], totals: RunTotals | None = None) -> None:
+    def add(
+        self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal], totals: RunTotals | None = None
+    ) -> None:
         """Bring results to the disk, in any order, and what all runs took so far, if there is news of that.
 
         Raises:
@@ -207,7 +209,7 @@ class Journal:
         """Let go of the files; a second call does nothing."""
         self._log.close()
 
-    def _check_widths(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+    def _check_widths(self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal]) -> None:
         known = self._log.width
         for block in items:
             if isinstance(block, EmbedBlock):

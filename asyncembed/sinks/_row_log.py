@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed._models import Withdrawal
+    from asyncembed._models import Scalar, Withdrawal
     from asyncembed.sinks._provenance import Provenance
 
 
@@ -219,7 +219,7 @@ class RowLog:
         """Numbers in each row; 0 before there is one."""
         return self._next.width
 
-    def append(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+    def append(self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal]) -> None:
         """Write results, which count from the next commit on."""
         now, new = self._next, _NewRecords()
         keep_text = self._provenance.keep_text
