@@ -10,6 +10,7 @@ from asyncembed._collect import collect
 from asyncembed._core.exchange import HARMLESS
 from asyncembed._core.run import Run
 from asyncembed._core.stream import EmbedStream
+from asyncembed._public import publish
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
@@ -62,3 +63,6 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
         tokens=response.usage.tokens,
         seconds=time.monotonic() - began,
     )
+
+
+publish("asyncembed", [CheckResult])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence  # for `typing.get_type_hints`
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias
 from uuid import UUID
@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from asyncembed._exceptions import AsyncEmbedError
 

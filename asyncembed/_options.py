@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os  # for `typing.get_type_hints` of the options, as the next line
+from collections.abc import Mapping  # noqa: TC003
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -32,9 +34,6 @@ from asyncembed.providers._base import INPUT_TYPES
 from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
     from asyncembed._core.endpoint import Endpoint
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
@@ -87,7 +86,8 @@ class RequestOptions(OptionsWithoutDtype, TypedDict, total=False):
     dtype: Dtype
 
 
-class EmbedOptionsArgs(RequestOptions, TypedDict, total=False):
+# All bases are named, as pdoc follows those of a TypedDict for one step only.
+class EmbedOptionsArgs(RequestOptions, OptionsWithoutDtype, TypedDict, total=False):
     """Options of the verbs that share the client's memory: `RequestOptions`, and a share of one's own.
 
     Attributes:

@@ -11,6 +11,7 @@ from asyncembed._exceptions import ConfigurationError, ResponseError
 from asyncembed._models import ScalarT_co, Usage
 from asyncembed._parser.parser import ResponseParser
 from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._public import publish
 from asyncembed.providers import get_provider
 
 if TYPE_CHECKING:
@@ -203,3 +204,6 @@ def _layout(provider: Provider, dtype: Dtype) -> Layout:
     options = EmbedOptions(model=provider.default_model, dtype=dtype)
     base64, floats = provider.layout(options, "base64"), provider.layout(options, "float")
     return replace(floats, vectors=base64.vectors | floats.vectors, one_list=True)
+
+
+publish("asyncembed", [StreamingEmbedResponse])

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import numpy as np
 
 from asyncembed._exceptions import ConfigurationError
+from asyncembed._public import publish
 from asyncembed._target import provenance_of
 from asyncembed.sinks import PACKED, open_vectors
 from asyncembed.sinks._provenance import differences
@@ -97,3 +98,6 @@ async def _embed(name: str, kind: StoreFingerprint | None, client: EmbedClient, 
     if differing := differences(kind, {**mine, "input_type": kind.get("input_type")}):
         raise ConfigurationError(f"{name} was made otherwise than this client would do: {'; '.join(differing)}")
     return (await client.embed([query], **given))[0]
+
+
+publish("asyncembed", [search])

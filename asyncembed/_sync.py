@@ -13,6 +13,7 @@ from asyncembed._client import EmbedClient
 from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._hop import Hop, close_texts, from_caller
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
+from asyncembed._public import publish
 from asyncembed._redaction import hide_address, hide_key, hide_values
 from asyncembed._spec import ClientSpec
 
@@ -398,3 +399,6 @@ def _spec_of(client: EmbedClient) -> ClientSpec | None:
 
 def _take_error(task: object) -> None:
     """Count what ended a stream that nobody reads as seen."""
+
+
+publish("asyncembed", [SyncEmbedder, SyncStream])

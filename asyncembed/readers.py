@@ -10,6 +10,7 @@ from asyncembed._collect import GrowingMatrix
 from asyncembed._config import check_count
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError, StoredError
 from asyncembed._models import Scalar, ScalarT_co
+from asyncembed._public import publish
 from asyncembed._util import AsyncReading
 from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
 from asyncembed.sinks._labels import json_id
@@ -219,3 +220,6 @@ class ArrowStreamReader(_BlockReader[Scalar]):
         async with self:
             batches = [batch async for batch in self]
         return self._table.table_of(batches, self.schema)
+
+
+publish("asyncembed", [NumpyStreamReader, RechunkedReader, ArrowStreamReader])

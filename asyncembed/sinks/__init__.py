@@ -1,5 +1,6 @@
 """Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
 
+from asyncembed._public import publish
 from asyncembed.sinks._base import (
     ARROW_MISSING,
     FORMATS,
@@ -44,3 +45,5 @@ __all__ = [
     "read_books",
     "read_partial",
 ]
+
+publish(__name__, [globals()[name] for name in __all__])
