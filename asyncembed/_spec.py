@@ -174,7 +174,7 @@ def describe(
     rate_limit: RateLimit | RateLimitOff | None,
     headers: Mapping[str, str],
     *,
-    hindrances: Mapping[str, bool],
+    obstacles: Mapping[str, bool],
     model: str | None,
     base_url: str | None,
     max_memory_mb: float,
@@ -186,12 +186,12 @@ def describe(
 ) -> ClientSpec:
     """Return the spec of a client that was made of these arguments.
 
-    `hindrances` says what cannot travel, and whether the client has it.
+    `obstacles` names settings that a spec cannot hold, and whether the client has them.
 
     Raises:
         ConfigurationError: if something of it cannot travel.
     """
-    if found := [what for what, is_there in hindrances.items() if is_there]:
+    if found := [what for what, is_there in obstacles.items() if is_there]:
         raise ConfigurationError(f"this client cannot be described by a ClientSpec: it has {' and '.join(found)}")
     return ClientSpec(
         provider,

@@ -180,7 +180,7 @@ def test_an_address_that_has_to_be_given_is_asked_for(monkeypatch, name):
 
 
 def test_a_model_that_has_to_be_given_is_asked_for():
-    with pytest.raises(ConfigurationError, match="provider 'custom' has no model of its own: pass model="):
+    with pytest.raises(ConfigurationError, match="provider 'custom' has no default model; pass model="):
         EmbedClient("custom", base_url="http://localhost:1")
 
 
@@ -356,7 +356,7 @@ async def test_vectors_that_are_known_not_to_be_of_length_1_are_brought_to_it():
         ({"shorten": "client"}, "shorten='client' needs dimensions="),
         ({"shorten": "somebody", "dimensions": 8}, "shorten='somebody' is not known"),
         ({"normalize": "yes"}, "normalize='yes' must be True or False"),
-        ({"normalize": True, "dtype": "int8"}, "vectors of dtype='int8' cannot be"),
+        ({"normalize": True, "dtype": "int8"}, "the client cannot shorten or normalize vectors of dtype='int8'"),
     ],
 )
 def test_what_cannot_be_done_to_vectors_is_refused(options, words):
