@@ -10,6 +10,7 @@ from asyncembed._collect import collect
 from asyncembed._core.exchange import HARMLESS
 from asyncembed._core.run import Run
 from asyncembed._core.stream import EmbedStream
+from asyncembed._public import publish
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._core.call import Call
-    from asyncembed._models import EmbedBlock, EmbedFailure
+    from asyncembed._models import EmbedBlock, EmbedFailure, Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -51,7 +52,7 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
     """
     endpoint, started = replace(call.endpoint, cache=None), time.monotonic()
     run = Run(replace(call, endpoint=endpoint), [HARMLESS], ordered=False, as_blocks=True)
-    stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, adopt)
+    stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure] = EmbedStream(run, adopt)
     response = await collect([HARMLESS], stream, run)
     return CheckResult(
         provider=endpoint.provider.name,
@@ -62,3 +63,6 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
         tokens=response.usage.tokens,
         seconds=time.monotonic() - started,
     )
+
+
+publish("asyncembed", [CheckResult])

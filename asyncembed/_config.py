@@ -10,10 +10,15 @@ from typing import Literal, TypeAlias, TypeGuard, get_args
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._repr import ShortRepr, shown
 
+# Each name of a `dtype` belongs to one NumPy type of vectors; overloads choose by these.
+Float32: TypeAlias = Literal["float32"]
+Int8: TypeAlias = Literal["int8", "binary"]
+UInt8: TypeAlias = Literal["uint8", "ubinary"]
 Dtype: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Shorten: TypeAlias = Literal["server", "client"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
 OnError: TypeAlias = Literal["raise", "yield", "skip"]
+RaiseOrSkip: TypeAlias = Literal["raise", "skip"]
 
 
 def check(condition: bool, message: str) -> None:

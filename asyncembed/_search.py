@@ -15,6 +15,7 @@ import anyio.lowlevel
 import numpy as np
 
 from asyncembed._exceptions import ConfigurationError
+from asyncembed._public import publish
 from asyncembed._target import provenance_of
 from asyncembed.sinks import PACKED, open_vectors
 from asyncembed.sinks._provenance import differences
@@ -100,3 +101,6 @@ async def _embed(name: str, kind: StoreFingerprint | None, client: EmbedClient, 
     if differing := differences(kind, {**mine, "input_type": kind.get("input_type")}):
         raise ConfigurationError(f"{name} was made with other settings than this client's: {'; '.join(differing)}")
     return (await client.embed([query], **given))[0]
+
+
+publish("asyncembed", [search])

@@ -9,6 +9,7 @@ import numpy as np
 from asyncembed._config import check_choice
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._missing import missing
+from asyncembed._public import publish
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 try:
@@ -95,3 +96,6 @@ def _texts(array: object) -> list[str | None]:
         raise ConfigurationError(f"array must be a pyarrow array of strings, and {found}")
     texts: list[str | None] = array.to_pylist()
     return texts
+
+
+publish("asyncembed", [embed_array])

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RequestEnded, RequestStarted, RetryScheduled
 from asyncembed._exceptions import ConfigurationError
+from asyncembed._public import publish
 from asyncembed._version import __version__
 
 if TYPE_CHECKING:
@@ -188,3 +189,6 @@ def _common(event: Event) -> dict[str, str | int]:
 
 def _error_type(event: Event) -> dict[str, str]:
     return {"error.type": event.error} if event.error else {}
+
+
+publish("asyncembed", [OpenTelemetryEvents])

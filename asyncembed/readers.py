@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, cast
 
 import numpy as np
 
 from asyncembed._collect import GrowingMatrix
 from asyncembed._config import check_count
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError, StoredError
+from asyncembed._models import Scalar, ScalarT_co
+from asyncembed._public import publish
 from asyncembed._util import AsyncReading
 from asyncembed.sinks import ARROW_MISSING, NUMPY_TYPES, PACKED
 from asyncembed.sinks._labels import json_id
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pyarrow as pa
 
     from asyncembed._config import Dtype
     from asyncembed._core.stream import EmbedStream
-    from asyncembed._models import EmbedBlock, Matrix, RunSummary
+    from asyncembed._models import EmbedBlock, RunSummary
 
 
-class _BlockReader(AsyncReading):
+class _BlockReader(AsyncReading, Generic[ScalarT_co]):
     """Base class of the readers; it owns the stream of blocks."""
 
-    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
+    def __init__(
+        self, stream: EmbedStream[EmbedBlock[ScalarT_co]], *, ordered: bool = True, dtype: Dtype = "float32"
+    ) -> None:
         self._stream = stream
         self._ordered = ordered
         self._dtype: Dtype = dtype
@@ -50,7 +55,7 @@ class _BlockReader(AsyncReading):
             raise ConfigurationError(f"{what} needs blocks in order; leave out ordered=False")
 
 
-class NumpyStreamReader(_BlockReader):
+class NumpyStreamReader(_BlockReader[ScalarT_co]):
     """Vectors as matrices: an async iterator of `(first_index, array)`, whose rows belong to consecutive inputs.
 
     The array has the shape (rows, dimension), or (rows, dimension / 8) for packed bits, and you may change it. It has
@@ -63,7 +68,7 @@ class NumpyStreamReader(_BlockReader):
         dtype: Type of the vectors.
     """
 
-    async def __anext__(self) -> tuple[int, Matrix]:
+    async def __anext__(self) -> tuple[int, npt.NDArray[ScalarT_co]]:
         """Return the next block.
 
         Raises:
@@ -72,7 +77,7 @@ class NumpyStreamReader(_BlockReader):
         block = await anext(self._stream)
         return block.index, block.embeddings
 
-    async def read_all(self) -> Matrix:
+    async def read_all(self) -> npt.NDArray[ScalarT_co]:
         """Return the rows of all remaining blocks as one matrix, and close the reader.
 
         Row i belongs to the i-th text, if no text was skipped.
@@ -83,16 +88,16 @@ class NumpyStreamReader(_BlockReader):
             async for _, block in self:
                 matrix.put(rows, block)
                 rows += len(block)
-        return matrix.done(self.summary.dimension)
+        return cast("npt.NDArray[ScalarT_co]", matrix.done(self.summary.dimension))
 
-    def rechunk(self, rows: int) -> RechunkedReader:
+    def rechunk(self, rows: int) -> RechunkedReader[ScalarT_co]:
         """Return a reader of the same rows in blocks of exactly `rows`, or fewer before a gap and at the end."""
         self._check_ordered("rechunk")
         check_count("rows", rows)
         return RechunkedReader(self, rows)
 
 
-class RechunkedReader(AsyncReading):
+class RechunkedReader(AsyncReading, Generic[ScalarT_co]):
     """An async iterator of `(first_index, array)` in blocks of one size; see `NumpyStreamReader.rechunk`.
 
     Args:
@@ -100,13 +105,13 @@ class RechunkedReader(AsyncReading):
         rows: Number of rows per block.
     """
 
-    def __init__(self, reader: NumpyStreamReader, rows: int) -> None:
+    def __init__(self, reader: NumpyStreamReader[ScalarT_co], rows: int) -> None:
         self._reader = reader
         self._size = rows
         self._first = 0
-        self._parts: list[Matrix] = []
+        self._parts: list[npt.NDArray[ScalarT_co]] = []
         self._rows = 0
-        self._rest: tuple[int, Matrix] | None = None  # rows of the reader's last block that were not used yet
+        self._rest: tuple[int, npt.NDArray[ScalarT_co]] | None = None  # unused rows of the reader's last block
         self._error: StoredError | None = None
 
     def __repr__(self) -> str:
@@ -121,7 +126,7 @@ class RechunkedReader(AsyncReading):
         """Return the reader itself."""
         return self
 
-    async def __anext__(self) -> tuple[int, Matrix]:
+    async def __anext__(self) -> tuple[int, npt.NDArray[ScalarT_co]]:
         """Return the next block; rows that come from one block of the reader are not copied.
 
         Raises:
@@ -136,7 +141,7 @@ class RechunkedReader(AsyncReading):
         parts, self._parts, self._rows = self._parts, [], 0
         return self._first, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    async def _next(self) -> tuple[int, Matrix] | None:
+    async def _next(self) -> tuple[int, npt.NDArray[ScalarT_co]] | None:
         if self._rest is None and self._error is None:
             try:
                 self._rest = await anext(self._reader, None)
@@ -144,7 +149,7 @@ class RechunkedReader(AsyncReading):
                 self._error = StoredError(error)
         return self._rest
 
-    def _take(self, index: int, block: Matrix) -> None:
+    def _take(self, index: int, block: npt.NDArray[ScalarT_co]) -> None:
         if not self._parts:
             self._first = index
         room = self._size - self._rows
@@ -153,7 +158,7 @@ class RechunkedReader(AsyncReading):
         self._rest = (index + room, block[room:]) if len(block) > room else None
 
 
-class ArrowStreamReader(_BlockReader):
+class ArrowStreamReader(_BlockReader[Scalar]):
     """Vectors as `pyarrow.RecordBatch`, with the columns `index` (int64), `id` (string) and `embedding`.
 
     `embedding` is a fixed-size list of float32, int8 or uint8, and is not copied. Use the reader inside `async with`,
@@ -168,7 +173,9 @@ class ArrowStreamReader(_BlockReader):
         ConfigurationError: if pyarrow is not installed.
     """
 
-    def __init__(self, stream: EmbedStream[EmbedBlock], *, ordered: bool = True, dtype: Dtype = "float32") -> None:
+    def __init__(
+        self, stream: EmbedStream[EmbedBlock[Scalar]], *, ordered: bool = True, dtype: Dtype = "float32"
+    ) -> None:
         super().__init__(stream, ordered=ordered, dtype=dtype)
         try:
             from asyncembed.sinks import _table  # noqa: PLC0415  # an optional extra
@@ -213,3 +220,6 @@ class ArrowStreamReader(_BlockReader):
         async with self:
             batches = [batch async for batch in self]
         return self._table.table_of(batches, self.schema)
+
+
+publish("asyncembed", [NumpyStreamReader, RechunkedReader, ArrowStreamReader])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pickle
 import pkgutil
 import subprocess
 import sys
+import traceback
+import typing
 from pathlib import Path
 
+import pydantic
 import pytest
 
 import asyncembed
@@ -86,6 +91,7 @@ PUBLIC = {
     "StreamClosedError",
     "StreamingEmbedResponse",
     "SyncEmbedder",
+    "Scalar",
     "SyncStream",
     "Timeouts",
     "TransportError",
@@ -236,3 +242,62 @@ def test_the_rooms_can_be_imported_one_by_one():
         subprocess.run(
             [sys.executable, "-W", "error", "-c", f"import asyncembed.{name}"], check=True, cwd=PACKAGE.parent
         )
+
+
+PACKAGES = ("asyncembed", "asyncembed.local", "asyncembed.providers", "asyncembed.sinks", "asyncembed.stores")
+PACKAGES += ("asyncembed.testing", "asyncembed.testing.faults")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_say_that_they_are_public(package):
+    """Classes and functions are from the package that exports them, or from the root package, which comes first."""
+    module = importlib.import_module(package)
+    values = [getattr(module, name) for name in module.__all__]
+    named = [value for value in values if inspect.isclass(value) or inspect.isfunction(value)]
+    assert named
+    for value in named:
+        is_of_root = getattr(asyncembed, value.__name__, None) is value
+        assert value.__module__ == ("asyncembed" if is_of_root else package), value
+
+
+def test_modules_that_are_imported_later_publish_their_names_themselves():
+    """Before anybody asks the package for them."""
+    code = (
+        "import importlib, inspect, asyncembed\n"
+        "for name, module in asyncembed._LATER.items():\n"
+        "    value = getattr(importlib.import_module(f'asyncembed.{module}'), name)\n"
+        "    if inspect.isclass(value) or inspect.isfunction(value):\n"
+        "        assert value.__module__ == 'asyncembed', value\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=PACKAGE.parent)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_annotations_of_public_classes_are_evaluated_where_they_were_written(kind):
+    """By `typing.get_type_hints`, and so by what makes forms or schemas of classes."""
+    typing.get_type_hints(kind)
+
+
+@pytest.mark.parametrize("kind", [asyncembed.EmbedInput, asyncembed.Usage, asyncembed.Timeouts])
+def test_pydantic_reads_the_fields_of_public_dataclasses(kind):
+    """As FastAPI does for the body of a request."""
+    assert pydantic.TypeAdapter(kind).json_schema()["properties"].keys() == kind.__dataclass_fields__.keys()
+
+
+def test_pickles_name_the_public_package_and_old_ones_can_be_loaded():
+    """Old pickles name the private module."""
+    for value in (asyncembed.EmbedInput("a", id=1), asyncembed.Usage(3), asyncembed.Timeouts(read=5)):
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            stored = pickle.dumps(value, protocol)
+            assert b"asyncembed._" not in stored
+            assert pickle.loads(stored) == value
+    old = b"casyncembed._models\nUsage\n(I3\nI0\ntR."
+    assert pickle.loads(old) == asyncembed.Usage(3)
+    assert pickle.loads(pickle.dumps(asyncembed.CheckResult)) is asyncembed.CheckResult
+    assert pickle.loads(b"casyncembed._check\nCheckResult\n.") is asyncembed.CheckResult
+
+
+def test_a_traceback_shows_the_public_name():
+    """As users import it."""
+    error = asyncembed.ConfigurationError("wrong")
+    assert traceback.format_exception_only(error) == ["asyncembed.ConfigurationError: wrong\n"]

@@ -222,7 +222,7 @@ async def test_options_that_were_checked_before_vouch_for_no_others():
         with pytest.raises(ConfigurationError, match=r"chunk_size=1\.0"):
             client.embed_stream(["a"], chunk_size=1.0, dimensions=1)
         extra["input"] = "mine"
-        with pytest.raises(ConfigurationError, match="extra= may not hold input"):
+        with pytest.raises(ConfigurationError, match="extra= must not contain input"):
             client.embed_stream(["a"], chunk_size=1, dimensions=1, extra=extra)
         one, two = (client.embed_stream(["a"], max_memory_mb=1)._run.endpoint.budget for _ in range(2))
         assert one is not two

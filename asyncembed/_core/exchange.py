@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from asyncembed._decide.delivery import BlockDelivery
     from asyncembed._http.body import Response
     from asyncembed._http.transport import Transport
-    from asyncembed._models import EmbedBlock, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedResult, Scalar
 
 
 MAX_DROPPED: Final = 2
@@ -250,7 +250,7 @@ class Exchange:
         finally:  # deliver rows that waited for the dimension
             self._deliver(delivery.settle())
 
-    def _deliver(self, results: Sequence[EmbedResult | EmbedBlock]) -> None:
+    def _deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]) -> None:
         if self._reservation:
             self._run.deliver(results, self._reservation)
 

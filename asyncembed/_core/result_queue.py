@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._core.memory import Reservation
 from asyncembed._exceptions import AsyncEmbedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Scalar, Withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EARLY_PER_READY: Final = 8
 """Early chunks that may wait for a missing one, per chunk that may be ready."""
 
-Item: TypeAlias = EmbedResult | EmbedFailure | EmbedBlock | Withdrawal
+Item: TypeAlias = EmbedResult[Scalar] | EmbedFailure | EmbedBlock[Scalar] | Withdrawal
 """What a stream yields. It has an `index`, and a `span`: the number of consecutive inputs that it covers."""
 
 ResultChunk: TypeAlias = tuple[Sequence[Item], Reservation]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from asyncembed._core.recall import Lost, Recalled
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
-    from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Withdrawal
+    from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Scalar, Withdrawal
 
 
 class Stopping:
@@ -85,7 +85,7 @@ class Flusher:
     """
 
     def __init__(
-        self, deliver: Callable[[Sequence[EmbedBlock], Reservation], None], *, whole_only: bool = False
+        self, deliver: Callable[[Sequence[EmbedBlock[Scalar]], Reservation], None], *, whole_only: bool = False
     ) -> None:
         self._deliver = deliver
         self._whole_only = whole_only
@@ -128,7 +128,7 @@ class Finish:
     dimension: int | None
     normalize: bool
 
-    def __call__(self, result: EmbedResult | EmbedBlock) -> EmbedResult | EmbedBlock:
+    def __call__(self, result: EmbedResult[Scalar] | EmbedBlock[Scalar]) -> EmbedResult[Scalar] | EmbedBlock[Scalar]:
         """Return a copy of a result with finished vectors."""
         if isinstance(result, EmbedBlock):
             return replace(result, embeddings=self.rows(result.embeddings))
@@ -379,7 +379,7 @@ class Run:
             return None
         return Reservation(budget, working=working, waiting=0, results=0, owner=self.reservations)
 
-    def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
+    def deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]], reservation: Reservation) -> None:
         """Hand results to the consumer, and remember the dimension of their vectors."""
         if not self._has_dimension:
             self._learn_dimension()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
 
-from asyncembed._models import EmbedBlock, EmbedFailure, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, Scalar, Withdrawal
 from asyncembed._progress import REPORT_SECONDS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BATCH_SECONDS: Final = 0.025
 MAX_READY: Final = 8
 """Blocks that may wait to be settled before no more batches are requested, because the settler may stall."""
 
-Item: TypeAlias = EmbedBlock | EmbedFailure | Withdrawal
+Item: TypeAlias = EmbedBlock[Scalar] | EmbedFailure | Withdrawal
 _text_of = attrgetter("text")
 _span_of = attrgetter("span")
 

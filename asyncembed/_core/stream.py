@@ -13,13 +13,14 @@ import asyncio
 import warnings
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Self, cast
 
 import anyio
+from typing_extensions import TypeVar
 
 from asyncembed._core.scheduler import current_run, supervise
 from asyncembed._exceptions import StoredError, StreamClosedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Scalar, Withdrawal
 from asyncembed._util import AsyncReading, end_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 _span_of = attrgetter("span")
 
-ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock | Withdrawal, covariant=True)
+ItemT_co = TypeVar(
+    "ItemT_co",
+    bound=EmbedResult[Scalar] | EmbedFailure | EmbedBlock[Scalar] | Withdrawal,
+    covariant=True,
+    default=EmbedResult,
+)
 
 
 class EmbedStream(AsyncReading, Generic[ItemT_co]):

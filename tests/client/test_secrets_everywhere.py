@@ -358,7 +358,7 @@ async def test_a_client_can_be_neither_pickled_nor_copied(client, used):
     if used:
         await client.embed(["a"])
     for copy_it in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="an EmbedClient holds a key and connections, and cannot be pickled"):
+        with pytest.raises(TypeError, match="an EmbedClient has a key and connections, and cannot be pickled"):
             copy_it(client)
 
 

@@ -46,7 +46,9 @@ def test_a_limit_that_is_none_is_refused(limit):
 
 
 def test_a_limit_below_what_the_process_holds_is_refused():
-    with pytest.raises(ConfigurationError, match=r"is for the whole process, which holds \d+ MB already; give it more"):
+    with pytest.raises(
+        ConfigurationError, match=r"is a limit for the whole process, which already uses \d+ MB; raise the limit"
+    ):
         new_guarded_budget(resident() * 0.8)
     assert new_guarded_budget(resident() + 1_000).total > 800 * MEGABYTE
 
