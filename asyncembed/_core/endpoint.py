@@ -169,8 +169,11 @@ class Endpoint:
 
     def slots_of(self, model: str) -> RequestSlots:
         """Return the request slots of a model."""
-        limits = self.limits_of(model)
-        return self.slots.of(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+        slots = self.slots.get(model)
+        if slots is None:
+            limits = self.limits_of(model)
+            slots = self.slots.add(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+        return slots
 
     def learned_limits(self, model: str) -> Limits:
         """Return the limits of one request, narrowed by what the API's responses have taught."""
