@@ -136,7 +136,7 @@ async def test_who_is_cancelled_while_it_is_asked_leaves_it_to_the_others():
         ("\ufeffsk-secret", "white space or characters that a header cannot carry"),
         ("sk-secrét", "white space or characters that a header cannot carry"),
         ("sk-\nsecret", "white space or characters that a header cannot carry"),
-        (LookupError("sk-secret"), r"raised LookupError \(test_authorization.py:\d+\)"),
+        (LookupError("sk-secret"), r"raised LookupError \(test_credentials.py:\d+\)"),
         (TimeoutError(), "raised TimeoutError"),
     ],
 )
