@@ -13,6 +13,7 @@ import pytest
 import asyncembed
 from asyncembed import (
     ConfigurationError,
+    Dtype,
     EmbedClient,
     EmbedInput,
     EmbedOptions,
@@ -25,7 +26,7 @@ from asyncembed import (
     Timeouts,
     Usage,
 )
-from asyncembed._config import Dtype, check, check_choice, check_positive
+from asyncembed._config import check, check_choice, check_positive
 
 VALUES = [value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)]
 SECONDS = [

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed._core.source import async_lines, lines
-from asyncembed._decide.texts import RefusedInput
+from asyncembed._core import async_lines, lines
+from asyncembed._decide import RefusedInput
 from asyncembed.cli._files import MAX_LINE_BYTES
 from asyncembed.cli._inputs import Source, count, parse_sources, read
 from asyncembed.cli._rows import Fields, InputError, TxtParser

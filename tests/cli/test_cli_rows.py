@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed._decide.texts import RefusedInput
+from asyncembed._decide import RefusedInput
 from asyncembed.cli._files import ZSTD_MISSING, FramesFile, LineSplitter
 from asyncembed.cli._inputs import count, parse_sources, read
 from asyncembed.cli._rows import Fields, InputError, RowTemplate

@@ -14,10 +14,9 @@ from support.results import numbered
 from support.scripted import refusing, vector_of
 from support.watching import turns, until
 
-from asyncembed import EmbedFailure, InvalidInputError
-from asyncembed._core.run import Run
+from asyncembed import EmbedFailure, EmbedStream, InvalidInputError
+from asyncembed._core import Run
 from asyncembed._core.settling import MAX_READY, SettlingRun, batches_of
-from asyncembed._core.stream import EmbedStream
 from asyncembed._models import EmbedBlock
 
 TEXTS = numbered(100)

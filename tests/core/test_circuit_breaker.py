@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from asyncembed import RetryPolicy
-from asyncembed._core.circuit_breaker import FAILURES, CircuitBreaker, Probe
+from asyncembed._core import CircuitBreaker
+from asyncembed._core.circuit_breaker import FAILURES, Probe
 
 POLICY = RetryPolicy(initial_backoff=1.0, max_backoff=8.0)
 

@@ -8,7 +8,7 @@ import random
 import pytest
 from anyio.lowlevel import checkpoint
 
-from asyncembed._core.memory import MemoryBudget
+from asyncembed._core import MemoryBudget
 
 BUSY = {object()}  # the reservations of a stream that holds something, and so may have to wait
 

@@ -11,7 +11,8 @@ from anyio.lowlevel import checkpoint
 from support.watching import until
 
 from asyncembed import ConfigurationError, MemoryMonitor
-from asyncembed._core.memory import BATCHES_AT_ONCE, SMALLEST_BATCH, MemoryBudget
+from asyncembed._core import SMALLEST_BATCH, MemoryBudget
+from asyncembed._core.memory import BATCHES_AT_ONCE
 from asyncembed._options import new_guarded_budget
 
 MEGABYTE = 1_000_000

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from asyncembed._core.memory import MemoryBudget, Reservation
-from asyncembed._decide.cost import FIXED_COST, READ_BUFSIZE, RESULT_COST, TEXT_BYTES_PER_NUMBER, CostModel
+from asyncembed._core import MemoryBudget
+from asyncembed._core.memory import Reservation
+from asyncembed._decide import READ_BUFSIZE, CostModel
+from asyncembed._decide.cost import FIXED_COST, RESULT_COST, TEXT_BYTES_PER_NUMBER
 
 
 def reservation(

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from support.sources import SHORT, Running, Stepping, batches, new_source, several, texts_of
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed._decide.texts import check_texts
+from asyncembed._decide import check_texts
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, Limits
 from asyncembed._core.source import Source
-from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Chunker
-from asyncembed._decide.cost import CostModel
+from asyncembed._decide import JSON_OVERHEAD, Chunker, CostModel
+from asyncembed._decide.chunker import BYTES_PER_TOKEN
 
 PLAIN = st.text(st.characters(codec="ascii"), min_size=1, max_size=30)
 ANY = st.one_of(

@@ -15,7 +15,8 @@ from asyncembed import (
     ServerError,
     TransportError,
 )
-from asyncembed._decide.blame import Blame, Case, Step, Verdict, is_refused_likewise
+from asyncembed._decide import Blame, Step, Verdict, is_refused_likewise
+from asyncembed._decide.blame import Case
 from asyncembed._exceptions import ErrorAnswer
 
 TEXTS = [f"text {number}" for number in range(8)]

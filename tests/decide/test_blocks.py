@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, ResponseError
-from asyncembed._decide.chunker import Batch
-from asyncembed._decide.delivery import BlockDelivery
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._decide import Batch, BlockDelivery
+from asyncembed._parser import VectorDecoder
 
 FIRST = 100
 

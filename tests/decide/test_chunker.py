@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits
-from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker
-from asyncembed._decide.cost import CostModel
-from asyncembed._decide.texts import TextLike, as_input, check_text
+from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits, TextLike
+from asyncembed._decide import JSON_OVERHEAD, Batch, Chunker, CostModel, as_input
+from asyncembed._decide.chunker import BYTES_PER_TOKEN
+from asyncembed._decide.texts import check_text
 
 UNLIMITED = 1 << 60
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed._decide.controller import COOLDOWN, FIRST_CONCURRENCY, FIRST_SIZE, Controller
+from asyncembed._decide import Controller
+from asyncembed._decide.controller import COOLDOWN, FIRST_CONCURRENCY, FIRST_SIZE
 
 OUTCOMES = {
     "answered": lambda flight: flight.answered(0.1),

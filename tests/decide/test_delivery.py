@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, ResponseError
-from asyncembed._decide.chunker import Batch
-from asyncembed._decide.delivery import ResultDelivery
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._decide import Batch, ResultDelivery
+from asyncembed._parser import ResponseParser, VectorDecoder
 from asyncembed.providers import CohereV1, OpenAI
 
 FIRST = 10

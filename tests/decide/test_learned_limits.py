@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed._decide.splitting import LearnedLimits
+from asyncembed._decide import LearnedLimits
 from asyncembed._decide.too_large import TooLarge
 from asyncembed.providers import Limits
 

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, EmbedResult, ResponseError
-from asyncembed._decide.chunker import Batch
-from asyncembed._decide.delivery import MAX_PENDING, BlockDelivery, ResultDelivery
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import DimensionVote, VectorDecoder
+from asyncembed._decide import Batch, BlockDelivery, ResultDelivery
+from asyncembed._decide.delivery import MAX_PENDING
+from asyncembed._parser import DimensionVote, ResponseParser, VectorDecoder
 from asyncembed.providers import OpenAI
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from asyncembed import (
     TransportError,
 )
 from asyncembed._core.circuit_breaker import SharedPause
-from asyncembed._decide.retry import Backoff, is_overload, is_retryable
+from asyncembed._decide import Backoff, is_overload, is_retryable
 
 BUSY = ServerError("busy", status=503)
 

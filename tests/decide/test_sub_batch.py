@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, InvalidInputError, Limits
-from asyncembed._decide.splitting import SubBatch, apart, batch_of, fits, halves, smaller
+from asyncembed._decide import SubBatch, apart, fits, halves, smaller
+from asyncembed._decide.splitting import batch_of
 
 REFUSAL = InvalidInputError("no", status=400)
 

@@ -12,14 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed._decide.texts import (
-    RefusedInput,
-    as_input,
-    as_input_or_refused,
-    check_texts,
-    items_of,
-    metadata_bytes,
-)
+from asyncembed._decide import RefusedInput, as_input, as_input_or_refused, check_texts, items_of
+from asyncembed._decide.texts import metadata_bytes
 
 UUID = uuid.UUID("12345678-9abc-4def-8123-456789abcdef")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asyncembed import InvalidInputError
-from asyncembed._decide.too_large import TooLarge, read_too_large
+from asyncembed._decide import read_too_large
+from asyncembed._decide.too_large import TooLarge
 from asyncembed._exceptions import ErrorAnswer
 
 TOO_LARGE = [

@@ -32,7 +32,8 @@ from asyncembed import (
     ServerError,
     StreamClosedError,
 )
-from asyncembed._core.observer import Hook, Observer
+from asyncembed._core import Hook
+from asyncembed._core.observer import Observer
 from asyncembed.testing import Chaos, faults, vector_of
 
 TEXTS = numbered(6)

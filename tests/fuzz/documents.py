@@ -18,8 +18,7 @@ from asyncembed._response import _layout
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 if TYPE_CHECKING:
-    from asyncembed._config import Dtype
-    from asyncembed._parser.layout import Layout
+    from asyncembed import Dtype, Layout
 
     from .dice import Dice
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from asyncembed._http import read_quota
 from asyncembed._http.errors import status_error
-from asyncembed._http.headers import asked_in_words, duration, read_quota
+from asyncembed._http.headers import asked_in_words, duration
 from asyncembed._models import LimitHeader, RateLimitHeaders
 from asyncembed._redaction import Secrets
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
-from asyncembed._parser.vectors import DimensionVote, VectorDecoder
+from asyncembed._parser import DimensionVote, VectorDecoder
 
 RIGHT = 8
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import EmbedOptions, ResponseError
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._parser import ResponseParser, VectorDecoder
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 OPTIONS = EmbedOptions(model="m")

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed import ResponseError
-from asyncembed._parser.layout import Layout
-from asyncembed._parser.parser import ResponseParser
+from asyncembed import Layout, ResponseError
+from asyncembed._parser import ResponseParser
 from asyncembed.providers import OpenAI
 
 LAYOUT = OpenAI().layout(None, "base64")  # type: ignore[arg-type]  # it does not ask for the options

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from asyncembed import Layout
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._parser import ResponseParser, VectorDecoder
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from support.backends import ijson_with
 
 from asyncembed import EmbedOptions
+from asyncembed._parser import ResponseParser, VectorDecoder
 from asyncembed._parser import structure as _events
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 TEXTS = ['[1, 2], "embeddings": [[9', 'say "hi" \\" \\\\', "\U0001f600 é 日本\u2028", "", "]}", "\x00\t\u005b1]"]

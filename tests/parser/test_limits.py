@@ -8,8 +8,7 @@ import tracemalloc
 import pytest
 
 from asyncembed import EmbedOptions, ResponseError
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._parser import ResponseParser, VectorDecoder
 from asyncembed.providers import CohereV1
 
 V1 = CohereV1().layout(EmbedOptions(model="m"), "float")

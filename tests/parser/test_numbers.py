@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import asyncembed
 from asyncembed import ResponseError
+from asyncembed._parser import VectorDecoder, quiet
 from asyncembed._parser import vectors as _numbers
-from asyncembed._parser.vectors import VectorDecoder, number_reader, quiet, read_numbers_json, read_numbers_orjson
+from asyncembed._parser.vectors import number_reader, read_numbers_json, read_numbers_orjson
 
 simdjson = pytest.importorskip("simdjson") and pytest.param(number_reader(), id="simdjson")
 READERS = [simdjson, pytest.param(read_numbers_orjson, id="orjson"), pytest.param(read_numbers_json, id="json")]

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from asyncembed import EmbedOptions
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._parser import ResponseParser, VectorDecoder
 from asyncembed.providers import TEI, BedrockNova, BedrockTitan, Cohere, Gemini, Vertex
 
 OPTIONS = EmbedOptions(model="m")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed._parser.splitter import LONGEST_INLINE, scan, text_of
+from asyncembed._parser import text_of
+from asyncembed._parser.splitter import LONGEST_INLINE, scan
 
 quick = settings(max_examples=150)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed import ResponseError
-from asyncembed._parser.vectors import VectorDecoder, quiet
+from asyncembed._parser import VectorDecoder, quiet
 
 GOLDEN = [1, -2.5, 0, 0.25, -0.125, 3, -1, 0.5]
 GOLDEN_BASE64 = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import asyncembed.providers.presets
 from asyncembed import PROVIDERS, ConfigurationError, EmbedClient, EmbedOptions, Limits
-from asyncembed._http.route import Route
+from asyncembed._http import Route
 from asyncembed.providers import (
     AzureOpenAI,
     BedrockTitan,

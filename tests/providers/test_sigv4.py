@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedClient
-from asyncembed._http.route import Route
+from asyncembed._http import Route
 from asyncembed.providers import BedrockTitan, Credentials
 from asyncembed.providers._sigv4 import signature_headers
 from asyncembed.testing import FakeServer

@@ -20,8 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.blocks import claim, numbered_block, with_failures
 
-from asyncembed import AsyncEmbedError, ConfigurationError, EmbedFailure, EmbedInput, InvalidInputError, ResumeError
-from asyncembed._models import EmbedBlock, RunTotals, Usage, Withdrawal
+from asyncembed import (
+    AsyncEmbedError,
+    ConfigurationError,
+    EmbedFailure,
+    EmbedInput,
+    InvalidInputError,
+    ResumeError,
+    Usage,
+)
+from asyncembed._models import EmbedBlock, RunTotals, Withdrawal
 from asyncembed.sinks import (
     Fingerprint,
     Journal,
