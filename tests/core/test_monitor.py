@@ -12,7 +12,6 @@ from support.watching import until
 
 from asyncembed import ConfigurationError, MemoryMonitor
 from asyncembed._core import SMALLEST_BATCH, MemoryBudget
-from asyncembed._core.memory import BATCHES_AT_ONCE
 from asyncembed._options import new_guarded_budget
 
 MEGABYTE = 1_000_000
@@ -103,9 +102,9 @@ async def test_a_wait_for_the_guard_can_be_cancelled():
 def test_batches_get_smaller_as_memory_gets_less():
     guard = Guard(800 * MEGABYTE)
     budget = MemoryBudget(400 * MEGABYTE, guard)
-    assert budget.largest == 800 * MEGABYTE // BATCHES_AT_ONCE
+    assert budget.largest == 800 * MEGABYTE // 8
     guard.left = 80 * MEGABYTE
-    assert budget.largest == 80 * MEGABYTE // BATCHES_AT_ONCE
+    assert budget.largest == 80 * MEGABYTE // 8
     guard.left = -5
     assert budget.largest == SMALLEST_BATCH
     assert MemoryBudget(400).largest == 400

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, Limits, TextLike
 from asyncembed._decide import JSON_OVERHEAD, Batch, Chunker, CostModel, as_input
-from asyncembed._decide.chunker import BYTES_PER_TOKEN
-from asyncembed._decide.texts import check_text
 
 UNLIMITED = 1 << 60
+BYTES_PER_TOKEN = 2
 
 
 def chunked(texts: list[TextLike], chunker: Chunker) -> list[Batch]:
@@ -19,6 +18,10 @@ def chunked(texts: list[TextLike], chunker: Chunker) -> list[Batch]:
     while more := chunker.take(rest):
         batches += more
     return batches + chunker.flush()
+
+
+def take_one(text: str, index: int = 0) -> list[Batch]:
+    return Chunker(Limits(inputs=1), None, CostModel(), UNLIMITED, first=index, strict=True).take([text])
 
 
 def sizes(batches: list[Batch]) -> list[int]:
@@ -175,13 +178,14 @@ def test_a_pair_without_a_text_is_described_as_it_was_given(item):
 @pytest.mark.parametrize(("text", "size"), [("a", 1), ("é", 2), ("日本", 6), ("\U0001f600", 4), (" ", 1), ("\x00", 1)])
 def test_size_of_a_text(text, size):
     """In UTF-8 bytes."""
-    assert check_text(text, 0) == size
+    (batch,) = take_one(text)
+    assert batch.request_bytes == size + JSON_OVERHEAD
 
 
 def test_an_empty_text_is_refused_with_index_and_fix():
     """APIs refuse the whole request for it."""
     with pytest.raises(InvalidInputError, match=r"texts\[41\] is empty; leave it out or replace it") as caught:
-        check_text("", 41)
+        take_one("", index=41)
     assert caught.value.indices == (41,)
     assert caught.value.status is None
 
@@ -192,9 +196,9 @@ def test_half_a_surrogate_pair_is_refused_with_index_place_and_fix(text):
     with pytest.raises(
         InvalidInputError, match=r"texts\[41\] .* at character 2.*encode\('utf-8', 'replace'\)"
     ) as caught:
-        check_text(text, 41)
+        take_one(text, index=41)
     assert caught.value.indices == (41,)
-    assert check_text(text.encode("utf-8", "replace").decode(), 41) >= 3
+    assert take_one(text.encode("utf-8", "replace").decode())
 
 
 @pytest.mark.parametrize(("text", "width"), [("a", 1), ("é", 1), ("и", 2), ("🙂", 4)])
@@ -205,3 +209,14 @@ def test_texts_are_reckoned_with_what_they_take_as_strings(text, width):
     (batch,) = chunker.take([text])
     assert 0 <= batch.text_memory - 10_000 * width < 100
     assert batch.request_bytes == len(text.encode()) + JSON_OVERHEAD
+
+
+def test_metadata_is_reckoned_with_what_it_holds():
+    """In memory, as it is not sent."""
+    plain, small, large = (
+        Chunker(Limits(inputs=1), None, CostModel(), UNLIMITED).take([EmbedInput("a", 1, metadata)])[0]
+        for metadata in (None, {"x": [1, {"y": None}], "n": 3}, {"x": ["y" * 10_000]})
+    )
+    assert plain.request_bytes == small.request_bytes == large.request_bytes
+    assert small.text_memory > plain.text_memory + 100
+    assert large.text_memory > plain.text_memory + 10_000

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from asyncembed import EmbedInput, EmbedOptions, EmbedResult, ResponseError
 from asyncembed._decide import Batch, BlockDelivery, ResultDelivery
-from asyncembed._decide.delivery import MAX_PENDING
 from asyncembed._parser import DimensionVote, ResponseParser, VectorDecoder
 from asyncembed.providers import OpenAI
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from asyncembed._models import EmbedBlock
 
+MAX_PENDING = 4
 LAYOUT = OpenAI().layout(EmbedOptions(model="m"), "float")
 RIGHT = 3
 

@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncembed import EmbedInput, InvalidInputError, Limits
-from asyncembed._decide import SubBatch, apart, fits, halves, smaller
-from asyncembed._decide.splitting import batch_of
+from asyncembed import InvalidInputError, Limits
+from asyncembed._decide import Chunker, CostModel, SubBatch, apart, fits, halves, smaller
 
 REFUSAL = InvalidInputError("no", status=400)
 
 
+def part_of(texts: list[str]) -> SubBatch:
+    (batch,) = Chunker(Limits(inputs=len(texts)), None, CostModel(), 1 << 60).take(texts)
+    return SubBatch(batch)
+
+
 def whole(count: int) -> SubBatch:
-    return SubBatch(batch_of({index: EmbedInput(f"text {index}") for index in range(count)}))
+    return part_of([f"text {index}" for index in range(count)])
 
 
 def settle(count: int, bad: set[int], *, names: bool = False) -> tuple[int, list[int], list[int]]:
@@ -86,7 +90,7 @@ def test_the_other_half_waits_for_the_first():
 
 @given(st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=60), st.integers(1, 40), st.integers(1, 300))
 def test_smaller_parts_keep_to_the_limits(texts, inputs, size):
-    part = SubBatch(batch_of({index: EmbedInput(text) for index, text in enumerate(texts)}))
+    part = part_of(texts)
     limits = Limits(inputs=inputs, request_bytes=size, tokens=size // 2 + 1)
     parts = smaller(part, part.batch.inputs, limits, None)
     assert [index for each in parts for index in each.batch.inputs] == list(range(len(texts)))
