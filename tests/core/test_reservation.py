@@ -125,7 +125,7 @@ async def test_giving_back_wakes_who_waits():
 
 
 def test_what_a_request_may_need():
-    """Its own bytes, what is read at once and one vector as text; and then, for each result, a vector and what holds it."""
+    """Its own bytes, what is read at once and one vector as text; then, for each result, a vector and what holds it."""
     cost = CostModel(dimension=1_000, itemsize=4)
     assert cost.working(500) - cost.working(0) == 500
     assert cost.working(0) > 3 * READ_BUFSIZE + 10 * 1_000
