@@ -15,8 +15,7 @@ from support.scripted import vector_of
 
 from asyncembed.cli._search import rank
 from asyncembed.cli._signals import on_stop
-from asyncembed.sinks import FORMATS, Provenance, open_vectors
-from asyncembed.sinks._base import Block, Label, VectorFile
+from asyncembed.sinks import FORMATS, Block, Label, Provenance, VectorFile, open_vectors
 
 SUFFIXES = list(FORMATS)
 GLOSSES = Path(__file__).parents[2] / "examples" / "data" / "wordnet-glosses.jsonl.gz"

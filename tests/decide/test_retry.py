@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import pytest
 
 from asyncembed import (
@@ -20,7 +17,6 @@ from asyncembed import (
     StreamClosedError,
     TransportError,
 )
-from asyncembed._core.circuit_breaker import SharedPause
 from asyncembed._decide import Backoff, is_overload, is_retryable
 
 BUSY = ServerError("busy", status=503)
@@ -195,30 +191,3 @@ def test_the_default_draw_is_random():
     waits = {Backoff(RetryPolicy()).wait_before_retry(BUSY) for _ in range(20)}
     assert len(waits) > 1
     assert all(0 <= wait <= 0.5 for wait in waits)
-
-
-async def test_no_pause_takes_no_time():
-    """Not even a turn of the event loop."""
-    with pytest.raises(StopIteration):
-        SharedPause().wait().send(None)
-
-
-async def test_everybody_waits_until_the_pause_is_over():
-    """Also who comes later; and longer if it is extended meanwhile, but never shorter."""
-    pause, start = SharedPause(), time.monotonic()
-    pause.extend(0.05)
-    tasks = [asyncio.create_task(pause.wait()) for _ in range(3)]
-    await asyncio.sleep(0)
-    pause.extend(0.1)
-    pause.extend(0.01)
-    await asyncio.gather(*tasks, pause.wait())
-    assert time.monotonic() - start >= 0.1
-
-
-async def test_the_pause_ends_by_its_own_clock():
-    """The event loop's may be a little ahead."""
-    readings = iter([0.0, 0.0, 0.0005, 0.0009, 0.0011])
-    pause = SharedPause(lambda: next(readings))
-    pause.extend(0.001)
-    await pause.wait()
-    assert list(readings) == []

@@ -16,12 +16,11 @@ from support.results import numbered
 from asyncembed import (
     BatchSplit,
     ConfigurationError,
+    EmbedClient,
     EmbedFailure,
-    EmbedOptions,
     EndpointPaused,
     Event,
     InputsFailed,
-    InvalidInputError,
     RequestEnded,
     RequestProbed,
     RequestStarted,
@@ -29,11 +28,8 @@ from asyncembed import (
     RetryPolicy,
     RetryScheduled,
     RunEnded,
-    ServerError,
     StreamClosedError,
 )
-from asyncembed._core import Hook
-from asyncembed._core.observer import Observer
 from asyncembed.testing import Chaos, faults, vector_of
 
 TEXTS = numbered(6)
@@ -324,23 +320,14 @@ class Async:
 @pytest.mark.parametrize("hook", [forgotten, Async(), "print", 3])
 def test_a_hook_that_cannot_be_one(hook):
     with pytest.raises(ConfigurationError, match="on_event="):
-        Hook.of(hook)
-
-
-async def test_a_split(told):
-    """Told by whoever splits."""
-    observer = Observer(Hook(told), "openai", EmbedOptions(model="m"), skips=False)
-    observer.split(InvalidInputError("too long: " + "x" * 99, status=413), [3, 4, 5], [2, 1])
-    (split,) = told
-    assert isinstance(split, BatchSplit)
-    assert (split.indices, split.parts, split.status, split.error) == ((3, 4, 5), (2, 1), 413, "InvalidInputError")
-    assert (split.provider, split.model) == ("openai", "m")
+        EmbedClient("openai", api_key="k", on_event=hook)
 
 
 async def test_when_nobody_listens_nothing_is_made(server, connect, monkeypatch):
-    """Neither events nor ids, in a run with every kind of trouble."""
+    """In a run with every kind of trouble."""
     monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
-    monkeypatch.setattr(Observer, "teller", property(lambda _: pytest.fail("somebody listens")))
+    for kind in KINDS:
+        monkeypatch.setattr(kind, "__init__", lambda *_, **__: pytest.fail("somebody listens"))
     server.script += [faults.CutOff(after=1), faults.TooManyRequests("seconds", wait=0.01), faults.Refused(400)]
     stream = connect(on_event=None, max_concurrency=1).embed_stream([*TEXTS, ""], chunk_size=3, on_error="skip")
     await take(stream)
@@ -372,10 +359,3 @@ def test_events_are_plain_values(kind):
         documented = kind.__doc__ if name in vars(kind).get("__annotations__", {}) else Event.__doc__
         assert f"{name}: " in documented
     assert len({other.name for other in KINDS}) == len(KINDS)
-
-
-def test_of_an_error_without_a_status_none_is_told(told):
-    observer = Observer(Hook(told), "openai", EmbedOptions(model="m"), skips=False)
-    assert observer.teller.reason(None) == {"error": None, "message": "", "status": None}
-    assert observer.teller.reason(InvalidInputError("no"))["status"] is None
-    assert observer.teller.reason(ServerError("no", status=500))["status"] == 500

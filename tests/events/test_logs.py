@@ -11,7 +11,6 @@ import pytest
 from support.results import numbered
 
 from asyncembed import RetryPolicy, ServerError
-from asyncembed._events import ranges
 from asyncembed.testing import faults
 
 TEXTS = numbered(6)
@@ -114,8 +113,16 @@ def test_nothing_is_shown_where_no_log_was_set_up():
 
 
 @pytest.mark.parametrize(
-    ("numbers", "shown"),
-    [((), ""), ((3,), "3"), ((0, 1, 2), "0-2"), ((0, 2, 3, 9), "0,2-3,9"), ((5, 7), "5,7")],
+    ("texts", "shown"),
+    [
+        (["a"], "0"),
+        (["a", "b", "c"], "0-2"),
+        (["a", "", "c", "d", "", "", "", "", "", "j"], "0,2-3,9"),
+        (["", "", "", "", "", "f", "", "h"], "5,7"),
+    ],
 )
-def test_ranges(numbers, shown):
-    assert ranges(numbers) == shown
+async def test_indices_are_written_as_ranges(connect, lines, texts, shown):
+    async for _ in connect(on_event=None).embed_stream(texts, on_error="skip"):
+        pass
+    (started,) = [line for line in lines(DEBUG) if line.startswith("request_started")]
+    assert f" indices={shown} " in started

@@ -8,12 +8,10 @@ from logging import DEBUG, INFO
 
 import pytest
 from support.results import numbered
-from support.watching import until
+from support.watching import count_as_down, until
 
 from asyncembed import RateLimit, RequestsThrottled, RetryPolicy
 from asyncembed import _ratelimit as _rate
-from asyncembed._core.circuit_breaker import FAILURES
-from asyncembed._core.observer import Observer
 from asyncembed.testing import faults
 
 TEXTS = numbered(6)
@@ -22,18 +20,6 @@ TWO = {"requests_per_minute": 2}
 
 def names(lines):
     return [line.split()[0] for line in lines]
-
-
-@pytest.fixture
-def down():
-    """Makes an API count as down, and returns its client."""
-
-    def count_as_down(client):
-        for _ in range(FAILURES):
-            client._endpoint.learned.breaker.end_attempt(failed=True)
-        return client
-
-    return count_as_down
 
 
 def has_waited(stream, reason):
@@ -98,7 +84,7 @@ async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, tol
         await released.wait()
         await exchange.deliver()
 
-    server.script += [faults.Refused(503)] * FAILURES
+    server.script += [faults.Refused(503)] * 8  # in a row, as many as make it count as down
     server.default = late
     task = asyncio.create_task(connect(retry=RetryPolicy(initial_backoff=0.001)).embed(numbered(12), chunk_size=1))
     await until(lambda: told.of(RequestsThrottled))
@@ -109,8 +95,9 @@ async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, tol
     assert names(lines(INFO)).count("requests_held") == 1
 
 
-async def test_an_api_that_is_down_until_somebody_may_find_out(connect, down, told):
-    client = down(connect(retry=RetryPolicy(initial_backoff=30)))
+async def test_an_api_that_is_down_until_somebody_may_find_out(connect, told):
+    client = connect(retry=RetryPolicy(initial_backoff=30))
+    count_as_down(client)
     stream = client.embed_stream(TEXTS, chunk_size=1)
     task = asyncio.create_task(anext(stream))
     await until(lambda: stream.summary.in_flight == len(TEXTS))
@@ -122,12 +109,12 @@ async def test_an_api_that_is_down_until_somebody_may_find_out(connect, down, to
 
 
 @pytest.mark.parametrize("reason", ["limit", "outage"])
-async def test_when_nobody_listens_nothing_is_made(connect, down, monkeypatch, reason):
+async def test_when_nobody_listens_nothing_is_made(connect, monkeypatch, reason):
     monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
-    monkeypatch.setattr(Observer, "teller", property(lambda _: pytest.fail("somebody listens")))
+    monkeypatch.setattr(RequestsThrottled, "__init__", lambda *_, **__: pytest.fail("somebody listens"))
     client = connect(on_event=None, rate_limit=RateLimit(**TWO), retry=RetryPolicy(initial_backoff=30))
     if reason == "outage":
-        down(client)
+        count_as_down(client)
     async with client.embed_stream(TEXTS, chunk_size=1) as stream:
         results = asyncio.create_task(collect(stream))
         await until(lambda: has_waited(stream, reason))
