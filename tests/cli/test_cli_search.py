@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from support.blocks import read
 from support.scripted import right, vector_of
-from support.watching import turns
 
 from asyncembed import EmbedClient, search
 from asyncembed.sinks import FORMATS

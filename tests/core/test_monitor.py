@@ -10,9 +10,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 from support.watching import until
 
-from asyncembed import ConfigurationError, MemoryMonitor
+from asyncembed import ConfigurationError, EmbedClient, MemoryMonitor
 from asyncembed._core import SMALLEST_BATCH, MemoryBudget
-from asyncembed._options import new_guarded_budget
 
 MEGABYTE = 1_000_000
 
@@ -45,10 +44,19 @@ def test_a_limit_that_is_none_is_refused(limit):
         MemoryMonitor(limit)
 
 
-def test_a_limit_below_what_the_process_holds_is_refused():
+async def budget_of(megabytes: float) -> int:
+    """Bytes that a run may use which shares so much with the rest of the process."""
+    async with (
+        EmbedClient("openai", base_url="http://127.0.0.1:9/v1", api_key="k") as client,
+        client.embed_large_dataset(["a"], max_memory_mb=megabytes) as stream,
+    ):
+        return stream.summary.budget_bytes
+
+
+async def test_a_limit_below_what_the_process_holds_is_refused():
     with pytest.raises(ConfigurationError, match=r"is for the whole process, which holds \d+ MB already; give it more"):
-        new_guarded_budget(resident() * 0.8)
-    assert new_guarded_budget(resident() + 1_000).total > 800 * MEGABYTE
+        await budget_of(resident() * 0.8)
+    assert await budget_of(resident() + 1_000) > 800 * MEGABYTE
 
 
 class Guard:
@@ -125,9 +133,9 @@ async def test_what_others_have_reserved_counts_too():
     assert second.reserved == 70
 
 
-def test_a_budget_is_as_large_as_the_limit_whatever_there_is_when_it_is_made():
+async def test_a_budget_is_as_large_as_the_limit_whatever_there_is_when_it_is_made():
     """The guard knows how much of it there is at any moment."""
     limit = resident() + 500
-    assert new_guarded_budget(limit).total == pytest.approx(0.9 * limit * MEGABYTE, abs=2)
+    assert await budget_of(limit) == pytest.approx(0.9 * limit * MEGABYTE, abs=2)
     with pytest.raises(ConfigurationError, match="more than any machine has"):
         MemoryMonitor(1e305)

@@ -4,81 +4,93 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 
 import pytest
+from support.scripted import ScriptedServer
+from support.watching import LoopWatch, turns
 
-from asyncembed._http.timeouts import LATE, SilenceLimit
+from asyncembed import EmbedTimeoutError, Timeouts
+from asyncembed._http import Session, Transport
+from asyncembed._redaction import Secrets
 
-DELAY = 0.1
+DELAY = 0.2
 
 
-class Watched:
-    """A limit that notes when it expired."""
+class Pieces:
+    """The body of a response that comes piece by piece, as a test says."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.expired = asyncio.Event()
-        self.limit = SilenceLimit(DELAY, self._expire)
-        self.at = 0.0
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
 
-    def _expire(self) -> None:
-        self.at = self.loop.time()
-        self.expired.set()
-
-    async def expires_after(self, begun: float) -> float:
-        async with asyncio.timeout(30):
-            await self.expired.wait()
-        return self.at - begun
+    async def __call__(self, exchange) -> None:
+        await exchange.head(200, {"Transfer-Encoding": "chunked"})
+        while True:
+            piece = await self.queue.get()
+            await exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
 
 
-@pytest.fixture
-async def watched():
-    watched = Watched()
-    yield watched
-    watched.limit.close()
+@asynccontextmanager
+async def answered():
+    """A response, and what its pieces are put into."""
+    pieces = Pieces()
+    async with ScriptedServer(default=pieces) as server, await Session.open(server.url) as session:
+        transport = Transport(
+            "test",
+            session,
+            url=server.url,
+            headers={},
+            secrets=Secrets([]),
+            timeouts=Timeouts(read=DELAY),
+            read_size=1 << 16,
+        )
+        response = await transport.post(b"{}", compact=True, max_bytes=1 << 20, heard=lambda _: None)
+        yield response, pieces.queue
+        response.close()
 
 
-async def test_silence_ends_the_wait(watched):
-    begun = watched.loop.time()
-    watched.limit.begin()
-    assert await watched.expires_after(begun) >= DELAY
+async def time_out(response) -> float:
+    """How long it takes until silence is one."""
+    begun = time.monotonic()
+    with pytest.raises(EmbedTimeoutError, match="silent"):
+        await response.read()
+    return time.monotonic() - begun
 
 
-async def test_every_wait_has_its_own_time(watched):
+async def test_silence_ends_the_wait():
+    async with answered() as (response, _):
+        assert await time_out(response) >= DELAY - 0.01
+
+
+async def test_every_wait_has_its_own_time():
     """Waits that follow each other may take longer together, and one that is over counts for nothing."""
-    for _ in range(6):
-        watched.limit.begin()
-        await asyncio.sleep(DELAY / 3)
-        watched.limit.end()
-    await asyncio.sleep(2 * DELAY)
-    assert not watched.expired.is_set()
-    begun = watched.loop.time()
-    watched.limit.begin()
-    assert await watched.expires_after(begun) >= DELAY
+    async with answered() as (response, pieces):
+        for _ in range(6):
+            asyncio.get_running_loop().call_later(DELAY / 3, pieces.put_nowait, b"piece")
+            assert await response.read() == b"piece"
+        await asyncio.sleep(2 * DELAY)  # in which nobody waits for bytes
+        assert await time_out(response) >= DELAY - 0.01
 
 
-async def test_a_loop_that_stood_still_is_no_silence(watched):
-    """The wait goes on for as long as the loop did nothing."""
-    begun = watched.loop.time()
-    watched.limit.begin()
-    time.sleep(DELAY + 3 * LATE)  # it is the loop that has to stand still
-    await asyncio.sleep(LATE)
-    assert not watched.expired.is_set()
-    assert await watched.expires_after(begun) + LATE >= DELAY + 6 * LATE
+async def test_a_loop_that_stood_still_is_no_silence():
+    """What has come meanwhile is read; and the next wait is as long as any."""
+    async with answered() as (response, pieces):
+        for _ in range(2):
+            task = asyncio.create_task(response.read())
+            await turns()
+            time.sleep(DELAY + 2)  # it is the loop that has to stand still
+            pieces.put_nowait(b"piece")
+            assert await task == b"piece"
+        assert DELAY - 0.01 <= await time_out(response) < 2
 
 
-async def test_a_long_stand_is_forgotten_by_the_next_wait(watched):
-    watched.limit.begin()
-    time.sleep(DELAY + 2)
-    await asyncio.sleep(0.01)
-    watched.limit.end()
-    begun = watched.loop.time()
-    watched.limit.begin()
-    assert await watched.expires_after(begun) < 1
-
-
-async def test_nothing_expires_after_the_end(watched):
-    watched.limit.begin()
-    watched.limit.close()
-    await asyncio.sleep(2 * DELAY)
-    assert not watched.expired.is_set()
+async def test_nothing_expires_after_the_end():
+    watch = LoopWatch()
+    async with answered() as (response, _):
+        task = asyncio.create_task(response.read())
+        await turns()
+        task.cancel()
+        await asyncio.wait([task])
+        response.close()
+        await asyncio.sleep(2 * DELAY)
+    await watch.check()

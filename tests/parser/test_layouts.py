@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.backends import ijson_with
+from support.backends import use_backend
 
 from asyncembed import EmbedOptions
 from asyncembed._parser import ResponseParser, VectorDecoder
-from asyncembed._parser import structure as _events
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 TEXTS = ['[1, 2], "embeddings": [[9', 'say "hi" \\" \\\\', "\U0001f600 é 日本\u2028", "", "]}", "\x00\t\u005b1]"]
@@ -120,7 +119,7 @@ def by_size(data: bytes, size: int) -> list[bytes]:
 @pytest.fixture
 def python_backend(monkeypatch):
     """ijson without its C extension."""
-    monkeypatch.setattr(_events, "ijson", ijson_with("python"))
+    use_backend(monkeypatch, "python")
 
 
 @pytest.mark.parametrize("style", STYLES)

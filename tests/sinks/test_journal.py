@@ -18,7 +18,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.blocks import claim, numbered_block, with_failures
+from support.blocks import claim, numbered_block, read, with_failures
 
 from asyncembed import (
     AsyncEmbedError,
@@ -40,7 +40,6 @@ from asyncembed.sinks import (
     open_vectors,
     read_partial,
 )
-from asyncembed.sinks._journal import OrderedRows
 from asyncembed.sinks.npy import write_header
 
 RUN, VECTORS, LABELS = "run.json", "vectors.npy", "vectors.npy.texts.jsonl"
@@ -96,6 +95,18 @@ def recognise(journal, inputs):
     known = KnownTexts(journal)
     known.check_count(len(inputs))
     return known.recognise(0, inputs[: known.reach])
+
+
+def finished(journal, folder):
+    """Labels and matrix of the file that is made of a journal."""
+    journal.close()
+    output = claim(folder.with_suffix(""), PROVENANCE, resume=True)
+    try:
+        for _ in output.finish():
+            pass
+    finally:
+        output.close()
+    return read(folder.with_suffix(""))
 
 
 def state(journal):
@@ -248,16 +259,13 @@ def test_results_in_any_order_are_read_in_theirs(tmp_path_factory, order, failed
     journal.add([numbered_block(index, 1) for index in withdrawn])
     kept = [index for index in range(12) if index not in failed]
     if kept:
-        with OrderedRows(journal) as rows:
-            assert len(list(rows.arrange())) == 1
-            assert rows.is_in_order is ([index for index in order if index not in failed] == kept and not withdrawn)
-            (block,) = rows.blocks()
-            assert block.vectors[:, 0].tolist() == kept
-            assert [label.index for label in block.labels] == kept
-            assert [label.text for label in block.labels] == [f"text {index}" for index in kept]
-            fingerprint = Fingerprint()
-            fingerprint.add(texts(12))
-            assert rows.fingerprint.hexdigest() == fingerprint.hexdigest()
+        labels, vectors = finished(journal, folder)
+        assert vectors[:, 0].tolist() == kept
+        assert [label.index for label in labels] == kept
+        assert [label.text for label in labels] == [f"text {index}" for index in kept]
+        fingerprint = Fingerprint()
+        fingerprint.add(texts(12))
+        assert open_vectors(folder.with_suffix("")).provenance.fingerprint == fingerprint.hexdigest()
     journal.close()
 
 
@@ -276,10 +284,8 @@ def test_a_damaged_index_is_refused_and_makes_no_file(folder):
     begun(folder)
     with (folder / RECORDS).open("r+b") as file:
         file.write((9).to_bytes(8, "little"))
-    journal = reopen(folder)
-    with OrderedRows(journal) as rows, pytest.raises(ResumeError, match="damaged"):
-        list(rows.arrange())
-    journal.close()
+    with pytest.raises(ResumeError, match="damaged"):
+        finished(reopen(folder), folder)
 
 
 def test_books_are_kept_with_the_results(folder):
