@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import pytest
+from support.fixtures import clean_environment, small_heap, watch  # noqa: F401  # fixtures
 from support.scripted import KEY
-from support.watching import LoopWatch, leftovers
+from support.watching import leftovers
 
 from asyncembed import EmbedClient, RetryPolicy
 from asyncembed.testing import FakeServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from asyncembed import Event
 
@@ -36,33 +35,8 @@ class Told(list):
         return [event for event in self if isinstance(event, kind)]
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Addresses and proxies of whoever runs the tests play no part."""
-    for name in os.environ:
-        if name.upper().startswith(("OPENAI_", "CO_", "COHERE_", "OTEL_")) or name.upper().endswith("_PROXY"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-async def watch() -> AsyncIterator[LoopWatch]:
-    """At the end there is no task but the test's own, and no exception that nobody took."""
-    found = LoopWatch()
-    yield found
-    await found.check()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def small_heap() -> Iterator[None]:
-    """Collecting garbage looks only at what the tests make, so that every test can afford it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
-async def server(watch: LoopWatch) -> AsyncIterator[FakeServer]:
+async def server() -> AsyncIterator[FakeServer]:
     """Writes a hundred bytes at a time, so that what comes before a break has arrived."""
     async with FakeServer(chunk_bytes=100) as running:
         yield running

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import ssl
 
 import pytest
+from support.fixtures import small_heap, watch  # noqa: F401  # fixtures
 from support.tls import new_certificate
-from support.watching import LoopWatch
-
-
-@pytest.fixture(autouse=True)
-async def watch():
-    """At the end there is no task but the test's own, and no exception that nobody took."""
-    found = LoopWatch()
-    yield found
-    await found.check()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def small_heap():
-    """Collecting garbage looks only at what the tests make, so that every test can afford it."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
