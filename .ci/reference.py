@@ -21,8 +21,10 @@ DOCUMENTED = (
     "asyncembed",
     "asyncembed.local",
     "asyncembed.otel",
+    "asyncembed.parts",
     "asyncembed.providers",
     "asyncembed.readers",
+    "asyncembed.stores",
     "asyncembed.testing",
     "asyncembed.testing.pytest_plugin",
 )
@@ -33,7 +35,10 @@ def name_defining_modules() -> None:
     for info in pkgutil.walk_packages(asyncembed.__path__, "asyncembed."):
         if info.name.endswith("__main__"):
             continue
-        module = importlib.import_module(info.name)
+        try:
+            module = importlib.import_module(info.name)
+        except asyncembed.ConfigurationError:  # an adapter whose framework is not installed
+            continue
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name in vars(module):
                 vars(module)[node.name].__module__ = module.__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from asyncembed._collect import collect
@@ -49,8 +49,8 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
     Raises:
         AsyncEmbedError: if the API does not take it.
     """
-    endpoint, began = call.endpoint, time.monotonic()
-    run = Run(call, [HARMLESS], ordered=False, as_blocks=True)
+    endpoint, began = replace(call.endpoint, cache=None), time.monotonic()
+    run = Run(replace(call, endpoint=endpoint), [HARMLESS], ordered=False, as_blocks=True)
     stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, adopt)
     response = await collect([HARMLESS], stream, run)
     return CheckResult(

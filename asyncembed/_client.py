@@ -41,6 +41,7 @@ from asyncembed._options import (
     find_limiter,
     for_texts,
     new_budget,
+    new_cache,
     new_call,
     new_guarded_budget,
     new_slots,
@@ -104,6 +105,10 @@ class EmbedClient(AsyncClosing):
         rate_limit: What the API allows in a minute. Clients that are given the same object share it. If you give none,
             the client keeps the limits that the provider has published, at the provider's own address, and those that
             a server states in its headers. "off" means no limit, whatever the headers say.
+        cache: SQLite file of vectors, which is made if it does not exist. A text whose vector it holds costs no request
+            and no tokens; several processes may use it at once. Its key is the text with everything that shapes the
+            vector: model, address, dimensions, dtype, input type, prompt, normalizing.
+        cache_mb: Size of that file, in millions of bytes, from which on the rows that were not used for longest go.
         retry: When to try again, as a `RetryPolicy` or a number of attempts; 1 tries everything once.
         timeouts: Time limits, as `Timeouts` or a number of seconds, for which the server may be silent at most.
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
@@ -136,6 +141,8 @@ class EmbedClient(AsyncClosing):
         max_concurrency: int = 32,
         initial_concurrency: int | None = None,
         rate_limit: RateLimit | RateLimitOff | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_mb: float = 1_000,
         retry: RetryPolicy | int | None = None,
         timeouts: Timeouts | float | None = None,
         encoding: Encoding = "auto",
@@ -179,6 +186,7 @@ class EmbedClient(AsyncClosing):
             address=self._connection.address,
             is_official=self._connection.is_official,
             prompts=find_prompts(prompts),
+            cache=new_cache(cache, cache_mb),
             hook=Hook.of(on_event),
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,6 +210,8 @@ class EmbedClient(AsyncClosing):
             max_memory_mb=max_memory_mb,
             max_concurrency=max_concurrency,
             initial_concurrency=initial_concurrency,
+            cache=cache,
+            cache_mb=cache_mb,
             retry=policy if retry is not None else None,
             timeouts=Timeouts.of(timeouts) if timeouts is not None else None,
             encoding=encoding,
@@ -609,7 +619,7 @@ class EmbedClient(AsyncClosing):
         progress = Progress(on_progress)
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
         target.validate_distinct(options.get("dead_letter"))
-        call = self._call(options, on_error)
+        call = self._call(options, on_error, dedupe=True)
         # They are written when they are settled, and not when they may be asked for again.
         of_stream = replace(call, dead_letters=None)
 
@@ -690,7 +700,7 @@ class EmbedClient(AsyncClosing):
         check(patience >= 0, f"patience={patience!r} must be 0 or more")
         check(stop_wait >= 0, f"stop_wait={stop_wait!r} must be 0 or more")
         progress = Progress(on_progress)
-        call = self._call(options, on_error)
+        call = self._call(options, on_error, dedupe=True)
 
         def open_stream(missing: Texts) -> EmbedStream[Item]:
             run = Run(
@@ -745,6 +755,8 @@ class EmbedClient(AsyncClosing):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._endpoint.cache:
+            await self._endpoint.cache.aclose()
         await self._connection.aclose()
 
     def _first_concurrency(self, most: int) -> int | None:
@@ -752,10 +764,10 @@ class EmbedClient(AsyncClosing):
         published = self._provider.max_concurrency if self._connection.is_official else None
         return min(published, most) if published else None
 
-    def _call(self, given: EmbedOptionsArgs, on_error: OnError) -> Call:
+    def _call(self, given: EmbedOptionsArgs, on_error: OnError, *, dedupe: bool = False) -> Call:
         if self._connection.closed:
             raise StreamClosedError("the client was closed")
-        return new_call(self._endpoint, self._model, given, on_error)
+        return new_call(self._endpoint, self._model, given, on_error, dedupe=dedupe)
 
     def _adopt(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

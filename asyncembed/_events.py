@@ -236,6 +236,8 @@ class RunEnded(Event):
         requests: How many requests were sent.
         retries: How many of them asked again, for what was missing or for parts.
         salvaged: How many vectors came in answers that broke.
+        cached: How many came out of the cache.
+        duplicates: How many texts got the vector of an equal one.
         tokens: What the API says it billed.
         bytes_received: Bytes of all answers, decompressed.
         seconds: From its first step to its last.
@@ -251,6 +253,8 @@ class RunEnded(Event):
     tokens: int
     bytes_received: int
     seconds: float
+    cached: int = 0
+    duplicates: int = 0
 
 
 LOGGER: Final = logging.getLogger("asyncembed")

@@ -181,6 +181,8 @@ class RunTotals(ShortRepr):
         requests: HTTP requests sent, retries included.
         retries: Requests that repeated an earlier one for what had not arrived.
         salvaged: Vectors kept from responses that broke.
+        cached: Texts whose vectors came out of the client's cache.
+        duplicates: Texts that got the vector of an equal text.
         bytes_received: Body bytes read, decompressed.
         usage: Tokens.
         seconds: How long they took, together.
@@ -194,6 +196,8 @@ class RunTotals(ShortRepr):
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
+    cached: int = 0
+    duplicates: int = 0
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
@@ -206,6 +210,8 @@ class RunTotals(ShortRepr):
             requests=self.requests + other.requests,
             retries=self.retries + other.retries,
             salvaged=self.salvaged + other.salvaged,
+            cached=self.cached + other.cached,
+            duplicates=self.duplicates + other.duplicates,
             bytes_received=self.bytes_received + other.bytes_received,
             usage=self.usage + other.usage,
             seconds=self.seconds + other.seconds,
@@ -217,7 +223,7 @@ class RunSummary(ShortRepr):
     """How a run stands, or how it ended.
 
     `embed_to_file` sums up all runs of its file, and says in `earlier` what the runs before this one took: of `failed`,
-    `failure`, `requests`, `retries`, `salvaged`, `bytes_received`, `usage` and `elapsed`.
+    `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`, `bytes_received`, `usage` and `elapsed`.
 
     Attributes:
         done: Results handed over by the API (not necessarily taken by the consumer yet).
@@ -229,6 +235,8 @@ class RunSummary(ShortRepr):
         requests: HTTP requests sent, retries included.
         retries: Requests that repeated an earlier one for what had not arrived.
         salvaged: Vectors kept from responses that broke.
+        cached: Texts whose vectors came out of the client's cache.
+        duplicates: Texts that got the vector of an equal text.
         bytes_received: Body bytes read, decompressed.
         usage: Tokens that were billed.
         elapsed: Seconds since texts were first pulled.
@@ -251,6 +259,8 @@ class RunSummary(ShortRepr):
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
+    cached: int = 0
+    duplicates: int = 0
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     elapsed: float = 0.0
@@ -271,6 +281,8 @@ class RunSummary(ShortRepr):
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.cached,
+            duplicates=self.duplicates,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self.elapsed,
@@ -287,6 +299,8 @@ class RunSummary(ShortRepr):
             requests=totals.requests,
             retries=totals.retries,
             salvaged=totals.salvaged,
+            cached=totals.cached,
+            duplicates=totals.duplicates,
             bytes_received=totals.bytes_received,
             usage=totals.usage,
             elapsed=totals.seconds,

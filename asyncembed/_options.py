@@ -28,6 +28,7 @@ from asyncembed._exceptions import ConfigurationError
 from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
 from asyncembed._redaction import NoKey
 from asyncembed._repr import shown
+from asyncembed._target import provenance_of
 from asyncembed.providers._base import INPUT_TYPES
 from asyncembed.providers.prompts import find_prompts
 
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from asyncembed._cache import VectorCache
     from asyncembed._core.endpoint import Endpoint
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
 
 MAX_WAIT: Final = 0.5
+DEDUPE_MB: Final = 64
 
 
 class RequestOptions(TypedDict, total=False):
@@ -62,6 +65,10 @@ class RequestOptions(TypedDict, total=False):
         chunk_size: Most texts in one request; the provider's limit if not given.
         max_concurrency: Most requests at once for this call alone, instead of a share of the client's.
         max_wait: Seconds that a request which is not full waits for more texts of an async iterable; 0.5.
+        dedupe: Whether equal texts are asked for once and share the vector, each with its own index and id. On for
+            files and stores, off elsewhere.
+        dedupe_mb: Memory for the vectors of texts that may come again, in millions of bytes; 64. A text whose vector
+            had to make room is asked for again.
         dead_letter: File that texts which fail are appended to, with `on_error` "yield" or "skip": a JSON line each,
             on the disk before the failure is given or counted. `asyncembed embed` takes it as an input. Half a
             surrogate pair is spelled out in it. `embed_to_file` writes those that resuming does not ask for again.
@@ -79,6 +86,8 @@ class RequestOptions(TypedDict, total=False):
     chunk_size: int
     max_concurrency: int
     max_wait: float
+    dedupe: bool
+    dedupe_mb: float
     dead_letter: str | os.PathLike[str]
 
 
@@ -92,8 +101,12 @@ class EmbedOptionsArgs(RequestOptions, TypedDict, total=False):
     max_memory_mb: float
 
 
-def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: OnError) -> Call:
+def new_call(
+    endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: OnError, *, dedupe: bool = False
+) -> Call:
     """Check everything that a call was given, and return what it asks for; nothing is sent yet.
+
+    `dedupe` holds where the caller does not say it.
 
     Raises:
         ConfigurationError: if something is wrong, unknown, or not known to the provider.
@@ -117,6 +130,9 @@ def new_call(endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: 
     if "max_concurrency" in given:
         endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
     call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
+    dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
+    if dedupe_bytes or endpoint.cache:
+        call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
 
 
@@ -181,7 +197,7 @@ def find_limiter(given: RateLimit | RateLimitOff | None, provider: Provider, *, 
         ConfigurationError: if `given` is something else.
     """
     if given == "off":
-        return Limiter(heeds_headers=False)
+        return Limiter(follow_headers=False)
     check(
         given is None or isinstance(given, RateLimit),
         f"rate_limit={shown(given)} must be a RateLimit, such as RateLimit(requests_per_minute=600), or 'off'",
@@ -189,6 +205,24 @@ def find_limiter(given: RateLimit | RateLimitOff | None, provider: Provider, *, 
     if given is None:
         given = replace(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
     return limiter_of(given)
+
+
+def _dedupe_bytes(given: EmbedOptionsArgs, *, dedupe: bool) -> int:
+    wanted, megabytes = given.get("dedupe", dedupe), given.get("dedupe_mb", DEDUPE_MB)
+    check_flag("dedupe", wanted)
+    check_positive("dedupe_mb", megabytes)
+    return bytes_of(megabytes) if wanted else 0
+
+
+def new_cache(path: str | PathLike[str] | None, megabytes: float) -> VectorCache | None:
+    """Return the cache in a file, None if there is none; it is opened when it is first needed."""
+    check_positive("cache_mb", megabytes)
+    if path is None:
+        return None
+    check(isinstance(path, str | PathLike), f"cache={shown(path)} must be the path of a file")
+    from asyncembed._cache import VectorCache  # noqa: PLC0415  # few clients have one, and sqlite3 takes time to import
+
+    return VectorCache(path, bytes_of(megabytes))
 
 
 def _with_dead_letters(call: Call, path: str | os.PathLike[str]) -> Call:

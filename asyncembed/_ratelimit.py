@@ -1,12 +1,12 @@
-"""Rate limits: a time to start is given to each request at once, first come, first served, and then it waits.
+"""Rate limits: each request immediately gets a start time, first come, first served, and then waits for it.
 
-Each request is told when to start, and what follows is planned behind that. So no request ever depends on another one
-to wake it, and a limit can be shared between event loops in several threads with nothing but a lock that is held for
-microseconds. A planned time can only move to a later one; a request that wakes up looks again.
+Later requests are planned behind it. So no request depends on another one to wake it, and event loops in several
+threads can share a limit with nothing but a lock that is held for microseconds. A start time can only move later, so a
+request that wakes up checks it again.
 
-A request that something else holds up after its time has come, such as an outage, is asked again when it begins: the
-limit counts when requests are sent. It goes before all that came later, and these are planned again behind it. So what
-it waits for there, with its memory and its slot in its hands, is never more than the limit itself.
+The limit counts when requests are sent. If something else delays a request beyond its start time, such as an outage,
+`begin` plans it anew, ahead of all later requests, which are planned again behind it. So a request that already holds
+memory and a slot never waits for longer than the limit requires.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
 
 PERIOD: Final = 60.0
-"""Seconds of a minute."""
+"""Length of a minute in seconds."""
 
 RateLimitOff = Literal["off"]
-"""No rate limit at all: neither one that the provider has published nor one that it states in its headers."""
+"""No rate limit: neither a published limit of the provider nor one from its headers applies."""
 
 _REQUESTS, _TOKENS = range(2)
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """The time at which one request starts, and what it takes of each limit.
+    """The start time of one request, and its cost for each limit.
 
     Attributes:
-        at: When it starts; it may be put off while it is waited for.
+        at: Start time. It may move later while the request waits.
         costs: Requests, tokens and, if they are limited, inputs.
-        number: Its place among all that were asked for.
-        charges: Where the costs are noted.
-        is_withdrawn: Whether it will not be sent.
+        number: Sequence number in the order of booking.
+        charges: Log entries that hold the costs.
+        is_withdrawn: Whether the request will not be sent.
     """
 
     at: float
@@ -57,14 +57,14 @@ class Slot:
 
 
 class Limiter:
-    """The state of the limits of one account; used from any number of event loops and threads.
+    """Schedules the requests of one account within its limits. Safe to use from several event loops and threads.
 
     Args:
-        requests: Requests a minute; None if there is no such limit.
-        inputs: Texts a minute.
-        tokens: Tokens a minute.
-        heeds_headers: Whether what the API says in its headers counts.
-        period: Seconds of a minute; shorter in tests.
+        requests: Requests per minute; None for no limit.
+        inputs: Texts per minute; None for no limit.
+        tokens: Tokens per minute; None for no limit.
+        follow_headers: Whether the rate limit headers of the API count.
+        period: Length of a minute in seconds; shorter in tests.
         clock: Monotonic seconds; replaced in tests.
     """
 
@@ -74,156 +74,157 @@ class Limiter:
         inputs: float | None = None,
         tokens: float | None = None,
         *,
-        heeds_headers: bool = True,
+        follow_headers: bool = True,
         period: float = PERIOD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._heeds_headers = heeds_headers
-        # Books of requests and tokens are kept in any case, as the API may say later what it allows.
+        self._follow_headers = follow_headers
+        # Requests and tokens are always logged, as the API may name a limit later.
         limits = (requests, tokens) if inputs is None else (requests, tokens, inputs)
         self._windows = tuple(Window(limit, period) for limit in limits)
         self._clock = clock
-        self._late = period * SLACK
+        self._max_delay = period * SLACK  # a request that is sent later than this after its time is planned anew
         self._numbers = itertools.count()
-        self._waiting: dict[Slot, None] = {}  # requests that have not begun, in the order of their times
-        # Re-entrant, as garbage collection may end a wait, and so withdraw a ticket, while another thing is done here.
+        self._waiting: dict[Slot, None] = {}  # requests that have not begun, by start time
+        # Re-entrant, as garbage collection may end a wait, and so withdraw a slot, inside any of these methods.
         self._lock = threading.RLock()
 
     @property
     def limits(self) -> tuple[float | None, float | None, float | None]:
-        """Requests, inputs and tokens a minute, as they are declared or as the API has said."""
+        """Requests, inputs and tokens per minute, declared or reported by the API; None where unknown."""
         requests, tokens, *inputs = (window.limit for window in self._windows)
         return requests, inputs[0] if inputs else None, tokens
 
     @property
     def waiting(self) -> int:
-        """Number of requests that have a time and have not begun."""
+        """Number of requests that have a start time and have not begun."""
         return len(self._waiting)
 
     def book(self, inputs: int, tokens: int) -> Slot:
-        """Plan a request behind all others; one without inputs takes nothing."""
+        """Plan a request behind all others. A request without inputs costs nothing."""
         with self._lock:
             now = self._clock()
             amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
             costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
-            ticket = Slot(now, costs, next(self._numbers))
-            self._plan([ticket], now)
-            return ticket
+            slot = Slot(now, costs, next(self._numbers))
+            self._plan([slot], now)
+            return slot
 
-    def seconds_left(self, ticket: Slot) -> float:
-        """Return the seconds until a request may start, 0.0 if it may start now."""
-        return max(0.0, ticket.at - self._clock())
+    def seconds_left(self, slot: Slot) -> float:
+        """Return the seconds until a request may start; 0.0 if it may start now."""
+        return max(0.0, slot.at - self._clock())
 
-    def withdraw(self, ticket: Slot) -> None:
+    def withdraw(self, slot: Slot) -> None:
         """Forget a request that will not be sent."""
         with self._lock:
-            ticket.is_withdrawn = True
-            self._take_back([ticket])
+            slot.is_withdrawn = True
+            self._unplan([slot])
 
-    def begin(self, ticket: Slot) -> float:
-        """Seconds until a request may be sent, asked right before that; with none left it counts as sent now.
+    def begin(self, slot: Slot) -> float:
+        """Return the seconds until a request may be sent. At 0 it counts as sent, so call this right before sending.
 
-        They are the rest of its time, or more if something else has held it up for so long that its time is over.
+        If something else has delayed the request well beyond its start time, it gets a new one.
         """
         with self._lock:
             now = self._clock()
-            if ticket.charges and now - ticket.at > self._late:
-                # Also those whose time has come: two tasks that always wake up late would overtake each other for ever.
-                later = [each for each in self._waiting if each.number > ticket.number]
-                self._take_back([ticket, *later])
-                ticket.at = now
-                self._plan([ticket, *later], now)
-            left = max(0.0, ticket.at - now)
+            if slot.charges and now - slot.at > self._max_delay:
+                # Includes requests whose time has come: two tasks that always wake up late would overtake each other.
+                later = [each for each in self._waiting if each.number > slot.number]
+                self._unplan([slot, *later])
+                slot.at = now
+                self._plan([slot, *later], now)
+            left = max(0.0, slot.at - now)
             if not left:
-                self._waiting.pop(ticket, None)
+                self._waiting.pop(slot, None)
             return left
 
-    def settle(self, ticket: Slot, tokens: int) -> None:
-        """Put the tokens that a request has really taken in the place of those it was reckoned at."""
+    def settle(self, slot: Slot, tokens: int) -> None:
+        """Replace the estimated tokens of a request by the billed ones."""
         with self._lock:
-            window, real = self._windows[_TOKENS], self._windows[_TOKENS].cost(tokens)
-            if ticket.charges:
-                more, ticket.costs[_TOKENS] = real - ticket.costs[_TOKENS], real
-                window.correct((ticket.charges[_TOKENS], more))
-                if more > 0 and window.limit is not None:  # those that wait were planned with less
+            window, billed = self._windows[_TOKENS], self._windows[_TOKENS].cost(tokens)
+            if slot.charges:
+                more, slot.costs[_TOKENS] = billed - slot.costs[_TOKENS], billed
+                window.correct((slot.charges[_TOKENS], more))
+                if more > 0 and window.limit is not None:  # waiting requests were planned with a lower cost
                     now = self._clock()
                     waiting = self._planned(now)
-                    self._take_back(waiting)
+                    self._unplan(waiting)
                     self._plan(waiting, now)
 
-    def observe(self, ticket: Slot, quota: RateLimitHeaders) -> None:
-        """Take over what the API says about its limits in the answer to a request."""
-        if not self._heeds_headers:
+    def observe(self, slot: Slot, headers: RateLimitHeaders) -> None:
+        """Apply the rate limit headers of the response to a request."""
+        if not self._follow_headers:
             return
         with self._lock:
             now = until = self._clock()
-            for unit, allowance in ((_REQUESTS, quota.requests), (_TOKENS, quota.tokens)):
-                if allowance:
+            for unit, header in ((_REQUESTS, headers.requests), (_TOKENS, headers.tokens)):
+                if header:
                     self._windows[unit].forget(now)
-                    until = max(until, self._windows[unit].observe(allowance, ticket.costs[unit], now))
+                    until = max(until, self._windows[unit].observe(header, slot.costs[unit], now))
             waiting = self._planned(now)
             if waiting and waiting[0].at < until:
                 seconds = until - waiting[0].at
-                self._take_back(waiting)
+                self._unplan(waiting)
                 for each in waiting:
                     each.at += seconds
-                    self._note(each)
+                    self._charge(each)
 
-    def _plan(self, tickets: list[Slot], now: float) -> None:
-        """Plan requests behind all others, one after the other, and none before the time that it was told."""
+    def _plan(self, slots: list[Slot], now: float) -> None:
+        """Plan requests behind all others, in this order, and none before its previous start time."""
         for window in self._windows:
             window.forget(now)
-        for ticket in tickets:
-            if any(ticket.costs):
-                ticket.at = max(ticket.at, self._earliest(ticket.costs, now))
-            self._note(ticket)
+        for slot in slots:
+            if any(slot.costs):
+                slot.at = max(slot.at, self._earliest(slot.costs, now))
+            self._charge(slot)
 
     def _earliest(self, costs: list[int], now: float) -> float:
-        # No later request starts before the last of those that wait.
+        # A new request starts after the last waiting one.
         first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
         return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
 
-    def _note(self, ticket: Slot) -> None:
-        if any(ticket.costs) and not ticket.is_withdrawn:
-            pairs = zip(self._windows, ticket.costs, strict=True)
-            ticket.charges = tuple([window.charge(cost, ticket.at) for window, cost in pairs])
-            self._waiting[ticket] = None
+    def _charge(self, slot: Slot) -> None:
+        if any(slot.costs) and not slot.is_withdrawn:
+            pairs = zip(self._windows, slot.costs, strict=True)
+            slot.charges = tuple([window.charge(cost, slot.at) for window, cost in pairs])
+            self._waiting[slot] = None
 
     def _planned(self, now: float) -> list[Slot]:
-        """Those whose time has not come, in the order of their times."""
+        """Return the slots with a future start time, by start time."""
         return [each for each in list(self._waiting) if each.at > now]
 
-    def _take_back(self, tickets: list[Slot]) -> None:
-        """Take requests out of the plan, to plan them anew or for good."""
-        taken: list[tuple[tuple[WindowEntry, ...], list[int]]] = []
-        for ticket in tickets:
-            charges, ticket.charges = ticket.charges, ()
+    def _unplan(self, slots: list[Slot]) -> None:
+        """Remove requests from the plan and their costs from the log."""
+        removed: list[tuple[tuple[WindowEntry, ...], list[int]]] = []
+        for slot in slots:
+            charges, slot.charges = slot.charges, ()
             if charges:
-                taken.append((charges, ticket.costs))
-            self._waiting.pop(ticket, None)
+                removed.append((charges, slot.costs))
+            self._waiting.pop(slot, None)
         for unit, window in enumerate(self._windows):
-            window.correct(*((charges[unit], -costs[unit]) for charges, costs in taken))
+            window.correct(*((charges[unit], -costs[unit]) for charges, costs in removed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RateLimit(ShortRepr):
-    """What an API allows in a minute; requests wait so that it is used up and never exceeded.
+    """Limits requests, texts or tokens per minute and makes full use of the limits.
 
-    Clients that are given the same object share its limits, also in several threads, each with its own event loop.
-    Equal objects share nothing, nor do copies. Another process cannot share it, so it cannot be pickled: give the
-    processes `ClientSpec(..., requests_per_minute=...).share(workers)`.
+    Clients that share this object share its limits, also across threads with an event loop each. Equal objects and
+    copies share nothing. Other processes cannot share it, so it cannot be pickled; give each process its share with
+    `ClientSpec(..., requests_per_minute=...).share(workers)`.
 
-    For a limit that you do not declare, the client follows the API's headers. `RateLimit()` declares none, and so
-    replaces the limits that the provider has published. `rate_limit="off"` switches off all of them, headers included.
+    If you leave out a limit, the client follows the rate limit headers of the API. `RateLimit()` declares no limit,
+    and so overrides the limits that the provider has published. `rate_limit="off"` turns off all of them, headers
+    included.
 
     Attributes:
-        requests_per_minute: Requests, retries included.
-        inputs_per_minute: Texts in all requests together.
-        tokens_per_minute: Tokens in all requests together; reckoned from the bytes of the texts, and corrected by
-            what the API says it has billed.
+        requests_per_minute: Maximum requests per minute, retries included.
+        inputs_per_minute: Maximum texts per minute, over all requests.
+        tokens_per_minute: Maximum tokens per minute, over all requests. The client estimates them from the bytes of
+            the texts, and corrects the estimate by the tokens that the API bills.
 
     Raises:
-        ConfigurationError: if one of them is no number above 0.
+        ConfigurationError: if a limit is not a number above 0.
 
     Example:
         ```python
@@ -244,16 +245,16 @@ class RateLimit(ShortRepr):
         object.__setattr__(self, "_limiter", Limiter(*self._values(), period=PERIOD))
 
     def __copy__(self) -> RateLimit:
-        """Return the same limits, of which nothing has been used."""
+        """Return the same limits, unused."""
         return replace(self)
 
     def __deepcopy__(self, memo: object) -> RateLimit:
-        """Return the same limits, of which nothing has been used."""
+        """Return the same limits, unused."""
         return replace(self)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a RateLimit is shared inside one process, and cannot be pickled; give another process numbers, as in "
+            "a RateLimit only works inside one process, so it cannot be pickled; give other processes numbers, as in "
             "ClientSpec(provider, requests_per_minute=600).share(workers)"
         )
 
@@ -262,5 +263,5 @@ class RateLimit(ShortRepr):
 
 
 def limiter_of(rate_limit: RateLimit) -> Limiter:
-    """Return the state that all who were given this very object share."""
+    """Return the state shared by all clients with this object."""
     return rate_limit._limiter  # noqa: SLF001  # private to users, not to this package

@@ -48,6 +48,8 @@ class ClientSpec(ShortRepr):
         timeouts: Time limits, in seconds.
         encoding: "base64", "float" or "auto".
         headers: Further headers of every request, as pairs of name and value; none of them may hold a key.
+        cache: Path of a cache file, which is opened where the client is.
+        cache_mb: Size from which on the cache gives up old rows.
         rate_limit: "off" for no limit, neither one that the provider has published nor one that its headers state.
 
     Raises:
@@ -70,6 +72,8 @@ class ClientSpec(ShortRepr):
     encoding: Encoding = "auto"
     headers: tuple[tuple[str, str], ...] = ()
     rate_limit: RateLimitOff | None = None
+    cache: str | None = None
+    cache_mb: float = 1_000
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provider", _portable(self.provider))
@@ -79,7 +83,7 @@ class ClientSpec(ShortRepr):
             _check_address(self.base_url, self.make_provider())
         if self.api_key_env is not None:
             _check_variable(self.api_key_env)
-        for name in (*_LIMITS, "max_memory_mb"):
+        for name in (*_LIMITS, "max_memory_mb", "cache_mb"):
             if (value := getattr(self, name)) is not None:
                 check_positive(name, value)
         check(self.retry is None or isinstance(self.retry, RetryPolicy), "retry= must be a RetryPolicy")
@@ -115,6 +119,8 @@ class ClientSpec(ShortRepr):
             max_concurrency=self.max_concurrency,
             initial_concurrency=self.initial_concurrency,
             rate_limit=RateLimit(**limits) if any(limits.values()) else self.rate_limit,
+            cache=self.cache,
+            cache_mb=self.cache_mb,
             retry=self.retry,
             timeouts=self.timeouts,
             encoding=self.encoding,
@@ -180,6 +186,8 @@ def describe(
     max_memory_mb: float,
     max_concurrency: int,
     initial_concurrency: int | None,
+    cache: str | os.PathLike[str] | None,
+    cache_mb: float,
     retry: RetryPolicy | None,
     timeouts: Timeouts | None,
     encoding: Encoding,
@@ -200,6 +208,8 @@ def describe(
         max_memory_mb=max_memory_mb,
         max_concurrency=max_concurrency,
         initial_concurrency=initial_concurrency,
+        cache=None if cache is None else os.fspath(cache),
+        cache_mb=cache_mb,
         retry=retry,
         timeouts=timeouts,
         encoding=encoding,

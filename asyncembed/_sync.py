@@ -43,6 +43,8 @@ class ClientArguments(TypedDict, total=False):
     max_concurrency: int
     initial_concurrency: int | None
     rate_limit: RateLimit | RateLimitOff | None
+    cache: str | os.PathLike[str] | None
+    cache_mb: float
     retry: RetryPolicy | None
     timeouts: Timeouts | None
     encoding: Encoding

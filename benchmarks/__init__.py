@@ -1,1 +1,1 @@
-"""What the claims of the README are measured with: `python -m benchmarks`."""
+"""Benchmarks that measure the claims of the README: `python -m benchmarks`."""

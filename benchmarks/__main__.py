@@ -1,4 +1,4 @@
-"""`python -m benchmarks COMMAND`; `--help` tells the commands."""
+"""Measure asyncembed against other clients. `python -m benchmarks --help` lists the commands."""
 
 from __future__ import annotations
 

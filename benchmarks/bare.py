@@ -1,8 +1,8 @@
-"""What one would write by hand with the same libraries: the floor under every client, with none of its guarantees.
+"""Loops written by hand with the same libraries: the lower bound of the cost of a client, without its guarantees.
 
-No retry, no checks, no order, no budget: eight loops that take a batch, post it and decode the response. A "slice" way
-cuts vectors out of the stream by searching for brackets or quotes, and keeps one vector in memory; a "whole body" way
-reads the response first.
+They have no retries, no checks, no order and no memory budget. Eight loops each take a batch, post it and decode the
+response. A "slice" loop cuts vectors out of the response while it arrives, by searching for brackets or quotes, and
+keeps one vector in memory. A "whole body" loop reads the whole response first.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ READ = 65_536
 HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", "Authorization": "Bearer k"}
 
 
-async def run(job: Job, path: str, fields: dict[str, object], field: str, take: Callable[..., Awaitable[None]]) -> None:
-    """Send all batches, and have `take(response, first, ...)` decode each response."""
+async def run(
+    job: Job,
+    path: str,
+    fields: dict[str, object],
+    field: str,
+    take: Callable[[aiohttp.ClientResponse, int], Awaitable[None]],
+) -> None:
+    """Send all batches, and decode each response with `take(response, first)`."""
     context = ssl.create_default_context(cafile=job.certificate) if job.certificate else True
     batches = job.batches()
 
@@ -119,7 +125,7 @@ async def whole_simdjson(job: Job, check: Check) -> None:
     import simdjson
 
     async def take(response: aiohttp.ClientResponse, first: int) -> None:
-        # A parser for each response: the arrays of one must be gone before the next can be parsed.
+        # One parser per response: a parser cannot parse again while arrays of the last document exist.
         numbers = _flat(simdjson.Parser(), await response.read())
         check.rows(first, numbers.reshape(-1, job.dimension).astype(np.float32))
 
@@ -142,7 +148,7 @@ async def whole_base64(job: Job, check: Check) -> None:
 
 
 async def single(job: Job, check: Check) -> None:
-    """One call after the other, as `await client.embed([text])` does it."""
+    """Send one text at a time, like repeated `await client.embed([text])`."""
     import pybase64
 
     path, fields, field = OPENAI_BASE64

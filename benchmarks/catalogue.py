@@ -1,7 +1,7 @@
-"""Where our tables of models differ from published catalogues: `python -m benchmarks.catalogue FILE...`.
+"""List where our tables of models differ from a published catalogue: `python -m benchmarks.catalogue FILE...`.
 
-Each file is litellm's `model_prices_and_context_window_backup.json`, from its wheel. It is read, and nothing of it is
-copied over: a difference is for somebody to look into, as catalogues have faults of their own.
+Each file is litellm's `model_prices_and_context_window_backup.json`, from its wheel. The script copies nothing into our
+tables. Check every difference by hand, because catalogues have errors, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MILLION = 1_000_000
 
 
 def differences(catalogue: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Say of each model that both know in what they differ, and which embedding models of a provider we do not know."""
+    """Yield the differences of each model that both know, and the embedding models of our providers that we lack."""
     known = {name: model for kind in PROVIDERS.values() for name, model in kind.models.items()}
     for entry, facts in sorted(catalogue.items()):
         if facts.get("mode") != "embedding":

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that only this benchmark trusts."""
+"""A certificate for 127.0.0.1 that only the benchmarks trust."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Write key and certificate into one file; it is its own authority."""
+    """Write a key, its certificate and the certificate of its authority into one file, and return the path."""
     import trustme
 
     authority = trustme.CA()

@@ -1,8 +1,8 @@
 """`python -m benchmarks choices`: the measurements behind our defaults.
 
-- How vectors travel: JSON floats, base64, int8; plain and compressed with gzip. Compression saves bytes and costs time.
-- How much of a response is read before its connection is left alone: processor time against the event loop's lateness.
-- asyncio's event loop or uvloop.
+- The encoding of vectors: JSON floats, base64 or int8, plain or with gzip. Compression saves bytes and costs time.
+- The size of the read buffer: processor time against lateness of the event loop.
+- The event loop: asyncio or uvloop.
 
 Writes `choices.json` and `choices.md`.
 """

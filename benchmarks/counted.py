@@ -1,12 +1,12 @@
-"""`python -m benchmarks counted`: what an embedding costs in things that can be counted, on a machine in any mood.
+"""`python -m benchmarks counted`: bytecodes and processor instructions per embedding, on a machine of any speed.
 
-Bytecodes of the Python interpreter, and instructions of the processor where valgrind is installed. Neither is time: an
-instruction may wait for memory, and the same number of them may take twice as long. But two runs of the same code give
-the same counts within a percent or two, so that a change can be judged by them on a machine where time cannot be
-measured. Vectors are not compared here; `throughput` does that. Writes `counted.json` and `counted.md`.
+It counts bytecodes of the Python interpreter, and processor instructions if valgrind is installed. Counts are not time:
+an instruction may wait for memory, so the same number of them may take twice as long. But two runs of the same code
+give the same counts within a percent or two, so you can judge a change even on a machine whose speed varies. This
+command does not compare vectors; `throughput` does. Writes `counted.json` and `counted.md`.
 
-What is counted runs about twenty times as slowly as it would otherwise. What is done by the clock, such as to write
-into a file what has come in the last 25 ms, would be counted twenty times too often, so those clocks are slowed, too.
+Counting slows a program down about twenty times. Work that a timer starts, such as writing the rows of the last 25 ms
+to a file, would be counted twenty times too often, so the command slows these timers down by the same factor.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ FEW, MANY = 960, 4_800
 CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 
 
-SLOWER = 20
-CLOCKS = (
+SLOWDOWN = 20
+TIMERS = (
     ("asyncembed._core.settling", "BATCH_SECONDS"), ("asyncembed._core.run", "FLUSH_SECONDS"),
-    ("asyncembed._to_file", "GROUP_SECONDS"),  # of version 0.1, to compare with it
+    ("asyncembed._to_file", "GROUP_SECONDS"),  # exists in version 0.1, for comparisons with it
 )  # fmt: skip
 
 
-class Uncompared(Check):
-    """Counts vectors, and spends nothing on them."""
+class CountOnly(Check):
+    """Counts vectors without comparing them."""
 
     def __call__(self, index: int, vector: np.ndarray) -> None:
         self.count += 1
@@ -89,10 +89,10 @@ async def measure(given: argparse.Namespace) -> None:
 
 
 async def _run(around: tuple[str, ...], way: str, job: Job) -> tuple[int, int]:
-    """Bytecodes, or the instructions of the whole process, of one run in a process of its own."""
+    """Run a way in its own process; return the bytecodes that it printed and the instructions of the process."""
     program = [*around, sys.executable, "-m", "benchmarks.counted", way, json.dumps(asdict(job)), str(not around)]
     pipe = asyncio.subprocess.PIPE
-    # Threads of a library for linear algebra, which is not used here, spin while they wait, and are counted.
+    # OpenBLAS is not used here, but its threads spin while they wait, and valgrind would count that.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     process = await asyncio.create_subprocess_exec(*program, stdout=pipe, stderr=pipe, env=environment)
     out, errors = await process.communicate()
@@ -103,7 +103,7 @@ async def _run(around: tuple[str, ...], way: str, job: Job) -> tuple[int, int]:
 
 
 async def count(way: str, job: Job) -> int:
-    """Bytecodes of a run, after a small one."""
+    """Return the bytecodes of a run, after a small run to warm up."""
     run, counts = find(way), Counter[str]()
 
     def trace(frame: FrameType, event: str, _: object) -> object:
@@ -111,24 +111,24 @@ async def count(way: str, job: Job) -> int:
         counts[event] += 1
         return trace
 
-    await run(replace(job, count=2 * job.batch), Uncompared(job.dimension))
+    await run(replace(job, count=2 * job.batch), CountOnly(job.dimension))
     sys.settrace(trace)
-    await run(job, Uncompared(job.dimension))
+    await run(job, CountOnly(job.dimension))
     sys.settrace(None)
     return counts["opcode"]
 
 
-def slow_clocks() -> None:
-    for module, name in CLOCKS:
+def slow_timers() -> None:
+    for module, name in TIMERS:
         if find_spec(module) and hasattr(found := import_module(module), name):
-            setattr(found, name, getattr(found, name) * SLOWER)
+            setattr(found, name, getattr(found, name) * SLOWDOWN)
 
 
 if __name__ == "__main__":
-    slow_clocks()
+    slow_timers()
     way, job, is_traced = sys.argv[1], Job(**json.loads(sys.argv[2])), sys.argv[3] == "True"
     if is_traced:
         print(asyncio.run(count(way, job)))
     else:
-        asyncio.run(find(way)(job, Uncompared(job.dimension)))
+        asyncio.run(find(way)(job, CountOnly(job.dimension)))
         print(0)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks decode`: from the bytes of a response to vectors, without any network.
+"""`python -m benchmarks decode`: cost of decoding the bytes of a response to vectors, without a network.
 
-Rounds of all ways alternate in one process; the figure is the median, in microseconds for each vector, and the share
-of the stages that it is made of. Writes `decode.json` and `decode.md`.
+All ways alternate in one process. The figures are medians in microseconds per vector, for the whole and for each stage.
+Writes `decode.json` and `decode.md`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ BATCH = 96
 WAYS = {
     "vectors": "**`ResponseParser`, to vectors**",
     "rows": "**`ResponseParser`, to rows of a block**",
-    "scan": "scanner",
-    "events": "ijson",
-    "items": "from events to items",
+    "scan": "splitter",
+    "events": "structure, with ijson alone",
+    "structure": "structure to positions, with ijson and orjson",
     "decode": "one array or string to a checked vector",
     "library": "simdjson or pybase64 alone",
     "orjson": "orjson, whole body, and numpy",
@@ -49,7 +49,7 @@ WAYS = {
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("decode", help="bytes to vectors, without network")
     parser.add_argument("--dimension", type=int, default=1_536)
-    parser.add_argument("--chunk", type=int, default=131_072, help="bytes of a response that are there at once")
+    parser.add_argument("--chunk", type=int, default=131_072, help="bytes of the response per piece")
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.set_defaults(run=measure)
@@ -93,7 +93,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     layout = get_provider(provider).layout(
         EmbedOptions(model="m", dtype=dtype), "base64" if kind == "base64" else "float"
     )
-    scanned = _scanned(chunks)
+    scanned = _scan_all(chunks)
 
     def parse(rows: bool) -> None:
         decoder = VectorDecoder(dtype, dimension)
@@ -118,7 +118,7 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     ways: dict[str, Callable[[], None]] = {
         "vectors": lambda: parse(rows=False),
         "rows": lambda: parse(rows=True),
-        "scan": lambda: _scanned(chunks),
+        "scan": lambda: _scan_all(chunks),
         "events": lambda: _feed(EventReader(), [structure for structure, _ in scanned]),
         "structure": follow,
         "decode": decode,
@@ -128,8 +128,8 @@ def _ways(kind: Kind, dimension: int, chunk: int) -> dict[str, Callable[[], None
     return ways
 
 
-def _scanned(chunks: list[bytes]) -> list[tuple[bytes, list[memoryview]]]:
-    """Structure and values of each chunk; what does not end in it is looked at with the next one."""
+def _scan_all(chunks: list[bytes]) -> list[tuple[bytes, list[memoryview]]]:
+    """Return the structure and the values of each chunk; a value that is incomplete is scanned with the next chunk."""
     scanned, rest = [], b""
     for data in chunks:
         piece = rest + data
@@ -145,7 +145,7 @@ def _feed(reader: EventReader, chunks: list[bytes]) -> None:
 
 
 def _library(kind: Kind, texts: list[Value]) -> None:
-    read = number_reader(whole=kind == "int8")
+    read = number_reader(integers=kind == "int8")
     for text in texts:
         pybase64.b64decode_as_bytearray(text[1:-1], validate=True) if kind == "base64" else read(text)
 

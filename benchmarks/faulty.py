@@ -1,6 +1,6 @@
-"""The canned server, wrong now and then: `python -m benchmarks.faulty DIMENSION SHARE SEED` prints its port.
+"""The canned server with faults: `python -m benchmarks.faulty DIMENSION SHARE SEED` serves and prints its port.
 
-A server of `asyncembed.testing` can be wrong in more ways, but takes longer for an answer than its client does.
+A `FakeServer` of `asyncembed.testing` has more faults, but needs more time per answer than the client does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 REFUSAL = b'{"message":"try again"}'
-AT_ONCE = struct.pack("ii", 1, 0)  # closed with a reset, and what was not sent is dropped
+NO_LINGER = struct.pack("ii", 1, 0)  # close with a reset and drop unsent bytes
 
 
 class FaultyConnection(Connection):
@@ -45,7 +45,7 @@ class FaultyConnection(Connection):
         head = HEAD.format(len(body) if size is None else size, "").replace("200 OK", status)
         self._transport.write(head.encode() + body)
 
-    def _some(self, body: bytes) -> bytes:
+    def _cut(self, body: bytes) -> bytes:
         return body[: self._draw.randrange(len(body))]
 
     def _refuse(self, body: bytes) -> None:
@@ -55,37 +55,37 @@ class FaultyConnection(Connection):
         self._write(REFUSAL, status="429 Too Many Requests")
 
     def _reset(self, body: bytes) -> None:
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self._transport.abort()
 
     def _reset_within(self, body: bytes) -> None:
-        self._write(self._some(body), size=len(body))
+        self._write(self._cut(body), size=len(body))
         self._reset(body)
 
     def _cut_off(self, body: bytes) -> None:
-        self._write(self._some(body), size=len(body))
+        self._write(self._cut(body), size=len(body))
         self._transport.close()
 
     def _truncate(self, body: bytes) -> None:
-        self._write(self._some(body))
+        self._write(self._cut(body))
 
     def _spoil(self, body: bytes) -> None:
-        self._write(self._some(body) + b"}{")
+        self._write(self._cut(body) + b"}{")
 
 
 async def serve(dimension: int, share: float, seed: int) -> None:
-    """Serve until the process is ended; one whose parent has died ends by itself."""
+    """Serve until the process is terminated or its parent has died."""
     canned, draw, parent = Canned(dimension), random.Random(seed), os.getppid()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: FaultyConnection(canned, share, draw), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    while os.getppid() == parent:  # noqa: ASYNC110  # nobody tells
+    while os.getppid() == parent:  # noqa: ASYNC110  # no event signals this
         await asyncio.sleep(1)
 
 
 @contextlib.asynccontextmanager
 async def running(dimension: int, share: float, seed: int) -> AsyncIterator[str]:
-    """Run the server, and give its address."""
+    """Run the server, and yield its address."""
     program = [sys.executable, "-m", "benchmarks.faulty", str(dimension), str(share), str(seed)]
     process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
     assert process.stdout

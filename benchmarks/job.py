@@ -1,4 +1,4 @@
-"""What one process of a benchmark has to do, and the proof that it did: every vector is compared with what was sent."""
+"""The job of one benchmark process, and the check that every vector is the one that the server sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL = "bench"
 
 @dataclass(frozen=True)
 class Job:
-    """`count` texts, `batch` in a request, `concurrency` requests at a time, from the server at `url`."""
+    """Embed `count` texts with the server at `url`: `batch` texts per request, `concurrency` requests at once."""
 
     url: str
     count: int
@@ -32,21 +32,21 @@ class Job:
         return [f"text number {number}" for number in range(self.count)]
 
     def batches(self) -> Iterator[tuple[int, list[str]]]:
-        """The texts in batches, with the number of the first of each."""
+        """Yield the texts in batches, each with the number of its first text."""
         texts = self.texts()
         return ((start, texts[start : start + self.batch]) for start in range(0, self.count, self.batch))
 
 
 class Check:
-    """Compares vectors with those that the server sent, and knows what that cost."""
+    """Compares vectors with those that the server sent, and measures the processor time of comparing."""
 
     def __init__(self, dimension: int) -> None:
         self._rows: dict[str, list[bytes]] = {
             kind: [row.tobytes() for row in vectors(dimension, kind)] for kind in ("float", "int8")
         }
         self.count = 0
-        self.first: float | None = None  # when the first vector was there, by the performance counter
-        self.latencies: list[float] = []  # seconds of single calls
+        self.first: float | None = None  # when the first vector arrived, in seconds of `time.perf_counter()`
+        self.latencies: list[float] = []  # seconds of each single call
         self._spent_on_lists = 0.0
         self._array: np.ndarray | None = None
 
@@ -64,7 +64,7 @@ class Check:
             self(row, vector)
 
     def lists(self, first: int, lists: Sequence[Sequence[float]]) -> None:
-        """Compare Python lists, as many SDKs give them; to make arrays of them is not counted against them."""
+        """Compare Python lists, which many SDKs return; the time to convert them to arrays is subtracted."""
         started = time.process_time()
         for index, numbers in enumerate(lists, first):
             if np.asarray(numbers, np.float32).tobytes() != self._rows["float"][index % CANNED]:
@@ -74,7 +74,7 @@ class Check:
 
     @property
     def spent(self) -> float:
-        """Seconds of processor time that all comparisons took."""
+        """Processor time of all comparisons, in seconds."""
         if self._array is None:
             return self._spent_on_lists
         counted, checks = self.count, 2_000

@@ -1,10 +1,10 @@
-"""`python -m benchmarks latency`: how long one waits, and how long the event loop does.
+"""`python -m benchmarks latency`: how long a caller waits, and how late the event loop is.
 
-- The time to the first vector of a response of 96 × 3,072 floats that is dripped over two seconds.
+- The time to the first vector of a response of 96 × 3,072 floats that is sent over two seconds.
 - The time of a call for a single text, median and 99th percentile.
-- How late a ticker of one millisecond is at worst while a bulk run is under way.
+- The maximum lateness of a ticker of one millisecond during a bulk run.
 
-Each against what holds whole bodies. Writes `latency.json` and `latency.md`.
+Clients that read whole bodies are measured beside it. Writes `latency.json` and `latency.md`.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def markdown(first: list[Row], single: list[Row], load: list[Row], on: Row) -> s
     for row in first:
         last = row["wall_us"] * row["count"] / 1e3
         lines.append(f"| {NAMES[row['way']]} | {row['first_ms']:,.0f} | {last:,.0f} |")
-    lines += ["", "| one text, 1,536 dimensions | median µs | 99 % below µs | CPU µs |", "|---|---:|---:|---:|"]
+    lines += ["", "| one text, 1,536 dimensions | median µs | 99th percentile µs | CPU µs |", "|---|---:|---:|---:|"]
     for row in single:
         lines.append(f"| {NAMES[row['way']]} | {row['p50_us']:,.0f} | {row['p99_us']:,.0f} | {row['cpu_us']:,.0f} |")
     lines += [
         "",
-        "| bulk run, 96 texts in a request, 8 at once | ticker late at most, ms | target |",
+        "| bulk run, 96 texts in a request, 8 at once | maximum lateness of a ticker, ms | target |",
         "|---|---:|---:|",
     ]
     for row in load:
         lines.append(f"| {NAMES[row['way']]} | {row['late_ms']:,.1f} | {TARGETS_MS.get(row['way'], '')} |")
-    return "\n".join([*lines, "", "Medians of processes of their own, loopback.", describe(on), ""])
+    return "\n".join([*lines, "", "Medians; every run is a process of its own; loopback.", describe(on), ""])

@@ -1,8 +1,8 @@
-"""Runs ways in processes of their own, in turn and several times over, and keeps the medians.
+"""Runs each way in its own process, in turn and several times, and keeps the medians.
 
-In turn, because a machine is not as fast in one minute as in the next: a ratio of two ways is only worth something if
-both were measured in the same minutes. Where there is more than one processor core, clients get one for themselves
-and the server another.
+Ways run in turn because the speed of a machine changes from minute to minute: the ratio of two ways means something
+only if both were measured in the same minutes. If there are at least two processor cores, the client gets one and the
+server another.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ PACKAGES = (
     "asyncembed", "aiohttp", "ijson", "numpy", "orjson", "pysimdjson", "pybase64", "uvloop", "httpx", "cohere",
     "openai", "baseten-performance-client", "voyageai", "litellm", "langchain-openai", "pyarrow",
 )  # fmt: skip
-MISSING = 3  # exit code of a way whose package is not installed
+MISSING = 3  # exit status of a way whose package is not installed
 Row = dict[str, Any]
 
 
 def cores() -> tuple[int | None, int | None]:
-    """The processor cores of the clients and of the server."""
+    """Return the processor core of the client and that of the server, or None for both on a single core."""
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (available[0], available[1]) if len(available) > 1 else (None, None)
 
 
 async def run(way: str, job: Job, *, ticks: bool = False, uvloop: bool = False) -> Row | None:
-    """Run one way once; None if its package is not installed."""
+    """Run one way once; return None if its package is not installed."""
     given = {**asdict(job), "core": cores()[0], "ticks": ticks, "uvloop": uvloop}
     program = [sys.executable, "-m", "benchmarks.process", way, json.dumps(given)]
     process = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
@@ -53,7 +53,7 @@ async def run(way: str, job: Job, *, ticks: bool = False, uvloop: bool = False) 
 
 
 async def in_turn(plan: Iterable[tuple[str, Job]], repetitions: int, **options: bool) -> list[Row]:
-    """Run all of `plan`, again and again, and return the median of each figure with its smallest and largest."""
+    """Run the whole plan `repetitions` times, and return the median, minimum and maximum of each figure."""
     runs: dict[tuple[str, Job], list[Row]] = {key: [] for key in plan}
     missing: set[str] = set()
     for repetition in range(repetitions):
@@ -83,7 +83,7 @@ def _median(way: str, job: Job, found: list[Row]) -> Row:
 
 
 def ratio(ours: Row, other: Row) -> float:
-    """What an embedding costs us, against what it costs another: the median over the rounds, each with its own ratio.
+    """Return our cost per embedding divided by that of another client: the median of the ratios of each round.
 
     A machine may be twice as fast in one minute as in the next, so only runs of the same round are compared.
     """
@@ -92,7 +92,7 @@ def ratio(ours: Row, other: Row) -> float:
 
 
 def machine() -> Row:
-    """What it was measured on, and with."""
+    """Return the machine and the versions of the packages."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -111,7 +111,7 @@ def _processor() -> str:
 
 
 def installed(name: str) -> str | None:
-    """The version of a package, if it is installed."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -119,13 +119,13 @@ def installed(name: str) -> str | None:
 
 
 def describe(on: Row) -> str:
-    """The line that stands below a table."""
+    """Return the line about the machine that is written below a table."""
     versions = ", ".join(f"{name} {version}" for name, version in on["versions"].items())
     return f"{on['processor']}, {on['cores']} cores, {on['system']}, Python {on['python']}. {versions}."
 
 
 def draw(plot: str, rows: list[Row], path: Path, on: Row) -> None:
-    """Draw a picture of the figures, if matplotlib is there."""
+    """Draw the figures if matplotlib is installed."""
     try:
         from benchmarks import plots
     except ModuleNotFoundError as error:
@@ -135,7 +135,7 @@ def draw(plot: str, rows: list[Row], path: Path, on: Row) -> None:
 
 
 def write(folder: Path, name: str, content: Row, table: str) -> None:
-    """Write the figures as JSON and as a table, and show the table."""
+    """Write the figures as JSON and as a table, and print the table."""
     folder.mkdir(exist_ok=True, parents=True)
     (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     (folder / f"{name}.md").write_text(table)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks memory`: how much memory a run takes, against how many texts it has.
+"""`python -m benchmarks memory`: peak memory of a run against its number of texts.
 
-Every run is a process of its own against a server of its own; the peak is the operating system's. Files are checked
-against the vectors that were sent, and removed. Writes `memory.json`, `memory.md` and `memory.svg`.
+Every run is a process of its own, and the operating system reports its peak. Written files are compared with the
+vectors that were sent, and removed. Writes `memory.json`, `memory.md` and `memory.svg`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _plan(ways: Iterable[str], counts: Iterable[int]) -> Iterable[tuple[str, int
     if installed("cohere"):
         yield from (("cohere-imports", 0), ("cohere", PEER_COUNT))
     else:
-        print("cohere is not installed, and left out")
+        print("cohere is left out: its package is not installed")
     for count in counts:
         yield from ((way, count) for way in ways)
 
@@ -85,7 +85,7 @@ async def _run(way: str, count: int, url: str, dimension: int) -> Row:
 
 
 def _check(file: Path, count: int, dimension: int) -> None:
-    """Fail unless the file has all rows, and some of them are what the server sent."""
+    """Fail unless the file has all rows and a sample of them equals what the server sent."""
     expected = vectors(dimension)
     picked = np.unique(np.random.default_rng(0).integers(0, count, CHECKED_ROWS))
     if file.suffix == ".npy":
@@ -99,17 +99,15 @@ def _check(file: Path, count: int, dimension: int) -> None:
         picked = np.arange(len(lists))
         found = lists.flatten().to_numpy().reshape(-1, dimension)
     assert rows == count, f"{file} has {rows} rows"
-    assert np.array_equal(found, expected[picked % CANNED]), f"{file} has other vectors than were sent"
+    assert np.array_equal(found, expected[picked % CANNED]), f"{file} has vectors that the server did not send"
 
 
 def markdown(rows: list[Row], counts: list[int], on: Row) -> str:
-    """Return the table: a way in each line, peak memory and what it is above the imports."""
+    """Return the table: one line per way, with its peak memory in total and above the imports."""
     peaks = {(row["way"], row["count"]): row["peak_mb"] for row in rows}
     base = peaks["imports", 0]
     lines = [
-        "| resident memory at its peak, MB (above the imports) | "
-        + " | ".join(f"{count:,} texts" for count in counts)
-        + " |",
+        "| peak resident memory, MB (above the imports) | " + " | ".join(f"{count:,} texts" for count in counts) + " |",
         "|---|" + "---:|" * len(counts),
     ]
     for way in (*WAYS, "cohere"):

@@ -1,7 +1,7 @@
-"""One run in a process of its own: `python -m benchmarks.memory_run WAY COUNT URL FILE` prints what it took as JSON.
+"""One memory run in its own process: `python -m benchmarks.memory_run WAY COUNT URL FILE` prints its figures as JSON.
 
-The peak is the operating system's: `VmHWM` where there is /proc, else `ru_maxrss`. What only one way needs is imported
-by that way alone.
+The operating system reports the peak: `VmHWM` if there is a /proc, else `ru_maxrss`. Each way imports only what it
+needs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODEL = "bench"
 
 
 def peak_mb() -> float:
-    """The most resident memory this process ever had, in millions of bytes."""
+    """Return the peak resident memory of this process, in millions of bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -31,7 +31,7 @@ def peak_mb() -> float:
 
 
 def texts(count: int) -> Iterator[str]:
-    """Texts, made when they are pulled."""
+    """Yield the texts one by one."""
     return (f"text number {number}" for number in range(count))
 
 
@@ -86,7 +86,7 @@ async def cohere_imports(count: int, url: str, file: str) -> int:
 
 
 async def cohere_sdk(count: int, url: str, file: str) -> int:
-    """As its documentation shows it: `embed` sends batches of 96 from a pool of threads and returns all of them."""
+    """Use `embed` as cohere's documentation shows; it sends batches of 96 from a thread pool."""
     import cohere
 
     client = cohere.ClientV2(api_key="k", base_url=url)
@@ -111,7 +111,7 @@ WAYS: dict[str, Callable[[int, str, str], Awaitable[int]]] = {
 def main(way: str, count: int, url: str, file: str) -> None:
     started = time.monotonic()
     done = asyncio.run(WAYS[way](count, url, file))
-    assert done == count, f"{done} instead of {count}"
+    assert done == count, f"{done} vectors instead of {count}"
     print(json.dumps({"peak_mb": round(peak_mb(), 1), "seconds": round(time.monotonic() - started, 2)}))
 
 

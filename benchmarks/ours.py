@@ -1,4 +1,4 @@
-"""asyncembed, as its README shows it."""
+"""asyncembed, used as its README shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Provider = Literal["cohere", "cohere-v1", "openai"]
 
 @contextlib.asynccontextmanager
 async def client(job: Job, provider: Provider) -> AsyncIterator[EmbedClient]:
-    """A client for the server of the job; over TLS it gets a session that knows the server's certificate."""
+    """Yield a client for the server of the job; for TLS, its session trusts the certificate of the server."""
     if job.read_bufsize:
         _connection.READ_BUFSIZE = job.read_bufsize
     async with contextlib.AsyncExitStack() as stack:
@@ -84,7 +84,7 @@ async def blocks_int8(job: Job, check: Check) -> None:
 
 
 async def file_base64(job: Job, check: Check) -> None:
-    """Into a `.npy` file, whose rows are compared as it is read again."""
+    """Write a `.npy` file, read it again and compare its rows."""
     with tempfile.TemporaryDirectory(prefix="asyncembed-file-") as folder:
         path = Path(folder) / "vectors.npy"
         async with client(job, "openai") as ours:

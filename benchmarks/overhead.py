@@ -1,7 +1,7 @@
-"""`python -m benchmarks overhead`: what everything around the vectors costs.
+"""`python -m benchmarks overhead`: the cost of a request and of the import, without the cost of vectors.
 
-One text in a request, eight requests at once, against bare aiohttp and the SDKs; and what it takes to import us,
-against the libraries we stand on. Writes `overhead.json` and `overhead.md`.
+Requests have one text each, eight at once, and are compared with bare aiohttp and the SDKs. The import is compared with
+that of our dependencies. Writes `overhead.json` and `overhead.md`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 WAYS = ("stream-base64", "bare-orjson-base64", "openai", "voyageai", "cohere-embed")
 COUNT = 2_000
-MOST = 1.5
+MAX_RATIO = 1.5
 IMPORTS = (
     "import aiohttp, ijson, numpy, anyio",
     "import asyncembed",
     "from cohere import ClientV2",
     "from openai import OpenAI",
 )
-MOST_IMPORT = 1.2
+MAX_IMPORT_RATIO = 1.2
 IMPORTING = """
 import json, time
 started = time.perf_counter(), time.process_time()
@@ -66,7 +66,7 @@ async def _imports(repetitions: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as compiled:
         for number in range(repetitions + 1):
             for names, found in runs.items():
-                if (row := await _import(names, compiled)) and number:  # the first run compiles, as an installer does
+                if (row := await _import(names, compiled)) and number:  # run 0 only compiles to bytecode
                     found.append(row)
     return [
         {"names": names, **{figure: round(statistics.median(run[figure] for run in found), 2) for figure in found[0]}}
@@ -76,7 +76,7 @@ async def _imports(repetitions: int) -> list[Row]:
 
 
 async def _import(names: str, compiled: str) -> Row | None:
-    """What it takes to import all that from bytecode, as of an installed package; None if it is not installed."""
+    """Return the cost of an import from bytecode, as in an installed package; None if a package is missing."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
     program = [sys.executable, "-c", IMPORTING.format(names=names)]
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
@@ -92,10 +92,10 @@ def markdown(rows: list[Row], imports: list[Row], on: Row) -> str:
     for row in rows:
         name, ratio = throughput.NAMES[row["way"]], row["cpu_us"] / bare
         lines.append(f"| {name} | {row['cpu_us']:,.0f} | {ratio:.2f} × | {1e6 / row['wall_us']:,.0f} |")
-    lines += ["", f"Target for `embed_stream`: at most {MOST} × bare aiohttp.", ""]
+    lines += ["", f"Target for `embed_stream`: at most {MAX_RATIO} × bare aiohttp.", ""]
     lines += ["| import | ms | CPU ms | peak MB |", "|---|---:|---:|---:|"]
     lines += [
         f"| {row['names']} | {row['wall_ms']:.0f} | {row['cpu_ms']:.0f} | {row['peak_mb']:.0f} |" for row in imports
     ]
-    lines += ["", f"Target for asyncembed: at most {MOST_IMPORT} × the first line.", "", describe(on), ""]
+    lines += ["", f"Target for asyncembed: at most {MAX_IMPORT_RATIO} × the first line.", "", describe(on), ""]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """`python -m benchmarks parsers`: one JSON array of floats to a float32 vector, with each library that can do it.
 
-How far the float path can go without code of our own. Rounds of all ways alternate in one process, over different
-vectors, so that no parser learns a text by heart. Writes `parsers.json` and `parsers.md`.
+It shows how fast decoding floats can be without a parser of our own. All ways alternate in one process over different
+vectors, so no parser profits from seeing the same text again. Writes `parsers.json` and `parsers.md`.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def measure(given: argparse.Namespace) -> None:
             continue
         found = readers[name](texts[0])
         if len(found) and not np.allclose(found, expected[0], rtol=1e-6):
-            raise SystemExit(f"{name} reads other numbers than were written")
+            raise SystemExit(f"{name} reads wrong numbers")
         exact = bool(len(found)) and np.array_equal(found, expected[0])
-        print(f"{name}: {'every bit right' if exact else 'not every bit right'}" if len(found) else name)
+        print(f"{name}: {'exact' if exact else 'rounded differently'}" if len(found) else name)
     for _ in range(given.rounds):
         for name, read in readers.items():
             started = time.process_time()

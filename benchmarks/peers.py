@@ -1,6 +1,6 @@
-"""What people use instead, each as its documentation shows it, and all with the same batches and requests at once.
+"""Other clients, each used as its documentation shows, all with the same batches and the same concurrency.
 
-A package that is not installed raises `ModuleNotFoundError` and is left out by name.
+A way raises `ModuleNotFoundError` if its package is not installed; the benchmark then leaves it out and names it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.job import Check, Job
 
 
-async def _eight(job: Job, ask: Callable[[int, list[str]], Awaitable[None]]) -> None:
-    """Run `ask(first, texts)` for every batch, as many at once as the job says."""
+async def _run_batches(job: Job, ask: Callable[[int, list[str]], Awaitable[None]]) -> None:
+    """Call `ask(first, texts)` for every batch, with the concurrency of the job."""
     batches = job.batches()
 
     async def work() -> None:
@@ -43,11 +43,11 @@ async def cohere_embed(job: Job, check: Check) -> None:
             )
             check.lists(first, response.embeddings.float_ or [])
 
-        await _eight(job, ask)
+        await _run_batches(job, ask)
 
 
 async def cohere_stream(job: Job, check: Check) -> None:
-    """It is synchronous, and sends one request after the other."""
+    """Use the synchronous `embed_stream`, which sends one request after the other."""
     import cohere
 
     client = cohere.Client(api_key="k", base_url=job.url)
@@ -65,7 +65,7 @@ async def openai_sdk(job: Job, check: Check) -> None:
             response = await client.embeddings.create(input=texts, model=MODEL)
             check.lists(first, [item.embedding for item in response.data])
 
-        await _eight(job, ask)
+        await _run_batches(job, ask)
 
 
 async def baseten(job: Job, check: Check) -> None:
@@ -73,7 +73,7 @@ async def baseten(job: Job, check: Check) -> None:
 
 
 async def baseten_base64(job: Job, check: Check) -> None:
-    """It leaves the decoding of base64 to the caller."""
+    """Decode base64 by hand, because this client leaves that to the caller."""
     import pybase64
 
     for index, item in enumerate((await _baseten(job, "base64")).data):
@@ -97,11 +97,11 @@ async def voyage(job: Job, check: Check) -> None:
         response = await client.embed(texts, model=MODEL)
         check.lists(first, response.embeddings)
 
-    await _eight(job, ask)
+    await _run_batches(job, ask)
 
 
 async def litellm_sdk(job: Job, check: Check) -> None:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the internet when it is imported
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else the import fetches a file from the internet
     import litellm
 
     async def ask(first: int, texts: list[str]) -> None:
@@ -110,7 +110,7 @@ async def litellm_sdk(job: Job, check: Check) -> None:
         )
         check.lists(first, [item["embedding"] for item in response.data])
 
-    await _eight(job, ask)
+    await _run_batches(job, ask)
 
 
 async def langchain(job: Job, check: Check) -> None:
@@ -123,7 +123,7 @@ async def langchain(job: Job, check: Check) -> None:
     async def ask(first: int, texts: list[str]) -> None:
         check.lists(first, await client.aembed_documents(texts))
 
-    await _eight(job, ask)
+    await _run_batches(job, ask)
 
 
 WAYS = {

@@ -1,8 +1,8 @@
-"""The pictures of the README, drawn with matplotlib; only this module needs it."""
+"""The plots of the README and of the results. Only this module needs matplotlib."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from benchmarks.measure import Row
+    Row = dict[str, Any]
 
 MEMORY_TICKS = (50, 100, 200, 500, 1_000, 2_000)
 INK, FAINT, GRID = "#1c2330", "#667085", "#e3e7ee"
 OURS, BARE, PEER = "#1b62c4", "#98a2b3", "#c2570c"
 COLOURS = {"callback": OURS, "npy": "#12704a", "parquet": PEER, "cohere": "#8a3ab9"}
-NUDGES = {"callback": -2, "npy": 4}  # points: their lines are close to each other
+NUDGES = {"callback": -2, "npy": 4}  # points: these labels would overlap otherwise
 LABELS = {
     "callback": "callback",
     "npy": ".npy file",
@@ -64,11 +64,11 @@ LINE_LABELS = {
 
 
 def plot_throughput(rows: list[Row], path: Path, on: Row) -> None:
-    """Draw a bar for each client: processor time of an embedding, for floats and for base64."""
+    """Draw one bar per client: processor time per embedding, for floats and for base64."""
     cost = {row["way"]: row["cpu_us"] for row in rows if not row["tls"]}
     panels = [
-        ("JSON floats, µs of processor time for an embedding", [way for way in FLOATS if way in cost]),
-        ("base64, µs of processor time for an embedding", [way for way in BASE64 if way in cost]),
+        ("JSON floats, µs of processor time per embedding", [way for way in FLOATS if way in cost]),
+        ("base64, µs of processor time per embedding", [way for way in BASE64 if way in cost]),
     ]
     _style()
     figure = Figure(figsize=(9, 0.32 * sum(len(ways) for _, ways in panels) + 1.6), layout="constrained")
@@ -100,7 +100,7 @@ def _bars(axes: Axes, ways: list[str], costs: list[float]) -> None:
 
 
 def plot_scaling(rows: list[Row], path: Path, on: Row) -> None:
-    """Draw the cost of an embedding against each size of a run."""
+    """Draw the cost per embedding against each size of a run."""
     _style()
     sizes = list(dict.fromkeys(row["size"] for row in rows))
     figure = Figure(figsize=(9, 2.6 * -(-len(sizes) // 2)), layout="constrained")
@@ -122,7 +122,7 @@ def plot_scaling(rows: list[Row], path: Path, on: Row) -> None:
 
 
 def plot_memory(rows: list[Row], path: Path, on: Row) -> None:
-    """Draw peak memory against the number of texts, one line a way."""
+    """Draw peak memory against the number of texts, one line per way."""
     _style()
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()

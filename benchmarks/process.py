@@ -1,6 +1,6 @@
-"""One run in a process of its own: `python -m benchmarks.process WAY JOB` prints what it took as JSON.
+"""One run in its own process: `python -m benchmarks.process WAY JOB` prints its figures as JSON.
 
-The clocks start when the way has been imported and has run once on a few texts; the memory is the process's peak.
+The clocks start after the imports and a small run to warm up. The memory is the peak of the process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def find(way: str) -> Callable[[Job, Check], Awaitable[None]]:
 
 
 async def lateness(found: list[float]) -> None:
-    """Sleep for a millisecond again and again, and note the longest delay beyond it."""
+    """Sleep for a millisecond repeatedly, and record the maximum delay beyond it."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + TICK

@@ -1,6 +1,6 @@
-"""`python -m benchmarks scaling`: what an embedding costs against each size of a run, all others being the usual ones.
+"""`python -m benchmarks scaling`: cost per embedding against each size of a run; the other sizes keep their defaults.
 
-A cost that grows with the number of texts, or falls apart beyond some concurrency, shows here. Writes `scaling.json`,
+It shows whether the cost grows with the number of texts or jumps beyond some concurrency. Writes `scaling.json`,
 `scaling.md` and `scaling.svg`.
 """
 
@@ -33,7 +33,7 @@ NAMES = {"count": "texts", "dimension": "dimensions", "batch": "texts in a reque
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("scaling", help="cost against texts, dimension, batch and concurrency")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--most-texts", type=int, default=1_000_000)
+    parser.add_argument("--most-texts", type=int, default=1_000_000, help="leave out larger numbers of texts")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.set_defaults(run=lambda given: asyncio.run(measure(given)))
@@ -84,4 +84,4 @@ def markdown(rows: list[Row], on: Row) -> str:
         f"Otherwise {COUNT:,} texts, {Job.dimension} dimensions, {Job.batch} texts in a request, "
         f"{Job.concurrency} requests at once."
     )
-    return "\n".join([*lines, f"Processor time of the client for each embedding. {usual}", describe(on), ""])
+    return "\n".join([*lines, f"Processor time of the client per embedding. {usual}", describe(on), ""])

@@ -1,13 +1,14 @@
-"""A canned embedding server in a process of its own, faster than its clients: `python -m benchmarks.server DIMENSION`.
+"""A canned embedding server in its own process, faster than its clients: `python -m benchmarks.server DIMENSION`.
 
-It speaks just enough HTTP, prints its port, and serves what the services send, made beforehand: the text that ends in
-the number n gets `vectors(dimension)[n % CANNED]`, in the type and encoding asked for, of
+It implements only the HTTP that the benchmarks need, prints its port, and sends responses that it builds once, in the
+form in which the services send them. A text that ends in the number n gets `vectors(dimension)[n % CANNED]`, in the
+requested type and encoding:
 
 - Cohere's `/v1/embed` and `/v2/embed`: float, int8, base64;
-- OpenAI's `/v1/embeddings`: float, base64 (Voyage and others ask for the same).
+- OpenAI's `/v1/embeddings`: float, base64 (also for Voyage and others).
 
-`/drip/SECONDS/...` sends a response in as many equal pieces as it has vectors, spread over that time, and `/gzip/...`
-sends it compressed. Whole responses are kept, so that a request costs the server little but the sending.
+`/drip/SECONDS/...` sends a response in as many equal pieces as it has vectors, spread over that time. `/gzip/...`
+sends it compressed. The server caches whole responses, so sending is nearly the only cost of a request.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\
 
 @functools.cache
 def vectors(dimension: int, kind: str = "float") -> np.ndarray:
-    """Unit vectors: float32 of shape (CANNED, dimension), or the same as int8."""
+    """Return unit vectors of shape (CANNED, dimension), as float32 or, for the kind "int8", as int8."""
     matrix = np.random.default_rng(1).standard_normal((CANNED, dimension))
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     if kind == "int8":
@@ -46,19 +47,19 @@ def vectors(dimension: int, kind: str = "float") -> np.ndarray:
 
 
 class Canned:
-    """Whole responses, by what was asked for."""
+    """Builds whole responses, and caches them."""
 
     def __init__(self, dimension: int) -> None:
         matrix, integers = vectors(dimension), vectors(dimension, "int8")
         self.rows = {
-            # As the services write them: the shortest decimals of a float32, about 12 bytes.
+            # The services write the shortest decimals of a float32, about 12 bytes each.
             "float": [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in matrix],
             "int8": [orjson.dumps(row.tolist()) for row in integers],
             "base64": [b'"' + base64.b64encode(row.tobytes()) + b'"' for row in matrix],
         }
 
     def body(self, path: str, request: bytes) -> bytes:
-        """Return the body of the response."""
+        """Return the body of the response to a request."""
         asked = orjson.loads(request)
         if path.endswith("/embeddings"):
             texts = asked["input"]
@@ -67,7 +68,7 @@ class Canned:
         kind = (asked.get("embedding_types") or [""])[0]
         return self._cohere(kind, numbers(asked["texts"]))
 
-    @functools.lru_cache(maxsize=256)  # noqa: B019  # as long as the server runs
+    @functools.lru_cache(maxsize=256)  # noqa: B019  # `self` lives as long as the process
     def _cohere(self, kind: str, picked: tuple[int, ...]) -> bytes:
         rows = b",".join([self.rows[kind or "float"][number] for number in picked])
         opened, closed = (b'{"%b":[' % kind.encode(), b"]}") if kind else (b"[", b"]")
@@ -91,7 +92,7 @@ def numbers(texts: list[str]) -> tuple[int, ...]:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests come one after the other."""
+    """One connection, without pipelining: the next request comes after the response to the last one."""
 
     def __init__(self, canned: Canned) -> None:
         self._canned = canned
@@ -152,7 +153,7 @@ async def serve(dimension: int, certificate: str | None) -> None:
 
 @contextlib.asynccontextmanager
 async def running(dimension: int, certificate: Path | None = None, core: int | None = None) -> AsyncIterator[str]:
-    """Run the server, on a processor core of its own if one is named, and give its address."""
+    """Run the server, on the given processor core if any, and yield its address."""
     program = [sys.executable, "-m", "benchmarks.server", str(dimension)]
     if certificate:
         program += ["--certificate", str(certificate)]

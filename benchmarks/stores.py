@@ -1,14 +1,12 @@
-"""`python -m benchmarks stores`: rows a second into a store, beside the store's own bulk upsert of vectors at hand.
+"""`python -m benchmarks stores`: rows per second into a store, against the store's own bulk upsert of ready vectors.
 
-The embeddings come as base64 from the canned server on a core of its own. Both ways write the same rows, a thousand at
-a time, into a new table; the upserts are written with the package of the store alone. Writes `stores.json` and
-`stores.md`.
+`embed_to_store` gets base64 from the canned server on another processor core. Both write the same rows, a thousand at a
+time, into a new table; the bare upserts use only the package of the store. Writes `stores.json` and `stores.md`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sqlite3
 import tempfile
@@ -20,7 +18,7 @@ import numpy as np
 
 from asyncembed import EmbedClient
 from asyncembed.stores import LanceTable, PgVector, SqliteVectors, text_hash
-from benchmarks.measure import RESULTS
+from benchmarks.measure import RESULTS, cores, describe, machine, write
 from benchmarks.memory_run import peak_mb
 from benchmarks.server import CANNED, running, vectors
 
@@ -33,10 +31,11 @@ TARGETS = {"postgresql": 0.6, "sqlite": 0.5, "lancedb": 0.45}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("stores", help=__doc__)
+    parser = commands.add_parser("stores", help="rows per second into a store, against its own bulk upsert")
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--only", choices=list(TARGETS))
-    parser.set_defaults(run=lambda given: asyncio.run(main(given.count, [given.only] if given.only else list(TARGETS))))
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.set_defaults(run=lambda given: asyncio.run(main(given)))
 
 
 def text_of(number: int) -> str:
@@ -44,7 +43,7 @@ def text_of(number: int) -> str:
 
 
 def batches(count: int) -> Iterator[tuple[list[int], list[bytes], np.ndarray, list[str]]]:
-    """Rows that are ready to be stored."""
+    """Yield batches of rows that are ready to be stored."""
     canned = vectors(DIMENSION)
     for start in range(0, count, BATCH):
         ids = list(range(start, min(count, start + BATCH)))
@@ -132,29 +131,29 @@ async def measure(name: str, count: int, url: str, folder: Path) -> dict[str, fl
     assert await store.count() == count
     await store.aclose()
     return {
-        "rows/s of its own upsert": count / theirs,
+        "rows/s of bare upsert": count / theirs,
         "rows/s": count / ours,
         "share": theirs / ours,
         "target": TARGETS[name],
         "CPU us/row": cpu / count * 1e6,
-        "seconds to find nothing to do": check,
+        "seconds of a second run, with nothing to do": check,
         "peak MB": peak_mb(),
     }
 
 
-async def main(count: int, names: list[str]) -> None:
+async def main(given: argparse.Namespace) -> None:
+    """Measure each store, and write the results."""
     found = {}
-    async with running(DIMENSION, core=1) as url:
-        for name in names:
+    async with running(DIMENSION, core=cores()[1]) as url:
+        for name in [given.only] if given.only else TARGETS:
             folder = Path(tempfile.mkdtemp(prefix="asyncembed-stores-"))
             try:
-                found[name] = await measure(name, count, url, folder)
+                found[name] = await measure(name, given.count, url, folder)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
             print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "stores.json").write_text(json.dumps(found, indent=2))
     columns = list(next(iter(found.values())))
     lines = ["| store | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     lines += [f"| {name} | " + " | ".join(f"{row[key]:,.2f}" for key in columns) + " |" for name, row in found.items()]
-    (RESULTS / "stores.md").write_text("\n".join(lines) + "\n")
+    on = machine()
+    write(given.output, "stores", {"machine": on, "rows": found}, "\n".join([*lines, "", describe(on), ""]))

@@ -1,7 +1,7 @@
-"""`python -m benchmarks throughput`: processor time of the client for each embedding, end to end over loopback.
+"""`python -m benchmarks throughput`: processor time of the client per embedding, end to end over loopback.
 
-Every figure is the median of several processes, run in turn with those it is compared with; what is compared is the
-ratio. Writes `throughput.json`, `throughput.md` and `throughput.svg`.
+Every figure is the median of several processes. Ways that are compared run in turn, and the targets compare ratios.
+Writes `throughput.json`, `throughput.md` and `throughput.svg`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 COUNT = 9_600
 SLOW = {"cohere-embed": 960, "cohere-stream": 960, "httpx-json": 2_880, "bare-ijson": 2_880}
-"""Ways that take milliseconds for an embedding get fewer texts."""
+"""Ways that take milliseconds per embedding get fewer texts."""
 
-NAMES = {  # in the order in which they run: what is compared runs side by side
+NAMES = {  # the order of running: ways that are compared run side by side
     "bare-slice-simdjson": "bare aiohttp + slice + simdjson",
     "stream-floats": "**asyncembed `embed_stream`, floats**",
     "bare-orjson": "bare aiohttp + orjson, whole body",
@@ -56,11 +56,11 @@ OVER_TLS = ("stream-floats", "bare-slice-simdjson", "stream-base64", "blocks-bas
 
 @dataclass(frozen=True)
 class Target:
-    """`ours` may cost at most `most` times what `other` costs."""
+    """The cost of `ours` may be at most `max_ratio` times that of `other`."""
 
     ours: str
     other: str
-    most: float
+    max_ratio: float
     tls: bool = False
 
 
@@ -109,9 +109,9 @@ async def measure(given: argparse.Namespace) -> None:
 
 
 def markdown(rows: list[Row], on: Row) -> str:
-    """Return the table of all ways, and that of the targets."""
+    """Return the table of all ways and the table of the targets."""
     lines = [
-        "| client | CPU µs per embedding | least to most | wall µs | peak resident MB |",
+        "| client | CPU µs per embedding | range | wall µs | peak resident MB |",
         "|---|---:|---:|---:|---:|",
     ]
     for row in rows:
@@ -132,8 +132,8 @@ def _targets(rows: list[Row]) -> list[str]:
             measured = ratio(ours, other)
             secure = ", HTTPS" if target.tls else ""
             names = f"{NAMES[target.ours]}{secure} | {NAMES[target.other]}{secure}"
-            mark = "met" if measured <= target.most else "**missed**"
-            lines.append(f"| {names} | {_times(measured)} | {_times(target.most)} | {mark} |")
+            mark = "met" if measured <= target.max_ratio else "**missed**"
+            lines.append(f"| {names} | {_times(measured)} | {_times(target.max_ratio)} | {mark} |")
     return lines
 
 

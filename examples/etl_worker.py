@@ -1,17 +1,18 @@
-"""An ETL worker: rows come in through a queue, vectors go out in blocks, and a slow database slows everything down.
+"""An ETL worker: it reads rows from a queue and writes vectors in blocks; a slow database slows the producer down.
 
     producer -> bounded queue -> drain() -> embed_stream -> next_block() -> database
 
-Nothing in between grows. While the database is busy no result is taken; when those that wait fill `max_memory_mb`, no
-request starts; then no row leaves the queue, and when that is full the producer waits. A batch that is not full goes
-out after `max_wait` seconds, and a block after `FLUSH_SECONDS`, so rows get through while the producer is silent.
+Memory is bounded at every step. While the database is busy, the worker takes no results. When waiting results fill
+`max_memory_mb`, the client starts no request and reads no row, so the queue fills up and the producer waits. A partly
+filled batch is sent after `max_wait` seconds and a partly filled block is written after `FLUSH_SECONDS`, so rows get
+through while the producer is silent.
 
-Run it without a key; stop it with Ctrl-C and run it again, and it goes on after the last row that was written:
+Run it without a key. If you stop it with Ctrl-C and run it again, it continues after the last row written:
 
     pip install "asyncembed[local]"
     python examples/etl_worker.py vectors.db 5000
 
-`EMBED_PROVIDER`, `EMBED_MODEL` and `EMBED_BASE_URL` choose another API; its key is read from its customary variable.
+`EMBED_PROVIDER`, `EMBED_MODEL` and `EMBED_BASE_URL` choose another API; its key comes from its usual variable.
 """
 
 import asyncio
@@ -34,16 +35,16 @@ MEMORY_MB: Final = 2
 
 Row: TypeAlias = tuple[int, str]
 Queue: TypeAlias = asyncio.Queue[Row | None]
-"""Rows to embed; None says that there will be no more."""
+"""Rows to embed; None marks the end."""
 
 
 @dataclass
 class Progress:
-    """Where both ends are, and how far apart they ever were."""
+    """How many rows were produced and written, and the largest difference so far."""
 
     produced: int
     written: int
-    furthest: int = 0
+    largest_lead: int = 0
 
     @property
     def ahead(self) -> int:
@@ -54,7 +55,7 @@ async def produce(queue: Queue, rows: int, progress: Progress) -> None:
     for number in range(progress.produced, rows):
         await queue.put((number, f"Order {number}: tea for {number % 7 + 1} guests, to be served at {number % 12}."))
         progress.produced += 1
-        progress.furthest = max(progress.furthest, progress.ahead)
+        progress.largest_lead = max(progress.largest_lead, progress.ahead)
     await queue.put(None)
 
 
@@ -64,17 +65,17 @@ async def drain(queue: Queue) -> AsyncIterator[Row]:
 
 
 async def next_block(stream: EmbedStream[EmbedResult]) -> list[EmbedResult]:
-    """Return a block of results, a smaller one if no more come in time, and an empty one at the end."""
+    """Return the next block of results: a smaller one if the rest does not arrive in time, an empty one at the end."""
     block = [result] if (result := await anext(stream, None)) else []
     with suppress(TimeoutError, StopAsyncIteration):
-        async with asyncio.timeout(FLUSH_SECONDS):  # a result is never lost to a timeout or a cancellation
+        async with asyncio.timeout(FLUSH_SECONDS):  # a timeout or a cancellation never loses a result
             while 0 < len(block) < BLOCK_ROWS:
                 block.append(await anext(stream))
     return block
 
 
 def write(database: sqlite3.Connection, block: list[EmbedResult]) -> None:
-    time.sleep(WRITE_SECONDS)  # the slow part
+    time.sleep(WRITE_SECONDS)  # simulates a slow database
     with database:
         rows = [(result.id, result.embedding.tobytes()) for result in block]
         database.executemany("INSERT INTO vectors VALUES (?, ?)", rows)
@@ -119,7 +120,7 @@ def main(path: str = "vectors.db", rows: str = "5000") -> int | str:
             status = 130
         except* AsyncEmbedError as errors:
             status = f"stopped: {errors.exceptions[0]}"
-        print(f"{count(database):,} of {int(rows):,} written; the producer was at most {progress.furthest:,} ahead")
+        print(f"{count(database):,} of {int(rows):,} written; the producer was at most {progress.largest_lead:,} ahead")
     return status
 
 

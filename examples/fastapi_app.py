@@ -1,9 +1,9 @@
-"""Semantic search as a web service: one client for all requests, and no work for a browser that has left.
+"""Semantic search as a web service: all requests share one client, and work stops when the browser leaves.
 
-    POST /documents      takes texts, answers 202 at once and embeds them in the background
-    GET /search?q=...    the stored texts that are nearest to the question
-    POST /embed/stream   a line of JSON for each vector, sent while the next ones are still on their way
-    GET /health          how many texts are stored, and how many requests to the embedding API are under way
+    POST /documents      accepts texts, answers 202 at once and embeds them in the background
+    GET /search?q=...    returns the stored texts nearest to the question
+    POST /embed/stream   sends one JSON line per vector as soon as the vector arrives
+    GET /health          returns how many texts are stored and how many requests to the embedding API are in flight
 
 Run it without a key:
 
@@ -12,7 +12,7 @@ Run it without a key:
     curl localhost:8000/documents -H "Content-Type: application/json" -d '{"texts": ["a tabby cat", "a savings bank"]}'
     curl "localhost:8000/search?q=kitten"
 
-`EMBED_PROVIDER`, `EMBED_MODEL` and `EMBED_BASE_URL` choose another API; its key is read from its customary variable.
+`EMBED_PROVIDER`, `EMBED_MODEL` and `EMBED_BASE_URL` choose another API; its key comes from its usual variable.
 """
 
 import logging
@@ -43,9 +43,9 @@ from asyncembed import (
     TransportError,
 )
 
-PATIENCE: Final = RetryPolicy(max_elapsed=10.0)  # somebody waits for the answer
+RETRY: Final = RetryPolicy(max_elapsed=10.0)  # a user is waiting for the answer
 ANSWERS: Final[tuple[tuple[type[AsyncEmbedError], int, str], ...]] = (
-    (InvalidInputError, 422, "the embedding API does not take these texts"),
+    (InvalidInputError, 422, "the embedding API refuses these texts"),
     (RateLimitError, 503, "the embedding API is busy"),
     (TransportError, 504, "the embedding API cannot be reached"),
     (AsyncEmbedError, 502, "the embedding API failed"),
@@ -55,20 +55,20 @@ log = logging.getLogger("uvicorn.error")
 
 
 class Texts(BaseModel):
-    """What is posted."""
+    """The body of a POST request."""
 
     texts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, max_length=10_000)
 
 
 class Hit(BaseModel):
-    """A stored text, and its cosine similarity to the question."""
+    """A stored text and its cosine similarity to the question."""
 
     text: str
     score: float
 
 
 class Store:
-    """Texts and their vectors in memory; in real life, a vector database."""
+    """Texts and their vectors in memory. A real service would use a vector database."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -94,7 +94,7 @@ def unit(vector: npt.NDArray[np.number]) -> npt.NDArray[np.float32]:
 
 @dataclass
 class Service:
-    """What all requests share."""
+    """The state that all requests share."""
 
     client: EmbedClient
     store: Store = field(default_factory=Store)
@@ -114,7 +114,7 @@ class Service:
             async with self.embed_stream(texts) as stream:
                 async for result in stream:
                     self.store.add(result.text, result.embedding)
-        except AsyncEmbedError as error:  # nobody waits for an answer any more
+        except AsyncEmbedError as error:  # the 202 is already sent, so the log is the only place left
             log.warning("documents were left out: %s", error)
 
     async def search(self, question: str) -> list[Hit]:
@@ -124,8 +124,8 @@ class Service:
 class VectorLines(StreamingResponse):
     """Sends each vector as it arrives.
 
-    When the browser leaves, Starlette cancels `stream_response` and closes nothing; leaving `async with` stops the
-    work. The status waits for the first vector, so that an error before it is answered with a status of its own.
+    When the browser leaves, Starlette cancels `stream_response` but closes nothing. Leaving `async with` stops the
+    work. The response starts with the first vector, so an error before it can still set the status.
     """
 
     media_type = "application/x-ndjson"
@@ -153,7 +153,7 @@ def to_line(fields: dict[str, object]) -> bytes:
 
 
 def explain(error: AsyncEmbedError) -> tuple[int, str]:
-    """Return status and words for the world; what the API said is for the log alone."""
+    """Return a status and a message for the client, and log the error; only the log shows the API's own message."""
     log.warning("%s", error)
     return next((status, words) for kind, status, words in ANSWERS if isinstance(error, kind))
 
@@ -161,7 +161,7 @@ def explain(error: AsyncEmbedError) -> tuple[int, str]:
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     provider, model, base_url = (os.environ.get(f"EMBED_{name}") for name in ("PROVIDER", "MODEL", "BASE_URL"))
-    async with EmbedClient(provider or "local", model=model, base_url=base_url, retry=PATIENCE) as client:
+    async with EmbedClient(provider or "local", model=model, base_url=base_url, retry=RETRY) as client:
         app.state.service = Service(client)
         yield
 

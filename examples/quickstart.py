@@ -1,4 +1,4 @@
-"""Which of these texts answers the question? The model runs on this machine: no key, no account.
+"""Score how well each text answers a question. The model runs on your machine: you need no key and no account.
 
 Run it:
 

@@ -36,6 +36,8 @@ class Call:
         max_wait: Seconds that a request which is not full waits for more texts.
         on_error: What becomes of texts that cannot be embedded.
         dead_letters: What keeps them, if that is wanted.
+        dedupe_bytes: Memory for vectors that equal texts share; 0 if each text is asked for.
+        identity: Digest of what shapes a vector besides its text; only where equal texts or a cache need it.
     """
 
     endpoint: Endpoint
@@ -44,6 +46,8 @@ class Call:
     max_wait: float
     on_error: OnError
     dead_letters: DeadLetters | None = None
+    dedupe_bytes: int = 0
+    identity: bytes = b""
 
     @property
     def dimension(self) -> int | None:

@@ -28,6 +28,7 @@ from asyncembed._http.route import Route
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from asyncembed._cache import VectorCache
     from asyncembed._config import EmbedOptions, Encoding, RetryPolicy
     from asyncembed._core.circuit_breaker import CircuitBreaker
     from asyncembed._core.memory import MemoryBudget
@@ -125,6 +126,7 @@ class Endpoint:
         address: Where it is, if that is not the provider's own address; None for the embedded server, too.
         is_official: Whether it is the provider's own address, so that its models are what their names say.
         prompts: What the caller wants before texts, by input type.
+        cache: Vectors that need not be asked for again.
         hook: Told of every event, if the caller wants that.
         turns: Shares of the event loop's time.
     """
@@ -141,6 +143,7 @@ class Endpoint:
     is_official: bool = True
     prompts: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None
+    cache: VectorCache | None = None
     loop_budget: LoopBudget = field(default_factory=LoopBudget)
 
     @property

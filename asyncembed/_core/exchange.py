@@ -147,9 +147,9 @@ class Exchange:
             body,
             compact=encoding == "base64" and run.proof is None,
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
-            heard=permit.heard,
-            begin=partial(self._begin, len(texts)),
-            resent=self._resent,
+            on_headers=permit.heard,
+            on_send=partial(self._begin, len(texts)),
+            on_resend=self._resent,
             route=run.route,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
@@ -184,12 +184,12 @@ class Exchange:
         if self._comparison is None or provider.both_encodings is None:
             return ResponseParser(layout, delivery.decode, most, delivery.decode_run)
         layout = replace(layout, proof=provider.both_encodings.place)
-        return ResponseParser(layout, self._comparison.noting(delivery.decode), most)
+        return ResponseParser(layout, self._comparison.recording(delivery.decode), most)
 
     def _feed(self, parser: ResponseParser[Any], chunk: bytes) -> Sequence[tuple[int, Any]]:
         vectors = parser.feed(chunk)
         if self._comparison:
-            self._comparison.saw(parser.take_proofs())
+            self._comparison.add_base64(parser.take_proofs())
         return vectors
 
     def _tokens(self, response: Response, parser: ResponseParser[Any]) -> int | None:
@@ -331,7 +331,7 @@ class Probe:
         permit = await run.admission.ask(1, size)
         try:
             await permit.begin()
-            await exchange.ask(delivery.ask(), run.wire_encoding, permit)
+            await exchange.ask(delivery.begin_attempt(), run.wire_encoding, permit)
         except AsyncEmbedError as error:
             return error
         return None

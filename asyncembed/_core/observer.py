@@ -295,6 +295,8 @@ class EventEmitter:
             requests=summary.requests,
             retries=summary.retries,
             salvaged=summary.salvaged,
+            cached=summary.cached,
+            duplicates=summary.duplicates,
             tokens=summary.usage.tokens,
             bytes_received=summary.bytes_received,
             seconds=summary.elapsed,

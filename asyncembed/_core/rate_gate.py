@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from asyncembed._http.headers import read_quota
+from asyncembed._http.headers import read_limit_headers
 from asyncembed._models import Usage
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class RatePermit:
 
     def heard(self, headers: Mapping[str, str]) -> None:
         """Take over what the answer says about the limits of the API."""
-        if quota := read_quota(headers):
+        if quota := read_limit_headers(headers):
             self._limiter.observe(self._ticket, quota)
 
     def settle(self, tokens: int | None, *, complete: bool, ended: bool) -> Usage:

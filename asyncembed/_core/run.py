@@ -27,6 +27,7 @@ from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
 from asyncembed._core.rate_gate import RateGate
+from asyncembed._core.recall import PART_OF_BUDGET, Recall, RecallingSource, recalled_results
 from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
 from asyncembed._decide.blame import Blame
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from asyncembed._core.call import Call
     from asyncembed._core.rate_gate import RatePermit
+    from asyncembed._core.recall import Lost, Recalled
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
     from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Withdrawal
@@ -113,7 +115,7 @@ class Flusher:
         """Hand over now what has arrived."""
         waiting, self._waiting = self._waiting, {}
         for delivery, reservation in waiting.items():
-            self._deliver(delivery.rest(), reservation)
+            self._deliver(delivery.flush(), reservation)
 
     def _expire(self) -> None:
         self._timer = None
@@ -214,7 +216,7 @@ class Run:
         usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
         self._agreement = DimensionVote(usual)
         self.decoder = VectorDecoder(
-            options.dtype, demanded, usual=usual, agreement=self._agreement, most=MAX_DIMENSIONS
+            options.dtype, demanded, expected=usual, vote=self._agreement, max_dimension=MAX_DIMENSIONS
         )
         self.cost = CostModel(
             dimension=known or usual or ASSUMED_DIMENSION,
@@ -228,7 +230,8 @@ class Run:
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
-        self._chunker = Chunker(
+        new_chunker = partial(
+            Chunker,
             limits,
             call.chunk_size,
             self.cost,
@@ -237,8 +240,17 @@ class Run:
             strict=strict,
             prefix=len(options.prompt.encode()),
         )
+        self._chunker = new_chunker()
         self.admission = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
-        self.source = Source(texts, self._chunker, call.max_wait, gaps)
+        self.source: Source | RecallingSource = Source(texts, self._chunker, call.max_wait, gaps)
+        self.recall: Recall | None = None
+        if call.dedupe_bytes or endpoint.cache:
+            self.recall = Recall(
+                call.identity, self.decoder.stored, dedupe_bytes=call.dedupe_bytes, cache=endpoint.cache
+            )
+            self._chunker = new_chunker()
+            self.source = RecallingSource(self.source, self._chunker, self.recall, self.cost, endpoint.budget)
+        self._as_blocks = as_blocks
         self.result_queue = ResultQueue(
             ordered=ordered, first=first, max_ready=max_ready, most_unsettled=most_unsettled
         )
@@ -281,6 +293,8 @@ class Run:
     def dimension(self) -> int | None:
         """Dimension of the vectors that are delivered, if it is known."""
         dimension, cut_to = self.decoder.dimension, self.options.cut_to
+        if self.recall and not dimension:
+            return self.recall.width * self.decoder.packing or None
         return min(dimension, cut_to) if dimension and cut_to else dimension
 
     @property
@@ -356,7 +370,7 @@ class Run:
         waiting = self.cost.waiting(len(batch), batch.text_memory)
         budget, owner, row = self.endpoint.budget, self.reservations, self.cost.row
         await budget.reserve(working + waiting, owner)
-        self._chunker.budget = budget.largest
+        self._chunker.budget = budget.largest - (budget.largest // PART_OF_BUDGET if self.recall else 0)
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
         reservation.resize(self.cost.row - row)  # it may have been learned meanwhile
         return reservation
@@ -377,12 +391,49 @@ class Run:
             self.failure_budget.end_row()
             if not self.options.extra:  # which may ask for anything
                 self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
-            self.result_queue.put([*map(self._finish, results)] if self._finish else results, reservation)
+            finished = [*map(self._finish, results)] if self._finish else results
+            if self.recall:
+                self.recall.learn(finished)
+            self.result_queue.put(finished, reservation)
 
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
         """Take back results that were handed to the consumer."""
         self.done -= len(withdrawal.indices)
+        if self.recall:
+            self.recall.withdraw(withdrawal.indices)
         self.result_queue.put([withdrawal], reservation)
+
+    async def give_up(self, lost: Sequence[Lost], reservation: Reservation) -> None:
+        """Do without texts, and without those that wait for the vector of an equal text among them."""
+        await self.failures.give_up(lost, reservation)
+        if self.recall:
+            for index, _, error in lost:
+                for follower, its_reservation in self.recall.lose(index, error):
+                    await self.failures.give_up([follower], its_reservation)
+
+    async def begin_recalled(self, batch: Batch, reservation: Reservation) -> None:
+        """Hand over the texts of a batch that are not asked for, as far as their vectors are known."""
+        if self.recall and (batch.recalled or batch.followers):
+            recalled, lost = self.recall.begin(batch, reservation)
+            self._hand_over(recalled, reservation)
+            if lost:
+                await self.failures.give_up(lost, reservation)
+
+    def settle_equal_texts(self, batch: Batch) -> None:
+        """Hand over the texts that waited for the vectors of a request that has ended."""
+        if self.recall:
+            for recalled, reservation in self.recall.settle(batch):
+                self._hand_over(recalled, reservation)
+
+    async def keep_in_cache(self, *, all_of_them: bool = False) -> None:
+        """Write the vectors that are final into the cache, if there is one and there are enough of them, or now."""
+        if self.recall:
+            await self.recall.keep(all_of_them=all_of_them)
+
+    def _hand_over(self, recalled: Sequence[Recalled], reservation: Reservation) -> None:
+        if recalled:
+            self.done += len(recalled)
+            self.result_queue.put(recalled_results(recalled, as_blocks=self._as_blocks), reservation)
 
     def _learn_dimension(self) -> None:
         """Take over the dimension of the first complete vectors, also for requests that are under way."""
@@ -411,6 +462,8 @@ class Run:
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.recall.cached if self.recall else 0,
+            duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self._elapsed(),
@@ -429,6 +482,8 @@ class Run:
             requests=self.requests,
             retries=self.retries,
             salvaged=self.salvaged,
+            cached=self.recall.cached if self.recall else 0,
+            duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             elapsed=self._elapsed(),

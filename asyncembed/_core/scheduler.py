@@ -75,6 +75,7 @@ async def supervise(run: Run) -> None:
                 await crew.work(tasks)
         finally:
             crew.drop()
+            await run.keep_in_cache(all_of_them=True)
     except asyncio.CancelledError:
         raise
     except BaseException as error:  # noqa: BLE001  # the consumer gets it, whatever it is, and not the event loop
@@ -182,10 +183,16 @@ class WorkerPool:
         """Complete a batch, in parts if need be, and then give back its slot, its memory and what was not used."""
         parts = deque([job.part])
         try:
+            await self._run.begin_recalled(job.part.batch, job.reservation)
             while parts and not self._run.stopping.is_on:
                 permit, job.permit = job.permit, None
-                worker = Worker(self._run, self._transport, self._probe, parts.popleft(), job.results, permit=permit)
-                parts.extendleft(reversed(await worker.complete()))
+                part = parts.popleft()
+                worker = Worker(self._run, self._transport, self._probe, part, job.results, permit=permit)
+                try:
+                    parts.extendleft(reversed(await worker.complete()))
+                finally:
+                    self._run.settle_equal_texts(part.batch)
+                await self._run.keep_in_cache()
                 self._share(parts, job)
         except asyncio.CancelledError:
             raise
@@ -199,7 +206,7 @@ class WorkerPool:
 
         What finds none free stays here, where it needs nothing more: it may hold up all that waits for it.
         """
-        alone = [part for part in parts if part.may_be_asked and part.other is None]
+        alone = [part for part in parts if part.is_ready and part.other is None]
         for part in alone[0 if parts and parts[0].other else 1 :]:
             reservation = self._run.reserve_more(part.batch)
             if reservation is None:

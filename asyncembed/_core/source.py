@@ -71,6 +71,11 @@ class Source:
         return self._chunker.index - self._first
 
     @property
+    def full_batch(self) -> int:
+        """Number of texts in a full batch."""
+        return self._chunker.max_inputs
+
+    @property
     def needs_pump(self) -> bool:
         """Whether `pump` must run beside the feeder."""
         return self._iterator is None

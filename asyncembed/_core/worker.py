@@ -168,7 +168,7 @@ class Worker:
             AsyncEmbedError: if the run cannot go on; what had arrived was delivered before.
         """
         if self._batch.refused:
-            await self._run.failures.give_up(self._batch.refused, self._reservation)
+            await self._run.give_up(self._batch.refused, self._reservation)
         if self._part.is_guilty and len(self._part) > 1:
             assert self._part.refusal
             return self._into(halves(self._part, self._batch.inputs, self._part.refusal), self._part.refusal)
@@ -177,7 +177,7 @@ class Worker:
             return await self._attempts()
         finally:
             self._part.is_settled = True
-            self._run.deliver(self._delivery.rest(), self._reservation)
+            self._run.deliver(self._delivery.flush(), self._reservation)
             self._run.in_flight -= 1
             self.withdraw()
 
@@ -193,7 +193,7 @@ class Worker:
         self._part.backoff = self._part.backoff or Backoff(self._endpoint.retry)
         backoff = self._part.backoff
         last: AsyncEmbedError | None = None
-        while texts := self._delivery.ask():
+        while texts := self._delivery.begin_attempt():
             if not await self._may_ask(len(texts)):
                 return []
             if last and backoff.is_over:
@@ -218,7 +218,7 @@ class Worker:
                 return parts
             if self._delivery.count_missing < before:
                 self._part.case.progressed()
-        self._part.taken()
+        self._part.accepted()
         if self._part.suspects:
             await self._give_up_suspects()
         return []
@@ -333,7 +333,7 @@ class Worker:
             name_texts(error, lost, self._transport.secrets)
             raise error
         self._known(cause, error)
-        await run.failures.give_up([(index, item, error) for index, item in lost], self._reservation)
+        await run.give_up([(index, item, error) for index, item in lost], self._reservation)
 
     def _known(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
         """Let events treat `error` as they would treat what it was made of."""
@@ -360,7 +360,7 @@ class Worker:
             try:
                 await attempt
                 failed = False
-                self._run.blame.taken(self._part.case)
+                self._run.blame.succeeded(self._part.case)
                 self._endpoint.learned.accepted.add(self._run.options.model)
                 flight.answered(self._exchange.seconds_to_headers)
             except AsyncEmbedError as error:
@@ -370,7 +370,7 @@ class Worker:
                 elif _is_too_slow(error):
                     flight.timed_out()
                 elif isinstance(error, APIStatusError) and (excess := read_too_large(error)) and excess.is_of_count:
-                    flight.refused(excess.most if excess.size in {None, count} else None)
+                    flight.refused(excess.limit if excess.size in {None, count} else None)
                 raise
             finally:
                 self._end_attempt(failed=failed)

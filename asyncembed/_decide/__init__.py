@@ -1,4 +1,4 @@
-"""Pure decisions: what an error means, what to send, when and how much. Nothing here does I/O or waits."""
+"""Decides what an error means, and what to send, when and how much. Nothing here does I/O or waits."""
 
 from asyncembed._decide.base64_proof import Comparison, Proof, proof_of
 from asyncembed._decide.blame import Blame, Step, Verdict, is_refused_likewise
@@ -6,6 +6,7 @@ from asyncembed._decide.chunker import JSON_OVERHEAD, Batch, Chunker
 from asyncembed._decide.controller import Controller, Flight
 from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, READ_BUFSIZE, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
+from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
 from asyncembed._decide.retry import Backoff, ceiling, is_overload, is_retryable
 from asyncembed._decide.signs import Meaning, Sign, meaning_of
 from asyncembed._decide.sliding_window import SLACK, Window, WindowEntry
@@ -23,7 +24,9 @@ from asyncembed._decide.texts import (
     id_of_bytes,
     is_id,
     items_of,
+    metadata_bytes,
     not_utf8,
+    text_key,
 )
 from asyncembed._decide.too_large import is_too_large_to_process, read_too_large
 
@@ -43,7 +46,10 @@ __all__ = [
     "Comparison",
     "Controller",
     "CostModel",
+    "Duplicates",
     "Flight",
+    "KnownVectors",
+    "Lead",
     "LearnedLimits",
     "Meaning",
     "Proof",
@@ -73,8 +79,10 @@ __all__ = [
     "is_too_large_to_process",
     "items_of",
     "meaning_of",
+    "metadata_bytes",
     "not_utf8",
     "proof_of",
     "read_too_large",
     "smaller",
+    "text_key",
 ]

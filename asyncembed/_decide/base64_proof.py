@@ -1,9 +1,9 @@
-"""Whether base64 of an API holds the very numbers that the same response has as text. Without I/O.
+"""Proves that the base64 of an API holds the same numbers as its JSON. No I/O.
 
-Some services promise base64, and what they put into it was never recorded: it may be of another type or byte order. But
-they send several types in one response. So the second request asks for numbers and base64. The numbers are the results,
-and the base64 is compared with them, bit by bit. If all is the same, base64 alone is asked for from then on, and
-numbers for good if anything differs. A process finds it out once for each address, model and dimension.
+Some services document base64, but no recording shows what they send: the type or byte order may differ. These services
+can send several types in one response. So the second request asks for numbers and base64. The numbers become the
+results, and the client compares the base64 with them, bit by bit. If all bits match, later requests ask for base64
+alone; if any differ, they keep asking for numbers. A process does this once per address, model and dimension.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 RowT = TypeVar("RowT", bound="RawRow")
 
 MAX_TRIES: Final = 3
-"""Responses without an answer to the question, after which it is not asked any more."""
+"""Inconclusive responses after which the client stays with numbers."""
 
 
 @dataclass(slots=True, eq=False)
 class Proof:
-    """What is known of the base64 of one address, model and dimension.
+    """State of the proof for one address, model and dimension.
 
     Attributes:
-        encoding: What is asked for from now on, None while that is not settled.
-        why: What decided it.
-        dimension: Length of the vectors that were compared.
+        encoding: Encoding of all further requests; None until it is decided.
+        why: Reason for the decision.
+        dimension: Dimension of the compared vectors.
     """
 
     encoding: Literal["base64", "float"] | None = None
@@ -45,48 +45,48 @@ class Proof:
     dimension: int | None = None
     _requests: int = 0
     _tries: int = 0
-    _is_asked: bool = False
+    _is_running: bool = False
 
     def begin(self) -> bool:
-        """Note a request, and return whether it is to ask for both; then `end` follows."""
+        """Count a request and return whether it shall ask for both encodings. If so, call `end` afterwards."""
         self._requests += 1
-        if self.encoding or self._is_asked or self._requests == 1:
+        if self.encoding or self._is_running or self._requests == 1:
             return False
-        self._is_asked = True
+        self._is_running = True
         return True
 
     def end(self) -> None:
-        """Note that the request that asked for both has ended, whatever came of it."""
-        self._is_asked = False
+        """Note that the request for both encodings has ended, with any outcome."""
+        self._is_running = False
 
     def settle(self, found: Comparison) -> bool:
-        """Take over what a whole response has shown, and return whether that settles it."""
+        """Apply the comparison of a complete response and return whether it decides the encoding."""
         if found.is_same:
-            self.encoding, self.why, self.dimension = "base64", "the same bits as in the numbers", found.dimension
+            self.encoding, self.why, self.dimension = "base64", "identical to the numbers", found.dimension
         elif found.difference:
             self.refuse(found.difference)
         else:
-            return self.try_failed("no base64 came beside the numbers")
+            return self.try_failed("the response holds no base64")
         return True
 
     def try_failed(self, why: str) -> bool:
-        """Note that a request which asked for both shows nothing; whether that was the last of them."""
+        """Count an inconclusive request and return whether it was the last try."""
         self._tries += 1
         if self._tries >= MAX_TRIES:
             self.refuse(why)
         return self.encoding is not None
 
     def refuse(self, why: str) -> None:
-        """Stay with numbers."""
+        """Decide for numbers."""
         self.encoding, self.why = "float", why
 
 
 @dataclass(slots=True, eq=False)
 class Comparison:
-    """The vectors of one response, as numbers and as base64; of each no more is kept than a digest.
+    """Compares the numbers and the base64 of one response. Keeps only a digest per vector.
 
     Attributes:
-        dimension: Length of the vectors.
+        dimension: Dimension of the vectors.
     """
 
     dimension: int | None = None
@@ -94,10 +94,10 @@ class Comparison:
     _base64: list[bytes] = field(default_factory=list)
     _has_content: bool = False
 
-    def noting(self, decode: Callable[[Value], RowT]) -> Callable[[Value], RowT]:
-        """Return a function that decodes a vector, and notes its numbers."""
+    def recording(self, decode: Callable[[Value], RowT]) -> Callable[[Value], RowT]:
+        """Return a function that decodes a vector and records its numbers."""
 
-        def note(value: Value) -> RowT:
+        def record(value: Value) -> RowT:
             row = decode(value)
             numbers = np.frombuffer(row, "<f4") if isinstance(row, bytearray) else np.asarray(row).astype("<f4")
             self._numbers.append(_digest(numbers.tobytes()))
@@ -105,39 +105,39 @@ class Comparison:
             self.dimension = len(numbers)
             return row
 
-        return note
+        return record
 
-    def saw(self, values: Sequence[Value]) -> None:
-        """Note base64, as it stands in the response."""
+    def add_base64(self, values: Sequence[Value]) -> None:
+        """Record base64 strings as they appear in the response."""
         self._base64 += map(_digest_of_base64, values)
 
     @property
     def is_same(self) -> bool:
-        """Whether base64 and numbers are the same, and not all of them are 0."""
+        """Whether base64 and numbers are identical, and not all of them are 0."""
         return self._has_content and self._numbers == self._base64
 
     @property
     def difference(self) -> str:
-        """What differs; empty if there is nothing to compare, or nothing that shows anything."""
+        """The first difference; empty if there is none or the response proves nothing."""
         if not self._base64 or not self._numbers or not self._has_content:
             return ""
         if len(self._base64) != len(self._numbers):
-            return f"{len(self._base64)} vectors as base64 beside {len(self._numbers)} of numbers"
+            return f"{len(self._base64)} vectors as base64 but {len(self._numbers)} as numbers"
         pairs = zip(self._numbers, self._base64, strict=True)
-        place = next((place for place, (one, other) in enumerate(pairs) if one != other), None)
-        return "" if place is None else f"the base64 of vector {place} holds other bits than its numbers"
+        position = next((position for position, (one, other) in enumerate(pairs) if one != other), None)
+        return "" if position is None else f"the base64 of vector {position} differs from its numbers"
 
 
 _PROOFS: Final[dict[Hashable, Proof]] = {}
 
 
 def proof_of(key: Hashable) -> Proof:
-    """Return what this process knows of the base64 of an address, a model and a dimension."""
+    """Return this process's proof for an address, a model and a dimension."""
     return _PROOFS.setdefault(key, Proof())
 
 
 def forget_proofs() -> None:
-    """Forget everything, as a new process would; for tests."""
+    """Forget all proofs, as a new process would. For tests."""
     _PROOFS.clear()
 
 
@@ -146,10 +146,10 @@ def _digest(data: bytes | bytearray) -> bytes:
 
 
 def _digest_of_base64(value: Value) -> bytes:
-    """Return the digest of what base64 holds; of what is no base64, one that nothing else has."""
+    """Return the digest of the decoded bytes; for invalid base64, a value that no digest equals."""
     if value is None:
         return b""
-    text = value if isinstance(value, str) else text_of(value)  # in which a slash may be escaped
+    text = value if isinstance(value, str) else text_of(value)  # JSON may escape a slash
     try:
         return _digest(pybase64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):

@@ -1,18 +1,19 @@
-"""Who is to blame for a request that failed, and what is done about it. Without I/O.
+"""Decides what caused a failed request, and what to do about it. No I/O.
 
-    the API refuses ─┬─ key, quota, model, option, address ──── the run ends
-                     ├─ a text ─┬─ it is named ──────────────── the rest is asked for without it
-                     │          └─ it is not ────────────────── halves are asked for until it stands alone
-                     ├─ size, time ──────────────────────────── smaller requests, from now on
-                     ├─ base64 ──────────────────────────────── floats, from now on
-                     ├─ nothing that lasts ──────────────────── the same request again, after a wait
-                     └─ it does not tell ────────────────────── a harmless text is asked for with the same options:
-                                                                if that is refused too, it is the request; else a text
+    the API blames ──┬─ key, quota, model, option, address ──── end the run
+                     ├─ a text ─┬─ names it ─────────────────── send the rest without it
+                     │          └─ does not name it ─────────── bisect until it stands alone
+                     ├─ size, time ──────────────────────────── send smaller requests from now on
+                     ├─ base64 ──────────────────────────────── ask for floats from now on
+                     ├─ a transient cause ───────────────────── wait and retry the same request
+                     └─ nothing clear ───────────────────────── probe: send a harmless text with the same options;
+                                                                if the API refuses it too, the request is wrong,
+                                                                otherwise a text is
 
-Three kinds of answers are not believed at once. A 401 or 404 amid good answers may come from one replica, so that the
-request is sent once more, unless the answer says that the key was revoked. A 403 amid good answers may come from a
-firewall, and a 500 that comes twice, while other requests go well, may be caused by a text. The harmless text decides
-there, too.
+Three kinds of answers need a second look. A 401 or 404 amid successful requests may come from one bad replica, so the
+client repeats the request once, unless the answer says that the key was revoked. A 403 amid successful requests may
+come from a firewall. A 500 that comes twice, while other requests succeed, may be caused by a text. For the last two,
+the probe decides.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ if TYPE_CHECKING:
 
 
 OF_REQUEST: Final[frozenset[Meaning | None]] = frozenset({"key", "quota", "model", "option", "address"})
-"""Meanings that concern every request with the same options."""
+"""Meanings that apply to every request with the same options."""
 
 FAILURES_OF_TEXT: Final = 2
-"""Failures in a row with a 5xx after which a text may have caused them."""
+"""Consecutive 5xx failures after which a text is suspected."""
 
 _OF_ONE_REPLICA: Final = frozenset({401, 403, 404})
-_IS_FOR_GOOD: Final = re.compile(r"\b(revoked|deactivated|suspended|terminated)\b", re.IGNORECASE)  # no replica errs so
+# A single bad replica does not say these.
+_PERMANENT: Final = re.compile(r"\b(revoked|deactivated|suspended|terminated)\b", re.IGNORECASE)
 _FORBIDDEN: Final = 403
 _OVERLOAD: Final = frozenset({429, 529})
 _SERVER_ERROR: Final = 500
@@ -55,27 +57,27 @@ _BAD_REQUEST: Final = 400
 
 
 class Step(Enum):
-    """What is done after a request that failed."""
+    """The next step after a failed request."""
 
-    AGAIN = "the same request again, after a wait"
-    AT_ONCE = "the same request again, at once, and not counted"
-    FLOATS = "floats instead of base64"
-    PROBE = "a harmless text with the same options"
-    SMALLER = "smaller requests"
-    APART = "the texts that are not named"
-    HALVES = "halves"
-    GIVE_UP = "nothing: the texts fail"
-    END = "nothing: the run ends"
+    AGAIN = "retry the same request after a wait"
+    AT_ONCE = "retry the same request at once, without counting it"
+    FLOATS = "ask for floats instead of base64"
+    PROBE = "send a harmless text with the same options"
+    SMALLER = "send smaller requests"
+    APART = "send the texts that the answer does not name"
+    HALVES = "send the texts in two halves"
+    GIVE_UP = "fail the texts"
+    END = "end the run"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is done, and why.
+    """The decision about a failed request.
 
     Attributes:
-        step: What is done.
-        meaning: What is to blame; None if nothing tells.
-        named: Positions in the request of the texts that the answer names.
+        step: What to do next.
+        meaning: What is to blame; None if unknown.
+        named: Positions, in the request, of the texts that the answer names.
     """
 
     step: Step
@@ -85,15 +87,15 @@ class Verdict:
 
 @dataclass(slots=True)
 class Case:
-    """What is known about texts that were asked for in vain. Parts of a batch begin with what is known of the whole.
+    """What is known about texts whose requests failed. Parts of a batch inherit it from the whole.
 
     Attributes:
-        failures: Attempts in a row that brought nothing.
-        accepted: Requests of the run that had gone well when these failures began.
-        is_proven: Whether the request was taken with a harmless text, so that a text is to blame.
-        is_repeated: Whether the same texts were asked for once more after that.
-        is_part: Whether they are a part of a batch that was refused.
-        is_unsure: Whether the server failed over these very texts, and may take them when they are asked for again.
+        failures: Consecutive attempts without any result.
+        accepted: Successful requests of the run when these failures began.
+        is_proven: Whether the probe succeeded, so that a text is to blame.
+        is_repeated: Whether the one extra attempt with the same texts has been made.
+        is_part: Whether the texts are a part of a refused batch.
+        is_unsure: Whether the server failed on exactly these texts and may accept them on a retry.
         named: Positions that the last refusal named.
     """
 
@@ -106,21 +108,21 @@ class Case:
     named: tuple[int, ...] = ()
 
     def of_part(self) -> Case:
-        """Return what is known about a part of the texts."""
+        """Return the case of a part of the texts."""
         return Case(self.failures, self.accepted, is_proven=self.is_proven, is_part=True)
 
     def progressed(self) -> None:
-        """Note that an attempt brought something."""
+        """Note that an attempt brought at least one result."""
         self.failures = 0
 
 
 class Blame:
-    """Decides for the batches of one run.
+    """Decides what to do about the failed requests of one run.
 
     Args:
-        signs: What the provider says that its errors mean.
-        may_probe: Whether a harmless text may be asked for.
-        has_worked: Whether requests to the model went well before the run, with the same key.
+        signs: The provider's own signs.
+        may_probe: Whether the client may send a harmless text.
+        has_worked: Whether requests with the same model and key succeeded before the run.
     """
 
     def __init__(self, signs: Sequence[Sign], *, may_probe: bool, has_worked: bool = False) -> None:
@@ -128,23 +130,24 @@ class Blame:
         self._may_probe = may_probe
         self._has_worked = has_worked
         self.accepted = 0
-        """Requests of the run that went well."""
-        self._recovered = 0  # requests among them that the server had failed over before
+        """Successful requests of the run."""
+        self._recovered = 0  # successful requests that the server had failed on before
 
-    def taken(self, case: Case) -> None:
-        """Note that a request went well."""
+    def succeeded(self, case: Case) -> None:
+        """Note that a request succeeded."""
         self.accepted += 1
-        self._recovered += case.is_unsure
-        case.is_unsure = False
+        if case.is_unsure:
+            self._recovered += 1
+            case.is_unsure = False
 
     def decide(self, error: AsyncEmbedError, texts: Sequence[str], case: Case, *, wants_base64: bool) -> Verdict:
-        """Return what is done about a request that failed.
+        """Return what to do about a failed request.
 
         Args:
             error: How it failed.
             texts: Its texts.
-            case: What is known about them; the failure is noted in it.
-            wants_base64: Whether base64 was asked for, and floats may be asked for instead.
+            case: What is known about the texts. The method adds this failure to it.
+            wants_base64: Whether the request asked for base64 and may ask for floats instead.
         """
         if not case.failures:
             case.accepted = self.accepted
@@ -160,7 +163,7 @@ class Blame:
         return Verdict(Step.AGAIN if is_passing else Step.END, "transient" if is_passing else None)
 
     def _misread(self, error: ResponseError, texts: Sequence[str], case: Case, *, wants_base64: bool) -> Verdict:
-        """Decide about a response with status 200 that does not hold the vectors."""
+        """Decide about a response with status 200 but without all vectors."""
         if not error.retryable:
             return Verdict(Step.END)
         if error.provider_message:
@@ -200,13 +203,13 @@ class Blame:
         return verdict or self._of_named(answer, texts, case)
 
     def _of_request(self, meaning: Meaning | None, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
-        """The request or the account: all would be refused, unless others were not."""
-        is_for_good = _IS_FOR_GOOD.search(answer.provider_message or "")
+        """Decide about a wrong request or account: the API refuses every request, unless some have succeeded."""
+        is_permanent = _PERMANENT.search(answer.provider_message or "")
         is_of_replica = answer.status != _FORBIDDEN
         has_worked = self.accepted or (self._has_worked and is_of_replica)
-        if not has_worked or answer.status not in _OF_ONE_REPLICA or is_for_good:
+        if not has_worked or answer.status not in _OF_ONE_REPLICA or is_permanent:
             return Verdict(Step.END, meaning)
-        if not is_of_replica and not case.is_proven:  # a firewall refuses texts in these words, too
+        if not is_of_replica and not case.is_proven:  # a firewall refuses texts in the same words
             return Verdict(Step.PROBE if self._may_probe else Step.END, meaning)
         if not case.is_repeated:
             case.is_repeated = True
@@ -214,22 +217,22 @@ class Blame:
         return Verdict(Step.END, meaning) if is_of_replica else self._of_text(texts)
 
     def _of_named(self, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
-        """A text: those that are named are set apart, unless the place that is named is no use."""
+        """Decide about a bad text: separate the named texts if the names help, and bisect otherwise."""
         named = answer.named(len(texts))
-        is_of_use = named and len(named) < len(texts) and named != case.named
+        is_useful = named and len(named) < len(texts) and named != case.named
         case.named = named
-        return Verdict(Step.APART, "text", named) if is_of_use else self._of_text(texts)
+        return Verdict(Step.APART, "text", named) if is_useful else self._of_text(texts)
 
     def _of_failure(self, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
-        """Nothing that lasts, or a text that the server cannot bear."""
+        """Decide about a transient failure, which may also come from a text that the server cannot process."""
         is_suspect = answer.status >= _SERVER_ERROR and answer.status not in _OVERLOAD
-        # A server that has failed and then taken the same texts fails for reasons of its own.
-        doubtful_from = FAILURES_OF_TEXT * (1 + self._recovered)
+        # If the server has accepted texts that it failed on before, its failures are less likely due to a text.
+        suspect_after = FAILURES_OF_TEXT * (1 + self._recovered)
         case.is_unsure |= is_suspect
-        if not is_suspect or case.failures < doubtful_from or (len(texts) == 1 and not case.is_part):
+        if not is_suspect or case.failures < suspect_after or (len(texts) == 1 and not case.is_part):
             return Verdict(Step.AGAIN, "transient")
         if not case.is_proven and self.accepted == case.accepted:
-            is_due = self._may_probe and case.failures == doubtful_from
+            is_due = self._may_probe and case.failures == suspect_after
             return Verdict(Step.PROBE if is_due else Step.AGAIN, "transient")
         if len(texts) == 1 and not case.is_repeated:
             case.is_repeated = True
@@ -242,7 +245,7 @@ class Blame:
 
 
 def is_refused_likewise(error: AsyncEmbedError, other: AsyncEmbedError) -> bool:
-    """Whether the harmless text was refused as the texts were; a server that fails refuses nothing."""
+    """Whether the API refused the probe for the same reason as the texts. A 5xx is no refusal."""
     if not (isinstance(error, APIStatusError) and isinstance(other, APIStatusError)):
         return False
     if (error.status or 0) >= _SERVER_ERROR:

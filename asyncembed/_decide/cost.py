@@ -1,4 +1,4 @@
-"""What a request may need in memory, reckoned before it starts."""
+"""Estimates the memory of a request before it starts."""
 
 from __future__ import annotations
 
@@ -7,50 +7,49 @@ from dataclasses import dataclass
 from typing import Final
 
 READ_BUFSIZE: Final = 131_072
-"""Bytes at which a socket stops being read; aiohttp holds up to twice this, and one read is in our hands.
+"""High-water mark of a socket in bytes. aiohttp buffers up to twice as much, and the client holds one read more.
 
-asyncio reads 256 KiB at once. With less than half of that, every full read stops the socket, only to start it again.
+asyncio reads 256 KiB at once. If this were less than half of that, each full read would pause and resume the socket.
 """
 
 FIXED_COST: Final = 65_536
-"""Bytes for what every request needs besides: task, headers, parser."""
+"""Fixed bytes of every request: task, headers, parser."""
 
 RESULT_COST: Final = 800
 """Bytes of the Python objects of one result: result, array, its buffer, index, text (about 750 by tracemalloc)."""
 
 ASSUMED_DIMENSION: Final = 3_072
-"""Dimension reckoned with until the first vector is seen: the largest among the common models."""
+"""Dimension assumed until the first vector arrives: the largest among the common models."""
 
 TEXT_BYTES_PER_NUMBER: Final = 26
-"""Longest common JSON form of one number, its comma and white space included."""
-
+"""Bytes of the longest common JSON form of one number, with its comma and white space."""
 
 LARGEST_DIMENSION: Final = 16_384
-"""Dimension that a vector may always have, whatever was assumed: a response must not be refused for a large model."""
+"""Dimension that is always accepted while the dimension is unknown, so that large models work."""
 
 MAX_DIMENSIONS: Final = 65_536
-"""A vector with more dimensions is refused unless they were asked for: no server may fill the memory."""
+"""Highest accepted dimension, unless the caller asks for more: no server may fill the memory."""
 
 ROW_TEXT_BYTES: Final = 48
-"""Most bytes one number takes in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
+"""Maximum bytes of one number in a response: 17 digits, sign, exponent, comma, and the white space of pretty JSON."""
 
 ECHO_BYTES: Final = 6
-r"""Most bytes one byte of a text takes when it is echoed: as \u0041."""
+r"""Maximum bytes of one byte of a text that the response echoes: as \u0041."""
 
 
 @dataclass(slots=True)
 class CostModel:
-    """What one request may need in memory, in bytes.
+    """Estimates the memory of one request, in bytes.
 
-    `texts + request + 3 * read buffer + widest row as text + n * (row + objects) + fixed`: the texts exist as strings,
-    which take up to four bytes a character, and in the body of the request; the read buffer is aiohttp's high-water
-    mark plus one read; one array may be open; and n results may be waiting for the consumer.
+    `texts + request + 3 * read buffer + one row as text + n * (row + objects) + fixed`. The texts exist twice: as
+    strings, which take up to four bytes per character, and in the request body. aiohttp buffers twice the read buffer,
+    and the client holds one read. One array may be open, and n results may wait for the consumer.
 
     Attributes:
-        dimension: Dimension of one vector, as it is known or assumed now.
+        dimension: Dimension of a vector, known or assumed.
         itemsize: Bytes of one number in memory.
-        packing: Dimensions that one number holds: 8 where they are bits.
-        is_settled: Whether no vector can have another dimension.
+        packing: Dimensions per number: 8 for packed bits, otherwise 1.
+        is_settled: Whether the dimension is known for certain.
     """
 
     dimension: int = ASSUMED_DIMENSION
@@ -69,27 +68,27 @@ class CostModel:
         return self.width * self.itemsize
 
     def working(self, request_bytes: int) -> int:
-        """Bytes needed only while the request runs."""
+        """Return the bytes that are needed only while the request runs."""
         return request_bytes + 3 * READ_BUFSIZE + TEXT_BYTES_PER_NUMBER * self.width + FIXED_COST
 
     def waiting(self, inputs: int, text_memory: int) -> int:
-        """Bytes needed until the consumer has taken the results: texts and vectors."""
+        """Return the bytes that are needed until the consumer has taken the results: texts and vectors."""
         return text_memory + inputs * (RESULT_COST + self.row)
 
     def total(self, inputs: int, request_bytes: int, text_memory: int) -> int:
-        """Bytes to reserve before the request starts."""
+        """Return the bytes to reserve before the request starts."""
         return self.working(request_bytes) + self.waiting(inputs, text_memory)
 
     def largest_value(self, request_bytes: int) -> int:
-        """Most bytes that one vector, or one echoed text, can have in a response."""
+        """Return the maximum bytes of one vector or one echoed text in a response."""
         numbers = max(self.width, ASSUMED_DIMENSION if self.is_settled else LARGEST_DIMENSION)
         return ROW_TEXT_BYTES * numbers + ECHO_BYTES * request_bytes
 
     def largest_response(self, inputs: int, request_bytes: int) -> int:
-        """Most bytes that a right response to such a request can have, as far as that is known now.
+        """Return the maximum bytes of a valid response to such a request, by what is known now.
 
-        Its first vector may be larger than was assumed; when it is complete, the others may be as large, and what was
-        read beyond it by then is some of them.
+        The first vector may be larger than assumed. Once it is complete, the caller raises the limit for the others;
+        the bytes read until then are within this limit.
         """
         others = (inputs - 1) * ROW_TEXT_BYTES * max(self.width, ASSUMED_DIMENSION)
         if others:

@@ -1,18 +1,17 @@
-"""Vectors that have arrived while the dimension of their run is not agreed on.
+"""Matches the vectors of a batch to its texts: none is duplicated, none goes to the wrong text. No I/O.
 
-Without I/O. They are held back until it is, or until their response ends, so that nothing waits for another response.
+A `Delivery` lives as long as its batch. Each attempt asks for all missing texts, or for a part of them. The delivery
+trusts a streaming response position by position, and checks the number of vectors at its end. If that number is wrong
+and the response has no indices, or if a position comes twice, the vectors cannot be matched to their texts. A retry
+would not help the texts that already have a vector, so this error is final, unless those vectors are still unused: see
+`BlockDelivery.withdraw`.
 
-What of a batch has arrived, and what is still missing: no vector twice, none to the wrong text.
+While the dimension of a run is undecided, `PendingRows` holds the vectors back, at most until their response ends, so
+that no response waits for another one.
 
-Without I/O. An attempt asks for all that is missing, or for a part of it. A response is trusted position by position
-while it streams, and its count must be right at its end. When the count is wrong and positions follow from the order
-alone, or when a position comes twice, nobody knows which vector belongs to which text. Asking again would not help the
-texts that were served already, so such a fault is final, unless nobody has used their vectors yet: see `withdraw`.
-
-A batch as matrices instead of single results: no object, and no way through the outbox, for each row.
-
-The rows of a chunk go into one matrix in one step, and it is handed over when the batch is complete, or what there is
-of it when `rest` asks. Where inputs are missing, it is cut into views of the rows between them.
+`ResultDelivery` makes one result per vector. `BlockDelivery` avoids the cost of an object per row: it copies the rows
+of each piece into one matrix, and hands that over when the batch is complete or when you call `flush`. If vectors are
+missing then, it returns views of the rows between them.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 
 MAX_PENDING: Final = 4
-"""Vectors of a response that are held back: more than that were never alike, and are asked for again."""
+"""Vectors of a response that are held back. If more arrive undecided, the oldest are rejected."""
 
 RowT = TypeVar("RowT", bound="RawRow")
 Entry: TypeAlias = tuple[int, "EmbedInput", RowT]
@@ -49,10 +48,10 @@ Entry: TypeAlias = tuple[int, "EmbedInput", RowT]
 
 
 class PendingRows(Generic[RowT]):
-    """The vectors of one batch that are held back.
+    """Holds back the vectors of one batch until their dimension is decided.
 
     Args:
-        decoder: What they were decoded with; it knows whether their dimension is agreed on.
+        decoder: Decoder of the vectors; it knows whether their dimension is decided.
     """
 
     def __init__(self, decoder: VectorDecoder) -> None:
@@ -60,192 +59,197 @@ class PendingRows(Generic[RowT]):
         self._waiting: list[Entry[RowT]] = []
 
     def sift(self, arrived: list[Entry[RowT]], *, is_last: bool = False) -> tuple[list[Entry[RowT]], list[Entry[RowT]]]:
-        """Take what a chunk has brought, and return what is to be delivered now and what is to be asked for again.
+        """Take the vectors of a piece and return those to deliver now and those to reject.
 
-        At the end of a response nothing is held back: a vector that no other one contradicts is believed then.
+        At the end of a response it holds nothing back: it accepts a vector that no other one contradicts.
         """
         self._waiting += arrived
         if is_last and self._waiting:
             self._decoder.conclude()
         if self._decoder.is_open and not is_last:
-            refused = self._waiting[:-MAX_PENDING]
+            rejected = self._waiting[:-MAX_PENDING]
             del self._waiting[:-MAX_PENDING]
-            return [], refused
+            return [], rejected
         waiting, self._waiting = self._waiting, []
         good: list[Entry[RowT]] = []
         bad: list[Entry[RowT]] = []
         for entry in waiting:
-            (bad if self.misfit(entry[2]) else good).append(entry)
+            if self.size_fault(entry[2]):
+                bad.append(entry)
+            else:
+                good.append(entry)
         return good, bad
 
-    def misfit(self, row: RawRow) -> str:
-        """Say what is wrong with the size of a row; nothing if it is right."""
-        if isinstance(row, bytearray) or len(row) == self._decoder.width:  # bytes are of the right size from the start
+    def size_fault(self, row: RawRow) -> str:
+        """Describe what is wrong with the size of a row; empty if it is right."""
+        if isinstance(row, bytearray) or len(row) == self._decoder.width:  # the decoder has checked the size of bytes
             return ""
-        other = ", and no other one has as many" if self._decoder.is_open else f" instead of {self._decoder.width}"
+        other = ", and no other vector has as many" if self._decoder.is_open else f" instead of {self._decoder.width}"
         return f"a vector has {len(row)} numbers{other}"
 
 
-SURPLUS: Final = 16
-"""Vectors beyond twice what was asked for that are waited for, before a response is given up without its end."""
+MAX_SURPLUS: Final = 16
+"""Vectors beyond twice the requested number at which a response is abandoned before its end."""
 
 Arrived: TypeAlias = tuple["Sequence[int]", "Sequence[EmbedInput]", "Sequence[RowT]"]
-"""Indices, texts and vectors of what has arrived; of one at least."""
+"""Indices, texts and vectors that have arrived; at least one of each."""
 
 
 class Delivery(ABC, Generic[RowT]):
-    """Keeps the books of one batch over all its attempts, and makes results of its vectors."""
+    """Tracks which texts of a batch are missing, across all attempts, and makes results of its vectors."""
 
     def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
         self._decoder = decoder
-        self._held: PendingRows[RowT] | None = PendingRows(decoder) if decoder.is_open else None
+        self._pending: PendingRows[RowT] | None = PendingRows(decoder) if decoder.is_open else None
         self._missing = dict(batch.inputs)
-        self._asked = list(self._missing)
-        self._awaited = set(range(len(self._asked)))  # positions, of the current attempt
+        self._requested = list(self._missing)
+        self._awaited = set(range(len(self._requested)))  # positions in the current attempt
         self.attempts = 0
-        """How often texts of the batch were asked for."""
+        """Number of attempts so far."""
         self._fault: ResponseError | None = None
         self.mismatch = ""
-        """Why the response of the current attempt cannot be matched to its texts, if that is so."""
-        self._refused: list[str] = []  # why vectors that came in this attempt are still missing
+        """Why the current response cannot be matched to its texts; empty if it can."""
+        self._rejected: list[str] = []  # why vectors of this attempt were rejected
 
     @property
     @abstractmethod
     def decode(self) -> Callable[[Value], RowT]:
-        """What decodes a vector of a response; it raises `ResponseError` if that is none."""
+        """The function that decodes one vector. It raises `ResponseError` for anything else."""
 
     @property
     @abstractmethod
     def decode_run(self) -> Callable[[Sequence[Value]], list[RowT] | None]:
-        """What decodes many of them at once, or gives None if that cannot be done."""
+        """The function that decodes many vectors at once, or returns None if it cannot."""
 
     @abstractmethod
     def _pack(self, arrived: Arrived[RowT]) -> Sequence[EmbedResult | EmbedBlock]:
-        """Make results of what has arrived."""
+        """Make results of the vectors that have arrived."""
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Input indices that the current attempt asks for and that have not arrived, ascending."""
-        return tuple(self._asked[position] for position in sorted(self._awaited))
+        """Indices of the texts that the current attempt still awaits, ascending."""
+        return tuple(self._requested[position] for position in sorted(self._awaited))
 
     @property
     def count_missing(self) -> int:
-        """How many texts of the whole batch have not arrived and were not given up."""
+        """Number of texts of the batch that have neither a vector nor failed."""
         return len(self._missing)
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that the current attempt asks for has arrived."""
+        """Whether all vectors of the current attempt have arrived."""
         return not self._awaited
 
-    def ask(self, indices: Iterable[int] | None = None) -> list[str]:
-        """Begin an attempt and return the texts to ask for: the missing ones, of `indices` (ascending) if given."""
+    def begin_attempt(self, indices: Iterable[int] | None = None) -> list[str]:
+        """Begin an attempt and return its texts: the missing ones, limited to `indices` (ascending) if given."""
         wanted = sorted(self._missing) if indices is None else indices
-        self._asked = [*filter(self._missing.__contains__, wanted)]
-        self._awaited = set(range(len(self._asked)))
-        self._refused.clear()
+        self._requested = [index for index in wanted if index in self._missing]
+        self._awaited = set(range(len(self._requested)))
+        self._rejected.clear()
         self._fault, self.mismatch = None, ""
-        self.attempts += bool(self._asked)
-        return [self._missing[index].text for index in self._asked]
+        if self._requested:
+            self.attempts += 1
+        return [self._missing[index].text for index in self._requested]
 
     def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
-        """Turn vectors, with their positions in the current attempt, into results.
+        """Make results of vectors and their positions in the current attempt.
 
-        Stops at a position that is out of range or came before; `check` raises it, once the results are safe.
+        Stops at a position that is out of range or came before. `check` raises that error later, so that you can hand
+        over the results first.
         """
         if not vectors:
             return []
         positions, rows = zip(*vectors, strict=True)
-        fitting = set(positions)
-        if len(fitting) < len(positions) or not fitting <= self._awaited:
-            return self._accept_to_fault(vectors)
-        self._awaited -= fitting
-        indices = [*map(self._asked.__getitem__, positions)]
+        distinct = set(positions)
+        if len(distinct) < len(positions) or not distinct <= self._awaited:
+            return self._accept_up_to_fault(vectors)
+        self._awaited -= distinct
+        indices = [*map(self._requested.__getitem__, positions)]
         inputs = [*map(self._missing.pop, indices)]
-        if self._held:
-            return self._sift(self._held, list(zip(indices, inputs, rows, strict=True)))
+        if self._pending:
+            return self._sift(self._pending, list(zip(indices, inputs, rows, strict=True)))
         return self._pack((indices, inputs, rows))
 
     def settle(self) -> Sequence[EmbedResult | EmbedBlock]:
-        """End a response, however it ended, and return results of what was held back."""
-        return self._sift(self._held, [], is_last=True) if self._held else []
+        """End a response, complete or not, and return the results that were held back."""
+        return self._sift(self._pending, [], is_last=True) if self._pending else []
 
-    def rest(self) -> Sequence[EmbedBlock]:
-        """Return what arrived and was not handed over yet, when nothing more is to come."""
+    def flush(self) -> Sequence[EmbedBlock]:
+        """Return all vectors that have arrived but were not handed over. Call it when no more will arrive."""
         return ()
 
     def check(self, claimed: int = 0) -> None:
-        """Raise the `ResponseError` that `accept` met, or one if the response claims to hold far too many vectors."""
+        """Raise the `ResponseError` that `accept` met, or one if the response holds far too many vectors."""
         if self._fault:
             raise self._fault
-        if claimed > 2 * len(self._asked) + SURPLUS:
-            raise self._misaligned(f"it holds over {claimed} vectors for {len(self._asked)} texts")
+        if claimed > 2 * len(self._requested) + MAX_SURPLUS:
+            raise self._misaligned(f"it holds more than {claimed} vectors for {len(self._requested)} texts")
 
     def finish(self, parser: ResponseParser[RowT], message: str) -> None:
-        """End an attempt whose response was read to its end.
+        """End an attempt after reading its whole response.
 
         Args:
-            parser: What read it.
-            message: The error message inside the response, if there was one, fit to be shown.
+            parser: The parser of the response.
+            message: The redacted error message inside the response, if any.
 
         Raises:
-            ResponseError: if vectors are missing, or the response held another number of them than was asked for.
+            ResponseError: if vectors are missing, or their number differs from the number of texts.
         """
-        asked = len(self._asked)
-        if parser.by_order and 0 < parser.count != asked:
-            raise self._misaligned(f"it holds {parser.count} vectors for {asked} texts")
+        requested = len(self._requested)
+        if parser.by_order and 0 < parser.count != requested:
+            raise self._misaligned(f"it holds {parser.count} vectors for {requested} texts")
         if missing := self.missing:
-            reasons = [*(parser.faults + self._refused)[:1], *filter(None, [message])]
-            reasons = reasons or [f"the response holds {parser.count} vectors for {asked} texts"]
+            reasons = [*(parser.faults + self._rejected)[:1], *filter(None, [message])]
+            reasons = reasons or [f"the response holds {parser.count} vectors for {requested} texts"]
             raise ResponseError(
-                f"{len(missing)} of {asked} vectors did not arrive: {'; '.join(reasons)}",
+                f"{len(missing)} of {requested} vectors did not arrive: {'; '.join(reasons)}",
                 missing=missing,
                 provider_message=message,
-                is_empty=len(missing) == asked and not self._refused,
+                is_empty=len(missing) == requested and not self._rejected,
             )
 
     def give_up(self) -> list[tuple[int, EmbedInput]]:
-        """Forget what is missing of what the current attempt asks for, and return it."""
+        """Drop the texts that the current attempt still awaits, and return them."""
         lost = [(index, self._missing.pop(index)) for index in self.missing]
         self._awaited.clear()
         return lost
 
-    def _accept_to_fault(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
+    def _accept_up_to_fault(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
         results: list[EmbedResult | EmbedBlock] = []
         for position, row in vectors:
             if position not in self._awaited:
                 break
             results += self.accept([(position, row)])
-        else:  # what came before was no good, so the same position is awaited again
+        else:  # the first vector of a repeated position was rejected, so its second one was awaited
             return results
-        what = "two vectors" if 0 <= position < len(self._asked) else "a vector too many,"
-        self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._asked)}")
+        what = "two vectors" if 0 <= position < len(self._requested) else "an extra vector"
+        self._fault = self._misaligned(f"it holds {what} for position {position} of {len(self._requested)}")
         return results
 
     def _sift(
-        self, held: PendingRows[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
+        self, pending: PendingRows[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
     ) -> Sequence[EmbedResult | EmbedBlock]:
-        good, bad = held.sift(arrived, is_last=is_last)
+        good, bad = pending.sift(arrived, is_last=is_last)
         if bad:
-            self._put_back({index: item for index, item, _ in bad}, held.misfit(bad[0][2]))
+            self._put_back({index: item for index, item, _ in bad}, pending.size_fault(bad[0][2]))
         if not self._decoder.is_open:
-            self._held = None
+            self._pending = None
         if not good:
             return []
         indices, texts, rows = zip(*good, strict=True)
         return self._pack((indices, texts, rows))
 
     def _put_back(self, inputs: Mapping[int, EmbedInput], why: str) -> None:
-        """Say that what arrived for these inputs is no good."""
+        """Reject the vectors of these inputs, so that they are missing again."""
         self._missing.update(inputs)
-        self._awaited.update([bisect_left(self._asked, index) for index in inputs])
-        self._refused = [why]
+        self._awaited.update([bisect_left(self._requested, index) for index in inputs])
+        self._rejected = [why]
 
     def _misaligned(self, what: str) -> ResponseError:
         self.mismatch = what
         return ResponseError(
-            f"the response cannot be matched to its texts: {what}; vectors that it gave for texts {self._asked[0]} to "
-            f"{self._asked[-1]} before this was seen may belong to other texts",
+            f"the response cannot be matched to its texts: {what}; vectors delivered so far for texts "
+            f"{self._requested[0]} to {self._requested[-1]} may belong to other texts",
             missing=self.missing,
             retryable=False,
         )
@@ -270,17 +274,17 @@ class ResultDelivery(Delivery["Vector"]):
         ]
 
 
-MISSING, WAITING, GIVEN = b"\0", b"\1", b"\2"
+MISSING, WAITING, DELIVERED = b"\0", b"\1", b"\2"
 _WAITING: Final = re.compile(WAITING + b"+")
 
 
 class BlockDelivery(Delivery["RawRow"]):
-    """Keeps the books of one batch, and gives its vectors as blocks.
+    """Makes matrices of the vectors of a batch.
 
     Args:
         batch: The batch.
-        decoder: What decodes its vectors.
-        withholds: Whether only `rest` gives blocks, also when the batch is complete.
+        decoder: Decoder of its vectors.
+        withholds: Whether only `flush` returns blocks, even if the batch is complete.
     """
 
     def __init__(self, batch: Batch, decoder: VectorDecoder, *, withholds: bool = False) -> None:
@@ -289,13 +293,13 @@ class BlockDelivery(Delivery["RawRow"]):
         self._inputs = batch.inputs
         self._indices = list(batch.inputs)
         self._first = min(batch.inputs, default=0)
-        # A run that goes on with an earlier one may ask for texts that lie far apart.
+        # A resumed run may ask for texts that lie far apart.
         self._places = None if self._is_dense() else {index: place for place, index in enumerate(self._indices)}
-        self._matrix: Matrix | None = None  # of the rows from the first that is missing to the last
+        self._matrix: Matrix | None = None  # from the first missing row to the last
         self._start = 0  # the place of its first row
-        self._state = bytearray(len(self._indices))  # of each place: MISSING, WAITING or GIVEN
+        self._state = bytearray(len(self._indices))  # by place: MISSING, WAITING or DELIVERED
         self.waiting = 0
-        """Rows that have arrived and were not handed over."""
+        """Rows that have arrived but were not handed over."""
 
     @property
     def decode(self) -> Callable[[Value], RawRow]:
@@ -305,14 +309,14 @@ class BlockDelivery(Delivery["RawRow"]):
     def decode_run(self) -> Callable[[Sequence[Value]], list[RawRow] | None]:
         return self._decoder.decode_rows
 
-    def rest(self) -> Sequence[EmbedBlock]:
-        """Return blocks of what arrived and was not handed over, without the gaps."""
+    def flush(self) -> Sequence[EmbedBlock]:
+        """Return blocks of the rows that have arrived but were not handed over."""
         matrix, state, start = self._matrix, self._state, self._start
         if matrix is None or not self.waiting:
             return ()
-        # A few rows are copied, or each of them would keep the memory of all.
+        # Copies of a few rows let the memory of the whole matrix go.
         are_few = 2 * self.waiting < len(matrix)
-        self._state, self.waiting = state.replace(WAITING, GIVEN), 0
+        self._state, self.waiting = state.replace(WAITING, DELIVERED), 0
         if not are_few or 2 * self._state.count(MISSING) < len(matrix):
             self._matrix = None
         blocks = [self._block(matrix, first, last, start) for first, last in self._stretches(state)]
@@ -327,28 +331,29 @@ class BlockDelivery(Delivery["RawRow"]):
         self.waiting += len(indices) - len(bad)
         for index, fault in bad:
             self._put_back({index: self._inputs[index]}, fault)
-        return () if self.count_missing or self._withholds else self.rest()
+        return () if self.count_missing or self._withholds else self.flush()
 
     def withdraw(self) -> tuple[Sequence[EmbedBlock], Withdrawal | None]:
-        """Forget what the response of the current attempt gave, so that it is asked for again.
+        """Forget the vectors of the current attempt, so that their texts are missing again.
 
         Returns:
-            Blocks of earlier attempts that were not handed over, and what takes back what was, if anything.
+            Blocks of earlier attempts that were not handed over, and a `Withdrawal` of the rows that were; None if
+            there are no such rows.
         """
-        given = [index for position, index in enumerate(self._asked) if position not in self._awaited]
-        places = [index - self._first if self._places is None else self._places[index] for index in given]
+        arrived = [index for position, index in enumerate(self._requested) if position not in self._awaited]
+        places = [index - self._first if self._places is None else self._places[index] for index in arrived]
         state = self._state
-        taken = [index for index, place in zip(given, places, strict=True) if state[place : place + 1] == GIVEN]
+        delivered = [i for i, place in zip(arrived, places, strict=True) if state[place : place + 1] == DELIVERED]
         for place in places:
             self.waiting -= state[place : place + 1] == WAITING
             state[place : place + 1] = MISSING
-        blocks = self.rest()
-        self._put_back({index: self._inputs[index] for index in given}, "")
+        blocks = self.flush()
+        self._put_back({index: self._inputs[index] for index in arrived}, "")
         self._matrix = None
-        return blocks, Withdrawal(taken, [self._inputs[index] for index in taken]) if taken else None
+        return blocks, Withdrawal(delivered, [self._inputs[index] for index in delivered]) if delivered else None
 
     def _copy(self, matrix: Matrix, indices: Sequence[int], rows: Sequence[RawRow]) -> list[tuple[int, str]]:
-        """Copy rows to the places of these inputs, and return the inputs whose rows are no vectors, with the reason."""
+        """Copy rows to the places of these inputs. Return the inputs whose rows are invalid, with the reasons."""
         first, count = indices[0], len(indices)
         if list(indices) != list(range(first, first + count)):
             pairs = zip(indices, rows, strict=True)
@@ -370,7 +375,7 @@ class BlockDelivery(Delivery["RawRow"]):
         return EmbedBlock(indices[0], rows, [self._inputs[index] for index in indices])
 
     def _stretches(self, state: bytearray) -> Iterator[tuple[int, int]]:
-        """Give begin and end of each stretch of places that wait, and whose inputs follow one another."""
+        """Yield start and stop of each stretch of waiting places with consecutive indices."""
         for found in _WAITING.finditer(state):
             start, stop = found.span()
             if self._places is None:
@@ -381,12 +386,12 @@ class BlockDelivery(Delivery["RawRow"]):
             yield from zip([start, *cuts], [*cuts, stop], strict=True)
 
     def _is_dense(self) -> bool:
-        """Whether the batch holds all texts from its first to its last."""
+        """Whether the indices of the batch have no gaps."""
         return self._indices == list(range(self._first, self._first + len(self._indices)))
 
 
 def _fill(matrix: Matrix, rows: Sequence[RawRow]) -> None:
-    """Copy rows into a matrix of as many."""
+    """Copy rows into a matrix with the same number of rows."""
     if set(map(type, rows)) != {bytearray}:
         np.concatenate([_numbers(row) for row in rows], out=matrix.reshape(-1), casting="same_kind")
         return

@@ -1,4 +1,4 @@
-"""When to try again: how long to wait, and when to stop. Without I/O."""
+"""Decides how long to wait before a retry, and when to stop retrying. No I/O."""
 
 from __future__ import annotations
 
@@ -22,37 +22,39 @@ if TYPE_CHECKING:
     from asyncembed._config import RetryPolicy
 
 
-RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})  # and every 5xx but 501 and 505
+RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})  # and every 5xx except 501 and 505
 OVERLOAD_STATUSES: Final = frozenset({429, 503, 529})
-_NEVER_BETTER: Final = frozenset({501, 505})
-_MOST_DOUBLINGS: Final = 64
+_PERMANENT_STATUSES: Final = frozenset({501, 505})
+_MAX_DOUBLINGS: Final = 64
 
-_LASTS: Final = r"(?i)\b(?:per|a|each|every)[ -]?(?:day|month)\b|\bdaily\b|\bmonthly\b|\bquotas?\b|/ ?(?:day|month)\b"
-"""Words of limits that are not over soon."""
+_LONG_LIMIT: Final = (
+    r"(?i)\b(?:per|a|each|every)[ -]?(?:day|month)\b|\bdaily\b|\bmonthly\b|\bquotas?\b|/ ?(?:day|month)\b"
+)
+"""Words of limits that last for a day or longer."""
 
 
 def is_retryable(error: AsyncEmbedError) -> bool:
-    """Whether the same request may go well later."""
+    """Whether the same request may succeed later."""
     if isinstance(error, QuotaExceededError | InvalidInputError):
         return False  # whatever the status: llama.cpp blames a text with 500
     if isinstance(error, APIStatusError):
         status = error.status or 0
-        return (status in RETRYABLE_STATUSES or status // 100 == 5) and status not in _NEVER_BETTER  # noqa: PLR2004
+        return (status in RETRYABLE_STATUSES or status // 100 == 5) and status not in _PERMANENT_STATUSES  # noqa: PLR2004
     return isinstance(error, TransportError | ResponseError) and error.retryable
 
 
 def ceiling(policy: RetryPolicy, doublings: int) -> float:
-    """Seconds of the longest wait after the first one was doubled so often."""
-    return min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(doublings, _MOST_DOUBLINGS))
+    """Return the longest wait in seconds after a number of doublings."""
+    return min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(doublings, _MAX_DOUBLINGS))
 
 
 def is_overload(error: AsyncEmbedError) -> bool:
-    """Whether the API says that it gets too much."""
+    """Whether the API says that it is overloaded."""
     return isinstance(error, APIStatusError) and error.status in OVERLOAD_STATUSES
 
 
 class Backoff:
-    """Counts the failed attempts of one batch and says how long to wait before the next.
+    """Counts the failed attempts of one batch and computes the wait before the next.
 
     Args:
         policy: Limits and waits.
@@ -71,57 +73,57 @@ class Backoff:
         self._draw = draw
         self._failed = 0
         self._deadline: float | None = None
-        self._too_long: float | None = None  # what the API has asked for that was too long to wait
+        self._too_long: float | None = None  # a requested wait of more than `max_elapsed`
         self.is_hopeless = False
-        """Whether the API asks to wait for longer than `max_elapsed` and means it, so that every batch would fail."""
+        """Whether the API has confirmed a wait of more than `max_elapsed`, so that every batch would fail."""
 
     def progressed(self) -> None:
-        """Note that an attempt delivered something new: the count starts again."""
+        """Note that an attempt delivered a new result, and start counting again."""
         self._failed = 0
         self._deadline = None
         self._too_long = None
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for retries has passed, while something else was waited for."""
+        """Whether `max_elapsed` has passed, for example during another wait."""
         return self._deadline is not None and self._clock() > self._deadline
 
     def describe(self) -> str:
-        """Say how often it was tried in vain, if more than once, and what wait was too long."""
+        """Describe the attempts, if there were several, and a wait that was too long."""
         if self._deadline is None:
             return ""
         elapsed = self._clock() - self._deadline + self._policy.max_elapsed
-        tried = f" ({self._failed} attempts in {elapsed:.1f} s)" if self._failed > 1 else ""
+        attempts = f" ({self._failed} attempts in {elapsed:.1f} s)" if self._failed > 1 else ""
         wait = f"; it asks to wait for {self._too_long:g} s, longer than max_elapsed" if self.is_hopeless else ""
-        return tried + wait
+        return attempts + wait
 
     def is_used_up(self, error: AsyncEmbedError) -> bool:
-        """Count an attempt after which parts are asked for at once; whether it was the last."""
+        """Count a failed attempt that needs no wait, and return whether it was the last."""
         return self.wait_before_retry(error) is None
 
     def wait_before_retry(self, error: AsyncEmbedError) -> float | None:
-        """Seconds to wait after `error` before the next attempt, or None if there is to be none."""
+        """Count a failed attempt and return the seconds to wait before the next; None if there is none."""
         self._failed += 1
         now = self._clock()
         if self._deadline is None:
             self._deadline = now + self._policy.max_elapsed
-        asked: float | None = getattr(error, "retry_after", None)
-        if asked is not None and asked > self._policy.max_elapsed:
-            # It may be a mistake: Azure sometimes says a day, and the next attempt goes well.
-            self.is_hopeless = self._too_long is not None or _names_what_lasts(error)
-            self._too_long = asked
+        requested: float | None = getattr(error, "retry_after", None)
+        if requested is not None and requested > self._policy.max_elapsed:
+            # It may be a mistake: Azure sometimes asks for a day, and the next attempt succeeds.
+            self.is_hopeless = self._too_long is not None or _names_long_limit(error)
+            self._too_long = requested
         if self.is_hopeless or self._failed >= self._policy.max_attempts:
             return None
-        wait = self._wait(asked)
+        wait = self._wait(requested)
         return wait if now + wait <= self._deadline else None
 
-    def _wait(self, asked: float | None) -> float:
+    def _wait(self, requested: float | None) -> float:
         policy, longest = self._policy, ceiling(self._policy, self._failed - 1)
-        if asked is None:
+        if requested is None:
             return longest * self._draw()
-        # A little later than asked, or everybody who was told the same comes back at once.
-        return min(policy.max_backoff, asked + min(longest, policy.initial_backoff) * self._draw())
+        # Jitter spreads the clients that were all asked to wait equally long.
+        return min(policy.max_backoff, requested + min(longest, policy.initial_backoff) * self._draw())
 
 
-def _names_what_lasts(error: AsyncEmbedError) -> bool:
-    return isinstance(error, APIStatusError) and re.search(_LASTS, error.provider_message) is not None
+def _names_long_limit(error: AsyncEmbedError) -> bool:
+    return isinstance(error, APIStatusError) and re.search(_LONG_LIMIT, error.provider_message) is not None

@@ -1,10 +1,10 @@
-"""What an error says by itself, without the texts of the request that it repeats: those may say anything.
+"""Classifies an error answer by its status, its codes, the field that it blames, and its message.
 
-What an error answer means: read from its status, its codes, the field it blames, and its words.
+A provider may declare its own signs, which come first; the tables here apply to every service. If two causes share the
+same words, no sign decides: the meaning is None, and a probe with a harmless text tells them apart. A sign that is
+wrong about a key or a quota would end a run because of one bad text.
 
-A provider declares signs of its own, and they come first. The tables here are for every service. Where two causes are
-told in the same words, no sign decides: the meaning is None, and the answer to a harmless text tells them apart. A sign
-that is wrong about a key or a quota would end a run that one text has disturbed.
+An error may repeat texts of the request, and those may say anything. `OwnWords` removes them before the tables apply.
 """
 
 from __future__ import annotations
@@ -25,63 +25,65 @@ if TYPE_CHECKING:
 
 
 _CUT: Final = " \N{HORIZONTAL ELLIPSIS} "
-_MARKS: Final = ("'", '"', "`", "\N{LEFT DOUBLE QUOTATION MARK}", "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}")
+_QUOTATION_MARKS: Final = (
+    "'", '"', "`", "\N{LEFT DOUBLE QUOTATION MARK}", "\N{LEFT-POINTING DOUBLE ANGLE QUOTATION MARK}"
+)  # fmt: skip
 
-_LONG: Final = 16
-"""Characters of a text whose beginning is not a part of a sentence by chance; shorter ones count in quotes alone."""
+_MIN_MATCH: Final = 16
+"""Characters of a text that a message does not contain by chance. Shorter texts are only recognised in quotes."""
 
-_HEAD: Final = 100
-"""Characters of a text that its beginning is looked for by."""
+_HEAD_CHARS: Final = 100
+"""Characters of a text in which the search for its beginning looks."""
 
-_LOOKED_AT: Final = 2_000
-"""Characters of a text that can be repeated: a message has no more."""
+_MAX_QUOTE: Final = 2_000
+"""Maximum characters that a message can repeat of a text."""
 
 
 class OwnWords:
-    """The words of an error as they are compared: in lower case, with single spaces, without what they quote.
+    """The message of an error, normalised for matching: lower case, single spaces, without quotes from the texts.
 
     Args:
-        message: What the error says.
+        message: The message.
         texts: The texts of the request.
     """
 
     def __init__(self, message: str, texts: Sequence[str] = ()) -> None:
         self._texts = texts
-        self.text = _plain(message)
+        self.text = _normalized(message)
         for text in texts:
-            if any(head and head[:_LONG] in self.text for head in _forms(text[:_HEAD])):
-                for form in _forms(text[:_LOOKED_AT]):
+            if any(head and head[:_MIN_MATCH] in self.text for head in _forms(text[:_HEAD_CHARS])):
+                for form in _forms(text[:_MAX_QUOTE]):
                     self.text = _without(self.text, form)
 
     def may_quote(self, phrase: str) -> bool:
-        """Whether a phrase stands in one of the texts, so that it may be theirs also where only a part is repeated."""
+        """Whether one of the texts contains a phrase, so that the message may repeat it."""
         longest = max(phrase.split(), key=len, default="")
-        likely = (text for text in self._texts if longest in text.lower())  # the rest is slower
-        return any(phrase in _plain(text) for text in likely)
+        likely = (text for text in self._texts if longest in text.lower())  # a fast filter
+        return any(phrase in _normalized(text) for text in likely)
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(text.lower().split())
 
 
 def _forms(text: str) -> Iterator[str]:
-    """How a text may stand in a message: as it is, and as JSON writes it."""
-    yield _plain(text)
+    """Yield the forms in which a message may repeat a text: unchanged and JSON-escaped."""
+    yield _normalized(text)
     if not text.isascii() or not text.isprintable() or '"' in text or "\\" in text:
         for ascii_only in (True, False):
-            yield _plain(json.dumps(text, ensure_ascii=ascii_only)[1:-1])
+            yield _normalized(json.dumps(text, ensure_ascii=ascii_only)[1:-1])
 
 
 def _without(words: str, text: str) -> str:
     if not text:
         return words
-    if len(text) < _LONG:
-        for mark in _MARKS:
+    if len(text) < _MIN_MATCH:
+        for mark in _QUOTATION_MARKS:
             words = words.replace(f"{mark}{text}", _CUT)
         return words
-    start, at = text[:_LONG], -1
+    start, at = text[:_MIN_MATCH], -1
     while (at := words.find(start, at + 1)) >= 0:
-        size = _LONG
+        size = _MIN_MATCH
         while size < len(text) and words[at + size : at + size + 1] == text[size]:
             size += 1
         words = words[:at] + _CUT + words[at + size :]
@@ -91,19 +93,19 @@ def _without(words: str, text: str) -> str:
 Meaning: TypeAlias = Literal[
     "text", "size", "time", "option", "model", "key", "quota", "encoding", "address", "transient"
 ]
-"""What is wrong: a text, how much a request holds, how long it takes, an option of it, the model, the key, what the
-account may spend, how vectors are to travel, the address, or nothing that lasts."""
+"""What is wrong: a text, the size of the request, the time that it takes, an option, the model, the key, the account's
+quota, the encoding of vectors, the address, or something transient."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sign(ShortRepr):
-    """What an error answer means that has everything given here.
+    """A rule that gives an error answer its meaning. All given conditions must hold.
 
     Attributes:
         meaning: What is wrong.
         status: HTTP status.
-        code: One of its codes, types and reasons, in the very same letters.
-        words: Regular expression for a phrase in its message or its codes; the case of letters does not matter.
+        code: One of the answer's codes, types or reasons; case-sensitive.
+        words: Regular expression for a phrase in the message or the codes; case-insensitive.
     """
 
     meaning: Meaning
@@ -112,7 +114,7 @@ class Sign(ShortRepr):
     words: str | None = None
 
     def fits(self, answer: ErrorAnswer, own: OwnWords) -> bool:
-        """Whether an answer has all of it; a phrase that may be quoted from a text counts for nothing."""
+        """Whether an answer meets all conditions. A phrase that may come from a text does not count."""
         if self.status not in {None, answer.status} or (self.code is not None and self.code not in answer.codes):
             return False
         if self.words is None:
@@ -122,10 +124,10 @@ class Sign(ShortRepr):
 
 
 _HARMLESS: Final[frozenset[Meaning]] = frozenset({"text", "size", "time", "transient"})
-"""Meanings that end no run: where they are wrong, another request shows it."""
+"""Meanings that do not end a run: the next request corrects a wrong guess."""
 
-_LONG_WAIT: Final = 3_600.0
-"""Seconds; nothing that lasts longer is a matter of a rate."""
+_MAX_RATE_WAIT: Final = 3_600.0
+"""Longest wait in seconds that an ordinary rate limit asks for."""
 
 _WRONG: Final = r"(?:incorrect|invalid|wrong|missing|malformed|expired|unknown|revoked|disabled|required|inactive)"
 _KEY: Final = (
@@ -200,7 +202,7 @@ CODES: Final = (
     Sign("transient", code="Overloaded"),
     Sign("transient", code="Unhealthy"),
 )
-"""Codes that mean the same whatever the status."""
+"""Codes that mean the same with every status."""
 
 _TEXT: Final = r"(?:inputs?|texts?|strings?|contents?|documents?|prompts?|sentences?|sequences?|passages?)"
 _MAX: Final = r"(?:the )?(?:\w+ ){0,3}?max(?:imum)?\b"
@@ -220,7 +222,7 @@ TEXTS: Final = (
     Sign("text", words=r"\bmust have (?:less|fewer) than \d+ tokens\b"),
     # Voyage, Cohere
     Sign("text", words=r"\btoo many tokens\b"),
-    # words of many services
+    # many services
     Sign("text", words=rf"\b{_TEXT}['\"`]? (?:is |are |was |were |that is )?too long\b|\bis too long for\b"),
     # pydantic, Bedrock
     Sign("text", words=r"\bstring should have at (?:most|least) \d+ characters?\b|\bexpected (?:max|min)length\b"),
@@ -229,7 +231,7 @@ TEXTS: Final = (
     Sign("text", words=rf"\b{_TEXT}\b[^.]{{0,40}}\b(?:is|are|be|was|were|contains?) (?:an )?(?:empty|blank)\b"),
     # libraries for JSON and tokenizers
     Sign("text", words=r"\binvalid (?:unicode|utf-?8|utf-?16|surrogate)|\blone surrogate|\bsurrogates? not allowed\b"),
-    # Ollama, for a vector that is no number
+    # Ollama, for a vector that contains NaN
     Sign("text", words=r"\bunsupported value: (?:nan|[+-]?inf)"),
     # OpenRouter, Azure, DashScope
     Sign("text", words=r"\brequires moderation\b|\bwas flagged\b|\bcontent (?:management|filter|moderation) policy\b"),
@@ -237,13 +239,13 @@ TEXTS: Final = (
     # PyTorch
     Sign("size", words=r"\bout of memory\b"),
 )
-"""Refusals of a text or of a size; they come before the others, as their messages may repeat the text."""
+"""Refusals of a text or of a size. They come before the others, as their messages may repeat the text."""
 
 REFUSALS: Final = (
     # Ollama, LM Studio, Hugging Face
     Sign("transient", words=r"\bis (?:currently |still )?(?:loading|overloaded|warming up)\b|\bloading model\b"),
     Sign("transient", words=r"\btemporarily unavailable\b|\bserver (?:is )?busy\b"),
-    # LM Studio, for an address that it does not know
+    # LM Studio, for an unknown address
     Sign("address", words=r"\bunexpected endpoint or method\b"),
     # LiteLLM's proxy without a database
     Sign("option", words=r"\bno connected db\b"),
@@ -294,7 +296,7 @@ REFUSALS: Final = (
     Sign("model", words=r"\bmodel identifier is invalid\b|\bunable to access model\b|\bno endpoints found for\b"),
     # Ollama, vLLM, OpenAI
     Sign("model", words=r"\bdoes not support (?:the )?embed|\bnot an embedding model\b|\bmust provide a model\b"),
-    # what every service calls it
+    # every service
     Sign("encoding", words=r"\bbase64\b|\bencoding_?format\b|\bembedding_?types?\b"),
     # vLLM, infinity, LiteLLM
     Sign("option", words=r"matryoshka|\bunsupportedparams"),
@@ -312,32 +314,32 @@ REFUSALS: Final = (
     Sign("option", words=r"\bextra (?:inputs|fields) (?:are )?not permitted\b|\bfield required\b"),
     Sign("option", words=rf"\bmissing (?:required )?{_FIELD}\b"),
 )
-"""Refusals that every request would meet: answers with status 4xx, but for 429."""
+"""Refusals that apply to every request: answers with status 4xx, except 429."""
 
 TOO_MANY: Final = (
-    # OpenAI, for a request that no minute has room for
+    # OpenAI, for a request that exceeds the limit per minute
     Sign("size", words=r"\brequest too large\b|\btokens must be reduced\b"),
     # Google's quotaId, OpenRouter, Cohere's trial keys
     Sign("quota", words=r"perday(?:per|$|-|\b)"),
     Sign("quota", words=r"\bcalls ?/ ?month\b|\bcredit balance\b|\binsufficient (?:balance|credits?|funds|quota)\b"),
     Sign("quota", words=r"\bbudget has been exceeded\b"),
 )
-"""Answers with status 429 that are no matter of a rate."""
+"""Answers with status 429 that are not about a rate."""
 
 TOO_MANY_FOR_LONG: Final = (
-    # Google says the same of what is over in a minute
+    # Google says the same of a limit that ends within a minute
     Sign("transient", code="RESOURCE_EXHAUSTED"),
     Sign("quota", words=r"\bexceeded your current quota\b|\b(?:per|a)[ -]day\b|\bdaily\b|\bmonthly\b|\bper[ -]month\b"),
 )
-"""The same, where nothing says that they are over soon."""
+"""More answers with status 429 that are not about a rate, unless they ask for a short wait."""
 
 FAILURES: Final = (
-    # Ollama, for a model that answers no embeddings
+    # Ollama, for a model without embeddings
     Sign("model", words=r"\bdoes not support (?:the )?embed"),
     Sign("option", words=r"matryoshka"),
     # infinity
     Sign("encoding", words=r"\bbase64\b.{0,40}\bnot supported\b"),
-    # proxies before a server that takes too long, but not before one that cannot be reached
+    # proxies of a slow server, but not of an unreachable one
     Sign("time", words=r"(?<!connect )(?<!connection )\b(?:timed[ -]?out|time-?out|(?:read)?timeout(?:error)?)\b"),
     Sign("time", words=r"\bdeadline exceeded\b"),
 )
@@ -347,7 +349,7 @@ PAGES: Final = (
     # nginx
     Sign("address", status=400, words=r"plain http request was sent to https port"),
 )
-"""Pages of HTML, whose other words come from anywhere."""
+"""HTML pages. Other words on them mean nothing."""
 
 FIELDS: Final[Mapping[str, Meaning]] = {
     "model": "model",
@@ -363,7 +365,7 @@ FIELDS: Final[Mapping[str, Meaning]] = {
     "embedding_types": "encoding",
     "embeddingtypes": "encoding",
 }
-"""What it means if a field of the request is blamed, by its name in lower case; others are options, or hold texts."""
+"""Meaning by blamed request field, in lower case. Any other field is an option or holds texts."""
 
 STATUSES: Final[Mapping[int, Meaning]] = {
     401: "key",
@@ -379,18 +381,18 @@ STATUSES: Final[Mapping[int, Meaning]] = {
     524: "time",  # Cloudflare
     598: "time",
 }
-"""What a status means by itself."""
+"""Meaning by status alone."""
 
-_NOT_DONE: Final = frozenset({501, 505, 511})
+_UNSUPPORTED: Final = frozenset({501, 505, 511})
 
 
 def meaning_of(answer: ErrorAnswer, signs: Sequence[Sign] = (), texts: Sequence[str] = ()) -> Meaning | None:
-    """Return what an error answer means; None if it may mean more than one thing.
+    """Return the meaning of an error answer; None if it is ambiguous.
 
     Args:
         answer: The answer.
         signs: The provider's own signs, which come first.
-        texts: The texts of the request, which the answer may repeat: what it quotes of them decides nothing.
+        texts: The texts of the request. Their quotes in the answer decide nothing.
     """
     own = OwnWords("\n".join((answer.provider_message, *answer.codes)), texts)
     if answer.positions and texts and not answer.named(len(texts)):
@@ -405,8 +407,8 @@ def _first(signs: Sequence[Sign], answer: ErrorAnswer, own: OwnWords) -> Meaning
 def _by_status(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
     status = answer.status
     if status == 429:  # noqa: PLR2004
-        is_soon_over = answer.retry_after is not None and answer.retry_after <= _LONG_WAIT
-        lasting = None if is_soon_over else _first(TOO_MANY_FOR_LONG, answer, own)
+        is_short = answer.retry_after is not None and answer.retry_after <= _MAX_RATE_WAIT
+        lasting = None if is_short else _first(TOO_MANY_FOR_LONG, answer, own)
         return _first(TOO_MANY, answer, own) or lasting or "transient"
     if status >= 500:  # noqa: PLR2004
         return _of_failure(answer, own)
@@ -419,10 +421,9 @@ def _by_status(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
 
 def _of_refusal(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
     if answer.blames_no_text:
-        known = (FIELDS.get(field.lower(), "option") for field in answer.fields if field.lower() not in TEXT_FIELDS)
-        return next(known)
+        return next(FIELDS.get(name.lower(), "option") for name in answer.fields if name.lower() not in TEXT_FIELDS)
     if answer.status in {401, 402}:
-        return None  # the status says it
+        return None  # the status decides
     if answer.positions:
         return "text"
     is_too_large = answer.status == PAYLOAD_TOO_LARGE
@@ -438,4 +439,4 @@ def _of_failure(answer: ErrorAnswer, own: OwnWords) -> Meaning | None:
     if (excess := read_too_large(answer)) and excess.is_of_one_text:
         return "size"
     found = STATUSES.get(answer.status) or _first(TEXTS, answer, own) or _first(FAILURES, answer, own)
-    return found or (None if answer.status in _NOT_DONE else "transient")
+    return found or (None if answer.status in _UNSUPPORTED else "transient")

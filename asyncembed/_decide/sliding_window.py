@@ -1,15 +1,14 @@
-"""One limit of so many units a minute: when the next request may start, without I/O and without a clock of its own.
+"""A rate limit of units per minute: computes when the next request may start. No I/O, and no clock of its own.
 
-Two rules, and a request starts when both hold:
+A request starts when two rules allow it:
 
-- The log: what started within the last minute, together with the request, stays within the limit. So the limit holds
-  in every window of a minute, and it does not matter whether a server counts rolling windows or by the clock's minutes.
-- The pace: requests are spaced as the limit divides the minute. An idle limit gives credit, as far as the minute is
-  still unused, so that half of it can be had at once; a limit that is used up all the time gives none, so that the
-  requests of a long run are spread evenly instead of coming in one burst a minute.
+- The log: the requests of the last minute and this one stay within the limit together. So the limit holds in every
+  window of a minute, and works with servers that count rolling windows and with those that count clock minutes.
+- The pace: requests are spaced evenly over the minute. The unused share of the last minute gives credit, so that half
+  of an idle limit is available at once. A saturated limit gives none, so the requests of a long run are spread evenly
+  instead of coming in one burst per minute.
 
-A request larger than the whole limit starts when nothing else is in the log, and the pace makes those after it wait
-for as long as it should have taken.
+A request larger than the whole limit starts when the log is empty. The pace delays the requests after it accordingly.
 """
 
 from __future__ import annotations
@@ -25,46 +24,46 @@ if TYPE_CHECKING:
 
 
 SLACK: Final = 0.01
-"""Share of the minute that is added to it, because requests do not all take the same time to the server."""
+"""Share that is added to the minute, because the network delay varies between requests."""
 
-GRAINS: Final = 600
-"""Parts of a minute that are told apart: the log is no longer than that, however many requests there are."""
+RESOLUTION: Final = 600
+"""Maximum log entries per minute: requests that start close together share one, so that the log stays short."""
 
 UNKNOWN_RESET: Final = 1 / 60
-"""Share of the minute to wait when an API says that nothing is left, but not until when."""
+"""Share of the minute to wait when an API reports that nothing is left without a reset time."""
 
 _since, _at, _until, _total = attrgetter("since"), attrgetter("at"), attrgetter("until"), attrgetter("total")
 
 
 @dataclass(slots=True, eq=False)
 class WindowEntry:
-    """What started at about the same time.
+    """The requests that started at about the same time.
 
     Attributes:
-        since: When the first of it started.
-        at: When the last of it started.
-        until: When the last of it is out of the window.
-        behind: When everything before it would be done at an even pace.
+        since: When the first of them started.
+        at: When the last of them started.
+        until: When the last of them leaves the window.
+        paced_before: When the requests before this entry would end at an even pace.
         amount: Units.
-        total: Units of everything up to it, since the window was made.
-        counts: Whether it is still in the log.
+        total: Units of all entries up to this one, since the window was made.
+        counts: Whether the entry is still in the log.
     """
 
     since: float
     at: float
     until: float
-    behind: float
+    paced_before: float
     amount: int = 0
     total: int = 0
     counts: bool = True
 
 
 class Window:
-    """One limit and what has been used of it.
+    """One limit and its use.
 
     Args:
-        limit: Units a minute, None if there is no limit that is known.
-        period: Seconds of a minute; shorter in tests.
+        limit: Units per minute; None if no limit is known.
+        period: Length of a minute in seconds; shorter in tests.
     """
 
     def __init__(self, limit: float | None, period: float) -> None:
@@ -72,114 +71,120 @@ class Window:
         self._is_declared = limit is not None
         self._period = period
         self._span = period * (1 + SLACK)
-        self._log: list[WindowEntry] = []  # by time; what starts only later is in it, too
-        self._forgotten = 0  # units of everything that is not in the log any more
-        self._paced = -math.inf  # when everything so far would be done at an even pace
-        self._paced_from = -math.inf  # what started before the limit was known does not count for that
-        self._foreign = 0.0  # what others use of the limit, as far as the API has said
-        self._foreign_until = -math.inf
+        self._log: list[WindowEntry] = []  # by time, planned requests included
+        self._forgotten = 0  # units of the entries that have left the log
+        self._paced_until = -math.inf  # when all requests so far would end at an even pace
+        self._paced_from = -math.inf  # requests before this time started without a limit, and do not count
+        self._used_by_others = 0.0  # units, as reported by the API
+        self._others_until = -math.inf  # when that report expires
 
     def cost(self, amount: int) -> int:
-        """Return what a request of so many units is charged: a limit that nobody declared may be nonsense."""
+        """Return the units to charge for a request: at most the limit, if it only comes from a header."""
         if self.limit is None or self._is_declared:
             return amount
         return min(amount, max(1, math.floor(self.limit)))
 
     def earliest(self, amount: int, at: float) -> float:
-        """When a request of so many units may start: at `at`, after which nothing else starts, or later."""
+        """Return when a request may start: at `at` or later.
+
+        Args:
+            amount: Units of the request.
+            at: Earliest time; no planned request starts after it.
+        """
         if not amount:
             return at
-        foreign = self._foreign if at < self._foreign_until else 0.0
+        by_others = self._used_by_others if at < self._others_until else 0.0
         if self.limit is None:
-            return self._foreign_until if foreign else at
-        paced = self._paced - self._span * max(0.0, 1 - self._used_at(at) / self.limit)
+            return self._others_until if by_others else at
+        paced = self._paced_until - self._span * max(0.0, 1 - self._used_at(at) / self.limit)
         fits = self._fits(amount, at)
-        if foreign:
-            fits = min(self._fits(amount, at, foreign), max(fits, self._foreign_until))
+        if by_others:
+            fits = min(self._fits(amount, at, by_others), max(fits, self._others_until))
         return max(at, paced, fits)
 
     def charge(self, amount: int, at: float) -> WindowEntry:
-        """Note a request that starts at `at`, after all others."""
-        while self._log and self._log[-1].at > at and not self._log[-1].amount:  # it was planned and then withdrawn
+        """Log a request that starts at `at`, after all others."""
+        while self._log and self._log[-1].at > at and not self._log[-1].amount:  # withdrawn plans
             self._log.pop().counts = False
-        if not self._log or at - self._log[-1].since > self._period / GRAINS:
-            self._log.append(WindowEntry(at, at, at + self._span, self._paced))
-        charge = self._log[-1]
-        if at > charge.at:
-            charge.at, charge.until = at, at + self._span
-        charge.amount += amount
-        self._add_up(len(self._log) - 1)
-        return charge
+        if not self._log or at - self._log[-1].since > self._period / RESOLUTION:
+            self._log.append(WindowEntry(at, at, at + self._span, self._paced_until))
+        entry = self._log[-1]
+        if at > entry.at:
+            entry.at, entry.until = at, at + self._span
+        entry.amount += amount
+        self._recompute(len(self._log) - 1)
+        return entry
 
     def correct(self, *corrections: tuple[WindowEntry, int]) -> None:
-        """Add an amount of units to each of these charges; a negative one takes them away."""
+        """Add an amount of units, which may be negative, to each of these entries."""
         first: WindowEntry | None = None
-        for charge, amount in corrections:
-            if charge.counts:
-                charge.amount += amount
-                first = charge if first is None or charge.since < first.since else first
+        for entry, amount in corrections:
+            if entry.counts:
+                entry.amount += amount
+                first = entry if first is None or entry.since < first.since else first
         if first:
-            self._add_up(bisect_left(self._log, first.since, key=_since))
+            self._recompute(bisect_left(self._log, first.since, key=_since))
 
     def forget(self, now: float) -> None:
-        """Drop what is out of the window."""
+        """Drop the entries that have left the window."""
         if old := self._past(now):
-            for charge in self._log[:old]:
-                charge.counts = False
+            for entry in self._log[:old]:
+                entry.counts = False
             self._forgotten = self._log[old - 1].total
             del self._log[:old]
 
-    def observe(self, allowance: LimitHeader, amount: int, now: float) -> float:
-        """Take over what the API says about the limit, and return until when there is nothing left of it.
+    def observe(self, header: LimitHeader, amount: int, now: float) -> float:
+        """Apply what a response says about the limit, and return until when nothing is left of it.
 
-        Only what our own books do not explain matters: whoever uses up a limit is told that nothing is left of it.
+        The window compares the reported use with its own log. Only the difference, which others have used, delays
+        requests.
 
         Args:
-            allowance: What the API says.
-            amount: Units of the request that it said it to.
+            header: What the response says.
+            amount: Units of its request.
             now: The time.
         """
-        if allowance.limit and allowance.limit != self.limit and not self._is_declared:
-            self._adopt(allowance.limit, now)
-        if allowance.remaining is None:
+        if header.limit and header.limit != self.limit and not self._is_declared:
+            self._adopt(header.limit, now)
+        if header.remaining is None:
             return now
         if self.limit is None:
-            self._foreign = 0.0 if allowance.remaining else math.inf
+            self._used_by_others = 0.0 if header.remaining else math.inf
         else:
-            self._foreign = max(0.0, self.limit - allowance.remaining - self._used_at(now))
-        self._foreign_until = now + self._wait(allowance, amount)
-        return self._foreign_until if self._foreign and not allowance.remaining else now
+            self._used_by_others = max(0.0, self.limit - header.remaining - self._used_at(now))
+        self._others_until = now + self._seconds_valid(header, amount)
+        return self._others_until if self._used_by_others and not header.remaining else now
 
     def _adopt(self, limit: float, now: float) -> None:
         self.limit = limit
-        self._paced = self._paced_from = now
+        self._paced_until = self._paced_from = now
         if self._log:
-            self._log[0].behind = now
-            self._add_up(0)
+            self._log[0].paced_before = now
+            self._recompute(0)
 
-    def _add_up(self, index: int) -> None:
-        """Add up from the charge with this index on, and say when everything would be done at an even pace."""
+    def _recompute(self, index: int) -> None:
+        """Update totals and pace of all entries from this index on."""
         total = self._total_of(index)
-        paced = self._log[index].behind
-        for charge in self._log[index:]:
-            charge.behind = paced
-            charge.total = total = total + charge.amount
-            if self.limit is not None and charge.amount and charge.since > self._paced_from:
-                paced = max(paced, charge.since) + charge.amount * self._span / self.limit
+        paced = self._log[index].paced_before
+        for entry in self._log[index:]:
+            entry.paced_before = paced
+            entry.total = total = total + entry.amount
+            if self.limit is not None and entry.amount and entry.since > self._paced_from:
+                paced = max(paced, entry.since) + entry.amount * self._span / self.limit
         if self.limit is not None:
-            self._paced = paced
+            self._paced_until = paced
 
-    def _wait(self, allowance: LimitHeader, amount: int) -> float:
-        """Seconds until the API has told the truth for long enough."""
-        if allowance.reset is None:
+    def _seconds_valid(self, header: LimitHeader, amount: int) -> float:
+        """Return for how many seconds the reported use counts."""
+        if header.reset is None:
             return self._period * UNKNOWN_RESET
-        used = (allowance.limit or 0) - (allowance.remaining or 0)
-        share = min(1.0, amount / used) if allowance.refills and used > 0 else 1.0
-        return min(allowance.reset * share, self._period)
+        used = (header.limit or 0) - (header.remaining or 0)
+        share = min(1.0, amount / used) if header.refills and used > 0 else 1.0
+        return min(header.reset * share, self._period)
 
-    def _fits(self, amount: int, at: float, foreign: float = 0.0) -> float:
-        """When so many units more are within the limit, as the log says; infinity if never."""
-        excess = self._used + foreign - max(0.0, (self.limit or 0.0) - amount)
+    def _fits(self, amount: int, at: float, by_others: float = 0.0) -> float:
+        """Return when the log has room for an amount of units; infinity if never."""
+        excess = self._used + by_others - max(0.0, (self.limit or 0.0) - amount)
         if excess <= 0:
             return at
         last = bisect_left(self._log, self._forgotten + excess, key=_total)
@@ -187,17 +192,17 @@ class Window:
 
     @property
     def _used(self) -> int:
-        """Units of all of the log, what starts only later included."""
+        """Units in the log, planned requests included."""
         return self._total_of(len(self._log)) - self._forgotten
 
     def _used_at(self, moment: float) -> int:
-        """Units in the window that ends at `moment`."""
+        """Return the units in the window that ends at `moment`."""
         return self._total_of(bisect_right(self._log, moment, key=_at)) - self._total_of(self._past(moment))
 
     def _past(self, moment: float) -> int:
-        """How many charges are out of the window that ends at `moment`."""
+        """Return the number of entries that have left the window that ends at `moment`."""
         return bisect_right(self._log, moment, key=_until)
 
     def _total_of(self, count: int) -> int:
-        """Units of the first `count` charges, and of everything before them."""
+        """Return the units of the first `count` entries and of all that have left the log."""
         return self._log[count - 1].total if count else self._forgotten

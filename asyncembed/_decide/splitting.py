@@ -1,17 +1,15 @@
-"""How large a request may be, learned from those that were too large; smaller than what the provider has published.
+"""Splits a batch that the API refuses as a whole into sub-batches, and learns how large a request may be. No I/O.
 
-What an API says is only believed where it fits the request that it says it of: then the cap follows from it, and else a
-request of half the size is tried next, and half of that.
+There are three ways to split:
 
-The parts of a batch that are asked for when the API does not take it as a whole: batches of their own.
+- `halves`: one of the texts is bad, but which is unknown. If the API accepts the first half, the second must hold the
+  bad text, and is halved without being sent. So one bad text among n costs at most 2·⌈log2 n⌉ extra requests, and the
+  other texts are paid for once. If the API refuses the first half too, both halves are searched at the same time.
+- `apart`: the answer names the bad texts. The rest is sent; if the API accepts it, the named texts were the bad ones.
+- `smaller`: the request is too large. Each of the parts may be fine.
 
-Three ways to cut, all without I/O:
-
-- `halves`: one of the texts is bad, and nothing says which. When the first half is taken, the other one must hold the
-  bad text, and is halved without being asked for. So one bad text among n costs at most 2·⌈log2 n⌉ requests more than
-  none, and the others are paid for once. When the first half is refused, too, both are looked into side by side.
-- `apart`: the answer names the bad texts. The rest is asked for; if that is taken, the named ones were the bad ones.
-- `smaller`: the request is too large. Then each of the parts may be fine.
+`LearnedLimits` holds the limits that refusals have taught, below those that the provider documents. It believes numbers
+in a message only if they match the refused request. Otherwise it halves the size until a request fits.
 """
 
 from __future__ import annotations
@@ -34,38 +32,38 @@ if TYPE_CHECKING:
 
 
 MARGIN: Final = 0.9
-"""Share of a limit in tokens or bytes that is used, as the next texts are not exactly like these."""
+"""Share of a limit in tokens or bytes to use, as the next texts differ from these."""
 
-LEAST_SHARE: Final = 1 / 64
-"""Smallest share of a request that a cap may come down to at once: numbers in a message may mean anything."""
+MIN_SHARE: Final = 1 / 64
+"""Smallest share of a refused request that one refusal may lower a limit to: numbers in a message may mean anything."""
 
 
 @dataclass(slots=True)
 class LearnedLimits:
-    """Most texts, tokens as they are estimated, and bytes of texts in one request; None where none was met."""
+    """Learned maximum of texts, estimated tokens and bytes in one request; None where no request was too large."""
 
     inputs: int | None = None
     tokens: int | None = None
     request_bytes: int | None = None
 
     def learn(self, excess: TooLarge, inputs: int, size: int) -> int:
-        """Take over that a request was too large, and return in how many parts it fits.
+        """Learn from a request that was too large, and return into how many parts to split it.
 
         Args:
             excess: What the API said.
             inputs: Texts in the request.
-            size: Bytes that these texts took in it.
+            size: Bytes of these texts in the request.
         """
         if excess.unit == "inputs":
-            most = excess.most or 0
-            is_believed = excess.size in {None, inputs} and inputs * LEAST_SHARE <= most < inputs
-            self.inputs = min(self.inputs or inputs, most if is_believed else math.ceil(inputs / 2))
+            limit = excess.limit or 0
+            is_believed = excess.size in {None, inputs} and inputs * MIN_SHARE <= limit < inputs
+            self.inputs = min(self.inputs or inputs, limit if is_believed else math.ceil(inputs / 2))
             return math.ceil(inputs / self.inputs)
-        # Where the API does not say how much, half of the texts are to fit, though they are not exactly alike.
+        # If the API names no numbers, half of the texts shall fit, with a margin as they differ in length.
         half = 0.5 + 0.5 / max(inputs, 1) if inputs > 2 else 0.5  # noqa: PLR2004
-        share = max(LEAST_SHARE, MARGIN * excess.share) if excess.is_told else half
+        share = max(MIN_SHARE, MARGIN * excess.share) if excess.has_numbers else half
         if excess.unit == "tokens":
-            # As the chunker estimates them, or a little less: it rounds for each text.
+            # The chunker's estimate or slightly less, as the chunker rounds for each text.
             estimate = (size - JSON_OVERHEAD * inputs) / BYTES_PER_TOKEN + inputs / 2
             self.tokens = _smaller(self.tokens, share * estimate)
         else:
@@ -73,7 +71,7 @@ class LearnedLimits:
         return math.ceil(1 / share)
 
     def within(self, limits: Limits) -> Limits:
-        """Return these limits, none of them above its cap."""
+        """Return the provider's limits, lowered to the learned ones."""
         if not (self.inputs or self.tokens or self.request_bytes):
             return limits
         return replace(
@@ -90,18 +88,18 @@ def _smaller(cap: int | None, size: float) -> int:
 
 @dataclass(slots=True, eq=False)
 class SubBatch:
-    """Texts that are asked for together.
+    """A part of a batch that is sent as one request.
 
     Attributes:
         batch: The texts.
-        case: What is known about them.
-        backoff: The waits between attempts that count for them; None if none was made.
-        refusal: What the whole was refused with.
-        after: The part that is asked for first, as its outcome tells something about this one.
-        other: The part that must hold a bad text if this one holds none.
-        is_guilty: Whether it must hold a bad text, so that it need not be asked for to be halved.
-        suspects: Texts that were named as bad, and are if this part is taken.
-        is_settled: Whether it was asked for, and taken or refused.
+        case: What is known about the texts.
+        backoff: The retry state of the texts; None before their first attempt.
+        refusal: The error that the whole batch was refused with.
+        after: The part to send first, as its outcome says something about this one.
+        other: The part that must hold a bad text if this one does not.
+        is_guilty: Whether this part must hold a bad text, so that it is halved without being sent.
+        suspects: Texts that the answer named. They are the bad ones if the API accepts this part.
+        is_settled: Whether the API has accepted or refused this part.
     """
 
     batch: Batch
@@ -118,26 +116,21 @@ class SubBatch:
         return len(self.batch.inputs)
 
     @property
-    def may_be_asked(self) -> bool:
-        """Whether it has to wait for no other part."""
+    def is_ready(self) -> bool:
+        """Whether it need not wait for another part."""
         return self.after is None or self.after.is_settled
 
-    def taken(self) -> None:
-        """Note that all of it has arrived."""
+    def accepted(self) -> None:
+        """Note that all its vectors have arrived."""
         self.is_settled = True
         if self.other:
             self.other.is_guilty = True
 
 
 def halves(part: SubBatch, inputs: Mapping[int, EmbedInput], refusal: AsyncEmbedError) -> list[SubBatch]:
-    """Return the halves of texts that were refused for one of them; there are two texts at least."""
-    indices = sorted({**inputs, **part.suspects})
-    both = {**inputs, **part.suspects}
-    middle = len(indices) // 2
-    first, second = (
-        SubBatch(batch_of({index: both[index] for index in some}), part.case.of_part(), refusal=refusal)
-        for some in (indices[:middle], indices[middle:])
-    )
+    """Return two halves of at least two texts that were refused because of one of them."""
+    texts = {**inputs, **part.suspects}
+    first, second = (SubBatch(batch_of(half), part.case.of_part(), refusal=refusal) for half in _in_two(texts))
     first.other, second.after = second, first
     return [first, second]
 
@@ -145,7 +138,7 @@ def halves(part: SubBatch, inputs: Mapping[int, EmbedInput], refusal: AsyncEmbed
 def apart(
     part: SubBatch, inputs: Mapping[int, EmbedInput], named: Iterable[int], refusal: AsyncEmbedError
 ) -> list[SubBatch]:
-    """Return the texts without the named ones, which are suspects from now on."""
+    """Return a part without the named texts, which become its suspects."""
     names = set(named)
     rest = {index: item for index, item in inputs.items() if index not in names}
     suspects = {**part.suspects, **{index: inputs[index] for index in sorted(names)}}
@@ -157,20 +150,19 @@ def apart(
 def smaller(
     part: SubBatch, inputs: Mapping[int, EmbedInput], limits: Limits, refusal: AsyncEmbedError | None
 ) -> list[SubBatch]:
-    """Return parts that keep to these limits, and are smaller than the whole in any case if that was refused."""
+    """Return parts within these limits; at least two after a refusal, unless there is only one text."""
     groups = _grouped(inputs, limits)
     if len(groups) == 1 and refusal and len(inputs) > 1:
-        indices = sorted(inputs)
-        middle = len(indices) // 2
-        groups = [{index: inputs[index] for index in some} for some in (indices[:middle], indices[middle:])]
-    return [
-        SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal, suspects=suspects)
-        for group, suspects in zip(groups, [part.suspects, *[{}] * len(groups)], strict=False)
+        groups = _in_two(inputs)
+    parts = [
+        SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal) for group in groups
     ]
+    parts[0].suspects = part.suspects
+    return parts
 
 
 def fits(batch: Batch, limits: Limits) -> bool:
-    """Whether a batch keeps to limits; one text always does."""
+    """Whether a batch is within limits; a single text always is."""
     count = len(batch.inputs)
     if count <= 1:
         return True
@@ -180,12 +172,18 @@ def fits(batch: Batch, limits: Limits) -> bool:
 
 
 def batch_of(inputs: Mapping[int, EmbedInput]) -> Batch:
-    """Return a batch of these texts; their memory is reserved already."""
+    """Return a batch of these texts, whose memory is already reserved."""
     return Batch(dict(inputs), request_bytes=sum(_size(item) for item in inputs.values()))
 
 
+def _in_two(inputs: Mapping[int, EmbedInput]) -> list[dict[int, EmbedInput]]:
+    indices = sorted(inputs)
+    middle = len(indices) // 2
+    return [{index: inputs[index] for index in half} for half in (indices[:middle], indices[middle:])]
+
+
 def _grouped(inputs: Mapping[int, EmbedInput], limits: Limits) -> list[dict[int, EmbedInput]]:
-    """Return the texts in order, in as few groups as the limits allow; a text beyond them stands alone."""
+    """Return the texts in order, in as few groups as the limits allow. A text above the limits stands alone."""
     groups: list[dict[int, EmbedInput]] = [{}]
     size = tokens = 0
     for index, item in sorted(inputs.items()):

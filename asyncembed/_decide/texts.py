@@ -1,6 +1,6 @@
-"""What one text may be given as, what is said of what is none, and collections of texts of other packages.
+"""Checks and converts the texts that the caller gives, and explains what is wrong with other values.
 
-Nothing of these packages is imported: their types are known by what they have.
+Collections of other packages (NumPy, pandas, Polars, Arrow) are recognised by their attributes, without importing them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterable, ItemsView, Iterable, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 from uuid import UUID
 
@@ -28,43 +29,43 @@ if TYPE_CHECKING:
 
 
 TextLike: TypeAlias = str | tuple[TextId, str] | EmbedInput
-"""What one text may be given as: the text, an (id, text) pair, or an `EmbedInput`."""
+"""One text: a string, an (id, text) pair or an `EmbedInput`."""
 
 Texts: TypeAlias = Iterable[TextLike] | AsyncIterable[TextLike]
-"""What the verbs take: a list, generator, open text file or async generator of texts, a series, an Arrow array."""
+"""Texts: a list, generator, open text file, async generator, series or Arrow array."""
 
 OWN_COLUMNS: Final = ("index", "id", "text", "embedding")
-"""Names that no metadata may have, as files use them."""
+"""Names that metadata may not have, as output files use them."""
 
 UUID_BYTES: Final = 16
 
 _USUAL_IDS: Final = frozenset({str, int, type(None)})
 
-_ROWS: Final = 1_024
-"""Rows of an Arrow array that are strings at once."""
+_ARROW_ROWS: Final = 1_024
+"""Rows of an Arrow array that are converted to strings at a time."""
 
 
 @dataclass(slots=True, unsafe_hash=True)
 class RefusedInput(EmbedInput):
-    """A row that is no text, in its place among the others: it fails alone, and is never sent.
+    """An invalid text. It keeps its position, is never sent, and fails without the others.
 
     Attributes:
-        reason: What is wrong with it, and what to do.
+        reason: What is wrong with it, and how to fix it.
     """
 
     reason: str = ""
 
 
 def as_input(item: object, index: int) -> EmbedInput:
-    """Return what the caller gave as an `EmbedInput`.
+    """Return an item of the caller as an `EmbedInput`.
 
     Raises:
-        ConfigurationError: if it is none of the forms a text may have.
+        ConfigurationError: if the item is not a text.
     """
     if isinstance(item, str):
         return EmbedInput(item)
     if type(item) is EmbedInput and type(item.text) is str and type(item.id) in _USUAL_IDS and item.metadata is None:
-        return item  # nearly all that are no strings: what follows takes twice as long
+        return item  # the common case; the rest takes twice as long
     match item:
         case EmbedInput(text=str()):
             given = item
@@ -83,7 +84,7 @@ def as_input(item: object, index: int) -> EmbedInput:
 
 
 def as_input_or_refused(item: object, index: int) -> EmbedInput:
-    """Return the same, and what is no text as a `RefusedInput`."""
+    """Return an item as an `EmbedInput`; a `RefusedInput` if it is not a text."""
     try:
         return as_input(item, index)
     except ConfigurationError as error:
@@ -94,18 +95,23 @@ def check_input(given: EmbedInput, index: int) -> int:
     """Return the length of a text in UTF-8 bytes.
 
     Raises:
-        InvalidInputError: if every API would refuse the text, before it takes the texts around it along.
+        InvalidInputError: if every API would refuse the text, and with it the whole request.
     """
     if isinstance(given, RefusedInput):
         raise InvalidInputError(given.reason, indices=(index,))
     return check_text(given.text, index)
 
 
+def text_key(text: str, identity: bytes) -> bytes:
+    """Return a digest of a text and of what else shapes its vector; two different texts never share one in practice."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=identity).digest()
+
+
 def check_text(text: str, index: int) -> int:
     """Return the length of a text in UTF-8 bytes.
 
     Raises:
-        InvalidInputError: if every API would refuse the text, before it takes the texts around it along.
+        InvalidInputError: if every API would refuse the text, and with it the whole request.
     """
     if not text:
         raise InvalidInputError(f"texts[{index}] is empty; leave it out or replace it", indices=(index,))
@@ -115,38 +121,40 @@ def check_text(text: str, index: int) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidInputError(
-            f"texts[{index}] holds half a surrogate pair at character {error.start} of '{preview(text)}', which is not "
+            f"texts[{index}] contains a lone surrogate at character {error.start} of '{preview(text)}', which is not "
             "valid Unicode; clean it with text.encode('utf-8', 'replace').decode()",
             indices=(index,),
         ) from None
 
 
 def is_id(value: object) -> TypeGuard[TextId]:
-    """Whether a value may be an id as it is; True and False are whole numbers to Python, and no ids."""
+    """Whether a value is a valid id. True and False are not, though Python counts them as integers."""
     return isinstance(value, str | int | np.integer | UUID) and not isinstance(value, bool)
 
 
 def id_of_bytes(value: object) -> str | None:
-    """Return a UUID that was given as its 16 bytes in the usual spelling; None if it is something else."""
+    """Return the string form of a UUID given as 16 bytes; None for any other value."""
     return str(UUID(bytes=value)) if isinstance(value, bytes) and len(value) == UUID_BYTES else None
 
 
 def wrong_metadata(metadata: object) -> str:
-    """Say what is wrong with metadata; empty if nothing is."""
-    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
-        return f"that is no mapping of names to values but a {type(metadata).__name__}"
+    """Describe what is wrong with metadata; empty if it is valid."""
+    if not isinstance(metadata, Mapping):
+        return f"that is a {type(metadata).__name__}; give a mapping of names to values"
+    if wrong := [name for name in metadata if not isinstance(name, str)]:
+        return f"with a {type(wrong[0]).__name__} as a name; names must be strings"
     if taken := [name for name in OWN_COLUMNS if name in metadata]:
-        return f"with the name {taken[0]!r}, which stands for something else in files; choose another one"
+        return f"with the name {taken[0]!r}, which output files use for their own column; choose another name"
     for name, value in metadata.items():
         try:
             orjson.dumps({name: value}, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
-            return f"with a value of {name!r} that JSON does not have: {error}"
+            return f"with a value of {name!r} that JSON cannot hold: {error}"
     return ""
 
 
 def metadata_bytes(metadata: Metadata) -> int:
-    """Return about how much memory metadata takes."""
+    """Return the estimated memory of metadata in bytes."""
     return sys.getsizeof(metadata) + sum(_bytes_of(name) + _bytes_of(value) for name, value in metadata.items())
 
 
@@ -158,33 +166,37 @@ def _bytes_of(value: object) -> int:
 
 
 def check_texts(texts: object) -> None:
-    """Raise `ConfigurationError` if `texts` cannot be a collection of texts, with the line to write instead."""
+    """Check that `texts` can be a collection of texts.
+
+    Raises:
+        ConfigurationError: if it cannot; the message shows what to write instead.
+    """
     if isinstance(texts, str | bytes | bytearray):
         raise ConfigurationError("texts is a single string; put it into a list: [text]")
     if isinstance(texts, EmbedInput):
         raise ConfigurationError("texts is a single EmbedInput; put it into a list: [text]")
     name = type(texts).__name__
     if hint := _hint(texts):
-        raise ConfigurationError(f"texts is a {name}, which is no list of texts; {hint}")
+        raise ConfigurationError(f"texts is a {name}, not a list of texts; {hint}")
     if not isinstance(texts, Iterable | AsyncIterable) and not _is_arrow(texts):
         raise ConfigurationError(f"texts is a {name}, which cannot be iterated")
 
 
 def items_of(texts: Iterable[TextLike]) -> Iterator[TextLike]:
-    """Return the texts one after the other; those of an Arrow array as strings."""
+    """Return an iterator over the texts; it converts the items of an Arrow array to strings."""
     return _arrow_items(texts) if _is_arrow(texts) else iter(texts)
 
 
 def arrow_values(array: pa.Array[Any] | pa.ChunkedArray[Any], *, is_text: bool) -> list[object]:
-    """Return the values of a column as Python has them.
+    """Return the values of a column as Python objects.
 
     Args:
         array: The column.
-        is_text: Whether it is to be text: bytes are decoded then. What is not UTF-8 stays bytes.
+        is_text: Whether to decode bytes as UTF-8. Invalid UTF-8 stays bytes.
     """
     try:
         values = array.to_pylist()
-    except UnicodeDecodeError:  # nobody has checked what was marked as UTF-8
+    except UnicodeDecodeError:  # Arrow does not validate its string columns
         values = [_arrow_value(value) for value in array]
     return [_decoded(value) if isinstance(value, bytes) else value for value in values] if is_text else values
 
@@ -204,16 +216,16 @@ def _decoded(value: bytes) -> str | bytes:
 
 
 def _arrow_items(array: Any) -> Iterator[TextLike]:
-    for start in range(0, len(array), _ROWS):
-        for place, value in enumerate(arrow_values(array[start : start + _ROWS], is_text=True), start):
+    for start in range(0, len(array), _ARROW_ROWS):
+        for place, value in enumerate(arrow_values(array[start : start + _ARROW_ROWS], is_text=True), start):
             if isinstance(value, bytes):
                 yield not_utf8(value, f"texts[{place}]")
             else:
-                yield value  # type: ignore[misc]  # whatever it is, it is looked at like any other item
+                yield value  # type: ignore[misc]  # `as_input` checks it like any other item
 
 
 def not_utf8(value: bytes, where: str, id_: TextId | None = None) -> RefusedInput:
-    """Return what stands for a text that is not UTF-8."""
+    """Return a `RefusedInput` for a text that is not UTF-8."""
     try:
         value.decode()
         position = 1
@@ -224,19 +236,19 @@ def not_utf8(value: bytes, where: str, id_: TextId | None = None) -> RefusedInpu
 
 
 def _is_arrow(texts: object) -> TypeGuard[Any]:
-    """Whether it is an array of Arrow, in one piece or several."""
+    """Whether `texts` is an Arrow array, chunked or not."""
     return (
         type(texts).__module__.partition(".")[0] == "pyarrow" and hasattr(texts, "to_pylist") and not _is_frame(texts)
     )
 
 
 def _is_frame(texts: object) -> bool:
-    """Whether it has columns, as tables of any package do; the class is asked, as instances may have to work for it."""
+    """Whether `texts` is a table of any package. Checks the class, as a lazy instance may compute its columns."""
     return any(hasattr(type(texts), name) for name in ("columns", "column_names"))
 
 
 def _hint(texts: object) -> str:  # noqa: PLR0911  # one for each kind
-    """Return what to write instead of a collection whose items are not its texts; empty if they may be."""
+    """Return what to write instead of a collection whose items are not its texts; empty if the items may be texts."""
     if isinstance(texts, Mapping):
         if any(_is_frame(value) for value in texts.values()):
             part = next(key for key, value in texts.items() if _is_frame(value))
@@ -279,16 +291,16 @@ def _no_text(item: object, index: int) -> ConfigurationError:
     forms = "give a str, an (id, str) pair or an EmbedInput"
     match item:
         case EmbedInput(text=str()) | (_, str()):
-            forms += "; an id is a str, an int or a UUID, so convert it in a way that keeps any two apart"
+            forms += "; an id is a str, an int or a UUID, so convert yours to one of these, and keep it unique"
         case Mapping():
-            forms = f"give the text in it, such as row[{next(iter(item), 'text')!r}], as a str"
+            forms = f"give its text, such as row[{next(iter(item), 'text')!r}], as a str"
     return _misuse(f"texts[{index}] is {_describe(item)}; {forms}", index)
 
 
 def _describe(item: object) -> str:
     if isinstance(item, bytes):
         return "bytes (decode them first)"
-    if isinstance(item, float) and item != item:  # noqa: PLR0124  # what NaN is known by
+    if isinstance(item, float) and item != item:  # noqa: PLR0124  # NaN
         return "NaN, which stands for a missing text"
     if isinstance(item, EmbedInput):
         return f"an EmbedInput of a {type(item.text).__name__} with a {type(item.id).__name__} as its id"

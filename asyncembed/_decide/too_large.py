@@ -1,7 +1,7 @@
-"""Whether an API refused a request because it holds too much at once, and how much that is: in every API's words.
+"""Detects that an API refused a request as too large, and reads the limit from its message.
 
-There is no common form. What is looked for are words that speak of the request as a whole, because a text that is too
-long by itself is refused in similar ones, and for it no smaller request is the cure.
+Every API words this differently. The patterns look for words about the request as a whole, because a single text that
+is too long is refused in similar words, and a smaller request would not help then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAYLOAD_TOO_LARGE: Final = 413
 
 _CODES: Final = frozenset({"max_tokens_per_request", "array_above_max_length"})
 _THINGS: Final = r"(?:inputs?|texts?|items?|elements?|documents?|strings?|requests?)"
-# Compiled, and kept by `re`, when they are first needed: few programs meet such an error, and it takes a while.
+# Strings, which `re` compiles and caches on first use: compiling is slow, and few programs meet such an error.
 _TO_PROCESS: Final = (
     r"(?i)\binput (?:\(\d+ tokens\) )?is too large to process\b"
     r"|\binput \(\d+ tokens\) is larger than the max(?:imum)? context size\b"
@@ -38,14 +38,14 @@ _TOO_MUCH: Final = (
     r"(?i)\btoo (?:many|large|long|big)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b|\bsplit\b"
     r"|\blarger\b|>"
 )
-"""Words without which others about a request say nothing about its size: "no API key found in request"."""
+"""Words of excess, without which `_WHOLE` says nothing about size: "no API key found in request"."""
 
 _ONE_INPUT: Final = r"(?i)\binput ?\[\d+\]|\b(?:inputs?|texts?)\.\d+\b"
 _NUMBERS: Final = r"(?<![\w.])\d{1,12}(?![\w.]*\w)"
 
 
 class Refusal(Protocol):
-    """What is read of a refusal: an `ErrorAnswer`, or the exception that was made of it."""
+    """A refusal: an `ErrorAnswer`, or the exception made from it."""
 
     @property
     def status(self) -> int | None:
@@ -59,24 +59,24 @@ class Refusal(Protocol):
 
     @property
     def provider_message(self) -> str:
-        """The words."""
+        """The message."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TooLarge:
-    """A request was too large.
+    """How a request was too large.
 
     Attributes:
-        unit: What there was too much of.
-        most: How much is allowed, if the API has said so.
-        size: How much there was, if it has said so.
-        is_of_one_text: Whether both are about one text of the request, and not about all of them together: then a
-            request with fewer texts goes well only if it is without that text.
+        unit: Unit of the exceeded limit.
+        limit: The limit, if the message names it.
+        size: The size of the request in that unit, if the message names it.
+        is_of_one_text: Whether the limit applies to a single text. Then a request with fewer texts succeeds only
+            without that text.
     """
 
     unit: Unit
-    most: int | None = None
+    limit: int | None = None
     size: int | None = None
     is_of_one_text: bool = False
 
@@ -86,41 +86,41 @@ class TooLarge:
         return self.unit == "inputs" and not self.is_of_one_text
 
     @property
-    def is_told(self) -> bool:
-        """Whether the API has said how much there was and how much is allowed."""
-        return bool(self.most and self.size)
+    def has_numbers(self) -> bool:
+        """Whether the message names both the limit and the size."""
+        return bool(self.limit and self.size)
 
     @property
     def share(self) -> float:
-        """How much of such a request is allowed, above 0 and below 1; half where the API does not say."""
-        return self.most / self.size if self.most and self.size else 0.5
+        """Share of the request that is allowed, between 0 and 1; half if the message names no numbers."""
+        return self.limit / self.size if self.limit and self.size else 0.5
 
 
 def is_too_large_to_process(words: str) -> bool:
-    """Whether a message is llama.cpp's about a text that is too long for its buffers.
+    """Whether a message is llama.cpp's error about a text that exceeds its buffers.
 
-    It may have status 500, and trying again does not help.
+    It may come with status 500, but a retry does not help.
     """
     return re.search(_TO_PROCESS, words) is not None
 
 
 def read_too_large(error: Refusal) -> TooLarge | None:
-    """Return in what a request was too large; None if it was refused for another reason."""
+    """Return how a request was too large; None if it was refused for another reason."""
     words = error.provider_message
     numbers = sorted(int(digits) for digits in re.findall(_NUMBERS, words) if int(digits) > 0)
     if is_too_large_to_process(words):
         return TooLarge("tokens" if "token" in words else "inputs", *_bounds(numbers), is_of_one_text=True)
-    is_told = bool(re.search(_WHOLE, words) and re.search(_TOO_MUCH, words))
-    if not (is_told or error.status == PAYLOAD_TOO_LARGE or error.code in _CODES) or re.search(_ONE_INPUT, words):
+    in_words = bool(re.search(_WHOLE, words) and re.search(_TOO_MUCH, words))
+    if not (in_words or error.status == PAYLOAD_TOO_LARGE or error.code in _CODES) or re.search(_ONE_INPUT, words):
         return None
-    most, size = _bounds(numbers)
-    if most is None and len(numbers) == 1 and error.status != PAYLOAD_TOO_LARGE:
-        most = numbers[0]
-    return TooLarge(_unit(error, words), most, size)
+    limit, size = _bounds(numbers)
+    if limit is None and len(numbers) == 1 and error.status != PAYLOAD_TOO_LARGE:
+        limit = numbers[0]
+    return TooLarge(_unit(error, words), limit, size)
 
 
 def _bounds(numbers: Sequence[int]) -> tuple[int | None, int | None]:
-    """Return what is allowed and how much there was, in whatever order they are said: what is allowed is less."""
+    """Return limit and size, in whatever order the message names them: the limit is the smaller one."""
     return (numbers[0], numbers[-1]) if numbers and numbers[0] < numbers[-1] else (None, None)
 
 

@@ -1,9 +1,7 @@
-"""Times to wait as APIs write them: in headers, in fields of an error body, and in the words of its message.
+"""Reads rate limit headers, and the time that an API asks to wait, from headers, error fields and messages.
 
-The rate limit headers of all providers, read by one tolerant function.
-
-Names and forms differ, and values may be nonsense: -1, a limit of 0, a reset after a day. What makes no sense is left
-out; how long to believe the rest is decided by who uses it.
+Names and formats differ between providers, and values may be nonsense: -1, or a limit of 0. The functions are tolerant
+and drop such values. `Window.observe` decides for how long the others count.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-TOO_MUCH: Final = frozenset({429, 503, 529})
-"""Statuses that waiting may cure, so that the body, or the end of the limit's period, may say for how long."""
+OVERLOADED: Final = frozenset({429, 503, 529})
+"""Statuses that a wait may cure. Only with these do the body and the reset of a limit count as a wait."""
 
 _SECONDS: Final = {
     "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0
@@ -31,25 +29,25 @@ _PART: Final = (
     r"(\d{1,9}(?:\.\d{1,9})?) ?"
     r"(ns|us|\u00b5s|ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
 )
-# Compiled, and kept by `re`, when they are first needed: few programs meet such a text, and it takes a while.
-_WHOLE: Final = rf"(?:{_PART}(?:,? and |, | )?)+"
-_ASKED: Final = (
+# Strings, which `re` compiles and caches on first use: compiling is slow, and few programs need them.
+_DURATION: Final = rf"(?:{_PART}(?:,? and |, | )?)+"
+_WAIT_PHRASE: Final = (
     rf"(?:try(?:ing)? again|retry(?:ing)?(?: (?:your|the|this) requests?)?|wait(?:ing)?|come back|available|resets?)"
-    rf"(?: again)?(?: in| after| for)?(?: about| at least)? ({_WHOLE})"
+    rf"(?: again)?(?: in| after| for)?(?: about| at least)? ({_DURATION})"
 )
 _RESETS: Final = ("x-ratelimit-reset", "ratelimit-reset", "x-rate-limit-reset")
 _FIELDS: Final = ("retry_after", "retryAfter", "retry_after_seconds", "estimated_time")
-"""Of an error body: seconds. Hugging Face estimates how long it will be loading a model."""
+"""Fields of an error body with seconds. Hugging Face estimates how long it will be loading a model."""
 
-_LONGEST_DELAY: Final = 1e8
-"""Seconds; a larger number is a point in time."""
+_MAX_DELAY: Final = 1e8
+"""Largest number that counts as seconds from now; a larger one is a point in time."""
 
-_LARGEST_UNIX_TIME: Final = 1e11
-"""Seconds; a larger number counts milliseconds, or parts of those."""
+_MAX_UNIX_TIME: Final = 1e11
+"""Largest number that counts as Unix time in seconds; a larger one is in milliseconds or smaller units."""
 
 
 def number(text: str | None) -> float | None:
-    """Return a finite number, or None if the text is none."""
+    """Parse a finite number; None for any other text."""
     if not text:
         return None
     try:
@@ -60,28 +58,28 @@ def number(text: str | None) -> float | None:
 
 
 def duration(text: str | None) -> float | None:
-    """Return the seconds that `6m0s`, `12ms`, `33.38s` or `5` stand for; None for anything else."""
+    """Return the seconds of a duration such as `6m0s`, `12ms`, `33.38s` or `5`; None for any other text."""
     seconds = number(text)
     if seconds is not None:
         return seconds if seconds >= 0 else None
     text = (text or "").strip()
-    return _sum(text) if re.fullmatch(_WHOLE, text) else None
+    return _sum(text) if re.fullmatch(_DURATION, text) else None
 
 
-def asked_in_words(message: str) -> float | None:
+def wait_in_words(message: str) -> float | None:
     """Return the seconds that a message asks to wait: "Please try again in 1.156s", "retry after 55 seconds"."""
-    found = re.search(_ASKED, message, re.IGNORECASE)
+    found = re.search(_WAIT_PHRASE, message, re.IGNORECASE)
     return _sum(found[1].lower()) if found else None
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that headers ask to wait: `retry-after-ms`, `Retry-After`, or the end of the limit's period."""
-    asked = asked_in_headers(headers, now)
-    return until_reset(headers, now) if asked is None else asked
+    """Return the seconds that headers ask to wait: `retry-after-ms`, `Retry-After`, or else the reset of a limit."""
+    wait = wait_in_headers(headers, now)
+    return until_reset(headers, now) if wait is None else wait
 
 
-def asked_in_headers(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that headers ask to wait: `retry-after-ms` or `Retry-After`, in seconds, as a duration or as a date."""
+def wait_in_headers(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Return the seconds in `retry-after-ms` or `Retry-After`; the latter holds seconds, a duration or a date."""
     if (milliseconds := number(headers.get("retry-after-ms"))) is not None:
         return max(0.0, milliseconds / 1000)
     value = headers.get("retry-after")
@@ -91,52 +89,52 @@ def asked_in_headers(headers: Mapping[str, str], now: float | None = None) -> fl
 
 
 def until_reset(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds until the period of a limit is over, as `X-RateLimit-Reset` tells in one of many forms.
+    """Return the seconds until a limit resets, from `X-RateLimit-Reset`.
 
-    It may be seconds from now, a duration such as "6m0s", a date, or Unix time in seconds, milliseconds or less.
+    The header may hold seconds from now, a duration such as "6m0s", a date, or Unix time in seconds or smaller units.
     """
     value = next(filter(None, map(headers.get, _RESETS)), None)
     moment = number(value)
     if moment is None:
         return _wait(value, now)
-    if 0 <= moment < _LONGEST_DELAY:
+    if 0 <= moment < _MAX_DELAY:
         return moment
-    while moment > _LARGEST_UNIX_TIME:
+    while moment > _MAX_UNIX_TIME:
         moment /= 1000
     left = moment - (time.time() if now is None else now)
     return left if left > 0 else None
 
 
-def asked_in_body(document: object, words: str) -> float | None:
-    """Seconds that the body of an error asks to wait, in one of its fields or in the words of its message."""
+def wait_in_body(document: object, message: str) -> float | None:
+    """Return the seconds that an error asks to wait, from its fields or its message."""
     error = document.get("error") if isinstance(document, dict) else None
-    for place in (error, document):
-        if isinstance(place, dict) and (seconds := _asked_in_fields(place)) is not None:
+    for fields in (error, document):
+        if isinstance(fields, dict) and (seconds := _wait_in_fields(fields)) is not None:
             return seconds
-    return asked_in_words(words)
+    return wait_in_words(message)
 
 
-def _asked_in_fields(place: Mapping[object, object]) -> float | None:
-    details = place.get("details")
+def _wait_in_fields(fields: Mapping[object, object]) -> float | None:
+    details = fields.get("details")
     for detail in details if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None  # Google's RetryInfo
         if isinstance(delay, str) and (seconds := duration(delay)) is not None:
             return seconds
     for name in _FIELDS:
-        value = place.get(name)
+        value = fields.get(name)
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             seconds = duration(str(value))
             if seconds is not None:
                 return seconds
-    metadata = place.get("metadata")
-    headers = metadata.get("headers") if isinstance(metadata, dict) else None  # OpenRouter's, of the service behind it
+    metadata = fields.get("metadata")
+    headers = metadata.get("headers") if isinstance(metadata, dict) else None  # OpenRouter quotes the upstream headers
     if isinstance(headers, dict):
         return retry_after({str(name).lower(): str(value) for name, value in headers.items()})
     return None
 
 
 def _wait(value: str | None, now: float | None) -> float | None:
-    """Seconds that a duration lasts, or until a date; none are left to one that has passed."""
+    """Return the seconds of a duration, or until a date; 0 for a date in the past."""
     if not value:
         return None
     seconds = duration(value)
@@ -147,7 +145,7 @@ def _wait(value: str | None, now: float | None) -> float | None:
 
 
 def _moment(value: str) -> float | None:
-    """Return the Unix time of a date, as HTTP or as ISO 8601 writes it."""
+    """Return the Unix time of an HTTP or ISO 8601 date; None for any other text."""
     for read in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = read(value.strip())
@@ -179,29 +177,29 @@ _REQUESTS: Final = (_names("requests"), _names("req-minute"), _TRIAL)
 _TOKENS: Final = (_names("tokens"), _names("tokens-minute"))
 
 
-def read_quota(headers: Mapping[str, str]) -> RateLimitHeaders | None:
-    """Return what the headers of an answer say about the limits of the API, None if they say nothing.
+def read_limit_headers(headers: Mapping[str, str]) -> RateLimitHeaders | None:
+    """Read the rate limit headers of a response; None if it has none.
 
     Args:
-        headers: The headers, looked up without regard to case.
+        headers: Response headers, a case-insensitive mapping.
     """
     requests, tokens = _first(headers, _REQUESTS), _first(headers, _TOKENS)
     return RateLimitHeaders(requests, tokens) if requests or tokens else None
 
 
 def _first(headers: Mapping[str, str], forms: tuple[_Names, ...]) -> LimitHeader | None:
-    return next(filter(None, (_allowance(headers, names) for names in forms)), None)
+    return next(filter(None, (_limit_header(headers, names) for names in forms)), None)
 
 
-def _allowance(headers: Mapping[str, str], names: _Names) -> LimitHeader | None:
+def _limit_header(headers: Mapping[str, str], names: _Names) -> LimitHeader | None:
     limit, remaining = number(headers.get(names[0])), number(headers.get(names[1]))
     if limit is not None and limit < 1:
-        return None  # then the rest is worth nothing, either
+        return None  # the other values make no sense either
     if remaining is not None and remaining < 0:
         remaining = None
     if limit is None and remaining is None:
         return None
     text = headers.get(names[2])
     reset = duration(text)
-    # Only OpenAI writes durations with a unit, and its reset is the time until a bucket is full again.
+    # Only OpenAI sends durations with a unit, and its reset is the time until the bucket is full again.
     return LimitHeader(limit, remaining, reset, refills=reset is not None and number(text) is None)

@@ -1,13 +1,13 @@
-"""Which proxy the environment names for an address, if any. Without I/O.
+"""Finds the proxy for an address in the environment variables. No I/O.
 
-curl, Go and requests read these variables each in its own way. Where two of them agree, so does this; the table in the
-tests says what each of them does. In short:
+curl, Go and requests read these variables differently. This module follows the majority of the three; a table in the
+tests lists what each of them does. In short:
 
-- `http_proxy` or `https_proxy` by the scheme of the address, else `all_proxy`; lower case comes before upper case. What
-  an HTTP server makes of a header (`HTTP_PROXY` in a CGI script) counts for nothing.
-- `NO_PROXY` is `*`, or a list with commas between: names, which stand for their subdomains too, addresses, networks as
-  10.0.0.0/8, and name:port, where the port must stand in the address.
-- This machine itself is never reached by a proxy.
+- The scheme of the address selects `http_proxy` or `https_proxy`, with `all_proxy` as the fallback. Lower case comes
+  before upper case. In a CGI script it ignores `HTTP_PROXY`, which the web server sets from a request header.
+- `NO_PROXY` is `*` or a comma-separated list of names (subdomains included), IP addresses, networks such as 10.0.0.0/8,
+  and name:port, which matches only an address with an explicit port.
+- Loopback addresses never use a proxy.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
-_SPOKEN: Final = frozenset({"http", "https"})
+_SCHEMES: Final = frozenset({"http", "https"})
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that the environment names.
+    """A proxy from the environment.
 
     Attributes:
-        url: Its address, without the login.
+        url: Address of the proxy, without the login.
         variable: Name of the environment variable.
-        user: Who asks, None if it needs no login.
-        password: The password of the user.
+        user: User name; None without a login.
+        password: Password of the user.
     """
 
     url: Address
@@ -50,21 +50,21 @@ class Proxy:
 
     @property
     def authorization(self) -> Secret | None:
-        """The header that says who asks the proxy."""
+        """Value of the `Proxy-Authorization` header; None without a login."""
         if self.user is None:
             return None
         return Secret(f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}")
 
 
 def find_proxy(address: str, environ: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy by which an address is reached; None if it is reached without.
+    """Return the proxy for an address; None for a direct connection.
 
     Args:
         address: An http or https address.
         environ: The environment variables.
 
     Raises:
-        ConfigurationError: if the variable names a proxy of another kind than http or https, or no address.
+        ConfigurationError: if the variable holds no address of an HTTP or HTTPS proxy.
     """
     url = yarl.URL(address)
     if is_loopback(url):
@@ -76,7 +76,7 @@ def find_proxy(address: str, environ: Mapping[str, str]) -> Proxy | None:
 
 
 def is_loopback(url: yarl.URL) -> bool:
-    """Whether the other end is this machine."""
+    """Whether an address is on this machine."""
     host = (url.host or "").removesuffix(".")
     address = ip_of(host)
     if address is None:
@@ -86,7 +86,7 @@ def is_loopback(url: yarl.URL) -> bool:
 
 
 def ip_of(host: str) -> IPAddress | None:
-    """Return the IP address that a host is written as, in every form that resolvers take; None for a name."""
+    """Parse an IP address in any form that resolvers accept; None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -98,12 +98,13 @@ def ip_of(host: str) -> IPAddress | None:
 
 
 def _variable_of(scheme: str, environ: Mapping[str, str]) -> str | None:
-    """Return the name of the variable that holds the proxy for a scheme."""
-    own = [f"{scheme}_proxy"]
-    if scheme == "https" or not (own[0] in environ or "REQUEST_METHOD" in environ):
-        own.append(own[0].upper())
-    every = ["all_proxy"] if "all_proxy" in environ else ["ALL_PROXY"]
-    return next((name for name in (*own, *every) if environ.get(name, "").strip()), None)
+    """Return the name of the environment variable with the proxy for a scheme; None if there is none."""
+    lower = f"{scheme}_proxy"
+    names = [lower]
+    if scheme == "https" or not (lower in environ or "REQUEST_METHOD" in environ):  # a CGI script has REQUEST_METHOD
+        names.append(lower.upper())
+    names.append("all_proxy" if "all_proxy" in environ else "ALL_PROXY")
+    return next((name for name in names if environ.get(name, "").strip()), None)
 
 
 def _first_of(names: tuple[str, ...], environ: Mapping[str, str]) -> str:
@@ -121,14 +122,14 @@ def _is_excepted(url: yarl.URL, no_proxy: str) -> bool:
 
 
 def _fits(entry: str, host: str, address: IPAddress | None) -> bool:
-    """Whether an entry without a port stands for a host."""
+    """Whether an entry without a port matches a host."""
     if address is not None and (network := _network_of(entry)):
         return address in network
     return _names(entry.lower(), host, is_bare=entry.startswith("."))
 
 
 def _names(entry: str, host: str, *, is_bare: bool = False) -> bool:
-    """Whether an entry names a host, or a domain around it; with a dot before it, the host too only if `is_bare`."""
+    """Whether an entry names a host or its parent domain. With a leading dot, it names the host only if `is_bare`."""
     name = entry.removeprefix(".")
     is_same = host == name and (is_bare or name == entry)
     return bool(name) and (is_same or host.endswith(f".{name}"))
@@ -139,16 +140,16 @@ def _network_of(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | N
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return None
-    return network if network.prefixlen else None  # only Go takes it for the whole internet
+    return network if network.prefixlen else None  # only Go lets 0.0.0.0/0 exempt every address
 
 
 def _parse(variable: str, value: Secret) -> Proxy:
     scheme, _, rest = value.partition("://") if "://" in value else ("http", "", value.lstrip("/"))
-    if scheme.lower() not in _SPOKEN:
+    if scheme.lower() not in _SCHEMES:
         shown = scheme if scheme.isascii() and scheme.replace("+", "").isalnum() else "***"
         raise ConfigurationError(
-            f"{variable} names a proxy for {shown}://, which asyncembed does not speak; set an http:// or https:// "
-            "proxy, exempt the host with NO_PROXY, or pass a session= of your own"
+            f"{variable} names a {shown}:// proxy, which asyncembed does not support; set an http:// or https:// "
+            "proxy, exempt the host with NO_PROXY, or pass your own session="
         )
     try:
         url = yarl.URL(f"{scheme.lower()}://{rest}")

@@ -1,4 +1,4 @@
-"""The address of one request: where the service is, and below it the path and the query of an endpoint."""
+"""Builds the address of a request from the address of the service and the path and query of an endpoint."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from asyncembed._redaction import Address
 
 
 def escape(text: str, keep: str = "") -> str:
-    """Return a text as a part of a path, in which nothing but `keep` has a meaning of its own."""
+    """Return a text escaped for a URL path, except the characters in `keep`."""
     return quote(text, safe=keep)
 
 
 def secure_host(url: str) -> str:
-    """Return the host of an https address in lower case; empty for any other address."""
+    """Return the lower-case host of an https address; empty for any other address."""
     parts = urlsplit(url)
     return (parts.hostname or "") if parts.scheme == "https" else ""
 
 
 class Route(NamedTuple):
-    """Path and query of an endpoint, below the address of its service.
+    """Path and query of an endpoint, relative to the address of its service.
 
     Attributes:
-        path: The path, escaped as it is sent.
+        path: The path, already escaped.
         query: Names and values, not escaped.
     """
 
@@ -33,7 +33,7 @@ class Route(NamedTuple):
     query: tuple[tuple[str, str], ...] = ()
 
     def join(self, base_url: str) -> Address:
-        """Return the address of the endpoint; a query that the address of the service has comes first, and wins."""
+        """Return the address of the endpoint. Query parameters of `base_url` come first and take precedence."""
         base = yarl.URL(base_url, encoded=True)
         own = [base.raw_query_string] if base.raw_query_string else []
         more = [

@@ -1,20 +1,15 @@
-"""Whose certificates are believed: those of the system, or of the file that an environment variable names.
+"""The HTTP session: our own, configured by the environment, or the caller's.
 
-A company's gateway that opens TLS on its way has a certificate authority of its own. OpenSSL reads `SSL_CERT_FILE` and
-`SSL_CERT_DIR` itself; `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` are those of requests and curl, and count where the
-others are not set.
+Our own session takes its proxy and its certificate authorities from environment variables. A company gateway that
+intercepts TLS has its own authority. OpenSSL reads `SSL_CERT_FILE` and `SSL_CERT_DIR`; if neither is set, the session
+reads `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which requests and curl use.
 
-The connections of a client that was dropped instead of closed, which nothing waits for any more.
+A server may close an idle connection at the very moment a request is sent on it. If the connection was reused and not
+one byte of a response arrived, the session sends the request once more on a new connection.
 
-aiohttp and asyncio have no public way to close them where their event loop does not run, and report on stderr what was
-not closed. So this does what both do themselves when they find it, without the report; where a version of theirs keeps
-these things elsewhere, the report comes.
-
-The HTTP session: one of ours, which takes proxies and certificate authorities from the environment, or the caller's.
-
-A server closes connections that nobody has used for a while, and sometimes just when a request is sent on one of them.
-The request has then failed for no reason of its own. Where the connection had served before and not a byte of an answer
-has come, it is sent once more on a new one.
+A client may be dropped without being closed. aiohttp and asyncio offer no public way to close its connections when
+their event loop does not run, and complain on stderr. `drop_connections` does what their destructors do, without the
+complaint. If a future version moves the private attributes, only the complaint comes back.
 """
 
 from __future__ import annotations
@@ -44,18 +39,18 @@ if TYPE_CHECKING:
     from asyncembed._http.proxies import Proxy
 
 
-OPENSSL: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+OPENSSL_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+BUNDLE_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _HTTP: Final = ["http/1.1"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What certificates are checked with.
+    """The certificate authorities of a session.
 
     Attributes:
-        context: For aiohttp.
-        source: Where the authorities come from, in words.
+        context: TLS context for aiohttp.
+        source: Origin of the authorities, for messages.
     """
 
     context: ssl.SSLContext
@@ -63,24 +58,24 @@ class Trust:
 
     @property
     def advice(self) -> str:
-        """What to say where a certificate is not believed."""
+        """What an error adds if a certificate is not trusted."""
         return (
-            f"certificates were checked against {self.source}; if a gateway of your own signs them, "
-            f"let {OPENSSL[0]} or {BUNDLES[0]} name the file of its certificate authority"
+            f"certificates were checked against {self.source}; if your own gateway signs them, "
+            f"set {OPENSSL_VARIABLES[0]} or {BUNDLE_VARIABLES[0]} to the file of its certificate authority"
         )
 
 
 def load_trust(environ: Mapping[str, str]) -> Trust:
-    """Read the certificates; this takes some 30 ms.
+    """Load the certificate authorities. This blocks for about 30 ms.
 
     Args:
-        environ: The environment variables; OpenSSL looks up its own ones itself.
+        environ: The environment variables. OpenSSL reads its own variables itself.
 
     Raises:
-        ConfigurationError: if a variable names a file that cannot be read, or holds no certificates.
+        ConfigurationError: if a variable names a file that cannot be read or holds no certificates.
     """
-    named = [name for name in OPENSSL if environ.get(name)]
-    bundle = None if named else next((name for name in BUNDLES if environ.get(name)), None)
+    named = [name for name in OPENSSL_VARIABLES if environ.get(name)]
+    bundle = None if named else next((name for name in BUNDLE_VARIABLES if environ.get(name)), None)
     if bundle:
         trust = Trust(_load(bundle, environ[bundle]), f"{bundle}={environ[bundle]}")
     else:
@@ -97,7 +92,7 @@ def _load(variable: str, path: str) -> ssl.SSLContext:
         if Path(path).is_dir():
             return ssl.create_default_context(capath=path)
         return ssl.create_default_context(cafile=path)
-    except OSError as error:  # ssl.SSLError, too
+    except OSError as error:  # includes ssl.SSLError
         reason = "holds no certificates" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
     raise ConfigurationError(f"{variable}={path!r} {reason}")
 
@@ -106,9 +101,9 @@ def drop_connections(connector: aiohttp.BaseConnector, *, has_loop: bool = True)
     """Close the connections of a connector at once.
 
     Args:
-        connector: The connector; this is called on its loop, if that runs.
-        has_loop: Whether its loop may be told. Otherwise it was closed, or belongs to another process, and this
-            closes the sockets of this process alone.
+        connector: The connector. Call this on its loop if that runs.
+        has_loop: Whether its loop is usable. If the loop was closed or belongs to another process, this only closes
+            the sockets of this process.
     """
     if has_loop:
         if close := getattr(connector, "_close", None):
@@ -123,7 +118,7 @@ def drop_connections(connector: aiohttp.BaseConnector, *, has_loop: bool = True)
 
 
 def _close_socket(transport: object) -> None:
-    """Close the socket of a transport whose loop was closed, so that asyncio does not find it open later."""
+    """Close the socket of a transport without its loop, so that asyncio does not complain about an open one."""
     if protocol := getattr(transport, "_ssl_protocol", None):
         vars(transport)["_closed"] = True
         transport = getattr(protocol, "_transport", None)
@@ -133,19 +128,19 @@ def _close_socket(transport: object) -> None:
         found.close()
 
 
-_ONE_PIECE: Final = 262_144
+_MAX_ONE_WRITE: Final = 262_144
 _REUSED: Final = "reused"
 _CLOSED: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ESHUTDOWN})
 
 
 class Session:
-    """Sends requests; close it, or use it as a context.
+    """Sends requests. Close it, or use it as an async context manager.
 
     Args:
-        given: The caller's own session, which keeps its own rules and is not closed here; None for one of ours.
-        proxy: The proxy by which our own reaches the server.
-        trust: What our own checks certificates with; None where there is no TLS.
-        socket: Path of the Unix socket of the server.
+        given: The caller's session, which is used as it is and never closed here; None to open our own.
+        proxy: Proxy of our own session.
+        trust: Certificate authorities of our own session; None without TLS.
+        socket: Path of the server's Unix socket.
     """
 
     def __init__(
@@ -161,21 +156,21 @@ class Session:
         self.trust = trust
         self._socket = socket
         self._session = given or self._open(keep=True)
-        self._spare: aiohttp.ClientSession | None = None  # each of its requests opens a connection
+        self._resend_session: aiohttp.ClientSession | None = None  # opens a new connection for each request
 
     @classmethod
     async def open(cls, url: str, *, socket: str | None = None) -> Self:
-        """Open a session of ours for one address, as the environment says.
+        """Open our own session for one address, configured by the environment.
 
         Raises:
-            ConfigurationError: if a variable names a proxy that cannot be used, or no certificates.
+            ConfigurationError: if a variable names an unusable proxy or no certificates.
         """
         if socket is not None:
             return cls(socket=socket)
         proxy = find_proxy(url, os.environ)
         trust = None
-        if "https" in {yarl.URL(url).scheme, proxy and yarl.URL(proxy.url).scheme}:
-            with OneThread() as thread:  # it reads a file of a hundred certificates and more
+        if any(yarl.URL(address).scheme == "https" for address in (url, proxy.url if proxy else "")):
+            with OneThread() as thread:  # loading the certificates would block the event loop
                 trust = await thread.run(lambda: load_trust(os.environ))
         return cls(proxy=proxy, trust=trust)
 
@@ -189,21 +184,21 @@ class Session:
 
     @property
     def sessions(self) -> tuple[aiohttp.ClientSession, ...]:
-        """The sessions of aiohttp that are open for it."""
-        return (self._session, self._spare) if self._spare else (self._session,)
+        """The open aiohttp sessions."""
+        return (self._session, self._resend_session) if self._resend_session else (self._session,)
 
     async def close(self) -> None:
-        """Close it, if it is ours."""
+        """Close our own session; the caller's stays open."""
         if self._is_ours:
             for session in self.sessions:
                 await session.close()
 
     def drop(self, loop: asyncio.AbstractEventLoop, *, is_inherited: bool = False) -> None:
-        """Close it, if it is ours, without waiting for anything: the client was dropped, and maybe its loop has ended.
+        """Close our own session without awaiting, after the client was dropped. Its loop may have ended.
 
         Args:
-            loop: The loop that it was opened on.
-            is_inherited: Whether that was in the process that this one was forked from, which goes on using it.
+            loop: The loop that opened the session.
+            is_inherited: Whether the parent process opened the session before a fork, and still uses it.
         """
         for session in self.sessions if self._is_ours else ():
             connector = session.connector
@@ -223,24 +218,24 @@ class Session:
         *,
         limits: aiohttp.ClientTimeout,
         read_size: int,
-        resent: Callable[[], None] | None = None,
+        on_resend: Callable[[], None] | None = None,
     ) -> aiohttp.ClientResponse:
-        """Send a request, and return its response when the headers have come; raises what aiohttp raises.
+        """Send a request and return its response once the headers have arrived. Raises exceptions of aiohttp.
 
         Args:
             url: The address.
             body: The JSON body.
             headers: The headers.
             limits: Time limits.
-            read_size: Bytes that are read ahead.
-            resent: Told when the request is sent once more.
+            read_size: Bytes to read ahead.
+            on_resend: Called when the request is sent once more.
         """
-        return await self._send("POST", url, body, headers, limits=limits, read_size=read_size, resent=resent)
+        return await self._send("POST", url, body, headers, limits=limits, read_size=read_size, on_resend=on_resend)
 
     async def get(
         self, url: str, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
     ) -> aiohttp.ClientResponse:
-        """Ask for what is at an address, by the same way as `post`; raises what aiohttp raises."""
+        """Send a GET request in the same way as `post`. Raises exceptions of aiohttp."""
         return await self._send("GET", url, None, headers, limits=limits, read_size=read_size)
 
     async def _send(
@@ -252,9 +247,9 @@ class Session:
         *,
         limits: aiohttp.ClientTimeout,
         read_size: int,
-        resent: Callable[[], None] | None = None,
+        on_resend: Callable[[], None] | None = None,
     ) -> aiohttp.ClientResponse:
-        target = yarl.URL(url, encoded=True)  # else it would undo what is escaped in it
+        target = yarl.URL(url, encoded=True)  # keeps the escapes as they are
         settings: dict[str, Any] = {
             "headers": headers,
             "allow_redirects": False,
@@ -265,48 +260,50 @@ class Session:
         if not self._is_ours:
             return await self._session.request(method, target, data=_readable(body), **settings)
         if self.proxy:
-            settings |= self._by_proxy(self.proxy, url, headers)
-        seen: dict[str, bool] = {}
+            settings |= self._proxy_settings(self.proxy, url, headers)
+        trace: dict[str, bool] = {}
         try:
-            return await self._session.request(method, target, data=_readable(body), trace_request_ctx=seen, **settings)
+            return await self._session.request(
+                method, target, data=_readable(body), trace_request_ctx=trace, **settings
+            )
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
-            if not (seen.get(_REUSED) and _is_closed_before_answer(error)):
+            if not (trace.get(_REUSED) and _is_closed_before_response(error)):
                 raise
-        if resent:
-            resent()
-        self._spare = self._spare or self._open(keep=False)
-        return await self._spare.request(method, target, data=_readable(body), **settings)
+        if on_resend:
+            on_resend()
+        self._resend_session = self._resend_session or self._open(keep=False)
+        return await self._resend_session.request(method, target, data=_readable(body), **settings)
 
     @staticmethod
-    def _by_proxy(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return how to ask a proxy: its login is for it alone, in the request that it reads itself."""
+    def _proxy_settings(proxy: Proxy, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the settings for a proxy. Only the proxy sees its login, never the server behind a tunnel."""
         login = CIMultiDict({"Proxy-Authorization": proxy.authorization} if proxy.authorization else {})
-        if yarl.URL(url).scheme == "https":  # it reads the head of the tunnel and nothing else
+        if yarl.URL(url).scheme == "https":  # the proxy only reads the CONNECT request
             return {"proxy": proxy.url, "proxy_headers": login}
         return {"proxy": proxy.url, "headers": CIMultiDict([*headers.items(), *login.items()])}
 
     def _open(self, *, keep: bool) -> aiohttp.ClientSession:
-        """Open a session that adds nothing of its own: no connection limit, cookies, time limit, or ~/.netrc."""
+        """Open a session without connection limit, cookies, time limit or ~/.netrc."""
         connector: aiohttp.BaseConnector
         if self._socket is not None:
             connector = aiohttp.UnixConnector(self._socket, limit=0, force_close=not keep)
         else:
             context = self.trust.context if self.trust else True
             connector = aiohttp.TCPConnector(limit=0, ssl=context, force_close=not keep)
-        watch = aiohttp.TraceConfig()
-        watch.on_connection_reuseconn.append(_note_reuse)
+        reuse = aiohttp.TraceConfig()
+        reuse.on_connection_reuseconn.append(_note_reuse)
         return aiohttp.ClientSession(
             trust_env=False,
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            trace_configs=[watch] if keep else [],
+            trace_configs=[reuse] if keep else [],
         )
 
 
 def _readable(body: bytes | None) -> bytes | io.BytesIO | None:
-    """Return a body as aiohttp sends it in pieces; of large bytes it warns."""
-    return io.BytesIO(body) if body and len(body) > _ONE_PIECE else body
+    """Return a large body as a file, which aiohttp sends in pieces. It warns about large bytes."""
+    return io.BytesIO(body) if body and len(body) > _MAX_ONE_WRITE else body
 
 
 async def _note_reuse(
@@ -315,9 +312,9 @@ async def _note_reuse(
     context.trace_request_ctx[_REUSED] = True
 
 
-def _is_closed_before_answer(error: Exception) -> bool:
+def _is_closed_before_response(error: Exception) -> bool:
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return isinstance(error.message, str)  # else it is the part of an answer that had come
+        return isinstance(error.message, str)  # otherwise the message is the part of a response that has arrived
     if isinstance(error, aiohttp.ClientOSError):
         return error.errno in _CLOSED
     return isinstance(error, ConnectionError)

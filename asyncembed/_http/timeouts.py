@@ -1,4 +1,4 @@
-"""Time limits whose clocks stand still while the event loop does."""
+"""Time limits that do not count the time in which the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 
 LATE: Final = 0.05
-"""Seconds a timer may be late before we say that the loop stood still: in that time nothing could be read."""
+"""Seconds by which a late timer shows that the loop was blocked, so that nothing could be read."""
 
 
 class FairTimeout:
-    """Like `asyncio.timeout`, but a consumer that blocks the event loop is not taken for a silent server.
+    """Works like `asyncio.timeout`, but does not mistake a consumer that blocks the event loop for a silent server.
 
-    A timer that goes off late by more than `LATE` is set once more, for as long as the loop stood still. Once is
-    enough: what came meanwhile is read before it goes off again, and a loop that is always late must not wait for ever.
+    If its timer fires more than `LATE` seconds late, it is set once more, for as long as the loop was blocked. Once is
+    enough: data that arrived meanwhile is read before the timer fires again, and a loop that is always late still
+    times out.
 
     Args:
         delay: Seconds until `TimeoutError` is raised inside the block.
@@ -57,14 +58,14 @@ class FairTimeout:
 
 
 class SilenceLimit:
-    """A time limit for each of many waits, as fair as `FairTimeout`, with hardly more than one timer for all of them.
+    """Limits each of many waits, as fairly as `FairTimeout`, with about one timer for all of them.
 
-    To set a timer for each chunk of a response costs more than to read the chunk. Here the timer stays, and is set
-    again only when it goes off and finds that there was news meanwhile.
+    Setting a timer for each chunk of a response costs more than reading the chunk. Here the timer keeps running, and
+    is set again only when it fires and finds that a newer wait has begun.
 
     Args:
-        delay: Seconds that one wait may take.
-        expire: Called when a wait takes longer; it ends the wait.
+        delay: Maximum seconds of one wait.
+        expire: Called when a wait takes longer. It must end the wait.
     """
 
     __slots__ = ("_delay", "_expire", "_extended", "_loop", "_since", "_timer")
@@ -78,7 +79,7 @@ class SilenceLimit:
         self._extended = False
 
     def begin(self) -> None:
-        """Begin to wait."""
+        """Begin a wait."""
         self._since = self._loop.time()
         self._extended = False
         due = self._since + self._delay
@@ -86,13 +87,13 @@ class SilenceLimit:
             self._set(due)
 
     def end(self) -> None:
-        """Note that the wait is over."""
+        """End the wait."""
         self._since = None
 
     def close(self) -> None:
-        """Wait for nothing more, and let go of whom to tell: it holds this object, and both would stay for a while."""
+        """Stop the timer and drop the callback, which refers back to this object and would delay its release."""
         self._stop_timer()
-        self._expire = _nothing
+        self._expire = _do_nothing
 
     def _stop_timer(self) -> None:
         if self._timer:
@@ -100,9 +101,9 @@ class SilenceLimit:
 
     def _set(self, due: float) -> None:
         self._stop_timer()
-        self._timer = self._loop.call_at(due, self._look, due)
+        self._timer = self._loop.call_at(due, self._fire, due)
 
-    def _look(self, set_for: float) -> None:
+    def _fire(self, set_for: float) -> None:
         self._timer = None
         if self._since is None:
             return
@@ -117,5 +118,5 @@ class SilenceLimit:
             self._expire()
 
 
-def _nothing() -> None:
-    """What there is to do when a wait that is over takes too long."""
+def _do_nothing() -> None:
+    """Replace the callback of a closed limit."""

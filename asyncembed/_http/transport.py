@@ -1,10 +1,10 @@
-"""HTTP by aiohttp: sends one request, opens its response, and turns every failure into one of our errors.
+"""Sends requests with aiohttp, opens their responses, and turns every failure into an exception of this package.
 
-- No hidden queue: the connector has no limit, because what may run at once is decided before a request gets here.
-- No deadline over a whole body, as the consumer may pause: one time limit to the response headers, one between two
-  chunks, each counted only while we really wait for the server.
+- There is no hidden queue: the connector has no limit, because the scheduler has already limited the concurrency.
+- There is no deadline for a whole body, as the consumer may pause. One time limit applies until the response headers,
+  another between two chunks. Each only counts the time in which the client waits for the server.
 - A redirect is an error, so the key never goes to another host.
-- aiohttp's errors can hold request headers, and so the key. They are read, never chained.
+- Exceptions of aiohttp can hold request headers, and so the key. They are never chained.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ if TYPE_CHECKING:
 
 _ERROR_BODY_BYTES: Final = 65_536
 _PROXY_AUTHENTICATION: Final = 407
-_ALLOWED: Final = range(200, 300)
-HERE: Final = Route()
+_SUCCESS: Final = range(200, 300)
+_ROOT: Final = Route()
 
 
 class Transport:
     """Posts JSON to the endpoints of one service.
 
     Args:
-        provider: Name for error messages.
-        session: The HTTP session; whoever opened it closes it.
-        url: The address of the service.
-        headers: Headers of every request, besides those that say who asks.
-        secrets: Keys, to be blotted out of messages.
+        provider: Name of the provider, for messages.
+        session: The HTTP session. The caller closes it.
+        url: Address of the service.
+        headers: Headers of every request, without the authorization.
+        secrets: Keys to redact from messages.
         timeouts: Time limits.
-        read_size: Bytes of a response at which its connection is not read further for now; twice as many may be held.
-        authorization: Says who asks; None if `headers` say all there is to say.
-        advice: What a message adds when the API wants a key.
-        show: Says how messages show the address of a request, where that is not the provider's own; without secrets.
-        socket: Path of the Unix socket of the server.
+        read_size: High-water mark of a response in bytes. At most twice as many are buffered.
+        authorization: Adds the authorization headers; None if the service needs none.
+        advice: What an error adds if the API refuses the key.
+        show: Formats the address for messages, without secrets; None at the provider's own address.
+        socket: Path of the server's Unix socket.
     """
 
     def __init__(
@@ -89,20 +89,20 @@ class Transport:
         self._read_size = read_size
         self._authorization = authorization
         self._advice = advice
-        self._refused: WeakKeyDictionary[BaseException, int] = WeakKeyDictionary()  # numbers of keys, by the error
+        self._refused_keys: WeakKeyDictionary[BaseException, int] = WeakKeyDictionary()  # key numbers, by error
         address = yarl.URL(url)
-        self._near = is_loopback(address) or _is_private(address)
+        self._is_local = is_loopback(address) or _is_private(address)
         self._show = show
         self.server = (address.host, address.port) if socket is None else (socket, None)
-        """Its name or address, and its port; the path of a Unix socket, which has none."""
+        """Host and port of the server; for a Unix socket its path and None."""
 
     async def renew_key(self, error: AsyncEmbedError) -> bool:
-        """Whether `error` says that the key was refused, and there is a newer one to try again with.
+        """Return whether the API refused the key and a newer one is available for a retry.
 
         Raises:
-            ConfigurationError: if the caller's function gives no key.
+            ConfigurationError: if the caller's key function returns no key.
         """
-        number = self._refused.get(error)
+        number = self._refused_keys.get(error)
         return number is not None and self._authorization is not None and await self._authorization.key.renew(number)
 
     async def post(
@@ -111,48 +111,50 @@ class Transport:
         *,
         compact: bool,
         max_bytes: int,
-        heard: Callable[[Mapping[str, str]], None],
-        begin: Callable[[], None] | None = None,
-        resent: Callable[[], None] | None = None,
-        route: Route = HERE,
+        on_headers: Callable[[Mapping[str, str]], None],
+        on_send: Callable[[], None] | None = None,
+        on_resend: Callable[[], None] | None = None,
+        route: Route = _ROOT,
     ) -> Response:
-        """Send a request and return its response when the headers have come.
+        """Send a request and return its response once the headers have arrived.
 
         Args:
             body: The JSON body.
-            compact: Whether the response is compact already (base64), so that compressing it is not worth it.
-            max_bytes: Most body bytes, decompressed, that the response may have.
-            heard: Told about the headers of a response, whatever its status.
-            begin: Told when the request is sent, which is when there is a key for it.
-            resent: Told when it is sent once more, as the connection was closed before it was read.
-            route: Path and query of the endpoint, below the address of the service.
+            compact: Whether the response is already compact (base64), so that compression does not pay.
+            max_bytes: Maximum size of the response body in bytes, decompressed.
+            on_headers: Called with the response headers, whatever the status.
+            on_send: Called when the request is sent, after the key is available.
+            on_resend: Called when the request is sent once more, after the server closed an idle connection.
+            route: Path and query of the endpoint, relative to the address of the service.
 
         Raises:
             APIStatusError: if the status is not 2xx.
-            TransportError: if no response came.
-            ConfigurationError: if the caller's function gives no key.
+            TransportError: if no response arrived, or if a proxy refused the request.
+            ConfigurationError: if the caller's key function returns no key.
         """
         url = self._urls.get(route) or self._urls.setdefault(route, route.join(self._url))
-        headers, number = CIMultiDict(self._plain_headers if compact or self._near else self._headers), 0
+        headers, number = CIMultiDict(self._plain_headers if compact or self._is_local else self._headers), 0
         if self._authorization:
-            number, own = await self._authorization.headers(url, body)
-            headers.update(own)
-        if begin:
-            begin()
-        # aiohttp's own object shows the address and what the server has said, so it stays out of sight.
-        response = Response(await self._send(url, body, headers, resent), self.secrets, self._timeouts.read, max_bytes)
-        heard(response.headers)
-        if response.status in _ALLOWED:
+            number, authorization = await self._authorization.headers(url, body)
+            headers.update(authorization)
+        if on_send:
+            on_send()
+        # No local variable keeps aiohttp's response: tracebacks may show its repr, which holds the address.
+        response = Response(
+            await self._send(url, body, headers, on_resend), self.secrets, self._timeouts.read, max_bytes
+        )
+        on_headers(response.headers)
+        if response.status in _SUCCESS:
             if self._authorization:
                 self._authorization.key.accepted(number)
             return response
         error = await self._status_error(url, response)
         if refuses_key(error):
-            self._refused[error] = number
+            self._refused_keys[error] = number
         raise error
 
     async def get_object(self, route: Route) -> dict[str, object] | None:
-        """Return the JSON object that a server tells of itself at a path; None if it tells none."""
+        """Return the JSON object at a path of the server; None on any failure."""
         url, limit = route.join(self._url), self._timeouts.connect
         headers = CIMultiDict(self._plain_headers)
         if self._authorization:
@@ -161,44 +163,44 @@ class Transport:
             async with FairTimeout(limit):
                 response = await self._session.get(url, headers, limits=self._client_timeout, read_size=self._read_size)
                 async with response:
-                    body = await response.content.read(_ERROR_BODY_BYTES) if response.status in _ALLOWED else b""
-            told = orjson.loads(body)
+                    body = await response.content.read(_ERROR_BODY_BYTES) if response.status in _SUCCESS else b""
+            document = orjson.loads(body)
         except (*FAILURES, TimeoutError, ValueError):
             return None
-        return told if isinstance(told, dict) else None
+        return document if isinstance(document, dict) else None
 
     async def _send(
-        self, url: Address, body: bytes, headers: Mapping[str, str], resent: Callable[[], None] | None
+        self, url: Address, body: bytes, headers: Mapping[str, str], on_resend: Callable[[], None] | None
     ) -> aiohttp.ClientResponse:
         limits = self._timeouts
         try:
             async with FairTimeout(limits.first_byte):
                 return await self._session.post(
-                    url, body, headers, limits=self._client_timeout, read_size=self._read_size, resent=resent
+                    url, body, headers, limits=self._client_timeout, read_size=self._read_size, on_resend=on_resend
                 )
         except TimeoutError as error:
-            failure = timeout_error(error, f"no response within {limits.first_byte:g} s", self._way(url))
+            failure = timeout_error(error, f"no response within {limits.first_byte:g} s", self._describe_route(url))
         except FAILURES as error:
             trust = self._session.trust
-            failure = transport_error(error, self.secrets, self._way(url), trust.advice if trust else "")
+            failure = transport_error(error, self.secrets, self._describe_route(url), trust.advice if trust else "")
         raise failure
 
-    def _way(self, url: Address) -> str:
-        """Say where requests are sent, if that is not the provider's own address, and by which proxy."""
+    def _describe_route(self, url: Address) -> str:
+        """Return the address, if it is not the provider's own, and the proxy, in brackets; empty without both."""
         proxy = self._session.proxy
-        by = f"by the proxy {proxy.url} of {proxy.variable}" if proxy else ""
+        via = f"via the proxy {proxy.url} of {proxy.variable}" if proxy else ""
         to = f"POST {self._show(url)}" if self._show else ""
-        return f" ({' '.join(filter(None, (to, by)))})" if to or by else ""
+        return f" ({' '.join(filter(None, (to, via)))})" if to or via else ""
 
     async def _status_error(self, url: Address, response: Response) -> AsyncEmbedError:
         try:
             body = await response.read_some(_ERROR_BODY_BYTES)
         except (TransportError, ResponseError):
-            body = b""  # the status alone says enough
+            body = b""  # the status alone is enough
         finally:
             response.close()
         if response.status == _PROXY_AUTHENTICATION and self._session.proxy:
-            return proxy_error(response.status, self.secrets.redact(response.reason), self._way(url))
+            return proxy_error(response.status, self.secrets.redact(response.reason), self._describe_route(url))
         return status_error(
             self._provider,
             response.status,
@@ -211,6 +213,6 @@ class Transport:
 
 
 def _is_private(url: yarl.URL) -> bool:
-    """Whether the other end is in a local network, where to compress and to unpack costs more than to send."""
+    """Whether an address is in a private network, where compression costs more time than it saves."""
     address = ip_of(url.host or "")
     return address is not None and address.is_private

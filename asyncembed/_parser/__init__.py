@@ -1,4 +1,4 @@
-"""Bytes of a response to vectors, without I/O."""
+"""Turns the bytes of a response into vectors. No I/O."""
 
 from asyncembed._parser.layout import Layout
 from asyncembed._parser.parser import ResponseParser

@@ -1,7 +1,7 @@
-"""Where things lie in a provider's responses, as ijson prefixes.
+"""Describes the responses of a provider: the paths of vectors, indices and token counts, as ijson prefixes.
 
-Two shapes cover all providers: vectors in a bare list (position is their place in it), and vectors inside items that
-may carry an `index` before or after them.
+Two shapes cover all providers: vectors in a bare list, whose order gives their positions, and vectors inside items,
+which may have an `index` before or after the vector.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Final
 from asyncembed._repr import ShortRepr
 
 ARRAY_ITEM: Final = "item"
-"""ijson's word for any item of an array in a path."""
+"""ijson's name for the items of an array in a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Layout(ShortRepr):
-    """Where things lie in a response, as ijson prefixes.
+    """The paths of the values in a response, as ijson prefixes.
 
     Attributes:
-        vectors: Where one vector lies; several where one API answers in several shapes.
-        item: The object around one vector, None where vectors stand in a bare list.
-        index: The position inside the item, where the API sends one.
-        tokens: Billed tokens; the first of these that is present counts.
-        added: Tokens of one item, where the API tells them for each; they are added up.
-        messages: Error messages, in case the body is an error after all.
-        one_list: Whether only the first list of vectors counts; others would hold the same in another encoding.
-        proof: Where base64 of the vectors lies besides, to be compared with them.
+        vectors: Paths of a vector; several if the API answers in several shapes.
+        item: Path of the object around a vector; None if vectors stand in a bare list.
+        index: Path of the position inside an item, if the API sends it.
+        tokens: Paths of the billed tokens. The first one present counts.
+        added: Path of the tokens of one item, if the API sends them per item. The parser adds them up.
+        messages: Paths of an error message, in case the body is an error.
+        one_list: Whether only the first list of vectors counts, as others hold the same vectors in another encoding.
+        proof: Path of a second, base64 copy of each vector, to compare with the first.
     """
 
     vectors: frozenset[str]
@@ -42,7 +42,7 @@ class Layout(ShortRepr):
 
 
 class Place:
-    """A place that a layout names, or that leads to one: a node of the tree of its paths."""
+    """A node in the tree of a layout's paths."""
 
     __slots__ = ("children", "is_added", "is_index", "is_item", "is_proof", "is_vector", "prefix")
 
@@ -58,6 +58,7 @@ class Place:
 
 @cache
 def places(layout: Layout) -> Place:
+    """Return the root of the tree of a layout's paths."""
     root = Place("", layout)
     for path in (
         *layout.vectors,

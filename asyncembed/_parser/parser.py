@@ -1,4 +1,4 @@
-"""One response, from bytes to (position, vector): scanner, structure, decoder of vectors."""
+"""Parses one response from bytes into (position, vector) pairs: scanner, then structure, then vector decoder."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 DecodedT = TypeVar("DecodedT")
 
 MAX_FAULTS: Final = 8
-"""Bad vectors of one response that are described; there may be any number."""
+"""Maximum number of descriptions of bad vectors in one response."""
 
 
-def _not_at_once(values: Sequence[Value]) -> None:
-    """Decode nothing: each value is looked at alone."""
+def _no_run(values: Sequence[Value]) -> None:
+    """Decode nothing at once, so that the parser decodes each value alone."""
 
 
 class ResponseParser(Generic[DecodedT]):
-    """Incremental and without I/O: `feed(chunk)` gives the vectors whose arrays closed in this chunk.
+    """Parses one response incrementally, without I/O: `feed(chunk)` returns the vectors that end in this chunk.
 
-    A vector that cannot be decoded is left out and noted in `faults`; the ones around it are not harmed.
+    A vector that cannot be decoded is skipped and described in `faults`. It does not affect the others.
 
     Args:
-        layout: Where things lie in this provider's responses.
-        decode: Makes a vector of what stands in the place of one, at once; raises `ResponseError` if it is none.
-        max_value_bytes: Most bytes one vector or text may have in the response.
-        decode_run: Makes vectors of many values at once, or gives None, and then each of them is given to `decode`.
+        layout: Layout of the provider's responses.
+        decode: Decodes one vector. Raises `ResponseError` if the value is not one.
+        max_value_bytes: Maximum length of one vector or text in the response, in bytes.
+        decode_run: Decodes many values at once. If it returns None, the parser calls `decode` for each.
     """
 
     def __init__(
@@ -45,36 +45,36 @@ class ResponseParser(Generic[DecodedT]):
         layout: Layout,
         decode: Callable[[Value], DecodedT],
         max_value_bytes: int = sys.maxsize,
-        decode_run: Callable[[Sequence[Value]], list[DecodedT] | None] = _not_at_once,
+        decode_run: Callable[[Sequence[Value]], list[DecodedT] | None] = _no_run,
     ) -> None:
         self._layout = layout
         self._decode = decode
         self._decode_run = decode_run
         self._max_value_bytes = max_value_bytes
-        self._open = bytearray()  # the beginning of a value that has not ended yet
+        self._open = bytearray()  # the start of an incomplete value
         self._structure = StructureReader(layout)
         self._error: ResponseError | None = None
         self.faults: list[str] = []
-        """Why vectors were left out; the first few of them."""
+        """Descriptions of the first few bad vectors."""
 
     @property
     def count(self) -> int:
-        """Places for a vector met so far: the count of vectors the response claims to hold."""
+        """Number of vectors so far, bad ones included."""
         return self._structure.positions.count
 
     @property
     def by_order(self) -> bool:
-        """Whether a position followed from the order alone, because no index was sent."""
+        """Whether positions follow from the order, because the response has no indices."""
         return self._structure.positions.by_order
 
     @property
     def has_failed(self) -> bool:
-        """Whether the next call raises an error; what came before it has been given."""
+        """Whether the next call raises an error. All vectors before the error have been returned."""
         return self._error is not None or self._structure.has_failed
 
     @property
     def tokens(self) -> int | None:
-        """Tokens the response says were billed, if it has said so yet."""
+        """Billed tokens; None if the response has not named them yet."""
         places = (*self._layout.tokens, self._layout.added or "")
         values = (self._structure.found.get(prefix) for prefix in places)
         return next(
@@ -83,22 +83,21 @@ class ResponseParser(Generic[DecodedT]):
 
     @property
     def message(self) -> str:
-        """An error message inside the response; empty if there is none."""
+        """The error message inside the response; empty if there is none."""
         values = (self._structure.found.get(prefix) for prefix in self._layout.messages)
         return next((value for value in values if isinstance(value, str)), "")
 
     def take_proofs(self) -> list[Value]:
-        """Return base64 that is to be compared, as it came since the last call."""
+        """Return the base64 copies that arrived since the last call."""
         proofs, self._structure.proofs = self._structure.proofs, []
         return proofs
 
     def feed(self, data: bytes) -> list[tuple[int, DecodedT]]:
-        """Take the next bytes of the response and give the vectors they complete, with their positions.
+        """Parse the next bytes of the response and return the vectors that they complete, with their positions.
 
         Raises:
-            ResponseError: if the response is not JSON, or holds a value that is longer than in any embedding response;
-                vectors before the fault have been given already, as a fault is only raised by the call after the one
-                that met it.
+            ResponseError: if the response is not JSON or contains a value longer than `max_value_bytes`. The call
+                that meets the error returns the vectors before it; the next call raises it.
         """
         if self._error:
             raise self._error
@@ -113,16 +112,16 @@ class ResponseParser(Generic[DecodedT]):
         vectors = self._decoded(items)
         if end or not searched:
             self._open = bytearray(piece[end:])
-        if max(len(self._open), self._structure.eventless) > self._max_value_bytes:
+        if max(len(self._open), self._structure.bytes_since_event) > self._max_value_bytes:
             self._error = self._error or self._too_long()
         self._structure.detach()
         return vectors
 
     def close(self) -> list[tuple[int, DecodedT]]:
-        """End the response.
+        """End the response and return its last vectors.
 
         Raises:
-            ResponseError: if it was cut off or is not JSON.
+            ResponseError: if the response is incomplete or not JSON.
         """
         vectors = self.feed(b"")
         vectors += self._decoded(self._structure.close(bytes(self._open[:1])))
@@ -132,7 +131,7 @@ class ResponseParser(Generic[DecodedT]):
         return vectors
 
     def discard(self) -> None:
-        """End a response that will not be read further; a parser left in the middle of one complains when it goes."""
+        """End an abandoned response. Without this call, ijson complains when the parser is released."""
         self._structure.discard()
 
     def _decoded(self, items: list[Item]) -> list[tuple[int, DecodedT]]:
@@ -148,7 +147,7 @@ class ResponseParser(Generic[DecodedT]):
         for position, value in items:
             try:
                 if type(position) is not int:
-                    raise _no_position(position)
+                    raise _invalid_position(position)
                 yield position, self._decode(value)
             except ResponseError as error:
                 if not error.retryable:
@@ -161,7 +160,7 @@ class ResponseParser(Generic[DecodedT]):
         return ResponseError(f"the response holds a value of more than {self._max_value_bytes} bytes")
 
 
-def _no_position(index: object) -> ResponseError:
+def _invalid_position(index: object) -> ResponseError:
     if index is None:
-        return ResponseError("an item has no index, though others have one")
-    return ResponseError(f"an index is a {type(index).__name__} instead of a whole number")
+        return ResponseError("an item has no index, although others have one")
+    return ResponseError(f"an index is a {type(index).__name__} instead of an integer")

@@ -1,25 +1,20 @@
-"""ijson's push interface as a decoder without I/O: `feed(chunk)` gives the events of that chunk.
+"""Parses the structure of a response: finds the position and the value of each item, and the scalars of the layout.
 
-`async for` over ijson around a socket is not safe: the awaitable of its C backend has no `throw`, so a time-out that
-fires while it waits for bytes turns into a bare `CancelledError`, and inside a task group into silently missing data
-(ICRAR/ijson issue 130). Here ijson never waits for anything. Of its interfaces that need no file this is also the
-fastest for what the scanner leaves: it appends to a list in C, where others make an awaitable for every event.
+`EventReader` wraps the push interface of ijson without I/O: `feed(chunk)` returns the events of that chunk. `async for`
+over ijson on a socket is not safe: the awaitable of its C backend has no `throw`, so a time-out while it waits for
+bytes becomes a bare `CancelledError`, and silently missing data inside a task group (ICRAR/ijson issue 130). The push
+interface never waits. It is also the fastest that needs no file, as it appends to a list in C. If a chunk contains
+garbage after good events, `feed` returns the events, and the next call raises the error, so that no vector is lost.
 
-When a chunk holds good events and then garbage, the events are there before the error. It is kept for the next call,
-so that nothing that arrived is lost.
+`Positions` decides which text an item belongs to: by its index, or by the order if no item has an index. It does not
+trust a mixture. An item without an index, where others have one, may belong anywhere. An index that contradicts the
+order shows that the items before it were matched to the wrong texts.
 
-Which text each item of a response belongs to: by its index, or by the order where no item has one.
-
-Servers may leave out an index, but a mixture cannot be trusted: an item without one, where others have theirs, may
-stand anywhere, and an index that contradicts the order says that those before it were taken for the wrong ones.
-
-The structure of a response, and in it position and value of each item: by ijson, by orjson where items are alike.
-
-ijson gives an event for each bracket, name and word, and Python looks at each of them. That costs more than all else
-that is done with a vector of base64 (1,147 bytecodes of the interpreter a vector instead of 750, `benchmarks counted`).
-So once ijson has come to the end of an item in the list, the whole items that follow are read by orjson, in one call
-for all of them. JSON makes that safe: behind an item, text that can be read as a comma and further whole values is
-nothing else, and a list from which whole items are left out is still a list to ijson. Whatever else comes is ijson's.
+`StructureReader` combines them, and skips ijson where it can: an event for each bracket, key and scalar costs more
+than the rest of the work for a base64 vector (1,147 bytecodes per vector instead of 750, `benchmarks counted`). Once
+ijson has reached the end of an item in the list, orjson parses all complete items that follow, in one call. That is
+safe: after an item, text that parses as a comma and more complete values can be nothing else, and to ijson a list
+without these items is still a valid list. ijson parses everything else.
 """
 
 from __future__ import annotations
@@ -45,7 +40,7 @@ if TYPE_CHECKING:
 
 
 Event: TypeAlias = tuple[str, str | int | float | bool | None]
-"""ijson's (event, value), without the path: a path with every event could multiply the size of a response."""
+"""ijson's (event, value), without the path, which could multiply the size of a response."""
 
 
 class EventReader:
@@ -61,29 +56,29 @@ class EventReader:
 
     @property
     def has_failed(self) -> bool:
-        """Whether something that is not JSON was met; the next call raises it."""
+        """Whether the document is not valid JSON, so that the next call raises an error."""
         return self._error is not None
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes and give the events they complete.
+        """Parse bytes and return the events that they complete.
 
         Raises:
-            ResponseError: if an earlier call met something that is not JSON.
+            ResponseError: if an earlier call met invalid JSON.
         """
         if self._error:
             raise self._error
         if data:
             try:
                 self._parser.send(data)
-            except (ijson.JSONError, ValueError) as error:  # ValueError: a string that is no text
+            except (ijson.JSONError, ValueError) as error:  # ValueError: a string that is not UTF-8
                 self._fail(error)
         return self._take()
 
     def close(self) -> list[Event]:
-        """End the document and give its last events.
+        """End the document and return its last events.
 
         Raises:
-            ResponseError: if it is cut off, or an earlier call met something that is not JSON.
+            ResponseError: if the document is incomplete, or an earlier call met invalid JSON.
         """
         if not self._error:
             self.discard()
@@ -92,7 +87,7 @@ class EventReader:
         return self._take()
 
     def discard(self) -> None:
-        """End the document wherever it is."""
+        """End the document, complete or not."""
         if not self._ended:
             self._ended = True
             try:
@@ -111,35 +106,35 @@ class EventReader:
 
 
 def _reason(error: Exception) -> str:
-    """The parser's own words, without what it quotes of the document: on further lines, or in quotes."""
+    """Return the parser's message without what it quotes of the document, in quotes or on further lines."""
     words = error.args[0] if error.args else ""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(error)
     return re.sub("'[^']*'", "'…'", text.split("\n", 1)[0].strip())
 
 
 MAX_INDEX: Final = (1 << 63) - 1
-"""Largest whole number that ijson's parser takes."""
+"""Largest integer that ijson accepts."""
 
 
 class Positions:
-    """Counts items and says where they belong."""
+    """Counts items and determines their positions."""
 
     __slots__ = ("_has_indices", "by_order", "count", "index")
 
     def __init__(self) -> None:
         self._has_indices = False
         self.index: object = None
-        """The index of the item that is being read, None as long as none was met."""
+        """The index of the current item; None until one arrives."""
         self.count = 0
-        """Items that have ended."""
+        """Number of complete items."""
         self.by_order = False
-        """Whether a position followed from the order alone, because no index was sent."""
+        """Whether positions follow from the order, because no item so far had an index."""
 
     def close(self) -> object:
-        """End an item and return its position: a whole number, or something else where nobody knows it.
+        """End an item and return its position: an integer, or any other object if the position is unknown.
 
         Raises:
-            ResponseError: if its index contradicts the order of items before it.
+            ResponseError: if its index contradicts the order of the items before it.
         """
         position = self._position()
         self.index = None
@@ -147,10 +142,13 @@ class Positions:
         return position
 
     def close_all(self, indices: Sequence[object]) -> Sequence[int] | None:
-        """End an item for each index, None where it has none, and return their positions.
+        """End several items at once and return their positions.
+
+        Args:
+            indices: One index per item; None for an item without one.
 
         Returns:
-            None if they are to be ended one by one, as they are not all of one kind.
+            The positions; None if the items need `close` one by one, because only some have a usable index.
         """
         kinds = set(map(type, indices))
         count = self.count + len(indices)
@@ -169,139 +167,147 @@ class Positions:
             self.by_order = self.by_order or not self._has_indices
             return None if self._has_indices else self.count
         if self.by_order and type(self.index) is int and self.index != self.count:
-            raise ResponseError("an index contradicts the order of items before it that had none", retryable=False)
+            raise ResponseError("an index contradicts the order of the items before it without one", retryable=False)
         self._has_indices = True
         return self.index
 
 
 MAX_DEPTH: Final = 64
-"""Deepest nesting that is followed; responses of known APIs need 4 to 6."""
+"""Maximum nesting depth; responses of known APIs need 4 to 6."""
 
-STEP: Final = 16_384
-"""Most bytes of the structure that become events at once: an event takes 50 times its bytes."""
+MAX_STEP: Final = 16_384
+"""Maximum bytes of the structure to turn into events at once: an event takes 50 times the memory of its bytes."""
 
 Item: TypeAlias = "tuple[object, Value]"
-"""Position and value; the position is a whole number, or something else that the server sent in its place."""
+"""Position and value. The position is an integer, or whatever else the server sent in its place."""
 
 
 class StructureReader:
-    """Follows the structure of one response, and finds in it what its layout names. Incremental and without I/O.
+    """Parses the structure of one response incrementally and collects the values of its layout. No I/O.
 
     Args:
-        layout: Where things lie in this provider's responses.
+        layout: Layout of the provider's responses.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._events = EventReader()
-        self._text = bytearray()  # the beginning of an item that may be like the ones before it
+        self._text = bytearray()  # the start of an item that orjson may parse once it is complete
         self._values: list[JSONText] = []  # taken out of the structure
-        self._met = 0  # how many of them were met in it
-        self._place: Place | None = places(layout)  # where the next value lies; None is a place of no interest
-        # For each open container where it lies, and where its items do if it is an array; the place of the innermost.
-        self._around: list[tuple[Place | None, Place | None]] = []
-        self._parent: Place | None = None
-        self._last = b""  # the last byte that ijson got
-        self._value: Value = None  # the vector of the item being read
+        self._used = 0  # number of values whose placeholders have been parsed
+        self._place: Place | None = places(layout)  # of the next value; None if the layout does not name it
+        # For each open container, its place and the place of its items if it is an array.
+        self._containers: list[tuple[Place | None, Place | None]] = []
+        self._parent: Place | None = None  # the place of the innermost container
+        self._last = b""  # the last byte given to ijson
+        self._value: Value = None  # the vector of the current item
         self._items: list[Item] = []
-        self.eventless = 0
-        """Bytes since something ended: of a number or of white space without an end."""
+        self.bytes_since_event = 0
+        """Bytes since the last event, as in an endless number or endless white space."""
         self.error: ResponseError | None = None
-        """What ended the reading."""
+        """The error that ended the parsing."""
         self.found: dict[str, object] = {}
-        """Scalars that the layout names, by their place."""
+        """Scalars of the layout, by their path."""
         self.proofs: list[Value] = []
-        """Base64 that the layout wants to be compared, as it came since it was last taken."""
+        """Base64 copies of vectors. The caller takes them out."""
         self.positions = Positions()
-        """Where the items that were met belong, and how many there are."""
+        """Count and positions of the items."""
 
     @property
     def has_failed(self) -> bool:
-        """Whether reading has ended; what came before that has been given."""
+        """Whether an error has ended the parsing. All items before the error have been returned."""
         return self.error is not None or self._events.has_failed
 
     def feed(self, structure: bytes, values: Sequence[JSONText]) -> list[Item]:
-        """Follow the next piece of the structure, with the values that were taken out of it.
+        """Parse the next piece of the structure, with the values that were taken out of it.
 
         Returns:
             The items that it completes.
 
         Raises:
-            ResponseError: if an earlier call met something that is not JSON.
+            ResponseError: if an earlier call met invalid JSON.
         """
-        self._events.feed(b"")  # which raises that error
-        self._values = [*self._values[self._met :], *values]
-        self._met = 0
+        self._events.feed(b"")  # raises the error of an earlier call
+        self._values = [*self._values[self._used :], *values]
+        self._used = 0
         text = bytes(self._text) + structure
-        if not self._is_behind_item:  # maybe at the end of the first item
-            first = TAKEN if self._layout.item is None else self._end
+        if not self._is_after_item:  # parse up to the possible end of an item
+            first = TAKEN if self._layout.item is None else self._item_end
             end = text.find(first) + len(first)
             beginning = text[:end] if end >= len(first) else text
-            self._follow(beginning)
+            self._parse(beginning)
             text = text[len(beginning) :]
         self._text.clear()
         if not self.has_failed:
-            self._follow(self._read_items(text) if self._is_behind_item else text)
-        return self._given()
+            self._parse(self._parse_items(text) if self._is_after_item else text)
+        return self._take_items()
 
     def close(self, rest: bytes) -> list[Item]:
-        """End the response, with the beginning of a value that does not end; return the items it completes.
+        """End the response with the bytes of an incomplete value, if any, and return its last items.
 
         Raises:
-            ResponseError: if the response is cut off or is not JSON.
+            ResponseError: if the response is incomplete or not JSON.
         """
-        self._follow(bytes(self._text) + rest)
-        self._read(self._events.close())
-        return self._given()
+        self._parse(bytes(self._text) + rest)
+        self._handle(self._events.close())
+        return self._take_items()
 
     def discard(self) -> None:
-        """End a response that will not be read further; ijson complains of one that is left in the middle."""
+        """End an abandoned response. Without this call, ijson complains when it is released."""
         self._events.discard()
 
     def detach(self) -> None:
-        """Copy what is kept of the chunk that was read, because its item is still open."""
+        """Copy the values of an open item, so that they do not keep the whole chunk in memory."""
         if isinstance(self._value, memoryview):
             self._value = bytearray(self._value)
-        self._values = [bytearray(value) for value in self._values[self._met :]]
-        self._met = 0
+        self._values = [bytearray(value) for value in self._values[self._used :]]
+        self._used = 0
 
-    def _given(self) -> list[Item]:
+    def _take_items(self) -> list[Item]:
         items, self._items = self._items, []
         return items
 
     @property
-    def _end(self) -> bytes:
-        """What an item of the list ends with."""
+    def _item_end(self) -> bytes:
+        """Last byte of an item in the list."""
         return b'"' if self._layout.item is None else b"}"
 
     @property
-    def _is_behind_item(self) -> bool:
-        """Whether ijson has come to the end of an item in the list of items, and not further."""
+    def _is_after_item(self) -> bool:
+        """Whether ijson has parsed exactly up to the end of an item in the list."""
         place = self._place
-        if place is None or not self._around or self._around[-1][1] is not place or self._last != self._end:
+        if (
+            place is None
+            or not self._containers
+            or self._containers[-1][1] is not place
+            or self._last != self._item_end
+        ):
             return False
         return place.is_item or (place.is_vector and self._layout.item is None)
 
-    def _read_items(self, text: bytes) -> bytes:
-        """Read whole items that are alike, and keep the beginning of the next one; return what is for ijson."""
+    def _parse_items(self, text: bytes) -> bytes:
+        """Parse complete items with orjson, keep the start of the next item, and return the rest for ijson."""
         closing = text.find(b"]")
-        end = text.rfind(self._end, 0, closing if closing >= 0 else len(text)) + len(self._end)
-        whole = text[:end] if end >= len(self._end) else b""
-        if whole and not self._take_items(whole):
+        end = text.rfind(self._item_end, 0, closing if closing >= 0 else len(text)) + len(self._item_end)
+        whole = text[:end] if end >= len(self._item_end) else b""
+        if whole and not self._parse_whole_items(whole):
             return text
         left = text[len(whole) :]
-        if closing < 0 and self._begins_item(left):
+        if closing < 0 and self._may_begin_item(left):
             self._text += left  # a copy, so that the chunk is not kept
             return b""
         return left
 
-    def _begins_item(self, text: bytes) -> bool:
-        """Whether text can be no more than the beginning of an item."""
+    def _may_begin_item(self, text: bytes) -> bool:
+        """Whether text can only be the start of an item."""
         beginning = text.strip(b", \r\n\t")
-        return len(text) <= STEP and (not beginning or (self._layout.item is not None and beginning[:1] == b"{"))
+        return len(text) <= MAX_STEP and (not beginning or (self._layout.item is not None and beginning[:1] == b"{"))
 
-    def _take_items(self, text: bytes) -> bool:
-        """Read items, each behind a comma; whether each holds one vector, and nothing else that was taken out."""
+    def _parse_whole_items(self, text: bytes) -> bool:
+        """Parse complete items, each after a comma. Return False if ijson must parse them instead.
+
+        That is the case unless each item contains one vector and no other value that was taken out.
+        """
         try:
             items = orjson.loads(b"[0%b]" % text)[1:]
         except ValueError:
@@ -315,27 +321,27 @@ class StructureReader:
         if positions is None:
             return False
         if self._layout.added:
-            self._add(_at(_path_in_item(self._layout, self._layout.added), items))
-        self._items += zip(positions, self._values[self._met : self._met + count], strict=True)
-        self._met += count
+            self._add_tokens(_at(_path_in_item(self._layout, self._layout.added), items))
+        self._items += zip(positions, self._values[self._used : self._used + count], strict=True)
+        self._used += count
         return True
 
-    def _follow(self, text: bytes) -> None:
-        """Follow a piece of the structure by ijson's events, up to the first fault."""
-        for start in range(0, len(text), STEP):
-            part = text[start : start + STEP]
+    def _parse(self, text: bytes) -> None:
+        """Parse a piece of the structure with ijson, up to the first error."""
+        for start in range(0, len(text), MAX_STEP):
+            part = text[start : start + MAX_STEP]
             events = self._events.feed(part)
             self._last = part[-1:]
-            self.eventless = 0 if events else self.eventless + len(part)
-            self._read(events)
+            self.bytes_since_event = 0 if events else self.bytes_since_event + len(part)
+            self._handle(events)
             if self.has_failed:
                 break
 
-    def _read(self, events: list[Event]) -> None:
+    def _handle(self, events: list[Event]) -> None:
         try:
             for event, value in events:
                 if event == "map_key":
-                    self._name(value)
+                    self._key(value)
                 elif value is not None or event == "null":
                     self._scalar(event, value)
                 elif event == "start_map" or event == "start_array":  # noqa: PLR1714  # a set costs twice as much
@@ -345,18 +351,19 @@ class StructureReader:
         except ResponseError as error:
             self.error = error
 
-    def _name(self, name: object) -> None:
-        if name == "" and not are_strings([self._next_value()]):  # a string: a long name, or none, of no field we read
-            raise ResponseError("the response is not JSON: an array stands in the place of a name")
+    def _key(self, name: object) -> None:
+        # An empty key is a placeholder: for a long or empty key, which no layout names, or for an array.
+        if name == "" and not are_strings([self._next_value()]):
+            raise ResponseError("the response is not JSON: an object has an array as a key")
         self._place = self._parent.children.get(str(name)) if self._parent else None
 
     def _next_value(self) -> JSONText:
-        """Return the value that stands next in the structure of those that were taken out."""
-        self._met += 1
-        return self._values[self._met - 1]
+        """Return the value of the next placeholder."""
+        self._used += 1
+        return self._values[self._used - 1]
 
     def _enter(self, event: str) -> None:
-        if len(self._around) >= MAX_DEPTH:
+        if len(self._containers) >= MAX_DEPTH:
             raise ResponseError(f"the response is nested more than {MAX_DEPTH} levels deep")
         place, item = self._place, None
         if place and event == "start_array":
@@ -364,27 +371,27 @@ class StructureReader:
             if item and item.is_vector and self._layout.one_list and self.positions.count:
                 item = None
         elif place and place.is_vector:
-            self._take(None)
+            self._set_vector(None)
         if place and place.is_index:
-            self.positions.index = event  # it is no number, and that is said of it
-        self._around.append((place, item))
+            self.positions.index = event  # not an integer, so the parser rejects it
+        self._containers.append((place, item))
         self._parent, self._place = place, item
 
     def _leave(self, event: str) -> None:
-        place, _ = self._around.pop()
-        self._parent, self._place = self._around[-1] if self._around else (None, None)
+        place, _ = self._containers.pop()
+        self._parent, self._place = self._containers[-1] if self._containers else (None, None)
         if place and place.is_vector and event == "end_array":
-            self._take(None)  # an array that was not taken out is none of numbers
+            self._set_vector(None)  # an array that was not taken out is not an array of numbers
         elif place and place.is_item:
             self._close_item()
 
-    def _scalar(self, event: str, given: object) -> None:
-        value = self._next_value() if given == "" else given
+    def _scalar(self, event: str, scalar: object) -> None:
+        value = self._next_value() if scalar == "" else scalar
         place = self._place
         if not place:
             return
         if place.is_vector:
-            self._take(value if event == "string" else None)  # type: ignore[arg-type]
+            self._set_vector(value if event == "string" else None)  # type: ignore[arg-type]
         elif place.is_item:
             self._close_item()
         else:
@@ -395,19 +402,19 @@ class StructureReader:
             if place.is_index:
                 self.positions.index = value
             elif place.is_added:
-                self._add([value])
+                self._add_tokens([value])
             else:
                 self.found[place.prefix] = value
 
-    def _add(self, numbers: Sequence[object]) -> None:
-        """Add up what items say for themselves; what is no number says nothing."""
-        place = self._layout.added or ""
-        known = [number for number in numbers if isinstance(number, int | float) and not isinstance(number, bool)]
-        if known:
-            before = self.found.get(place, 0)
-            self.found[place] = sum(known, before if isinstance(before, int | float) else 0)
+    def _add_tokens(self, values: Sequence[object]) -> None:
+        """Add up the tokens of items, ignoring values that are not numbers."""
+        path = self._layout.added or ""
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        if numbers:
+            before = self.found.get(path, 0)
+            self.found[path] = sum(numbers, before if isinstance(before, int | float) else 0)
 
-    def _take(self, value: Value) -> None:
+    def _set_vector(self, value: Value) -> None:
         self._value = value
         if self._layout.item is None:
             self._close_item()
@@ -419,7 +426,7 @@ class StructureReader:
 
 @cache
 def _fields(layout: Layout) -> tuple[list[str], list[str]]:
-    """Return the names that lead from an item to its vector, and those that lead to its index."""
+    """Return the paths from an item to its vector and to its index; empty for a bare list or without an index."""
     if layout.item is None or len(layout.vectors) != 1:
         return [], []
     names = [_path_in_item(layout, path) for path in (*layout.vectors, layout.index) if path]
@@ -431,7 +438,7 @@ def _path_in_item(layout: Layout, path: str) -> list[str]:
 
 
 def _at(names: list[str], items: list[object]) -> list[object]:
-    """Return the fields that names lead to in each item; none, if one of them has no such field."""
+    """Return the value at a path in each item; an empty list if any item lacks it."""
     try:
         for name in names:
             items = [*map(itemgetter(name), items)]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""An embedding server for tests: right by itself, and wrong exactly where a test says so.
+"""An embedding server for tests. It answers correctly unless you script a fault.
 
     from asyncembed import EmbedClient
     from asyncembed.testing import FakeServer, faults, vector_of
@@ -11,18 +11,20 @@
         assert (response.embeddings[2] == vector_of("c", 16)).all()
         assert server.ledger.asked == {"a": 1, "b": 1, "c": 2}
 
-* **Right answers.** `server.url` is for clients of Cohere (v1 and v2), `server.url + "/v1"` for those of OpenAI; any
-  HTTP client will do. The vectors are those of `vector_of(text, dimension)`. How they are written and sent is up to
-  the options of `FakeServer`: framing, compression, size of chunks, order of keys and items, latency, a rate `Limit`.
-* **Faults.** `faults` has values such as `faults.Reset(after=3)`. `server.script` holds replies to the next requests,
-  `server.rules` those to every request they apply to, and `server.default` the reply to all others: put a `Chaos`
-  there for faults at random that a seed brings back. A reply of one's own is a coroutine function of an `Exchange`.
+* **Correct answers.** Give `server.url` to a Cohere client (v1 or v2) and `server.url + "/v1"` to an OpenAI client; any
+  HTTP client works. The vector of a text is `vector_of(text, dimension)`. Options of `FakeServer` set how answers are
+  written and sent: framing, compression, chunk size, order of keys and items, latency, a rate `Limit`.
+* **Faults.** `faults` has values such as `faults.Reset(after=3)`. `server.script` holds the replies to the next
+  requests, `server.rules` those for every request that they apply to, and `server.default` the reply to all others. A
+  `Chaos` as the default draws random faults, and the same seed repeats them. Your own reply is a coroutine function
+  that takes an `Exchange`.
 * **Errors of real services.** `faults.ServiceError(service="gemini", meaning="key")` refuses requests with the status
-  and the body of that service. A wrong key, model or option, a used-up quota, an over-long text, a request that is too
-  large and more are in `faults.KNOWN_ERRORS`, a table of about 400 `KnownError`s of 60 services, servers and gateways.
-* **Books.** `server.ledger` knows who asked for what, what was charged for and told, and what was sent in full.
-* **pytest.** `pytest_plugins = ["asyncembed.testing.pytest_plugin"]` in the topmost `conftest.py` brings a fixture
-  `embedding_server`: a `FakeServer` in a thread of its own, for sync and async tests of any kind.
+  and the body of that service. `faults.KNOWN_ERRORS` lists about 400 `KnownError`s of 60 services, servers and
+  gateways: a wrong key, model or option, an exhausted quota, a text or a request that is too large, and more.
+* **Ledger.** `server.ledger` records every request, the vectors sent in full, the tokens charged and the tokens
+  reported to the client.
+* **pytest.** `pytest_plugins = ["asyncembed.testing.pytest_plugin"]` in the topmost `conftest.py` adds the fixture
+  `embedding_server`: a `FakeServer` in its own thread, for sync and async tests.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from asyncembed.testing._server import FakeServer, Rule
 from asyncembed.testing._vectors import tokens_of, vector_of
 from asyncembed.testing.faults._known import KnownError
 
-__all__ = [  # noqa: RUF022  # grouped as people look for them
+__all__ = [  # noqa: RUF022  # grouped by purpose
     # The server
     "FakeServer",
     "Limit",

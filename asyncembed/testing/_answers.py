@@ -1,6 +1,6 @@
-"""The bytes of an answer, and what has been told by the time each of them is sent.
+"""Correct answers in every wire format: their items, their bytes, and what the client knows at which byte.
 
-The right answer in each wire format, as items that a fault may spoil before they are written.
+A fault changes the items of an answer before they are written, or the bytes after that.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 _GZIP: Final = 31
 """Window bits of zlib that make a gzip stream."""
 _FLUSH: Final = 8
-"""Bytes at the end of a flushed piece that may say nothing more."""
+"""Bytes at the end of a flushed piece that may only end the flush and hold no data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What has been told when the byte before `end` is sent.
+    """What the client knows once the bytes before `end` have been sent.
 
     Attributes:
         end: Offset in the body.
-        text: The text whose right vector is complete there.
-        tokens: Tokens the document says were used.
-        is_cut: Whether the vectors begin here, or one of them ends: a place to break off.
+        text: The text whose correct vector is complete at this offset.
+        tokens: Tokens that the document has reported as used at this offset.
+        is_cut: Whether the vectors begin or one vector ends here; faults cut the answer at such offsets.
     """
 
     end: int = 0
@@ -46,16 +46,16 @@ class Mark:
 
 
 Piece: TypeAlias = tuple[bytes, Mark | None]
-"""Bytes, and what is told at their end."""
+"""Bytes, and the mark at their end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The bytes of an answer, and what they tell.
+    """The bytes of an answer, and marks that say what the client knows at which offset.
 
     Attributes:
         data: The bytes.
-        marks: What is told where, in ascending order.
+        marks: The marks, by ascending offset.
     """
 
     data: bytes
@@ -63,34 +63,34 @@ class Body:
 
     @classmethod
     def joined(cls, pieces: Sequence[Piece]) -> Body:
-        """Put pieces together."""
+        """Join pieces into one body."""
         ends = accumulate(len(data) for data, _ in pieces)
-        # A number is known when the byte after it is.
+        # A parser knows that a number has ended only after it has seen the next byte.
         marks = [_moved(mark, end + bool(mark.tokens)) for (_, mark), end in zip(pieces, ends, strict=True) if mark]
         return cls(b"".join(data for data, _ in pieces), tuple(marks))
 
     @property
     def cuts(self) -> list[int]:
-        """Where the vectors begin, where each of them ends, and the end of the document."""
+        """Offsets where the vectors begin, where each vector ends, and where the document ends."""
         return [*(mark.end for mark in self.marks if mark.is_cut), len(self.data)]
 
     def after(self, count: int, part: float = 0.0) -> int:
-        """Return the offset behind `count` vectors and a `part` of what follows them."""
+        """Return the offset after `count` vectors plus the fraction `part` of the distance to the next cut."""
         cuts = self.cuts
         start, end = list(pairwise(cuts))[min(count, len(cuts) - 2)] if len(cuts) > 1 else (0, cuts[0])
         return start + int(part * (end - start))
 
     def spoiled(self, offset: int, rest: bytes) -> Body:
-        """Return what comes before the offset, and something else after it."""
+        """Return the body up to the offset, followed by `rest`."""
         return Body(self.data[:offset] + rest, tuple(mark for mark in self.marks if mark.end <= offset))
 
     def between(self, start: int, stop: int) -> Body:
-        """Return a part, with the marks in it."""
+        """Return the bytes from `start` to `stop`, with the marks in that range."""
         marks = (_moved(mark, mark.end - start) for mark in self.marks if start < mark.end <= stop)
         return Body(self.data[start:stop], tuple(marks))
 
     def gzipped(self) -> Body:
-        """Return it compressed, flushed at every mark so that marks stay true."""
+        """Return the body compressed with gzip; it is flushed at every mark, so the marks stay correct."""
         packer = zlib.compressobj(wbits=_GZIP)
         bounds = [0, *(mark.end for mark in self.marks), len(self.data)]
         packed = [
@@ -104,7 +104,7 @@ class Body:
 
 
 def _needed(unpacker: zlib._Decompress, piece: bytes, size: int) -> int:
-    """How many bytes of a flushed piece give its `size` bytes; the last of them only end the flush."""
+    """Return how many bytes of a flushed piece are enough to decompress its `size` bytes."""
     at = max(0, len(piece) - _FLUSH)
     left = size - len(unpacker.decompress(piece[:at]))
     while left > 0:
@@ -120,7 +120,7 @@ def _moved(mark: Mark, end: int) -> Mark:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Makes pieces of JSON, compact or pretty."""
+    """Writes JSON as pieces, compact or pretty."""
 
     pretty: bool = False
 
@@ -129,16 +129,16 @@ class Writer:
         text = json.dumps(value, ensure_ascii=False, **_PRETTY if self.pretty else _COMPACT)
         try:
             data = text.encode()
-        except UnicodeEncodeError:  # half a surrogate, which can only be written as an escape
+        except UnicodeEncodeError:  # a lone surrogate: JSON can hold it only as an escape
             data = json.dumps(value, separators=(",", ":")).encode()
         return [(data.replace(b"\n", self._gap(depth)) if self.pretty else data, mark)]
 
     def array(self, items: Iterable[list[Piece]], depth: int, opened: Mark | None = None) -> list[Piece]:
-        """Return a list of values made before; `opened` is told after its bracket."""
+        """Return a list of values that are already written; the mark `opened` is at its opening bracket."""
         return [(b"[", opened), *self._separated(items, depth), (self._gap(depth) + b"]", None)]
 
     def record(self, fields: Iterable[tuple[str, list[Piece]]], depth: int, mark: Mark | None = None) -> list[Piece]:
-        """Return an object of values made before."""
+        """Return an object of values that are already written."""
         colon = b": " if self.pretty else b":"
         named = ([(json.dumps(name).encode() + colon, None), *value] for name, value in fields)
         return [(b"{", None), *self._separated(named, depth), (self._gap(depth) + b"}", mark)]
@@ -164,12 +164,12 @@ Fields: TypeAlias = list[tuple[str, list[Piece]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How a document is written; whatever is chosen, it says the same.
+    """How a document is written; its meaning is always the same.
 
     Attributes:
-        pretty: Whether it is indented, one number a line.
-        key_order: Order of the keys of every object.
-        item_order: Order of the vectors, where they bear an index.
+        pretty: Whether it is indented, one number per line.
+        key_order: Order of the keys in every object.
+        item_order: Order of the vectors, in formats where each vector has an index.
     """
 
     pretty: bool = False
@@ -183,9 +183,9 @@ class Item:
 
     Attributes:
         text: The text it belongs to.
-        index: Its position in the request, as the answer tells it.
-        values: What stands for it in the document, for each type asked for.
-        is_right: Whether the client can use it; a fault that spoils it says no.
+        index: Its position in the request, as the answer states it.
+        values: Its JSON value for each requested type.
+        is_right: Whether the vector is correct; a fault that changes it sets this to False.
     """
 
     text: str
@@ -199,12 +199,12 @@ class Answer:
     """A document with vectors.
 
     Attributes:
-        layout: Whose wire format it has.
+        layout: Its wire format.
         items: Its vectors, in the order of the request.
         kinds: Types of the vectors.
-        is_typed: Whether Cohere's vectors lie below the name of their type.
-        model: The model it says it used.
-        tokens: Tokens it says were used.
+        is_typed: Whether Cohere's vectors are grouped by the name of their type.
+        model: The model that it reports.
+        tokens: The number of tokens that it reports.
         dimension: Length of its vectors.
     """
 
@@ -218,7 +218,7 @@ class Answer:
 
     @classmethod
     def right(cls, request: Request, dimension: int, tokens: int) -> Answer:
-        """Return what the real service would answer."""
+        """Return the answer of the real service."""
         make = packed_value_of if request.is_packed else value_of
         items = [
             Item(text, index, {kind: make(text, dimension, kind) for kind in request.kinds})
@@ -228,7 +228,7 @@ class Answer:
         return cls(layout, items, request.kinds, request.is_typed, request.model, tokens, dimension)
 
     def written(self, style: Style, random: Random) -> Body:
-        """Return its bytes; `random` decides where the style leaves it open."""
+        """Return its bytes; `random` draws the orders that the style calls "shuffled"."""
         return Body.joined(_WRITERS[self.layout](self, style, random))
 
 
@@ -280,7 +280,7 @@ def _cohere(answer: Answer, style: Style, random: Random) -> list[Piece]:
     kinds = ordered(answer.kinds, style.key_order, random)
 
     def vectors(kind: Kind, depth: int) -> list[Piece]:
-        # A text has arrived when the last of its vectors has.
+        # A text is complete when the vector of its last type is.
         marks = [_mark(item) if kind == kinds[-1] else Mark(is_cut=True) for item in answer.items]
         values = [
             writer.value(item.values[kind], depth + 1, mark) for item, mark in zip(answer.items, marks, strict=True)
@@ -313,10 +313,10 @@ def _vertex(answer: Answer, style: Style, random: Random) -> list[Piece]:
     writer = Writer(style.pretty)
 
     def prediction(place: int, item: Item) -> list[Piece]:
-        # All tokens are told with the first item, so that their sum is right.
+        # The first item reports all tokens, so the sum over the items is correct.
         tokens = 0 if place else answer.tokens
-        told = Mark(tokens=tokens) if tokens else None
-        count = [("truncated", writer.value(False, 4)), ("token_count", writer.value(tokens, 4, told))]
+        mark = Mark(tokens=tokens) if tokens else None
+        count = [("truncated", writer.value(False, 4)), ("token_count", writer.value(tokens, 4, mark))]
         parts: Fields = [
             ("statistics", writer.record(count, 4)),
             ("values", writer.value(item.values["float"], 4)),
@@ -333,7 +333,7 @@ def _vertex(answer: Answer, style: Style, random: Random) -> list[Piece]:
 
 
 def _titan(answer: Answer, style: Style, random: Random) -> list[Piece]:
-    """Floats come twice, and no mark tells of the tokens: a header has told them before."""
+    """Write Titan's document: it holds the floats twice, and needs no mark for tokens, which a header reports."""
     writer = Writer(style.pretty)
     (item, *_) = answer.items
     floats = item.values["float"]

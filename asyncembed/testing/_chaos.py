@@ -1,4 +1,4 @@
-"""Faults at random, that a seed brings back."""
+"""Random faults that the same seed repeats."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chaos:
-    """Answers a share of the requests with a fault, and the others rightly.
+    """Answers a share of the requests with a fault, and the others correctly.
 
-    What a request meets follows from the seed, from its body and from how often it came before. So a run that fails
-    can be repeated by its seed, in whatever order its requests come.
+    The seed, the body of the request and the number of earlier requests with the same body decide the reply. So the
+    seed repeats a run that failed, in whatever order its requests come.
 
     Attributes:
-        seed: What the draws follow from.
-        share: Share of requests that meet a fault, from 0 to 1.
-        faults: Faults to choose from; one that stands twice is twice as likely.
+        seed: Seed of the draws.
+        share: Share of requests that get a fault, from 0 to 1.
+        faults: Faults to choose from; one that is listed twice is twice as likely.
     """
 
     seed: int = 0
@@ -37,7 +37,7 @@ class Chaos:
         check(len(self.faults) > 0, "faults= is empty; name at least one, or set share=0")
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with a fault, or not."""
+        """Answer with a fault or correctly, as drawn."""
         random = exchange.draw(self.seed)
         reply = random.choice(self.faults) if random.random() < self.share else right
         exchange.entry.reply = name_of(reply)

@@ -1,4 +1,4 @@
-"""Whose wire format a request has, by its path, and where in its body stands what it asks for."""
+"""The wire format of a request, found by its path, and the places in its body that hold texts and dimension."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TOKEN_HEADERS: Final[Mapping[LayoutName, str]] = {
     "titan": "X-Amzn-Bedrock-Input-Token-Count",
     "nova": "X-Amzn-Bedrock-Input-Token-Count",
 }
-"""Headers that say how many tokens were used."""
+"""Response headers that report the number of tokens used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Dialect:
 
     Attributes:
         layout: Its name.
-        model: The model that the path names; empty if it names none.
-        is_bedrock: Whether it is one of Amazon's.
+        model: The model in the path; empty if the path has none.
+        is_bedrock: Whether it is a format of Amazon Bedrock.
     """
 
     layout: LayoutName
@@ -67,24 +67,24 @@ class Dialect:
 
     @classmethod
     def of(cls, path: str) -> Dialect | None:
-        """Return the dialect of a path, None if nothing is served there."""
+        """Return the dialect of a path, or None if the server does not serve the path."""
         for pattern, layout in PATHS.items():
             if match := re.search(rf"{pattern}$", path.partition("?")[0]):
                 return cls(layout, unquote(match.groupdict().get("model") or ""), "/invoke" in path)
         return None
 
     def texts(self, fields: Mapping[str, object]) -> object:
-        """Return what stands in the place of the texts."""
+        """Return the value at the place of the texts."""
         return _at(fields, _PLACES[self.layout][TEXTS])
 
     def dimension(self, fields: Mapping[str, object]) -> object:
-        """Return what stands in the place of the dimension."""
+        """Return the value at the place of the dimension."""
         places = _PLACES[self.layout][DIMENSION].split("|")
         return next((found for place in places if (found := _at(fields, place)) is not None), None)
 
 
 def _at(value: object, place: str) -> object:
-    """Return what lies at a place: names and numbers with dots between them, `*` for each item of a list."""
+    """Return the value at a place: names and numbers separated by dots; `*` means each item of a list."""
     if not place:
         return value
     name, _, rest = place.partition(".")

@@ -1,6 +1,6 @@
-"""What asyncio does not offer of a connection: to reset it, and to see what of it has arrived.
+"""One request and the connection that its answer goes to. Every reply works with an `Exchange`.
 
-One request and the connection its answer goes to: what a reply works with.
+The module also resets a connection and counts its unacknowledged bytes, which asyncio does not offer.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ except ImportError:  # Windows
 
 
 def hang_up(writer: StreamWriter, *, reset: bool) -> None:
-    """Close a connection, politely or with a reset."""
+    """Close a connection, with a normal close or a reset."""
     if reset:
-        linger = struct.pack("ii", 1, 0)  # on, for no time
+        linger = struct.pack("ii", 1, 0)  # linger for 0 seconds: close with a reset
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.transport.abort()
     else:
@@ -45,7 +45,7 @@ def hang_up(writer: StreamWriter, *, reset: bool) -> None:
 
 
 def unacknowledged(writer: StreamWriter) -> int:
-    """How many bytes the other side's operating system has not acknowledged yet; 0 where ours cannot tell."""
+    """Return how many bytes the peer has not acknowledged yet; 0 on systems that cannot say."""
     if fcntl is None or writer.transport.is_closing():
         return 0
     answer = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
@@ -65,21 +65,21 @@ _AMAZON: Final = {
 class Exchange:
     """One request and its answer, byte by byte.
 
-    `deliver()` answers rightly. A reply that wants something else changes `answer` or `style` first, or builds on
-    `head`, `write`, `send` and `close`.
+    `deliver()` sends the correct answer. For another answer, a reply changes `answer` or `style` first, or uses `head`,
+    `write`, `send` and `close`.
 
     Attributes:
         request: The request.
-        answer: The right answer; its items may be spoiled.
-        style: How it is written.
+        answer: The correct answer; a reply may change its items.
+        style: How the answer is written.
         framing: How its body is framed.
         gzip: Whether it is compressed.
-        chunk_size: Bytes that are written at once; None for all.
-        entry: What the ledger says of it.
-        random: Draws that depend on the server's seed, on the request's body and on how often it came before, and not
-            on the order in which requests come. So a run can be repeated.
-        headers: Headers that every answer bears.
-        over: Whether the connection is of no more use.
+        chunk_size: Bytes per write; None for the whole body.
+        entry: The entry of this exchange in the ledger.
+        random: Random numbers that depend on the server's seed, the request's body and the number of earlier requests
+            with the same body, but not on the order of requests. So the seed repeats a run.
+        headers: Headers of every answer.
+        over: Whether the connection is closed or closing.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Exchange:
         request: Request,
         answer: Answer,
         connection: tuple[StreamReader, StreamWriter],
-        books: tuple[Ledger, Entry],
+        record: tuple[Ledger, Entry],
         *,
         style: Style,
         framing: Framing,
@@ -104,21 +104,22 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self.over = False
         self._reader, self._writer = connection
-        self._ledger, self.entry = books
+        self._ledger, self.entry = record
         self.random = self.draw(seed)
 
     def draw(self, seed: object) -> Random:
-        """Return random numbers for this exchange that follow from the seed."""
+        """Return a random number generator for this exchange, seeded with `seed`."""
         return Random(f"{seed} {self.entry.attempt} {hashlib.sha256(self.request.body).hexdigest()}")  # noqa: S311
 
     # Whole answers
 
     async def deliver(self, body: Body | None = None) -> None:
-        """Send the answer, or this body, as the real service would."""
+        """Send the answer, or `body` in its place, as the real service would."""
         packed = self.packed(self.plain() if body is None else body)
         size = len(packed.data)
         await self.start(size)
-        # The last byte follows when the rest is in the ledger: a client in another thread may look there at once.
+        # The last byte is sent after the ledger has recorded the rest: a test in another thread may read the ledger
+        # as soon as its client has the answer.
         almost_all = max(0, size - 1)
         await self.send(packed, almost_all)
         await self.send(packed.between(almost_all, size))
@@ -133,30 +134,30 @@ class Exchange:
         kind: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Send an error in the shape of the API that was asked; `kind` is OpenAI's `type`."""
+        """Send an error in the format of the requested API; `kind` is OpenAI's `type`."""
         kinds = {"x-amzn-errortype": _AMAZON.get(status, "ValidationException")} if self._is_bedrock else {}
         body = error_body(self.request.layout, message, status=status, code=code, kind=kind)
         await self.say(body, status, {**kinds, **(headers or {})})
 
     async def say(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Send a body that holds no vectors, with its Content-Length."""
+        """Send a body without vectors, with its Content-Length."""
         length = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         await self.head(status, {**length, **(headers or {})})
         await self.write(body)
         self.entry.is_whole = True
 
-    # Parts of them
+    # Parts of an answer
 
     def plain(self) -> Body:
-        """The answer as it is now, in bytes that are not compressed."""
+        """Return the bytes of the answer as it is now, uncompressed."""
         return self.answer.written(self.style, self.random)
 
     def packed(self, body: Body) -> Body:
-        """The body as it goes over the wire, before its framing."""
+        """Return the body as it is sent, before its framing: compressed if the exchange uses gzip."""
         return body.gzipped() if self.gzip else body
 
     async def start(self, length: int) -> None:
-        """Charge for the answer, and send the head of one whose body has this many bytes."""
+        """Charge for the answer, and send the head of an answer whose body has `length` bytes."""
         self._ledger.bill(self.entry, self.answer.tokens)
         coding = {"Content-Encoding": "gzip"} if self.gzip else {}
         token_header = TOKEN_HEADERS.get(self.answer.layout)
@@ -177,18 +178,18 @@ class Exchange:
         await self.write(head_bytes(status, {**own, **headers}))
 
     async def send(self, body: Body, stop: int | None = None) -> None:
-        """Send the body up to an offset, in pieces of `chunk_size` and in the answer's framing."""
+        """Send the body up to `stop`, in pieces of `chunk_size` bytes and in the answer's framing."""
         stop = len(body.data) if stop is None else stop
         size = self.chunk_size or stop or 1
-        untold = [mark for mark in reversed(body.marks) if mark.end <= stop]
+        pending = [mark for mark in reversed(body.marks) if mark.end <= stop]
         for start in range(0, stop, size):
             end = min(start + size, stop)
             await self.send_bytes(body.data[start:end])
-            while untold and untold[-1].end <= end:
-                self._ledger.tell(self.entry, untold.pop())
+            while pending and pending[-1].end <= end:
+                self._ledger.tell(self.entry, pending.pop())
 
     async def finish(self) -> None:
-        """End the body as its framing wants it."""
+        """End the body as its framing requires."""
         if self.framing == "chunked":
             await self.write(chunk_bytes(b""))
         self.entry.is_whole = True
@@ -200,16 +201,16 @@ class Exchange:
         await self.write(chunk_bytes(data) if self.framing == "chunked" else data)
 
     async def write(self, data: bytes) -> None:
-        """Send bytes as they are, and return when the operating system has taken them."""
+        """Send bytes unchanged, and return when the operating system has accepted them."""
         self._writer.write(data)
         await self._writer.drain()
 
     async def until_there(self) -> None:
-        """Wait until the other side's operating system has everything, at once where ours cannot tell.
+        """Wait until the peer has acknowledged every byte, or has closed the connection.
 
-        A client that leaves, or has left, is not waited for.
+        On systems that cannot say what is acknowledged, return at once.
         """
-        while unacknowledged(self._writer) and not self._reader.at_eof():  # noqa: ASYNC110  # nobody tells
+        while unacknowledged(self._writer) and not self._reader.at_eof():  # noqa: ASYNC110  # no event signals this
             await asyncio.sleep(0.001)
 
     async def until_left(self) -> None:
@@ -219,20 +220,20 @@ class Exchange:
         self.over = True
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the connection, politely or with a reset."""
+        """Close the connection, with a normal close or a reset."""
         self.over = True
         hang_up(self._writer, reset=reset)
 
 
 Reply: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""What answers a request: a fault, or any coroutine function that takes the exchange."""
+"""A reply to a request: a fault, or any coroutine function that takes the exchange."""
 
 
 async def right(exchange: Exchange) -> None:
-    """Answer as the real service would."""
+    """Send the correct answer."""
     await exchange.deliver()
 
 
 def name_of(reply: Reply) -> str:
-    """Return what the ledger calls a reply: a function's name, or how a fault would be written."""
+    """Return the name of a reply in the ledger: the name of a function, or the repr of a fault."""
     return str(getattr(reply, "__name__", None) or repr(reply))

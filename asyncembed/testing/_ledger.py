@@ -1,4 +1,4 @@
-"""The server's books: who asked for what, what it was charged, and what was sent in full."""
+"""The server's record of every request, response and charge."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, repr=False)
 class Entry(ShortRepr):
-    """One exchange.
+    """The record of one exchange.
 
     Attributes:
-        number: Requests before it.
-        path: Path it asked for.
-        texts: Texts it asked for.
-        kinds: Types of vectors it asked for.
-        request_bytes: Length of its body.
-        attempt: How often the very same request came before.
-        reply: What it was answered with: "right", or the fault.
+        number: Number of requests before this one.
+        path: Path of the request.
+        texts: Texts of the request.
+        kinds: Types of vectors that the request asked for.
+        request_bytes: Length of the request's body.
+        attempt: Number of earlier requests with the same body.
+        reply: Name of the reply: "right", or the fault.
         status: HTTP status that was sent, None if none was.
-        sent: Texts whose right vector was sent in full, in that order.
-        billed_tokens: Tokens it was charged; charged is whoever gets an answer with vectors, however it ends.
-        told_tokens: Tokens the client was told of: 0 unless that part of the answer was sent.
-        is_whole: Whether the answer was sent to its end.
-        began: When it came, in seconds of `time.monotonic()`.
-        ended: When the server was done with it, None before.
+        sent: Texts whose correct vector was sent in full, in the order of sending.
+        billed_tokens: Tokens charged. Every answer with vectors is charged for, even if it breaks off.
+        told_tokens: Tokens reported to the client: 0 unless that part of the answer was sent.
+        is_whole: Whether the whole answer was sent.
+        began: When the request came, in seconds of `time.monotonic()`.
+        ended: When the server finished with it, None before.
     """
 
     number: int
@@ -54,21 +54,21 @@ class Entry(ShortRepr):
 class Ledger(ShortRepr):
     """All exchanges of a server, and sums over them.
 
-    What was sent is what was handed to the operating system. It knows no more: whether bytes arrived is known to the
-    client alone, and a reset may lose what was on its way.
+    "Sent" means handed to the operating system. The ledger cannot know what arrived: a reset may lose bytes that are
+    on their way.
 
     Attributes:
-        keep: Whether exchanges and texts are kept; without them a run of millions takes no memory, but `Chaos` depends
-            on the order in which requests come.
-        entries: The exchanges, in the order they came.
-        asked: How often each text was asked for.
-        sent: How often the right vector of each text was sent in full.
-        asked_again: How often each text was asked for when its vector had been sent in full already. It says something
-            only where no two inputs are equal.
+        keep: Whether to keep exchanges and texts. Without them a run of millions takes no memory, but the draws of
+            `Chaos` depend on the order of the requests.
+        entries: The exchanges, in the order of the requests.
+        asked: How often each text was requested.
+        sent: How often the correct vector of each text was sent in full.
+        asked_again: How often each text was requested after its vector had been sent in full. Meaningful only if all
+            inputs differ.
         statuses: How often each HTTP status was sent.
-        requests: How many requests came.
+        requests: Number of requests.
         billed_tokens: Tokens charged for all answers with vectors.
-        told_tokens: Tokens the client was told of.
+        told_tokens: Tokens reported to the client.
     """
 
     keep: bool = True
@@ -83,7 +83,7 @@ class Ledger(ShortRepr):
     _bodies: Counter[int] = field(default_factory=Counter, repr=False)
 
     def open(self, request: Request, now: float) -> Entry:
-        """Write down a request that has come."""
+        """Record a request that has come."""
         body = hash(request.body)
         attempt = self._bodies[body] if self.keep else self.requests
         kinds = tuple(map(str, request.kinds))
@@ -97,7 +97,7 @@ class Ledger(ShortRepr):
         return entry
 
     def answered(self, entry: Entry, status: int) -> None:
-        """Write down that this status goes out."""
+        """Record the status of the answer."""
         entry.status = status
         self.statuses[status] += 1
 
@@ -107,7 +107,7 @@ class Ledger(ShortRepr):
         self.billed_tokens += tokens
 
     def tell(self, entry: Entry, mark: Mark) -> None:
-        """Write down what the client has been sent by now."""
+        """Record that everything up to this mark was sent."""
         entry.told_tokens += mark.tokens
         self.told_tokens += mark.tokens
         if mark.text is not None and self.keep:

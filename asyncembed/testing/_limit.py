@@ -17,17 +17,18 @@ Cost: TypeAlias = tuple[int, int, int]
 
 @dataclass(slots=True, kw_only=True)
 class Limit:
-    """What may be asked for in a window of time; what is over it is answered 429 and does not count.
+    """Maximum use in a window of time. A request above it gets a 429 and does not count.
 
     Attributes:
-        requests: Most requests in a window.
-        inputs: Most texts in a window.
-        tokens: Most tokens in a window.
-        at_once: Most requests that are answered at the same time.
+        requests: Maximum number of requests in a window.
+        inputs: Maximum number of texts in a window.
+        tokens: Maximum number of tokens in a window.
+        at_once: Maximum number of concurrent requests.
         window: Length of the window in seconds.
-        rolling: Whether the window is always the last `window` seconds; else one begins at every multiple of them.
-        hint: How the answer says how long to wait; see `faults.TooManyRequests`.
-        announce: Whether every answer bears OpenAI's `x-ratelimit-*` headers.
+        rolling: Whether the window is always the last `window` seconds; if not, a new window starts at every multiple
+            of `window`.
+        hint: How a 429 says how long to wait; see `faults.TooManyRequests`.
+        announce: Whether every answer has OpenAI's `x-ratelimit-*` headers.
     """
 
     requests: int | None = None
@@ -49,13 +50,13 @@ class Limit:
         )
 
     def take(self, inputs: int, tokens: int, now: float, active: int = 0) -> float | None:
-        """Take what a request needs, or return for how many seconds it has to wait.
+        """Count a request if the limit allows it; if not, return how many seconds it must wait.
 
         Args:
-            inputs: Its texts.
-            tokens: Its tokens.
-            now: Seconds on any clock that only moves forward.
-            active: Requests that are being answered already.
+            inputs: Number of texts in the request.
+            tokens: Number of tokens in the request.
+            now: Seconds on any monotonic clock.
+            active: Number of requests that are being answered already.
         """
         self._forget(now)
         cost = (1, inputs, tokens)
@@ -64,11 +65,11 @@ class Limit:
         if not self._fits(self._used, cost):
             return self._wait(cost, now)
         self._taken.append((now, cost))
-        self._used = _plus(self._used, cost)
+        self._used = _add(self._used, cost)
         return None
 
     def headers(self, now: float) -> dict[str, str]:
-        """Return the headers that say what is left."""
+        """Return the headers that report the remaining limit."""
         self._forget(now)
         caps = {"requests": self.requests, "inputs": self.inputs, "tokens": self.tokens}
         found: dict[str, str] = {}
@@ -81,28 +82,28 @@ class Limit:
     def _forget(self, now: float) -> None:
         start = now - self.window if self.rolling else now - now % self.window
         while self._taken and (self._taken[0][0] <= start if self.rolling else self._taken[0][0] < start):
-            self._used = _plus(self._used, self._taken.popleft()[1], -1)
+            self._used = _add(self._used, self._taken.popleft()[1], -1)
 
     def _fits(self, used: Cost, cost: Cost) -> bool:
         caps = (self.requests, self.inputs, self.tokens)
-        return all(cap is None or there <= cap for cap, there in zip(caps, _plus(used, cost), strict=True))
+        return all(cap is None or total <= cap for cap, total in zip(caps, _add(used, cost), strict=True))
 
     def _wait(self, cost: Cost, now: float) -> float:
         if not self.rolling:
             return self.window - now % self.window
         used = self._used
         for when, taken in self._taken:
-            used = _plus(used, taken, -1)
+            used = _add(used, taken, -1)
             if self._fits(used, cost):
                 return when + self.window - now
         return self.window
 
     def _full(self, now: float) -> float:
-        """Seconds until everything is free again."""
+        """Return the seconds until the whole limit is free again."""
         if not self._taken:
             return 0.0
         return self._taken[-1][0] + self.window - now if self.rolling else self.window - now % self.window
 
 
-def _plus(one: Cost, other: Cost, sign: int = 1) -> Cost:
+def _add(one: Cost, other: Cost, sign: int = 1) -> Cost:
     return one[0] + sign * other[0], one[1] + sign * other[1], one[2] + sign * other[2]

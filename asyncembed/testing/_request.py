@@ -1,7 +1,4 @@
-"""One request as it came, and what it asks for.
-
-HTTP/1.1 by hand: reading a request, and the framing of an answer.
-"""
+"""One HTTP/1.1 request: reading it, what it asks for, and the framing of its answer."""
 
 from __future__ import annotations
 
@@ -29,13 +26,13 @@ _NOT_JSON: Final = "the body is not a JSON object"
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came.
+    """One request as it was received.
 
     Attributes:
         method: HTTP method.
         path: Path, with the query.
         headers: Headers by lower-case name.
-        body: The body's bytes.
+        body: Bytes of the body.
     """
 
     method: str
@@ -45,26 +42,26 @@ class Request:
 
     @cached_property
     def fields(self) -> dict[str, object]:
-        """The JSON object of the body; a field that is null counts as left out. Empty if the body is none."""
+        """The JSON object of the body without its null fields; empty if the body is not a JSON object."""
         try:
             values = json.loads(self.body)
-        except ValueError:  # also what is no UTF-8
+        except ValueError:  # includes UnicodeDecodeError
             return {}
         return {name: value for name, value in values.items() if value is not None} if isinstance(values, dict) else {}
 
     @cached_property
     def dialect(self) -> Dialect | None:
-        """Its wire format, None if nothing is served at its path."""
+        """Its wire format, None if the server does not serve the path."""
         return Dialect.of(self.path)
 
     @property
     def layout(self) -> LayoutName | None:
-        """Whose wire format the path belongs to."""
+        """The name of its wire format, None if the server does not serve the path."""
         return self.dialect.layout if self.dialect else None
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The texts; empty where the request holds none that can be read."""
+        """The texts; empty if the request holds no valid texts."""
         value = self.dialect.texts(self.fields) if self.dialect else None
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -73,7 +70,7 @@ class Request:
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
-        """What the vectors are to be made of, in the order asked for."""
+        """The requested types of vectors, in the order of the request."""
         if self.layout == "openai":
             dtype = self.fields.get("output_dtype", self.fields.get("embedding_type", "float"))
             asked = dtype if dtype in _INTEGERS or dtype == "base64" else self.fields.get("encoding_format", dtype)
@@ -84,36 +81,36 @@ class Request:
 
     @property
     def is_packed(self) -> bool:
-        """Whether integers are to come as base64."""
+        """Whether integers are requested as base64."""
         return self.fields.get("encoding_format") == "base64" and not _INTEGERS.isdisjoint(self.kinds)
 
     @property
     def is_typed(self) -> bool:
-        """Whether Cohere's answer has one list for each type, and not one of plain floats."""
+        """Whether Cohere's answer has one list for each type instead of one list of floats."""
         return self.layout == "cohere" or "embedding_types" in self.fields or "embed-v4" in self.model
 
     @property
     def dimension(self) -> int | None:
-        """Length of the vectors, if one is asked for."""
+        """The requested length of the vectors, None if the request does not say."""
         value = self.dialect.dimension(self.fields) if self.dialect else None
         return value if isinstance(value, int) else None
 
     @property
     def model(self) -> str:
-        """The model asked for; any name is taken."""
+        """The requested model; the server accepts any name."""
         return (self.dialect.model if self.dialect else "") or str(self.fields.get("model", ""))
 
     @property
     def key(self) -> str | None:
-        """The key it bears, if any."""
+        """The API key of the request, if it has one."""
         scheme, _, key = self.headers.get("authorization", "").partition(" ")
         return key if scheme.lower() == "bearer" else self.headers.get("api-key", self.headers.get("x-goog-api-key"))
 
     @property
     def problem(self) -> tuple[int, str] | None:
-        """Status and message, where the request cannot be answered."""
+        """Status and message of the error if the server cannot answer the request, else None."""
         if self.layout is None:
-            return 404, f"nothing is served at {self.path}; ask for {SERVED}"
+            return 404, f"nothing is served at {self.path}; use one of {SERVED}"
         if self.method != "POST":
             return 405, f"{self.method} is not allowed; use POST"
         if not self.fields:
@@ -128,11 +125,11 @@ class Request:
 _KEYS: Final = frozenset({"authorization", "api-key", "x-api-key"})
 
 Framing: TypeAlias = Literal["length", "chunked", "close"]
-"""What tells the client where a body ends: Content-Length, chunks, or the end of the connection."""
+"""How the client finds the end of a body: by Content-Length, by chunks, or by the end of the connection."""
 
 
 async def read_request(reader: StreamReader) -> Request | None:
-    """Read the next request of a connection; None if the client has left, or what comes is no HTTP."""
+    """Read the next request of a connection; return None if the client has left or does not send HTTP."""
     try:
         return await _read(reader)
     except (IncompleteReadError, LimitOverrunError, ValueError):
@@ -143,7 +140,7 @@ async def _read(reader: StreamReader) -> Request:
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    headers |= {name: Secret(headers[name]) for name in _KEYS & headers.keys()}  # it may be a real one
+    headers |= {name: Secret(headers[name]) for name in _KEYS & headers.keys()}  # a test may send a real key
     method, path, *_ = [*first.split(), ""]
     return Request(method, path, headers, await _read_body(reader, headers))
 
@@ -179,5 +176,5 @@ def framing_headers(framing: Framing, length: int) -> dict[str, str]:
 
 
 def chunk_bytes(data: bytes) -> bytes:
-    """Return the data as one chunk; no data make the last one."""
+    """Return the data as one chunk; empty data make the last chunk."""
     return b"%x\r\n%s\r\n" % (len(data), data)

@@ -1,7 +1,4 @@
-"""What a `FakeServer` does with a connection: read a request, choose a reply, write it down.
-
-A server that is right by itself, and wrong exactly where it is told to be.
-"""
+"""The fake server. For each request of a connection, it chooses a reply, sends it and records it in the ledger."""
 
 from __future__ import annotations
 
@@ -36,26 +33,26 @@ if TYPE_CHECKING:
 
 
 class Rule(Protocol):
-    """A reply to every request that it applies to: `faults.Poisoned`, `faults.TooLarge`, or one's own."""
+    """A reply to every request that it applies to: `faults.Poisoned`, `faults.TooLarge`, or your own."""
 
     def applies(self, exchange: Exchange, /) -> bool:
-        """Whether it is to answer this request."""
+        """Return whether this rule answers the request."""
 
     async def __call__(self, exchange: Exchange, /) -> None:
         """Answer the request."""
 
 
 async def serve(server: FakeServer, reader: StreamReader, writer: StreamWriter) -> None:
-    """Answer the requests of one connection until either side has enough."""
-    writer.transport.set_write_buffer_limits(0)  # what `drain` has waited for has left the process
+    """Answer the requests of one connection until either side closes it."""
+    writer.transport.set_write_buffer_limits(0)  # so `drain` returns only when the bytes have left the process
     try:
         if server.tls is not None:
             await _start_tls(writer, server.tls, server.tls_delay)
         await _answer_all(server, reader, writer)
     except OSError:
-        writer.transport.abort()  # the client has gone in the middle of something
+        writer.transport.abort()  # the client closed the connection during an exchange
     except BaseException:
-        writer.transport.abort()  # whoever does not read would keep a polite end from coming
+        writer.transport.abort()  # a normal close would wait for a client that does not read
         raise
     finally:
         writer.close()
@@ -65,7 +62,7 @@ async def serve(server: FakeServer, reader: StreamReader, writer: StreamWriter) 
 
 async def _start_tls(writer: StreamWriter, context: ssl.SSLContext, delay: float) -> None:
     if isinstance(writer.transport, asyncio.Transport):
-        writer.transport.pause_reading()  # the client's first words are for the TLS side
+        writer.transport.pause_reading()  # the first bytes of the client belong to the TLS handshake
     await asyncio.sleep(delay)
     await writer.start_tls(context)
 
@@ -77,26 +74,26 @@ async def _answer_all(server: FakeServer, reader: StreamReader, writer: StreamWr
         return
     while request := await read_request(reader):
         if request.method == "GET" and request.path == "/info" and server.info is not None:
-            await _tell(writer, server.info)
+            await _send_info(writer, server.info)
             continue
-        exchange = _open(server, request, (reader, writer))
-        reply = _choose(server, exchange)
+        exchange = _open_exchange(server, request, (reader, writer))
+        reply = _choose_reply(server, exchange)
         exchange.entry.reply = name_of(reply)
-        with _counted(server, exchange):
-            await asyncio.sleep(_latency(server, exchange))
+        with _track_active(server, exchange):
+            await asyncio.sleep(_draw_latency(server, exchange))
             await reply(exchange)
         if exchange.over or request.headers.get("connection", "").lower() == "close":
             return
 
 
-async def _tell(writer: StreamWriter, info: Mapping[str, object]) -> None:
-    """Say what the server says of itself; no book is kept of that."""
+async def _send_info(writer: StreamWriter, info: Mapping[str, object]) -> None:
+    """Answer `GET /info`; the ledger does not record it."""
     body = json.dumps(info).encode()
     writer.write(head_bytes(200, {"Content-Type": "application/json", "Content-Length": str(len(body))}) + body)
     await writer.drain()
 
 
-def _open(server: FakeServer, request: Request, connection: tuple[StreamReader, StreamWriter]) -> Exchange:
+def _open_exchange(server: FakeServer, request: Request, connection: tuple[StreamReader, StreamWriter]) -> Exchange:
     tokens = sum(map(server.count_tokens, request.texts))
     answer = Answer.right(request, request.dimension or server.dimension, tokens)
     entry = server.ledger.open(request, time.monotonic())
@@ -114,20 +111,20 @@ def _open(server: FakeServer, request: Request, connection: tuple[StreamReader, 
     )
 
 
-def _choose(server: FakeServer, exchange: Exchange) -> Reply:
-    """What stands first decides: the request itself, its key, rules, the limit, the script, the default."""
+def _choose_reply(server: FakeServer, exchange: Exchange) -> Reply:
+    """Return the first reply that applies: invalid request, wrong key, rules, limit, script, default."""
     if problem := exchange.request.problem:
         return Refused(*problem)
     if server.key is not None and exchange.request.key != server.key:
         return Refused(401, "the API key is wrong", code="invalid_api_key")
     if rule := next((rule for rule in server.rules if rule.applies(exchange)), None):
         return rule
-    if server.limit and (refusal := _take(server, server.limit, exchange)):
+    if server.limit and (refusal := _check_limit(server, server.limit, exchange)):
         return refusal
     return server.script.popleft() if server.script else server.default
 
 
-def _take(server: FakeServer, limit: Limit, exchange: Exchange) -> Reply | None:
+def _check_limit(server: FakeServer, limit: Limit, exchange: Exchange) -> Reply | None:
     now = time.monotonic()
     wait = limit.take(len(exchange.request.texts), exchange.answer.tokens, now, server.active)
     if limit.announce:
@@ -135,12 +132,12 @@ def _take(server: FakeServer, limit: Limit, exchange: Exchange) -> Reply | None:
     return None if wait is None else TooManyRequests(limit.hint, wait)
 
 
-def _latency(server: FakeServer, exchange: Exchange) -> float:
+def _draw_latency(server: FakeServer, exchange: Exchange) -> float:
     return server.latency(exchange.random) if callable(server.latency) else server.latency
 
 
 @contextmanager
-def _counted(server: FakeServer, exchange: Exchange) -> Iterator[None]:
+def _track_active(server: FakeServer, exchange: Exchange) -> Iterator[None]:
     server.active += 1
     server.max_active = max(server.max_active, server.active)
     try:
@@ -155,37 +152,38 @@ INFO: Final[dict[str, object]] = {"max_client_batch_size": 32, "max_batch_tokens
 
 @dataclass(kw_only=True, eq=False)
 class FakeServer:
-    """An embedding server for tests, on 127.0.0.1 and a port of its own, while it is entered.
+    """An embedding server for tests, on 127.0.0.1 and a free port.
 
-    It speaks the wire format of every provider, by the path that is asked for: give `server.url` to a client of Cohere,
-    and `server.url + "/v1"` to one of OpenAI. Vectors are those of `vector_of`. Everything may be changed
-    while it runs, and counts from the next request on. `async with` runs it in the loop of the test, and
-    `with server.run_in_thread()` in one of its own. Either raises at its end what a reply of one's own has raised.
+    The path of a request decides its wire format: give `server.url` to a Cohere client, and `server.url + "/v1"` to an
+    OpenAI client. The vector of a text is `vector_of(text, dimension)`. You may change every attribute while the server
+    runs; the change applies from the next request on. `async with` runs the server in the event loop of the test, and
+    `with server.run_in_thread()` in a thread of its own. If a reply of yours raises an exception, both raise it when
+    the block ends.
 
     Attributes:
-        dimension: Length of the vectors, where the request does not say.
-        framing: What tells the client where a body ends: its "length", "chunked", or "close" of the connection.
-        gzip: Whether answers are compressed for clients that offer to take it.
-        chunk_bytes: Bytes of a body that are written at once, down to 1; None for all.
-        pretty: Whether documents are indented, one number a line.
+        dimension: Length of the vectors if the request does not say.
+        framing: How a body ends: by its "length", "chunked", or by the "close" of the connection.
+        gzip: Whether to compress answers for clients that accept gzip.
+        chunk_bytes: Bytes of a body per write, at least 1; None for the whole body.
+        pretty: Whether documents are indented, one number per line.
         key_order: Order of the keys of each object: "usual", "reversed" or "shuffled".
-        item_order: The same for vectors that bear an index.
-        latency: Seconds before an answer, or what draws them: `lambda random: random.expovariate(20)`.
-        info: What it says of itself at `GET /info`, as text-embeddings-inference does; None if it says nothing.
-        key: The key that requests must bear; any will do, or none, if left out.
-        limit: A rate limit that it enforces.
-        rules: Replies to every request they apply to, such as `faults.Poisoned`; the first that applies answers.
-        script: Replies to the next requests, used up in order.
-        default: The reply after that, such as `Chaos`.
-        seed: What draws follow from.
-        count_tokens: How many tokens a text has.
-        tls: Server side of TLS, if it is to speak that.
-        tls_delay: Seconds before it begins to.
-        ledger: Its books.
-        active: Requests that are being answered now.
-        max_active: Most of them at once so far.
-        accepted: Connections there have been.
-        port: Port to listen on, 0 for a free one; the one it got when it runs, which it keeps if it is started again.
+        item_order: Order of the vectors, in formats where each vector has an index.
+        latency: Seconds before an answer, or a function that draws them: `lambda random: random.expovariate(20)`.
+        info: Answer to `GET /info`, as text-embeddings-inference sends it; None for a 404.
+        key: API key that requests must have; None accepts requests with any key or none.
+        limit: Rate limit that the server enforces.
+        rules: Replies to every request that they apply to, such as `faults.Poisoned`; the first that applies answers.
+        script: Replies to the next requests, each used once, in order.
+        default: Reply when no rule applies and the script is empty, such as `Chaos`.
+        seed: Seed of all random draws.
+        count_tokens: Function that counts the tokens of a text.
+        tls: TLS context, if the server speaks TLS.
+        tls_delay: Seconds before the TLS handshake starts.
+        ledger: Record of every request, response and charge.
+        active: Number of requests that are being answered now.
+        max_active: Maximum of `active` so far.
+        accepted: Number of connections so far.
+        port: Port to listen on; 0 picks a free one, which the server keeps when it is started again.
 
     Example:
         ```python
@@ -222,7 +220,7 @@ class FakeServer:
     port: int = 0
     _listener: asyncio.Server | None = field(default=None, init=False, repr=False)
     _connections: set[asyncio.Task[None]] = field(default_factory=set, init=False, repr=False)
-    _mistakes: list[Exception] = field(default_factory=list, init=False, repr=False)
+    _reply_errors: list[Exception] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_count("dimension", self.dimension)
@@ -234,20 +232,20 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """Its address, without a trailing slash."""
+        """Address of the server, without a trailing slash."""
         return f"http{'s' * (self.tls is not None)}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            OSError: The port is taken.
+            OSError: if the port is taken.
         """
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening, and drop all connections at once."""
+        """Stop listening, and close all connections at once."""
         listener, self._listener = self._listener, None
         if listener is None:
             return
@@ -266,26 +264,26 @@ class FakeServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-        if self._mistakes and error is None:
-            raise self._mistakes[0]
+        if self._reply_errors and error is None:
+            raise self._reply_errors[0]
 
     @contextmanager
     def run_in_thread(self) -> Iterator[Self]:
-        """Run it in a thread with an event loop of its own, for tests that have none or block theirs."""
+        """Run the server in a thread with its own event loop, for tests without a loop or that block theirs."""
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(self):
             yield self
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None:  # never: streams run this in a task
+        if task is None:  # cannot happen: asyncio runs this in a task
             return
         self._connections.add(task)
         self.accepted += 1
         try:
             await serve(self, reader, writer)
         except asyncio.CancelledError:
-            pass  # by `stop`; streams would log a task that ends so as a fault
-        except Exception as error:  # noqa: BLE001  # a reply's mistake, raised where the test sees it
-            self._mistakes.append(error)
+            pass  # from `stop`; asyncio would log a cancelled task as an error
+        except Exception as error:  # noqa: BLE001  # an error of a reply: `__aexit__` raises it in the test
+            self._reply_errors.append(error)
         finally:
             self._connections.discard(task)

@@ -1,7 +1,7 @@
 """The pytest fixture `embedding_server`.
 
-It is not loaded by itself, since nobody's test run should import this package unasked. Name it in the topmost
-`conftest.py`, or import the fixture in any:
+pytest does not load it by itself, so other projects' test runs do not import this package. Name the plugin in the
+topmost `conftest.py`, or import the fixture in any `conftest.py`:
 
     pytest_plugins = ["asyncembed.testing.pytest_plugin"]
 
@@ -26,6 +26,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def embedding_server() -> Iterator[FakeServer]:
-    """A `FakeServer` of the test's own, in a thread with an event loop of its own; set its options in the test."""
+    """Start a `FakeServer` for one test, in a thread with its own event loop; set its options in the test."""
     with FakeServer().run_in_thread() as server:
         yield server

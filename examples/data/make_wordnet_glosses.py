@@ -2,12 +2,13 @@
 
     python examples/data/make_wordnet_glosses.py /usr/share/wordnet examples/data/wordnet-glosses.jsonl.gz
 
-The folder is WordNet's database (Debian: `apt install wordnet-base`), in the format of `wndb(5WN)`. One row a headword,
-in alphabetical order: `{"id": "cat", "text": "feline mammal usually having thick soft fur ..."}`. Of a word's senses
-only the most frequent one is kept.
+The folder is WordNet's database (Debian: `apt install wordnet-base`), in the format of `wndb(5WN)`. The output has one
+row per headword, in alphabetical order: `{"id": "cat", "text": "feline mammal usually having thick soft fur ..."}`. Of
+the senses of a word, the script keeps only the most frequent one.
 
-Which words are common: WordNet counts how often a sense was met in texts that were tagged by hand, but those are few
-(`volcano` was met once). So a word also counts the definitions, examples and compounds that use it.
+To find common words, the script adds two counts. WordNet counts how often a sense occurs in texts tagged by hand, but
+there are few of these (`volcano` occurs once). So the script also counts the definitions, examples and compounds that
+use the word.
 """
 
 import argparse
@@ -19,22 +20,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Mostly nouns, which are what people look up by a description.
+# Mostly nouns, because people mostly look up nouns by a description.
 QUOTAS = {"noun": 7_500, "verb": 1_300, "adj": 1_000, "adv": 200}
 
-# The first digit of a sense key is its part of speech; 5 is an adjective that hangs on another one.
+# The first digit of a sense key is its part of speech; 5 is a satellite adjective, which belongs to another one.
 PART_OF_KEY = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}
 
 # No numerals, no single letters, no abbreviations with dots.
 HEADWORD = re.compile(r"[A-Za-z][a-z]+(?:[ '-][A-Za-z][a-z]+)*")
 
-# Nobody wants these as the answer of a demonstration.
+# A demonstration should not return these words.
 UNPLEASANT = re.compile(
     r"\b(?:slurs?|obscen\w+|offensive (?:name|term)|disparag\w+|derogatory|vulgar|pejorative)\b"
     r"|\b(?:genitals?|sexual intercourse|dark skin)\b"
 )
 
-# `bear: have` and `gain: obtain` say too little to be found by.
+# Definitions of one word, such as `bear: have` and `gain: obtain`, are too short to search for.
 FEWEST_WORDS = 2
 
 
@@ -43,8 +44,11 @@ class Headword:
     """A word in one part of speech, described by its most frequent sense.
 
     Attributes:
-        count: how often the word was met in tagged texts, in any sense.
-        sense_count: how often it was met in this sense.
+        word: The word as it is written.
+        part: Its part of speech.
+        count: How often the word occurs in tagged texts, in any sense.
+        sense_count: How often it occurs in this sense.
+        gloss: Definition and examples of this sense.
     """
 
     word: str
@@ -55,12 +59,12 @@ class Headword:
 
     @property
     def definition(self) -> str:
-        """The gloss without its examples, which stand in quotes at its end."""
+        """The gloss without its examples, which are quoted at its end."""
         return re.split(r'(?:^|[;:,]\s*)"', self.gloss, maxsplit=1)[0].strip(" ;:,")
 
 
 def read_counts(folder: Path) -> dict[tuple[str, str], dict[int, int]]:
-    """Reads `cntlist.rev`: lemma and part of speech → sense number → how often it was met."""
+    """Read `cntlist.rev`: lemma and part of speech → sense number → number of occurrences."""
     counts: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     for line in (folder / "cntlist.rev").read_text("ascii").splitlines():
         key, number, count = line.split()
@@ -70,7 +74,7 @@ def read_counts(folder: Path) -> dict[tuple[str, str], dict[int, int]]:
 
 
 def read_synsets(folder: Path, part: str) -> dict[str, tuple[list[str], str]]:
-    """Reads `data.<part>`: offset → the words as they are written, and the gloss."""
+    """Read `data.<part>`: offset → the words as they are written, and the gloss."""
     synsets = {}
     for line in (folder / f"data.{part}").read_text("utf-8").splitlines():
         if line.startswith("  "):  # the licence
@@ -83,7 +87,7 @@ def read_synsets(folder: Path, part: str) -> dict[str, tuple[list[str], str]]:
 
 
 def read_headwords(folder: Path, part: str, counts: dict[tuple[str, str], dict[int, int]]) -> Iterator[Headword]:
-    """Reads `index.<part>`: every word with its most frequent sense, which stands first."""
+    """Read `index.<part>`: every word with its most frequent sense, which comes first there."""
     synsets = read_synsets(folder, part)
     for line in (folder / f"index.{part}").read_text("utf-8").splitlines():
         if line.startswith("  "):
@@ -91,25 +95,28 @@ def read_headwords(folder: Path, part: str, counts: dict[tuple[str, str], dict[i
         lemma, _, sense_total, *_ = fields = line.split()
         words, gloss = synsets[fields[-int(sense_total)]]
         spelling = next((word for word in words if word.lower() == lemma), lemma).replace("_", " ")
-        met = counts.get((lemma, part), {})
-        headword = Headword(spelling, part, sum(met.values()), met.get(1, 0), gloss)
+        occurrences = counts.get((lemma, part), {})
+        headword = Headword(spelling, part, sum(occurrences.values()), occurrences.get(1, 0), gloss)
         if HEADWORD.fullmatch(spelling) and len(headword.definition.split()) >= FEWEST_WORDS:
             yield headword
 
 
 def count_uses(headwords: list[Headword]) -> Counter[str]:
-    """Counts the glosses and compounds that use a word; a plural counts for its singular too."""
+    """Count the glosses and compounds that use a word; a plural counts for its singular, too."""
     texts = {text.lower() for headword in headwords for text in (headword.gloss, headword.word)}
     uses = Counter(word for text in texts for word in set(re.findall("[a-z]+", text)))
     return Counter({word: count + uses[word + "s"] for word, count in uses.items()})
 
 
 def pick(headwords: list[Headword]) -> list[Headword]:
-    """Picks the commonest words of each part of speech; a word of two parts goes where it is clearly met more often."""
+    """Pick the most common words of each part of speech.
+
+    A word with two parts of speech goes to the one in which it clearly occurs more often.
+    """
     chosen: dict[str, Headword] = {}
     for headword in headwords:
         rival = chosen.get(headword.word.lower())
-        # Small counts say little (`telescope` was met once, as a verb): the part that came first, the noun, has a lead.
+        # Small counts prove little (`telescope` occurs once, as a verb), so the earlier part, the noun, has a lead.
         if rival is None or headword.sense_count > 2 * rival.sense_count + 3:
             chosen[headword.word.lower()] = headword
     shunned = {headword.word.lower() for headword in headwords if UNPLEASANT.search(headword.gloss)}
@@ -119,14 +126,14 @@ def pick(headwords: list[Headword]) -> list[Headword]:
 
 
 def write(headwords: list[Headword], path: Path) -> None:
-    """Writes the rows in alphabetical order; with no time in the header, the bytes are the same every time."""
+    """Write the rows in alphabetical order; the header holds no time, so every run writes the same bytes."""
     rows = sorted(headwords, key=lambda h: (h.word.lower(), h.word))
     lines = "".join(json.dumps({"id": h.word, "text": h.definition}, ensure_ascii=False) + "\n" for h in rows)
     path.write_bytes(gzip.compress(lines.encode(), compresslevel=9, mtime=0))
 
 
 def main() -> None:
-    """Reads WordNet and writes the file."""
+    """Read WordNet and write the file."""
     parser = argparse.ArgumentParser(description="Pick 10,000 common words with their WordNet definitions.")
     parser.add_argument("wordnet", type=Path, help="WordNet's database folder, as /usr/share/wordnet")
     parser.add_argument("output", type=Path, help="the .jsonl.gz to write")

@@ -1,6 +1,7 @@
-"""Embeddings into a collection of Chroma: `client.embed_to_store(rows, ChromaStore(PersistentClient(...), "docs"))`.
+"""A store in a Chroma collection: `client.embed_to_store(rows, ChromaStore(PersistentClient(...), "docs"))`.
 
-Chroma's client blocks, so it works in threads. Its ids are strings; the collection keeps the fingerprint.
+Chroma's client blocks, so its calls run in threads. Ids become strings. The metadata of the collection holds the
+fingerprint.
 """
 
 import asyncio
@@ -61,4 +62,4 @@ class ChromaStore:
         )
 
     async def aclose(self) -> None:
-        """Chroma closes what it has opened by itself."""
+        """Do nothing: Chroma closes its own connections."""

@@ -1,6 +1,6 @@
-"""Embeddings into a table of DuckDB: `client.embed_to_store(rows, DuckStore("vectors.duckdb", "docs"))`.
+"""A store in a DuckDB table: `client.embed_to_store(rows, DuckStore("vectors.duckdb", "docs"))`.
 
-DuckDB blocks, so it works in threads, with a cursor for each call. The comment on the table keeps the fingerprint.
+DuckDB blocks, so its calls run in threads, each with its own cursor. The comment on the table holds the fingerprint.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ class DuckStore:
         return await asyncio.to_thread(self._prepare, fingerprint, dimension)
 
     def _prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
-        question = "select comment from duckdb_tables() where table_name = ?"
-        if row := self.database.cursor().execute(question, [self.table]).fetchone():
+        query = "select comment from duckdb_tables() where table_name = ?"
+        if row := self.database.cursor().execute(query, [self.table]).fetchone():
             kind, length = row[0].split("\n")
             check_fingerprint(self.table, fingerprint_from_json(kind, self.table), fingerprint, int(length), dimension)
             return int(length)
@@ -51,8 +51,8 @@ class DuckStore:
         cursor = self.database.cursor()
         if not cursor.execute("select 1 from duckdb_tables() where table_name = ?", [self.table]).fetchone():
             return {}
-        question = f'select id, hash from "{self.table}" where list_contains(?, id)'  # noqa: S608
-        return dict(cursor.execute(question, [ids]).fetchall())
+        query = f'select id, hash from "{self.table}" where list_contains(?, id)'  # noqa: S608
+        return dict(cursor.execute(query, [ids]).fetchall())
 
     async def put(
         self,
@@ -60,7 +60,7 @@ class DuckStore:
         hashes: Sequence[bytes],
         vectors: Matrix,
         texts: Sequence[str] | None,
-        metadata: Sequence[Metadata | None],  # noqa: ARG002  # the table has no columns for it
+        metadata: Sequence[Metadata | None],  # noqa: ARG002  # the table has no metadata columns
     ) -> None:
         numbers = pa.array(vectors.astype(np.float32).reshape(-1))
         rows = pa.table({

@@ -1,9 +1,9 @@
-"""Embeddings into an index of Elasticsearch.
+"""A store in an Elasticsearch index.
 
     await client.embed_to_store(rows, ElasticStore(AsyncElasticsearch(...), "docs"))
 
-The mapping of the index keeps the fingerprint. A bulk request is not one transaction, but the same one again changes
-nothing, and it is sent again if one of its rows fails.
+The mapping of the index holds the fingerprint. A bulk request is not a transaction, but repeating it changes nothing:
+if one row fails, all rows of the request are sent again.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class ElasticStore:
             for id_, hash_, vector, text, more in rows
         )
         async for _ in async_streaming_bulk(self.client, actions, max_retries=3):
-            pass  # it raises if a row fails
+            pass  # raises an exception if a row fails
 
     async def aclose(self) -> None:
         await self.client.close()

@@ -1,7 +1,7 @@
-"""Embeddings into a collection of Qdrant: `client.embed_to_store(rows, QdrantStore(AsyncQdrantClient(...), "docs"))`.
+"""A store in a Qdrant collection: `client.embed_to_store(rows, QdrantStore(AsyncQdrantClient(...), "docs"))`.
 
-Ids of points are whole numbers or UUIDs, so each id becomes a UUID, and is kept in the payload. Every point has the
-fingerprint in its payload, and one of them is asked for it.
+Qdrant's ids are whole numbers or UUIDs, so each id becomes a UUID, and the payload holds the original id. Every point
+holds the fingerprint in its payload; `prepare` reads it from one of them.
 """
 
 from collections.abc import Sequence

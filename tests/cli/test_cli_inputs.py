@@ -152,7 +152,7 @@ def test_a_line_without_end_is_refused_instead_of_filling_memory(tmp_path):
     [
         ("missing.txt", "there is no file "),
         ("folder", "there is no Parquet file in the folder "),
-        ("texts.docx", "the suffix does not say the format; use .txt, .jsonl, .ndjson, .csv"),
+        ("texts.docx", "the suffix does not tell the format; use .txt, .jsonl, .ndjson, .csv"),
     ],
 )
 def test_inputs_that_cannot_be_read_are_refused_at_once(tmp_path, name, message):

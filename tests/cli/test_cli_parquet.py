@@ -80,7 +80,7 @@ async def test_a_parquet_file_is_unpacked_in_a_thread_and_bounded_memory(tmp_pat
 async def test_a_broken_packed_parquet_file_is_named(packed_parquet, cut):
     packed_parquet.write_bytes(packed_parquet.read_bytes()[cut])
     with pytest.raises(
-        InputError, match=f"^{packed_parquet} cannot be unpacked: (Compressed file ended|Not a gzipped)"
+        InputError, match=f"^{packed_parquet} cannot be decompressed: (Compressed file ended|Not a gzipped)"
     ):
         await anext(read(parse_sources([str(packed_parquet)], None), Fields()))
 

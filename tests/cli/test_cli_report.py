@@ -66,7 +66,7 @@ def test_it_says_what_happened(report, tmp_path):
         f"Embedding {tmp_path / 'v.npy'} finished",
         "190 texts embedded",
         "10 failed",
-        "rows safe on the disk 190",
+        "rows saved 190",
         "retries 19",  # one for the error, and halves down to each of ten texts
         "model scripted",
         "max memory 256 MB",
@@ -124,13 +124,13 @@ def test_a_run_that_fails_is_shown_too(run, threaded_server, openai, texts_file,
     assert run("embed", texts_file, "-o", tmp_path / "v.npy", *options, *openai(threaded_server)).code == 1
     page = Page(path.read_text())
     assert "failed: QuotaExceededError: openai at " in page.text
-    assert "rows safe on the disk 50" in page.text
+    assert "rows saved 50" in page.text
 
 
 def test_an_input_is_never_the_report(run, threaded_server, openai, texts_file, tmp_path):
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", texts_file, *openai(threaded_server))
     assert ended.code == 2
-    assert f"{texts_file} exists and is no report" in ended.err or "would be taken for" in ended.err
+    assert f"{texts_file} exists and is not a report" in ended.err or "has the name of" in ended.err
 
 
 @pytest.mark.parametrize("name", ["v.npy", "v.npy.texts.jsonl", "v.npy.meta.json", "v.npy.partial/run.html"])
@@ -138,7 +138,7 @@ def test_it_is_never_the_output_or_a_part_of_it(run, threaded_server, openai, te
     path = tmp_path / name
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", "--report", path, *openai(threaded_server))
     assert ended.code == 2
-    assert f"the report {path} would be taken for {tmp_path / 'v.npy'}, or for a part of it" in ended.err
+    assert f"the report {path} has the name of {tmp_path / 'v.npy'} or of a file that belongs to it" in ended.err
     assert threaded_server.requests == []
 
 
@@ -153,7 +153,7 @@ def test_it_replaces_reports_and_nothing_else(run, threaded_server, openai, text
     notes = tmp_path / "notes.md"
     notes.write_text("precious")
     ended = run("embed", texts_file, "-o", tmp_path / "w.npy", "--report", notes, *openai(threaded_server))
-    assert f"{notes} exists and is no report" in ended.err
+    assert f"{notes} exists and is not a report" in ended.err
     assert (ended.code, notes.read_text()) == (2, "precious")
 
 
@@ -197,7 +197,7 @@ def test_a_report_that_cannot_be_written_is_found_before_anything_is_sent(
     run, threaded_server, openai, texts_file, tmp_path
 ):
     for path, words in (
-        (tmp_path, "is no report"),
+        (tmp_path, "is not a report"),
         (tmp_path / "nowhere" / "r.html", "cannot be written there: No such file or directory"),
         (tmp_path / f"{'n' * 300}.html", "cannot be written there: File name too long"),
     ):

@@ -83,7 +83,7 @@ def test_the_query_is_cut_where_the_client_has_cut_the_vectors(run, threaded_ser
     assert made.code == 0, made.err
     told = run("info", tmp_path / "v.npy").out
     assert "prompt      'passage: '" in told
-    assert "cut by      client" in told
+    assert "shortened   by the client" in told
     ended = run("search", tmp_path / "v.npy", "two", "--prompts", "e5", *base_url(threaded_server))
     assert ended.code == 0, ended.err
     stored, query = threaded_server.requests
@@ -124,7 +124,7 @@ def test_a_file_of_another_model_is_noticed(run, threaded_server, corpus):
     threaded_server.dimension = 6
     ended = run("search", path, "needle", *base_url(threaded_server))
     assert ended.code == 2
-    assert "the query has a vector of 6 numbers, but those of " in ended.err
+    assert "the vector of the query has 6 numbers, but those of " in ended.err
 
 
 def test_a_bare_matrix_is_searched_with_what_is_named(run, threaded_server, openai, tmp_path):
@@ -132,10 +132,10 @@ def test_a_bare_matrix_is_searched_with_what_is_named(run, threaded_server, open
     np.save(path, np.stack([vector_of("one"), vector_of("two")]))
     refused = run("search", path, "two")
     assert refused.code == 2
-    assert "name --provider and --model" in refused.err
+    assert "add --provider and --model" in refused.err
     ended = run("search", path, "two", "--json", *openai(threaded_server))
     assert [hit["index"] for hit in json.loads(ended.out)] == [1, 0]
-    assert "made with   not known" in run("info", path).out
+    assert "made with   unknown" in run("info", path).out
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "binary", "ubinary"])
@@ -204,9 +204,9 @@ def test_info_tells_what_a_file_holds(run, corpus, threaded_server, suffix):
     ("name", "content", "message"),
     [
         ("missing.npy", None, "there is no file "),
-        ("x.txt", b"", "vectors are kept in files that end in "),
+        ("x.txt", b"", "the name of a file of vectors ends in "),
         ("x.npy", b"no numpy", "is not a .npy file"),
-        ("x.parquet", b"no parquet", "is not a whole Parquet file"),
+        ("x.parquet", b"no parquet", "is not a complete Parquet file"),
         ("x.jsonl", b'{"text": "one"}\n', "x.jsonl:1 is not a row with index and embedding"),
         ("x.jsonl", b"", "x.jsonl:1 is not a row with index and embedding"),
     ],

@@ -49,7 +49,7 @@ async def test_a_reset_does_not_take_back_what_had_come(server, transport, chunk
         exchange.end(reset=True)
 
     server.default = reply
-    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, on_headers=lambda _: None)
     while response._content.exception() is None:
         await asyncio.sleep(0)
     found = b""
@@ -65,7 +65,7 @@ async def test_a_reset_does_not_take_back_what_had_come(server, transport, chunk
 async def test_chunks_of_any_size_are_read_to_the_end(server, transport, sizes):
     body = b"".join(b"%x\r\n%s\r\n" % (size, bytes([65 + at]) * size) for at, size in enumerate(sizes))
     server.default = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n")
-    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, on_headers=lambda _: None)
     assert await read_all(response) == b"".join(bytes([65 + at]) * size for at, size in enumerate(sizes))
     response.close()
 
@@ -84,7 +84,7 @@ async def test_a_byte_order_mark_is_no_part_of_the_body(server, transport, piece
         await exchange.send(b"0\r\n\r\n")
 
     server.default = reply
-    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, on_headers=lambda _: None)
     assert await read_all(response) == b"{}"
     response.close()
 
@@ -92,6 +92,6 @@ async def test_a_byte_order_mark_is_no_part_of_the_body(server, transport, piece
 @pytest.mark.parametrize("body", [b"", b"\xef", b"\xef\xbb", b"\xef\xbbx", b"{}\xef\xbb\xbf", b"\xff\xfe"])
 async def test_what_is_no_byte_order_mark_is_left_as_it_is(server, transport, body):
     server.default = said(body)
-    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, heard=lambda _: None)
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, on_headers=lambda _: None)
     assert await read_all(response) == body
     response.close()

@@ -101,7 +101,7 @@ async def test_a_model_that_has_changed_is_believed_the_second_time(server, floa
 async def test_a_model_that_has_changed_where_nothing_is_asked_twice(server, once):
     await once.embed(TEXTS)
     server.dimension = 4
-    with pytest.raises(ResponseError, match="4 numbers, and no other one has as many"):
+    with pytest.raises(ResponseError, match="4 numbers, and no other vector has as many"):
         await once.embed(TEXTS[:1])
     assert (await once.embed(TEXTS[:1])).embeddings.shape == (1, 4)
 
@@ -157,7 +157,7 @@ async def test_vectors_that_all_differ_end(server, floats, on_error):
     stream = floats.embed_stream(TEXTS[:6], chunk_size=3, on_error=on_error)
     results = []
     if on_error == "raise":
-        with pytest.raises(ResponseError, match="no other one has as many"):
+        with pytest.raises(ResponseError, match="no other vector has as many"):
             await take_all(stream, results)
         assert not results
     else:

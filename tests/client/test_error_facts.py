@@ -23,7 +23,7 @@ async def test_a_silence_inside_a_response_is_a_time_out(server, connect):
     gate, results = Gate(), []
     server.default = stalled(gate, count=2)
     client = connect(retry=ONCE, timeouts=Timeouts(read=0.05))
-    with pytest.raises(EmbedTimeoutError, match=r"^the server was silent for 0.05 s inside a response") as caught:
+    with pytest.raises(EmbedTimeoutError, match=r"^the server sent nothing for 0.05 s during a response") as caught:
         async with client.embed_stream(["a", "b", "c"]) as stream:
             await take_all(stream, results)
     gate.opened.set()

@@ -50,7 +50,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 FLOODS = {
     "HugeBody": (faults.HugeBody(), "NoneType", ""),  # what follows the last vector costs nobody a vector
     "GzipBomb": (faults.GzipBomb(1 << 27), "ResponseError", "larger than its vectors can be"),
-    "HugeHeader": (faults.HugeHeader(), "TransportError", "the answer is not HTTP"),
+    "HugeHeader": (faults.HugeHeader(), "TransportError", "the response is not valid HTTP"),
     "zlib bomb": (bomb(200, "deflate"), "ResponseError", "larger than its vectors can be"),
     "bomb of an error": (bomb(400, "gzip"), "InvalidInputError", "answered 400"),
     "body of an error": (flood(b"HTTP/1.1 500 No\r\n\r\n", b"x" * 65_536), "ServerError", "answered 500: xxx"),

@@ -93,7 +93,7 @@ async def test_places_for_many_times_the_vectors_are_enough_to_end_it(server, on
 
     server.default = reply
     async with asyncio.timeout(20):
-        with pytest.raises(ResponseError, match="it holds over 201 vectors for 50 texts"):
+        with pytest.raises(ResponseError, match="it holds more than 201 vectors for 50 texts"):
             await once.embed(TEXTS)
     gate.opened.set()
 

@@ -70,11 +70,11 @@ async def test_numbers_of_numpy_are_the_same_ids_in_a_resumed_run(server, client
 async def test_frames_and_mappings_are_refused_by_every_verb(server, client, tmp_path):
     pandas = pytest.importorskip("pandas")
     for texts in (pandas.DataFrame({"text": ["a"]}), {"text": "a"}, {"a"}):
-        with pytest.raises(ConfigurationError, match=r"which is no list of texts; "):
+        with pytest.raises(ConfigurationError, match=r"not a list of texts; "):
             await client.embed(texts)
-        with pytest.raises(ConfigurationError, match=r"which is no list of texts; "):
+        with pytest.raises(ConfigurationError, match=r"not a list of texts; "):
             await client.embed_to_file(texts, tmp_path / "v.npy")
-        with pytest.raises(ConfigurationError, match=r"which is no list of texts; "):
+        with pytest.raises(ConfigurationError, match=r"not a list of texts; "):
             client.embed_stream(texts)
     assert server.requests == []
 

@@ -55,7 +55,7 @@ async def test_the_second_request_asks_for_both_and_the_others_for_base64(name, 
     """In whatever order they come, and however they are cut."""
     async with FakeServer(dimension=DIMENSION, key_order=order, chunk_bytes=chunk, pretty=pretty) as server:
         (event,), _ = await embedded(server, name)
-        assert (event.encoding, event.why) == ("base64", "the same bits as in the numbers")
+        assert (event.encoding, event.why) == ("base64", "identical to the numbers")
         assert kinds(server) == [("float",), BOTH, ("base64",), ("base64",)]
 
 
@@ -104,7 +104,7 @@ async def test_anything_else_stays_with_numbers_for_good(dtype, change):
     async with FakeServer(dimension=DIMENSION, default=spoiled(dtype, change)) as server:
         (event,), _ = await embedded(server)
         assert event.encoding == "float"
-        assert event.why == "the base64 of vector 0 holds other bits than its numbers"
+        assert event.why == "the base64 of vector 0 differs from its numbers"
         assert kinds(server) == [("float",), BOTH, ("float",), ("float",)]
 
 
@@ -132,7 +132,7 @@ async def test_a_server_that_sends_numbers_alone_is_given_up_after_three_respons
 
     async with FakeServer(dimension=DIMENSION, default=floats) as server:
         (event,), _ = await embedded(server)
-        assert (event.encoding, event.why) == ("float", "no base64 came beside the numbers")
+        assert (event.encoding, event.why) == ("float", "the response holds no base64")
         assert kinds(server) == [("float",), BOTH, BOTH, BOTH]
 
 

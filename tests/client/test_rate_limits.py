@@ -349,7 +349,7 @@ def test_the_object_is_what_is_shared():
 def test_a_limit_is_not_pickled():
     """In another process it would share nothing, and both would use it up."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        with pytest.raises(TypeError, match=r"cannot be pickled; give another process numbers.*share\(workers\)"):
+        with pytest.raises(TypeError, match=r"cannot be pickled; give other processes numbers.*share\(workers\)"):
             pickle.dumps([RateLimit(inputs_per_minute=5)], protocol)
 
 

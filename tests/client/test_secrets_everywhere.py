@@ -269,7 +269,7 @@ async def test_a_function_that_is_cancelled_shows_nothing(connect):
 
     client = connect(api_key=partial(never, holder))
     transport = await client._connection.open()
-    posting = asyncio.create_task(transport.post(b"{}", compact=True, max_bytes=1_000, heard=lambda _: None))
+    posting = asyncio.create_task(transport.post(b"{}", compact=True, max_bytes=1_000, on_headers=lambda _: None))
     await entered.wait()
     posting.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
@@ -343,7 +343,7 @@ async def test_a_cancelled_request_shows_nothing(server, guarded):
     client = guarded(base_url=server.url + "/v1", api_key=KEY)
     transport = await client._connection.open()
     posting = asyncio.create_task(
-        transport.post(b"{}", compact=True, max_bytes=1_000, heard=lambda _: None), name="posting"
+        transport.post(b"{}", compact=True, max_bytes=1_000, on_headers=lambda _: None), name="posting"
     )
     await entered.wait()
     posting.cancel()

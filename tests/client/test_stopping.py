@@ -134,7 +134,7 @@ async def test_a_stop_waits_for_what_is_in_flight_and_sends_nothing_more(server,
     gate.opened.set()
     with pytest.raises(StreamClosedError, match="the run was stopped before its end") as caught:
         await task
-    assert caught.value.__notes__ == [f"8 rows are kept in {path}.partial; go on with --resume (resume=True)"]
+    assert caught.value.__notes__ == [f"8 rows are kept in {path}.partial; continue with --resume (resume=True)"]
     assert texts_of(server) == TEXTS[:8]
 
 

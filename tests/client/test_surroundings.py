@@ -99,7 +99,7 @@ async def test_a_proxy_that_refuses_to_connect(monkeypatch, line, attempts):
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:proxy-secret@{proxy.address}")
         error = await refusal(TransportError, "https://llm.example/v1")
     assert f"the proxy refused: {line}" in str(error)
-    assert f"by the proxy http://{proxy.address} of HTTPS_PROXY" in str(error)
+    assert f"via the proxy http://{proxy.address} of HTTPS_PROXY" in str(error)
     assert "proxy-secret" not in str(error)
     assert len(proxy.heads) == attempts
 
@@ -118,7 +118,7 @@ async def test_a_proxy_that_is_not_there(monkeypatch):
         pass
     monkeypatch.setenv("HTTP_PROXY", f"http://user:proxy-secret@{proxy.address}")
     error = await refusal(TransportError, HOST)
-    assert f"by the proxy http://{proxy.address} of HTTP_PROXY" in str(error)
+    assert f"via the proxy http://{proxy.address} of HTTP_PROXY" in str(error)
     assert "proxy-secret" not in str(error)
 
 
@@ -127,7 +127,7 @@ async def test_a_proxy_that_is_not_spoken_gets_nothing(monkeypatch, name):
     async with LoopbackProxy() as proxy:
         monkeypatch.setenv(name, f"socks5://user:proxy-secret@{proxy.address}")
         error = await refusal(ConfigurationError, HOST)
-    assert str(error).startswith(f"{name} names a proxy for socks5://")
+    assert str(error).startswith(f"{name} names a socks5://")
     assert "proxy-secret" not in str(error)
     assert proxy.heads == []
 
@@ -280,7 +280,7 @@ async def test_the_address_is_shown_without_secrets(server):
     error = await refusal(APIStatusError, f"{url}/api?key=query-secret", api_key=None)
     assert type(error) is APIStatusError
     assert str(error).startswith(f"openai at {server.url}/api/embeddings answered 404: page not found")
-    assert str(error).endswith("is base_url= right?")
+    assert str(error).endswith("check base_url=")
     assert len(server.requests) == 1
 
 
@@ -288,7 +288,7 @@ async def test_where_a_redirect_leads_is_shown(server):
     headers = {"Location": "https://user:url-secret@elsewhere.example/v2?key=query-secret"}
     server.default = refused(308, "", headers=headers)
     error = await refusal(APIStatusError, f"{server.url}/v1")
-    assert "it redirects to https://elsewhere.example/v2, and redirects are not followed" in str(error)
+    assert "it redirects to https://elsewhere.example/v2, which the client does not follow" in str(error)
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from asyncembed._core.observer import LONG, WaitNotice
+from asyncembed import EmbedClient
+
+LONG = 1.0
 
 
 @pytest.fixture
 def told():
+    """The seconds of each wait that was told."""
     return []
 
 
 @pytest.fixture
-def hold(told):
-    return WaitNotice(told.append)
+async def hold(told):
+    """What the requests of a run enter when they wait for the rate limit."""
+    address = "http://127.0.0.1:9/v1"
+    async with (
+        EmbedClient(
+            "openai", base_url=address, api_key="k", on_event=lambda event: told.append(event.seconds)
+        ) as client,
+        client.embed_stream(["a"]) as stream,
+    ):
+        yield stream._run.observer.limit_hold
+        told.clear()
 
 
 @pytest.mark.parametrize(("seconds", "is_told"), [(0.1, False), (LONG, False), (LONG + 0.01, True), (None, True)])

@@ -34,7 +34,7 @@ def new_case():
 def decide(error, *, accepted=0, case=None, texts=TEXTS, base64=False, probe=True) -> Verdict:
     blame = Blame((), may_probe=probe)
     for _ in range(accepted):
-        blame.taken(new_case())
+        blame.succeeded(new_case())
     return blame.decide(error, texts, case or new_case(), wants_base64=base64)
 
 
@@ -121,7 +121,7 @@ def test_a_server_error_is_looked_into_when_others_go_well():
     case, blame, error = new_case(), Blame((), may_probe=True), refused(500, "Internal Server Error")
     decide_ = lambda texts=TEXTS: blame.decide(error, texts, case, wants_base64=False).step  # noqa: E731
     assert decide_() is Step.AGAIN
-    blame.taken(new_case())
+    blame.succeeded(new_case())
     assert decide_() is Step.HALVES
     case = case.of_part()
     assert decide_(TEXTS[:1]) is Step.AGAIN  # a text is asked for once more before it is given up
@@ -132,12 +132,12 @@ def test_a_server_that_recovers_by_itself_is_not_looked_into():
     blame, error = Blame((), may_probe=True), refused(500)
     flaky = new_case()
     blame.decide(error, TEXTS, flaky, wants_base64=False)
-    blame.taken(flaky)  # the same texts, a moment later
+    blame.succeeded(flaky)  # the same texts, a moment later
     case = new_case()
     steps = []
     for _ in range(3):
         steps.append(blame.decide(error, TEXTS, case, wants_base64=False).step)
-        blame.taken(new_case())
+        blame.succeeded(new_case())
     assert steps == [Step.AGAIN] * 3
 
 

@@ -43,21 +43,21 @@ def flat(blocks) -> list[tuple[int, str, float]]:
 
 def test_a_batch_comes_as_one_matrix_when_it_is_complete():
     delivery = new_delivery(batch_of(*range(FIRST, FIRST + 4)))
-    delivery.ask()
+    delivery.begin_attempt()
     assert list(delivery.accept([(2, vector(102)), (0, vector(100))])) == []
     (block,) = delivery.accept([(3, vector(103)), (1, vector(101))])
     assert (block.index, block.span, block.embeddings.shape, block.embeddings.dtype) == (FIRST, 4, (4, 3), np.float32)
     assert block.embeddings.flags.c_contiguous
     assert block.embeddings.flags.writeable
     assert flat([block]) == [(i, f"text {i}", i) for i in range(100, 104)]
-    assert list(delivery.rest()) == []
+    assert list(delivery.flush()) == []
 
 
 @pytest.mark.parametrize("refused", [(), (101,), (100, 103)])
 def test_what_is_missing_for_good_cuts_the_matrix(refused):
     sent = [index for index in range(100, 104) if index not in refused]
     delivery = new_delivery(batch_of(*sent, refused=refused))
-    delivery.ask()
+    delivery.begin_attempt()
     blocks = delivery.accept([(place, vector(index)) for place, index in enumerate(sent)])
     assert flat(blocks) == [(i, f"text {i}", i) for i in sent]
     assert len(blocks) == (2 if refused == (101,) else 1)
@@ -65,21 +65,21 @@ def test_what_is_missing_for_good_cuts_the_matrix(refused):
 
 def test_what_arrived_of_a_batch_that_ends_early_is_given():
     delivery = new_delivery(batch_of(*range(100, 105)))
-    delivery.ask()
+    delivery.begin_attempt()
     delivery.accept([(0, vector(100)), (1, vector(101)), (3, vector(103))])
     assert [index for index, _ in delivery.give_up()] == [102, 104]
-    assert [(block.index, block.span) for block in delivery.rest()] == [(100, 2), (103, 1)]
+    assert [(block.index, block.span) for block in delivery.flush()] == [(100, 2), (103, 1)]
 
 
 def test_without_a_vector_there_is_no_block():
     delivery = new_delivery(batch_of(refused=(100, 101)))
-    assert list(delivery.rest()) == []
+    assert list(delivery.flush()) == []
     assert delivery.missing == ()
 
 
 def test_a_position_that_comes_twice_is_refused_here_too():
     delivery = new_delivery(batch_of(100, 101))
-    delivery.ask()
+    delivery.begin_attempt()
     delivery.accept([(0, vector(100)), (0, vector(100))])
     with pytest.raises(ResponseError, match="two vectors for position 0"):
         delivery.check()
@@ -93,7 +93,7 @@ def test_any_order_over_any_attempts_gives_every_row_once(count, seed, lost):
     delivery = new_delivery(batch_of(*indices, refused=refused))
     blocks = []
     while delivery.missing:
-        delivery.ask()
+        delivery.begin_attempt()
         asked = delivery.missing
         arriving = [(place, vector(index)) for place, index in enumerate(asked) if draw.random() >= lost]
         draw.shuffle(arriving)
@@ -101,7 +101,7 @@ def test_any_order_over_any_attempts_gives_every_row_once(count, seed, lost):
         if draw.random() < 0.2:
             break
     kept = sorted(set(indices) - {index for index, _ in delivery.give_up()})
-    blocks += delivery.rest()
+    blocks += delivery.flush()
     assert flat(blocks) == [(index, f"text {index}", index) for index in kept]
     assert all(a.index + a.span < b.index for a, b in itertools.pairwise(blocks))
 
@@ -114,7 +114,7 @@ def test_a_position_that_is_no_good_at_first_may_come_again():
         [[(0, bad), (0, vector(100)), (1, vector(101))]],
     ):
         delivery = new_delivery(batch_of(100, 101))
-        delivery.ask()
+        delivery.begin_attempt()
         blocks = [block for burst in bursts for block in delivery.accept(burst)]
         delivery.check()
         assert flat(blocks) == [(index, f"text {index}", index) for index in (100, 101)]

@@ -37,7 +37,7 @@ def test_results_carry_all_of_their_input():
     """Index, text and id; the vector as it came."""
     delivery = new_delivery()
     assert delivery.missing == (10, 11, 12)
-    assert delivery.ask() == ["0", "1", "2"]
+    assert delivery.begin_attempt() == ["0", "1", "2"]
     sent = vector(7)
     (result,) = delivery.accept([(1, sent)])
     assert (result.index, result.text, result.id) == (11, "1", -1)
@@ -49,23 +49,23 @@ def test_results_carry_all_of_their_input():
 def test_only_what_is_missing_is_asked_for_again():
     """Positions count within the new attempt."""
     delivery = new_delivery(4)
-    delivery.ask()
+    delivery.begin_attempt()
     delivery.accept([(0, vector(0)), (2, vector(2))])
-    assert delivery.ask() == ["1", "3"]
+    assert delivery.begin_attempt() == ["1", "3"]
     assert [(result.index, result.text) for result in delivery.accept([(1, vector(3)), (0, vector(1))])] == [
         (13, "3"),
         (11, "1"),
     ]
     assert delivery.missing == ()
-    assert delivery.ask() == []
+    assert delivery.begin_attempt() == []
 
 
 @pytest.mark.parametrize(
     ("positions", "kept", "message"),
     [
-        ([0, 3], 1, "a vector too many, for position 3 of 3"),
-        ([-1], 0, "a vector too many, for position -1 of 3"),
-        ([10**30], 0, "too many"),
+        ([0, 3], 1, "an extra vector for position 3 of 3"),
+        ([-1], 0, "an extra vector for position -1 of 3"),
+        ([10**30], 0, "an extra vector"),
         ([0, 1, 1], 2, "two vectors for position 1 of 3"),
         ([2, 2, 0], 1, "two vectors for position 2 of 3"),
         ([0, 1, 2, 0], 3, "two vectors for position 0 of 3"),
@@ -74,7 +74,7 @@ def test_only_what_is_missing_is_asked_for_again():
 def test_a_position_twice_or_out_of_range_is_final(positions, kept, message):
     """What came before is kept, what comes after is not; asking again would not help."""
     delivery = new_delivery()
-    delivery.ask()
+    delivery.begin_attempt()
     results = delivery.accept([(position, vector(position % 7)) for position in positions])
     assert len(results) == kept
     with pytest.raises(ResponseError, match=message) as caught:
@@ -87,9 +87,9 @@ def test_a_position_twice_or_out_of_range_is_final(positions, kept, message):
 def test_a_position_of_the_last_attempt_is_out_of_range_in_this_one():
     """An attempt for two texts has positions 0 and 1."""
     delivery = new_delivery()
-    delivery.ask()
+    delivery.begin_attempt()
     delivery.accept([(0, vector(0))])
-    delivery.ask()
+    delivery.begin_attempt()
     assert delivery.accept([(2, vector(2))]) == []
     with pytest.raises(ResponseError, match="position 2 of 2"):
         delivery.check()
@@ -102,7 +102,7 @@ def test_a_whole_response_is_accepted():
         (BY_INDEX, '{"data":[{"index":2,"embedding":[2]},{"index":0,"embedding":[0]},{"index":1,"embedding":[1]}]}'),
     ):
         delivery = new_delivery()
-        delivery.ask()
+        delivery.begin_attempt()
         parser, vectors = response(layout, text)
         results = delivery.accept(vectors)
         delivery.finish(parser, parser.message)
@@ -113,7 +113,7 @@ def test_a_whole_response_is_accepted():
 def test_too_few_vectors_by_order_are_final(embeddings):
     """Nobody knows which text was left out."""
     delivery = new_delivery()
-    delivery.ask()
+    delivery.begin_attempt()
     parser, vectors = response(BY_ORDER, f'{{"embeddings":{embeddings}}}')
     delivery.accept(vectors)
     delivery.check()
@@ -126,7 +126,7 @@ def test_too_few_vectors_by_order_are_final(embeddings):
 def test_too_many_places_by_order_are_final(embeddings):
     """Also where the surplus one is no vector."""
     delivery = new_delivery()
-    delivery.ask()
+    delivery.begin_attempt()
     parser, vectors = response(BY_ORDER, f'{{"embeddings":{embeddings}}}')
     delivery.accept(vectors)
     with pytest.raises(ResponseError, match="cannot be matched") as caught:  # noqa: PT012
@@ -151,7 +151,7 @@ def test_too_many_places_by_order_are_final(embeddings):
 def test_missing_vectors_can_be_asked_for_again(layout, text, missing, reason):
     """Where it is known which ones they are; the reason is named."""
     delivery = new_delivery()
-    delivery.ask()
+    delivery.begin_attempt()
     parser, vectors = response(layout, text)
     delivery.accept(vectors)
     delivery.check()
@@ -164,7 +164,7 @@ def test_missing_vectors_can_be_asked_for_again(layout, text, missing, reason):
 def test_a_surplus_item_that_is_no_vector_harms_nobody_who_has_an_index():
     """Every text has its vector, and nothing is in doubt."""
     delivery = new_delivery(2)
-    delivery.ask()
+    delivery.begin_attempt()
     text = '{"data":[{"index":0,"embedding":[0]},{"index":1,"embedding":[1]},{"index":2,"embedding":null}]}'
     parser, vectors = response(BY_INDEX, text)
     assert len(delivery.accept(vectors)) == 2
@@ -175,7 +175,7 @@ def test_texts_that_were_refused_leave_gaps():
     """Positions count what was asked for."""
     batch = Batch({3: EmbedInput("a"), 7: EmbedInput("b")}, refused=[(5, EmbedInput(""), None)])
     delivery = ResultDelivery(batch, VectorDecoder("float32"))
-    assert (delivery.missing, delivery.ask()) == ((3, 7), ["a", "b"])
+    assert (delivery.missing, delivery.begin_attempt()) == ((3, 7), ["a", "b"])
     assert [(result.index, result.text) for result in delivery.accept([(1, vector(1)), (0, vector(0))])] == [
         (7, "b"),
         (3, "a"),
@@ -185,7 +185,7 @@ def test_texts_that_were_refused_leave_gaps():
 def test_giving_up_gives_back_what_is_missing():
     """Once."""
     delivery = new_delivery()
-    delivery.ask()
+    delivery.begin_attempt()
     delivery.accept([(1, vector(1))])
     assert delivery.give_up() == [(10, EmbedInput("0", 0)), (12, EmbedInput("2", -2))]
     assert delivery.give_up() == []
@@ -202,7 +202,7 @@ def test_each_text_gets_its_own_vector_once(count, seed, honest):
     for _ in range(200):
         if not delivery.missing:
             break
-        asked = delivery.ask()
+        asked = delivery.begin_attempt()
         assert asked == [str(index - FIRST) for index in delivery.missing]
         positions = list(range(len(asked)))
         draw.shuffle(positions)

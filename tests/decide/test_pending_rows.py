@@ -38,7 +38,7 @@ class Job:
 
     def begin(self, sizes: dict[int, int] | None = None) -> None:
         """Ask for what is missing; the answer will have vectors of these sizes, and right ones."""
-        self._texts = [int(text) for text in self.delivery.ask()]
+        self._texts = [int(text) for text in self.delivery.begin_attempt()]
         self.asked.append(self._texts)
         self._parser = ResponseParser(LAYOUT, self.delivery.decode)
         self._sizes = sizes or {}
@@ -102,7 +102,7 @@ def side_by_side(kind: type, lengths: list[int], decoder: VectorDecoder) -> list
 
 @pytest.fixture
 def decoder():
-    return VectorDecoder("float32", agreement=DimensionVote())
+    return VectorDecoder("float32", vote=DimensionVote())
 
 
 def test_the_second_vector_releases_the_first(decoder):
@@ -148,7 +148,7 @@ def test_a_break_does_not_lose_what_is_held_back(decoder, kind):
 
 def test_a_break_before_anything_settles_nothing():
     """Not even what is usual."""
-    decoder = VectorDecoder("float32", agreement=DimensionVote(usual=7))
+    decoder = VectorDecoder("float32", vote=DimensionVote(expected=7))
     job = Job(decoder, range(2))
     job.begin()
     assert job.break_off() == [0, 1]
@@ -172,20 +172,20 @@ def test_of_two_that_differ_nobody_knows_which_is_wrong(decoder):
     """So both are asked for again, and the third vector decides."""
     job = Job(decoder, range(2))
     assert job.answer({0: 2}) == [0, 1]
-    assert "no other one has as many" in job.reason
+    assert "no other vector has as many" in job.reason
     assert job.answer() == []
     assert job.got == [0, 1]
 
 
 def test_what_is_usual_speaks_against_a_vector_that_is_alone():
-    decoder = VectorDecoder("float32", agreement=DimensionVote(usual=RIGHT))
+    decoder = VectorDecoder("float32", vote=DimensionVote(expected=RIGHT))
     job = Job(decoder, range(1))
     assert job.answer({0: 2}) == [0]
     assert job.answer() == []
 
 
 def test_what_is_usual_may_have_changed():
-    decoder = VectorDecoder("float32", agreement=DimensionVote(usual=RIGHT + 1))
+    decoder = VectorDecoder("float32", vote=DimensionVote(expected=RIGHT + 1))
     job = Job(decoder, range(1))
     assert job.answer() == [0]
     assert job.answer() == []
@@ -219,7 +219,7 @@ KINDS = st.sampled_from([ResultDelivery, BlockDelivery])
 @given(KINDS, st.lists(st.integers(1, 5), min_size=1, max_size=5), st.data())
 def test_side_by_side_and_broken_anywhere(kind, lengths, data):
     """From an honest server everything comes once, and nothing that had arrived is asked for again."""
-    decoder = VectorDecoder("float32", agreement=DimensionVote())
+    decoder = VectorDecoder("float32", vote=DimensionVote())
     jobs = side_by_side(kind, lengths, decoder)
     taken: dict[Job, int] = {}
     for job in jobs:
@@ -244,7 +244,7 @@ def test_side_by_side_and_broken_anywhere(kind, lengths, data):
 @given(KINDS, st.lists(st.integers(3, 8), min_size=1, max_size=4), st.data())
 def test_where_the_right_ones_are_alike_and_the_wrong_ones_are_not(kind, lengths, data):
     """Side by side, with fewer wrong ones than right ones in each response: only those are asked for again."""
-    decoder = VectorDecoder("float32", agreement=DimensionVote())
+    decoder = VectorDecoder("float32", vote=DimensionVote())
     jobs = side_by_side(kind, lengths, decoder)
     wrong: dict[Job, set[int]] = {}
     for job in jobs:

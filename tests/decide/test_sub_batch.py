@@ -29,14 +29,14 @@ def settle(count: int, bad: set[int], *, names: bool = False) -> tuple[int, list
     while parts:
         part = parts.pop(0)
         indices = list(part.batch.inputs)
-        assert part.may_be_asked
+        assert part.is_ready
         if part.is_guilty and len(part) > 1:
             parts = halves(part, part.batch.inputs, REFUSAL) + parts
             continue
         requests += 1
         found = sorted(bad & set(indices))
         if not found:
-            part.taken()
+            part.accepted()
             taken += indices
             refused += part.suspects
         elif names and len(indices) > 1:
@@ -80,11 +80,11 @@ def test_the_other_half_waits_for_the_first():
     """What comes of the first tells whether it must be asked for."""
     part = whole(4)
     first, second = halves(part, part.batch.inputs, REFUSAL)
-    assert (first.may_be_asked, second.may_be_asked) == (True, False)
+    assert (first.is_ready, second.is_ready) == (True, False)
     first.is_settled = True  # refused
-    assert second.may_be_asked
+    assert second.is_ready
     assert not second.is_guilty
-    first.taken()
+    first.accepted()
     assert second.is_guilty
 
 

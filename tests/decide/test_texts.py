@@ -42,9 +42,9 @@ def test_other_ids_are_refused_with_the_fix(id_, form):
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        (["a"], "no mapping of names to values but a list"),
-        ({1: "a"}, "no mapping of names"),
-        ({"a": b"x"}, "a value of 'a' that JSON does not have"),
+        (["a"], "metadata that is a list; give a mapping of names to values"),
+        ({1: "a"}, "an? int as a name; names must be strings"),
+        ({"a": b"x"}, "a value of 'a' that JSON cannot hold"),
         ({"a": {"b": object()}}, "a value of 'a'"),
         ({"big": 2**70}, "a value of 'big'"),
         ({"half": "\ud800"}, "a value of 'half'"),

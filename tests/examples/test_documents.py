@@ -148,6 +148,9 @@ def test_contributing_names_files_and_classes_that_exist() -> None:
     defined = set(re.findall(r"^(?:class )?(\w+)(?:: TypeAlias|[(:\[])", source, re.MULTILINE))
     terms = {term for code in re.findall(r"`([^`\n]+)`", text) for term in re.findall(r"\b[A-Z][a-z]+[A-Z]\w+", code)}
     assert sorted(terms - defined) == []
+    for owner, method in re.findall(r"`([A-Z]\w+)\.(\w+)`", text):
+        body = rf"^class {owner}\b.*\n(?:(?:[ )].*)?\n)*?    (?:async )?def {method}\("
+        assert re.search(body, source, re.MULTILINE), f"{owner}.{method}"
 
 
 @pytest.mark.parametrize("package", ["cohere", "openai"])

@@ -1,7 +1,7 @@
-"""Runs the matrices of faults and of blame, and prints them: `python -m tests.faults`.
+"""Run the matrices of faults and of blame, and print them: `python -m tests.faults`.
 
-`--blame` runs that of blame alone, and `--blame gemini key` those of its cells that have these words in their names.
-What else is given, pytest gets (`-k openai`).
+`--blame` runs only the matrix of blame; `--blame gemini key` runs only its cells with these words in their names. All
+other arguments go to pytest (`-k openai`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MOST_REASONS = 40
 
 
 class Matrix:
-    """Collects the outcome of each cell of a test file, and prints a line for each fault.
+    """Collects the outcome of each cell of a test file, and prints one line per fault.
 
     Attributes:
         file: The test file.
-        title: What stands above the table.
+        title: Title of the table.
     """
 
     file: str
@@ -46,11 +46,11 @@ class Matrix:
         return report
 
     def note(self, params, report) -> None:
-        """Keep the outcome of a cell."""
+        """Record the outcome of a cell."""
         raise NotImplementedError
 
     def put(self, row: str, column: str, outcome: str, expected: object) -> None:
-        """Put a mark into the table."""
+        """Write a mark into the table."""
         cells = self._cells.setdefault(row, {})
         cells[column] = f"{cells.get(column, '')} {MARKS[outcome]}".strip()
         self._expected[row] = str(expected)
@@ -64,7 +64,7 @@ class Matrix:
         console.print(f"{self.outcomes['passed']} of {self.outcomes.total()} cells are right", highlight=False)
 
     def run(self, arguments: list[str], console: Console) -> int:
-        """Run every cell, print them, and return pytest's exit code."""
+        """Run every cell, print the table, and return pytest's exit status."""
         code = pytest.main([str(Path(__file__).with_name(self.file)), *QUIET, *arguments], plugins=[self])
         if self.outcomes:
             self.print(console)
@@ -72,7 +72,7 @@ class Matrix:
 
 
 class FaultMatrix(Matrix):
-    """A column for each wire format; in a cell, first in order and then as completed."""
+    """One column per wire format; each cell shows the outcome in order, then the outcome as completed."""
 
     file, title = "test_matrix.py", "Faults: ordered, unordered"
 
@@ -84,7 +84,7 @@ class FaultMatrix(Matrix):
 
 
 class BlameMatrix(Matrix):
-    """A column for each moment and each way to treat failures; below, sums by what is to blame and why cells fail."""
+    """One column per moment and `on_error`. Below are sums by what is to blame, and the reasons of failed cells."""
 
     file, title = "test_blame.py", "Blame"
 
@@ -115,7 +115,7 @@ class BlameMatrix(Matrix):
 
 
 def main() -> int:
-    """Run what is asked for, and return the worse exit code."""
+    """Run the requested matrices, and return the worse exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--blame", nargs="*", metavar="WORD", help="the matrix of blame, or cells with these words")
     arguments, others = parser.parse_known_args()

@@ -1,4 +1,4 @@
-"""Whatever a fault does, nothing is left behind of it."""
+"""Fixtures that check that no fault leaves anything behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.tls import new_certificate
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """TLS contexts for a server and for a client that trusts it."""
+    """Return TLS contexts for a server and for a client that trusts it."""
     certificate, key = new_certificate(tmp_path_factory.mktemp("tls"))
     for_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     for_server.load_cert_chain(certificate, key)

@@ -1,10 +1,10 @@
-"""Every refusal that a service is known for is blamed on what is at fault, whatever status it comes with.
+"""The client blames the right cause for every known refusal of a service, whatever its status.
 
-A fault of the request or the account ends the run soon and blames no text; a bad text fails alone; a request that is
-too large or takes too long is made smaller; base64 that is refused is not asked for again; what passes is tried again.
-Client and server agree about every request. `python -m tests.faults --blame` runs every cell, and `--blame gemini`
-those with this word in their name. A run of all tests has each refusal once, with the moments and the ways to treat
-failures by turns, which `ASYNCEMBED_SEED=1` shifts.
+A fault of the request or the account ends the run soon and blames no text. A bad text fails alone. A request that is
+too large or too slow is split. Refused base64 is not requested again. Transient errors are retried. Client and server
+agree about every request. `python -m tests.faults --blame` runs every cell, and `--blame gemini` only those with this
+word in their name. A run of all tests has each refusal once, and alternates the moment and `on_error`;
+`ASYNCEMBED_SEED=1` shifts them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from support.blame_table import SITUATIONS, ways
 
 
 def cells():
-    """Each refusal in every way, or in one."""
+    """Return each refusal at every moment and with every `on_error`, or with one combination of them."""
     words = os.environ.get("ASYNCEMBED_BLAME", "").lower().split()
     seed = int(os.environ.get("ASYNCEMBED_SEED", "0"))
     for number, situation in enumerate(SITUATIONS.values()):

@@ -1,4 +1,4 @@
-"""What the client says of the refusals of proxies, gateways and firewalls, and how often it asks again."""
+"""Error messages for refusals of proxies, gateways and firewalls, and the number of retries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OF_GATEWAYS = [
 
 
 def expected_class(known):
-    """The status decides it, as gateways say no more."""
+    """Return the expected class: the status decides it, because gateways say no more."""
     if known.status == 200:
         return ResponseError
     if known.meaning == "address":
@@ -45,13 +45,13 @@ def expected_class(known):
 
 
 def most_requests(known):
-    """How often one text is asked for: what passes until the attempts are used up, and the rest twice at most."""
+    """Return how often one text may be requested: all attempts for transient errors, else twice."""
     return ATTEMPTS + 1 if known.meaning in {"busy", "slow", "bad text"} else 2
 
 
 @pytest.mark.parametrize("known", OF_GATEWAYS, ids=lambda known: known.name)
 async def test_what_is_said_of_it(known):
-    """The status and the title of a page, on one line, without markup; and nothing is asked again without need."""
+    """The message has the status and the title of the page on one line, without markup; no retry is in vain."""
     fault = fault_of(
         known,
         only=(lambda _: True) if known.meaning == "bad text" else None,
@@ -67,7 +67,7 @@ async def test_what_is_said_of_it(known):
     message = str(caught.value)
     assert isinstance(caught.value, expected_class(known))
     is_page = isinstance(known.body, str) and known.body.startswith("<")
-    assert "\n" not in message or not is_page  # plain text is passed on as it is
+    assert "\n" not in message or not is_page  # plain text appears unchanged in the message
     assert "<" not in message
     assert len(message) < 400
     if known.status != 200:

@@ -36,7 +36,7 @@ FAST = RetryPolicy(max_attempts=30, initial_backoff=0.001, max_backoff=0.01)
 async def nothing_is_left() -> AsyncIterator[None]:
     watch = LoopWatch()
     gc.collect()
-    gc.freeze()  # or every collection looks at all of pytest
+    gc.freeze()  # else every garbage collection looks at all objects of pytest
     yield
     gc.unfreeze()
     await watch.check()
@@ -46,7 +46,7 @@ class Streams:
     """Streams of one client, all consumed at once.
 
     Attributes:
-        ends: How many results all streams together had given when each of them ended, in that order.
+        ends: Number of results of all streams together when each stream ended, in that order.
     """
 
     def __init__(self, client: EmbedClient, batches: int) -> None:
@@ -77,14 +77,14 @@ class Streams:
 
 
 def lead(ledger: Ledger) -> int:
-    """How many batches the first stream was ever ahead of the last one, by what the server was asked for first."""
+    """Return the maximum number of batches by which the first stream was ahead of the last, by first requests."""
     asked: Counter[str] = Counter()
-    behind: Counter[int] = Counter({0: STREAMS})  # streams by how many of their batches were asked for
+    behind: Counter[int] = Counter({0: STREAMS})  # streams by number of requested batches
     seen: set[tuple[str, ...]] = set()
     most = 0
     for entry in ledger.entries:
         if entry.texts in seen or not entry.texts[0].endswith(tuple("02468")):
-            continue  # asked for again, or what was missing of it
+            continue  # a retry, or the missing part of a batch
         seen.add(entry.texts)
         stream = entry.texts[0].partition(" ")[0]
         behind[asked[stream]] -= 1
@@ -99,7 +99,7 @@ def connect(server: FakeServer, **settings: object) -> EmbedClient:
 
 
 async def test_a_thousand_streams_share_slots_and_memory():
-    """Round by round, with faults among them, and with memory for a hundredth of them."""
+    """The streams take turns, with some faults, and with memory for a hundredth of them."""
     async with (
         FakeServer(dimension=DIMENSION, default=Chaos(seed=1, share=0.02)) as server,
         connect(server, max_memory_mb=4) as client,
@@ -109,14 +109,14 @@ async def test_a_thousand_streams_share_slots_and_memory():
         assert not leftovers(client)
         budget = client._endpoint.budget
     assert len(streams.ends) == STREAMS
-    assert streams.ends[0] > 0.45 * 4 * STREAMS  # nobody is done while others have not had half of theirs
+    assert streams.ends[0] > 0.45 * 4 * STREAMS  # no stream ends before the others have about half of their results
     assert lead(server.ledger) <= LEAD
     assert server.max_active <= SLOTS
     assert budget.peak > budget.total  # it was short
 
 
 async def test_a_thousand_streams_share_a_rate_limit(monkeypatch):
-    """And use it up: a server that enforces it refuses next to nothing."""
+    """They use the limit in full, and the server that enforces it refuses almost no request."""
     monkeypatch.setattr(_rate, "PERIOD", SHORT)
     limit = 900
     async with (

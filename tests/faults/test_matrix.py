@@ -1,8 +1,8 @@
-"""Every fault, in every wire format and encoding, ordered and not: the outcome is the one that the table says.
+"""Every fault, in every wire format and encoding, ordered and not, has the outcome that the table declares.
 
-And whatever the fault: each vector is right and comes once, nothing that had arrived is asked for again, usage is what
-the server told, and nothing is left. `python -m tests.faults` runs every cell and prints the table with its results; a
-run of all tests has each fault once, with the wire formats and in order or not by turns.
+For every fault, each vector is correct and comes once, no text is requested again after its vector has arrived, the
+usage is what the server reported, and nothing is left. `python -m tests.faults` runs every cell and prints the table
+with its results. A run of all tests has each fault once, and alternates wire format and order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from support.matrix import WIRES, meet
 
 
 def cells():
-    """Each fault with each wire format that it can happen in, in order and not."""
+    """Return each fault with each wire format in which it can happen, in order and not."""
     for number, (name, row) in enumerate(ROWS.items()):
         ways = [(wire, ordered) for wire in WIRES if wire in row.wires for ordered in (True, False)]
         for wire, ordered in ways if "ASYNCEMBED_FAULTS" in os.environ else [ways[number % len(ways)]]:

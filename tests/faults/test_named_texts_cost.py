@@ -1,4 +1,4 @@
-"""Few over-long texts among many cost few requests more, and fewer still where the answer says which text it was."""
+"""A few over-long texts among many cost few additional requests, and fewer if the answer names the text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_what_it_costs_without_them():
     "known", LONG_TEXTS if "ASYNCEMBED_FAULTS" in os.environ else USUAL, ids=lambda known: known.name
 )
 async def test_21_over_long_texts(known):
-    """All of them fail and no other; each may cost as much as one alone."""
+    """Exactly these texts fail; each may cost as much as a single one."""
     each = bisection(CHUNK) + FULL_ATTEMPTS * (known.status in PASSING)
     failed, requests = await embed(fault_of(known), bad=BAD)
     assert failed == BAD

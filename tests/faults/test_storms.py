@@ -1,6 +1,6 @@
-"""Everything at once: any faults, a restless consumer who may leave, and after each storm the books are right.
+"""Random faults and a consumer that pauses and may leave: after each storm, client and server agree on every total.
 
-`ASYNCEMBED_STORMS=500` lets as many pass; `ASYNCEMBED_STORM=7` repeats the one of that seed.
+`ASYNCEMBED_STORMS=500` runs 500 storms; `ASYNCEMBED_STORM=7` repeats the storm with seed 7.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""A fuzzer of the way from bytes to vectors: scanner, parser and vector decoding, judged by `json.loads`.
+"""A fuzzer for decoding bytes to vectors: splitter, parser and vector decoder, compared with `json.loads`.
 
-`python -m tests.fuzz --cases 5000000 --processes 2` runs as many cases as wanted, the same ones in any number of
-processes; a case is brought back by its seed and number.
+`python -m tests.fuzz --cases 5000000 --processes 2` runs that number of cases. They do not depend on the number of
+processes, and a seed and a number repeat a case.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: run cases, and say how to bring back those that fail."""
+"""`python -m tests.fuzz`: run cases, and print the command that repeats each failed one."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 PROGRESS = 20_000
 ENDLESS = 2_000
-"""Every so many cases, one of them is made a response that never ends."""
+"""One of this number of cases is a response that never ends."""
 
 
 @dataclass(frozen=True)
-class SubBatch:
-    """What one of the processes did.
+class PartResult:
+    """The result of one process.
 
     Attributes:
-        done: Cases that were run.
-        faults: Cases that something is wrong with.
-        grown: Megabytes that the process grew by after its first cases.
+        done: Number of cases run.
+        faults: Number of cases with a fault.
+        grown: Growth of the process after its first cases, in megabytes.
     """
 
     done: int
@@ -65,7 +65,7 @@ def main() -> int:
     return summed_up(parts, time.monotonic() - started)
 
 
-def summed_up(parts: list[SubBatch], elapsed: float) -> int:
+def summed_up(parts: list[PartResult], elapsed: float) -> int:
     done, faults = sum(part.done for part in parts), sum(part.faults for part in parts)
     grown = max(part.grown for part in parts)
     took = f"{elapsed:.0f} s, {done / elapsed:,.0f} a second"
@@ -73,8 +73,8 @@ def summed_up(parts: list[SubBatch], elapsed: float) -> int:
     return int(faults > 0)
 
 
-def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processes: int, part: int) -> SubBatch:
-    """Run the cases of all seeds in turn, or one of many parts of them."""
+def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processes: int, part: int) -> PartResult:
+    """Run the cases of all seeds in turn, or one part of them."""
     settle_garbage()
     started, faults, done, before = time.monotonic(), 0, 0, 0.0
     for seed, number in plan(seeds, cases, processes, part):
@@ -89,23 +89,23 @@ def run(seeds: list[int], cases: int, seconds: float, most_faults: int, processe
                 break
         if faults >= most_faults:
             break
-    return SubBatch(done, faults, resident() - before if before else 0.0)
+    return PartResult(done, faults, resident() - before if before else 0.0)
 
 
 def settle_garbage() -> None:
-    """Keep the collector from what stays forever, and from coming for each few of the lists that go by themselves."""
+    """Freeze permanent objects and collect garbage less often, because reference counting frees most lists."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
 
 
 def resident() -> float:
-    """Megabytes of memory that this process has."""
+    """Return the resident memory of this process, in megabytes."""
     return psutil.Process().memory_info().rss / 1e6
 
 
 def plan(seeds: list[int], cases: int, processes: int = 1, part: int = 0) -> Iterator[tuple[int, int]]:
-    """Seed and number of each case, or of those in one part; those that begin alike are in the same one."""
+    """Yield seed and number of each case of a part; cases with the same original response are in the same part."""
     for block in range(part, -(-cases // ALIKE), processes):
         first = block // len(seeds) * ALIKE
         for number in range(first, first + min(ALIKE, cases - block * ALIKE)):
@@ -113,7 +113,7 @@ def plan(seeds: list[int], cases: int, processes: int = 1, part: int = 0) -> Ite
 
 
 def found_fault(seed: int, number: int) -> bool:
-    """Whether a case shows a fault, which is told."""
+    """Return whether a case has a fault, and print it."""
     fault = examined(case(seed, number))
     if not fault and number % ENDLESS == 0:
         fault = excess_of(seed, number)
@@ -124,15 +124,15 @@ def found_fault(seed: int, number: int) -> bool:
 
 
 def examined(case: Case) -> str:
-    """What is wrong with a case; also if it ends with an error that is not ours."""
+    """Return what is wrong with a case; an error that is not ours is wrong, too."""
     try:
         return fault_of(case)
-    except Exception:  # noqa: BLE001  # that is what is looked for
+    except Exception:  # noqa: BLE001  # unexpected exceptions are what the fuzzer looks for
         return traceback.format_exc()
 
 
 def show(seed: int, number: int) -> int:
-    """Show a case, piece by piece."""
+    """Print a case, piece by piece."""
     found = case(seed, number)
     print(
         f"{found.kind.layout}\n{found.kind.dtype}, demanded {found.demanded}, usual {found.usual}, rows {found.rows}, "

@@ -1,4 +1,4 @@
-"""One case: a response, what happened to it, how it arrives; and what is wrong with what came out."""
+"""One case: a response, its damage, the pieces in which it arrives, and the check of the outcome."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ MISSED: Final = 1
 
 @dataclass(frozen=True)
 class Case:
-    """A response as it arrives, and how it is read.
+    """A response as it arrives, and the settings that read it.
 
     Attributes:
-        kind: What it should be.
-        pieces: What arrives.
-        demanded: Dimension that was asked for.
-        usual: Dimension that is expected, if none was asked for.
+        kind: The kind of response before the damage.
+        pieces: The bytes that arrive, piece by piece.
+        demanded: Requested dimension.
+        usual: Expected dimension if none was requested.
         rows: Whether vectors are for the rows of a matrix.
-        limit: Most bytes of one value.
-        reader: Which of the readers of numbers is used.
+        limit: Maximum number of bytes of one value.
+        reader: The reader of numbers.
     """
 
     kind: Kind
@@ -60,7 +60,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Original:
-    """A response before anything happens to it, for a few cases."""
+    """An undamaged response, shared by a few cases."""
 
     kind: Kind
     dimension: int
@@ -76,7 +76,7 @@ def _original(seed: int, number: int) -> Original:
 
 
 def case(seed: int, number: int) -> Case:
-    """The case of this number; it depends on nothing else."""
+    """Return the case of a seed and a number; it depends on nothing else."""
     group, dice = number // ALIKE, Dice(seed << 40 | number << 1 | 1)
     original = _original(seed, group)
     kind, dimension = original.kind, original.dimension
@@ -94,12 +94,12 @@ def case(seed: int, number: int) -> Case:
 
 
 class Outcome:
-    """What comes out of a case.
+    """The outcome of a case.
 
     Attributes:
         given: Position and bytes of each vector.
-        error: What ended it, empty if nothing did.
-        keeps_chunk: Whether the parser held on to a chunk: a large one may come with a few bytes of use in it.
+        error: The error that ended it, empty if there was none.
+        keeps_chunk: Whether the parser kept a reference to a chunk, which may be large and hold few useful bytes.
     """
 
     def __init__(self, case: Case) -> None:
@@ -114,7 +114,7 @@ class Outcome:
             for piece in case.pieces:
                 held = sys.getrefcount(piece)
                 self._take(self.parser.feed(piece))
-                is_held = sys.getrefcount(piece) > held and len(piece) > 1  # Python itself holds those of one byte
+                is_held = sys.getrefcount(piece) > held and len(piece) > 1  # Python caches bytes of length one
                 self.keeps_chunk |= is_held and not self.parser.has_failed
             self._take(self.parser.close())
         except ResponseError as error:
@@ -145,7 +145,7 @@ def _decoders(decoder: VectorDecoder, *, rows: bool) -> tuple[Callable[..., np.n
 
 
 def fault_of(case: Case) -> str:
-    """What is wrong with what comes out of a case; nothing if it is empty."""
+    """Return what is wrong with the outcome of a case; empty if it is correct."""
     outcome = Outcome(case)
     if outcome.keeps_chunk:
         return "the parser holds a chunk that it has read"
@@ -175,7 +175,7 @@ def _compared(case: Case, outcome: Outcome, walk: Walk, text: str, *, is_json: b
 
 
 def _matched(case: Case, given: list[tuple[int, bytes]], walk: Walk) -> tuple[int, int]:
-    """How many of the vectors that were given are in the document, in its order; how many of it are missing."""
+    """Return how many of the decoded vectors are in the document, in its order, and how many are missing."""
     found, missed, dimension = 0, 0, case.demanded
     size = 1 if case.kind.dtype != "float32" else 4
     for position, value in walk.vectors:
@@ -191,7 +191,7 @@ def _matched(case: Case, given: list[tuple[int, bytes]], walk: Walk) -> tuple[in
 
 
 def _may_be_refused(case: Case, text: str, walk: Walk, error: str) -> bool:
-    """Whether there is a reason to refuse a document that is JSON to Python."""
+    """Return whether there is a reason to refuse a document that Python accepts as JSON."""
     if "bytes" in error and case.limit < 1_000_000:
         return True
     if "dimensions instead of" in error:
@@ -210,7 +210,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _holds_odd(value: object) -> bool:
-    """Whether a document has something that Python takes for JSON, or a number that ijson does not take."""
+    """Return whether a document has a value that only Python accepts, or a number that ijson refuses."""
     if isinstance(value, Fields):
         return any(_holds_odd(field) for _, field in value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Chance at the least cost: `Random.choice` and `randrange` would take a good part of the time of a case."""
+"""Cheap random draws: `Random.choice` and `randrange` would take a large part of the time of a case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Draws that depend on nothing but the seed."""
+    """Draws that depend only on the seed."""
 
     __slots__ = ("_random",)
 
@@ -20,13 +20,13 @@ class Dice:
         self._random = Random(seed).random
 
     def below(self, bound: int) -> int:
-        """A whole number from 0 on; 0 where nothing is below the bound."""
+        """Return a whole number from 0 to the bound, exclusive; 0 if the bound is not positive."""
         return int(self._random() * bound)
 
     def of(self, options: Sequence[T]) -> T:
-        """One of the options."""
+        """Return one of the options."""
         return options[int(self._random() * len(options))]
 
     def hits(self, chance: float) -> bool:
-        """Whether something happens that does with this chance."""
+        """Return True with this probability."""
         return self._random() < chance

@@ -1,6 +1,6 @@
-"""Responses in every layout, put together from pieces of text: `json.dumps` could not write what servers get wrong.
+"""Responses in every layout, built from pieces of text, because `json.dumps` cannot write what servers get wrong.
 
-What is worth attacking most is a long run of items that are alike, with a single one among them that is not.
+The most useful response is a long run of equal items with a single deviating one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BITS: Final = EmbedOptions(model="m", dtype="ubinary")
 
 @dataclass(frozen=True)
 class Kind:
-    """A layout, what its vectors are, and what stands before and behind them."""
+    """A layout, the type of its vectors, and the text before and after them."""
 
     layout: Layout
     dtype: Dtype
@@ -63,7 +63,7 @@ KINDS: Final = (
     Kind(CohereV1().layout(FLOATS, "float"), "float32", False, COHERE + "[", "]" + META),
     *(_cohere(Cohere(), name) for name in ("float", "base64", "int8", "ubinary")),
     *(_cohere(CohereV1(), name) for name in ("float", "int8")),
-    # As `StreamingEmbedResponse` has it, where the encoding is not known and only the first list counts.
+    # As in `StreamingEmbedResponse`: the encoding is not known, and only the first list counts.
     Kind(_either(CohereV1()), "float32", True, COHERE + '{"base64":[', "]}" + META),
     Kind(_either(OpenAI()), "float32", False, DATA, USAGE),
 )
@@ -140,7 +140,7 @@ STYLES: Final = [
 
 @functools.cache
 def pool(kind: Kind, dimension: int, width: str) -> list[str]:
-    """Vectors as they stand in a document, written once: that takes longer than everything else."""
+    """Return vectors as they are written in a document; cached, because writing them takes the most time."""
     draw = np.random.default_rng(dimension)
     if kind.is_base64:
         matrix = _in_width(draw.standard_normal((100, dimension)), width)
@@ -159,12 +159,12 @@ def _in_width(matrix: np.ndarray, width: str) -> np.ndarray:
 
 
 def document(dice: Dice, kind: Kind, dimension: int) -> str:
-    """A response whose items are alike, but for those that are not."""
+    """Return a response of equal items and a few deviating ones."""
     vectors = pool(kind, dimension, dice.of(WIDTHS) if kind.is_base64 else "")
     shape = dice.of(ITEMS[: dice.of((5, 5, len(ITEMS)))])
     shape = "%s" if kind.layout.item is None else shape
     count, first = dice.of(COUNTS), dice.of((0, 0, 0, 0, 5, 95))
-    # Rather late than early: after items that were alike, what is not is worth more.
+    # Late deviations are more useful: more equal items come before them.
     deviants = {
         max(dice.below(count), dice.below(count), dice.below(count)) for _ in range(dice.of((0, 0, 1, 1, 1, 2, 3)))
     }
@@ -179,7 +179,7 @@ def document(dice: Dice, kind: Kind, dimension: int) -> str:
 
 
 def _deviant(dice: Dice, shape: str) -> str:
-    """An item that is like the others, nearly."""
+    """Return an item that differs slightly from the others."""
     what = dice.below(8)
     if what in {0, 6, 7}:
         return shape.replace("%d", dice.of(ODD_NUMBERS), dice.of((1, 1, 2)))
@@ -197,7 +197,7 @@ def _deviant(dice: Dice, shape: str) -> str:
 def _filled(item: str, number: str, vector: str) -> str:
     if item == "%s":
         return vector
-    if "%n" in item:  # the number of another one
+    if "%n" in item:  # the index of another item
         item = item.replace("%n", str(int(number) // 2))
     if "%t" in item:
         item = item.replace("%t", TEXTS[int(number) % 8])
@@ -207,5 +207,5 @@ def _filled(item: str, number: str, vector: str) -> str:
 
 
 def _styled(text: str, style: dict[str, str]) -> str:
-    """The same with white space, as `json.dumps` would indent it, though that takes much longer."""
+    """Return the document with white space, as `json.dumps` would indent it, but much faster."""
     return TOKEN.sub(lambda token: style.get(token[0], token[0]), text)

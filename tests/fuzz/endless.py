@@ -1,4 +1,4 @@
-"""Responses that never end: a part of one comes again and again, and memory must stay where it is."""
+"""Responses that never end: a part of one repeats, and memory must not grow."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ BOUND: Final = 4_000_000
 
 
 def excess_of(seed: int, number: int) -> str:
-    """What a parser takes if that is too much; nothing if it is empty."""
+    """Return how much memory a parser takes if that is too much; empty if it is not."""
     found = case(seed, number)
     chunks = _chunks(Dice(seed << 40 | number), found.data)
-    parser = ResponseParser(found.kind.layout, VectorDecoder(found.kind.dtype, usual=found.usual).decode, LIMIT)
+    parser = ResponseParser(found.kind.layout, VectorDecoder(found.kind.dtype, expected=found.usual).decode, LIMIT)
     tracemalloc.start()
     try:
         for chunk in chunks:
@@ -43,7 +43,7 @@ def excess_of(seed: int, number: int) -> str:
 
 
 def _chunks(dice: Dice, data: bytes) -> Iterator[bytes]:
-    """The beginning of a response, and then a part of it, or anything else, as often as fits."""
+    """Yield the start of a response, then repeat a part of it, or anything else."""
     start = dice.below(len(data) + 1)
     part = data[start : start + dice.of((1, 20, 200, 2_000))] if dice.hits(0.7) else dice.of(JUNK)
     block = (part or b" ") * (CHUNK // len(part or b" "))

@@ -1,7 +1,7 @@
-"""A document that is not JSON, made whole: what came before the fault, and what the fault does not concern.
+"""Repair a document that is not JSON: keep everything before the fault, and all values that the fault does not touch.
 
-Inside of an array of numbers, or of a string that is long, garbage spoils that value alone: these are cut out before
-anything looks at the structure. Anywhere else it ends the document, and what is open there is closed.
+Garbage inside an array of numbers or a long string damages only that value, because the splitter cuts these out before
+the structure is read. Anywhere else, garbage ends the document, and all open brackets are closed there.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import json
 import re
 from typing import Final, NamedTuple
 
-from asyncembed._parser.splitter import LONGEST_INLINE
+from asyncembed._parser.splitter import MAX_INLINE
 
 from .oracle import parsed
 
-# What has ended: anything outside of brackets, strings, arrays of numbers, and objects of these, all at once.
+# Complete parts: text outside of brackets, strings, arrays of numbers, and objects of these, matched at once.
 PLAIN: Final = r'[^"\[\]{}]++|"(?:[^"\\]|\\.)*"|\[[^"\[\]{}]*+\]'
 CLOSED: Final = re.compile(rf"(?:{PLAIN}|\{{(?:{PLAIN})*\}})*", re.DOTALL)
 STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-# Whatever is no visible ASCII counts as white space before the first number.
+# Every byte that is not visible ASCII counts as white space before the first number.
 NUMBERS: Final = re.compile(r'\[[^!-~]*(?:[-0-9NI][^"\[\]]*)?\]')
 ENDINGS: Final = ("", ":null", "null")
 MOST_FAULTS: Final = 60
 
 
 class Mended(NamedTuple):
-    """The nearest document that is JSON, as Python sees it.
+    """The nearest document that Python accepts as JSON.
 
     Attributes:
-        document: What it holds.
-        text: How it is written.
-        is_all: Whether that is all of it; of one that a fault ends, it is what came before.
-        is_json: Whether nothing had to be mended.
+        document: The parsed document.
+        text: Its text.
+        is_all: Whether it is the whole document; if a fault ends a document, it is the part before the fault.
+        is_json: Whether the document needed no repair.
     """
 
     document: object
@@ -41,7 +41,7 @@ class Mended(NamedTuple):
 
 
 def mended(text: str) -> Mended:
-    """Mend a document, if it needs that."""
+    """Repair a document if needed."""
     for fault in range(MOST_FAULTS):
         try:
             return Mended(parsed(text), text, is_all=True, is_json=not fault)
@@ -54,17 +54,17 @@ def mended(text: str) -> Mended:
 
 
 def _is_overlooked(text: str, error: json.JSONDecodeError) -> bool:
-    """Whether ijson's parser does not mind: a string behind the end of the document that has no end itself."""
+    """Return whether ijson ignores the fault: an unterminated string after the end of the document."""
     rest = text[error.pos :]
     return error.msg == "Extra data" and rest.startswith('"') and not STRING.match(rest)
 
 
 def _without_fault(text: str, fault: int) -> str | None:
-    """The document without the array or string that the fault lies in; None if it lies in neither."""
+    """Return the document without the array or string that holds the fault; None if the fault is in neither."""
     opened, string = _open_at(text, fault)
     if string is not None:
         found = STRING.match(text, string)
-        if found and len(found[0].encode("utf-8", "surrogateescape")) > LONGEST_INLINE + 2:
+        if found and len(found[0].encode("utf-8", "surrogateescape")) > MAX_INLINE + 2:
             return f'{text[:string]}"!"{text[found.end() :]}'
         return None
     for bracket in reversed(opened):
@@ -76,7 +76,7 @@ def _without_fault(text: str, fault: int) -> str | None:
 
 
 def _open_at(text: str, fault: int) -> tuple[list[int], int | None]:
-    """Where the containers begin that are open at the fault, and the string it lies in."""
+    """Return where the containers that are open at the fault begin, and where the string around it begins."""
     opened: list[int] = []
     pos = 0
     while (pos := CLOSED.match(text, pos, fault).end()) < fault:  # type: ignore[union-attr]  # it matches nothing, too

@@ -1,4 +1,4 @@
-"""What happens to the bytes of a response on their way, and in which pieces they arrive."""
+"""Damage to the bytes of a response, and the pieces in which they arrive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JUNK: Final = (
 
 
 def mutated(dice: Dice, data: bytes, other: Other) -> bytes:
-    """The response with nothing wrong, or with a few things; `other` makes another one to splice it with."""
+    """Return the response with no damage or a little; `other` creates another response to splice it with."""
     for _ in range(dice.of((0, 0, 1, 1, 1, 2, 4))):
         data = dice.of(MUTATIONS)(dice, data, other)
     return data
@@ -44,7 +44,7 @@ def _insert(dice: Dice, data: bytes, _: Other) -> bytes:
 
 
 def _escape(dice: Dice, data: bytes, _: Other) -> bytes:
-    """With a backslash or two before a quote, so that a string has another end, or seems to."""
+    """Insert one or two backslashes before a quote, so that a string ends elsewhere, or seems to."""
     at = data.find(b'"', dice.below(len(data) + 1))
     return data[:at] + dice.of((b"\\", b"\\", b"\\\\")) + data[at:] if at >= 0 else data
 
@@ -102,7 +102,7 @@ def _token(dice: Dice, data: bytes) -> tuple[int, int]:
 
 
 def _stretch(dice: Dice, data: bytes) -> tuple[int, int]:
-    """A token, or what lies from one border of tokens to another one, or any bytes."""
+    """Return the span of a token, of several tokens, or of any bytes."""
     if dice.hits(0.4):
         return _token(dice, data)
     start = dice.below(len(data) + 1)
@@ -115,7 +115,7 @@ def _stretch(dice: Dice, data: bytes) -> tuple[int, int]:
 
 
 def split(dice: Dice, data: bytes) -> list[bytes]:
-    """The response in pieces: any, of one size, or with borders near those of tokens."""
+    """Split the response into pieces: at random, of one size, or near the borders of tokens."""
     size = len(data)
     if not data or dice.hits(0.25):
         return [data]
@@ -129,7 +129,7 @@ def split(dice: Dice, data: bytes) -> list[bytes]:
 
 
 def _in_steps(dice: Dice, data: bytes) -> list[bytes]:
-    """The response in many pieces of one size, or, as many cost much, only a part of it."""
+    """Split the response into many pieces of one size, or only a part of it, because many pieces are slow."""
     size = len(data)
     if dice.hits(0.3):
         return _cut_at(data, range(0, size, dice.of((1, 2, 3, 7) if size < 300 else (31, 64, 128, 256))))

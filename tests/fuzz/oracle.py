@@ -1,6 +1,6 @@
-"""What a response holds, by other means: the whole document through `json.loads`, and a walk through it.
+"""The expected content of a response, found in another way: `json.loads`, and a walk through the whole document.
 
-Names that come twice count in the order of the document, as a stream must take them; inside of an item the last wins.
+Repeated names count in the order of the document, as a stream must read them; inside an item, the last one wins.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SIGNS: Final = {"int8": "b", "uint8": "B", "binary": "b", "ubinary": "B"}
 
 
 class Fields(list[tuple[str, object]]):
-    """An object with all of its names, also those that come twice."""
+    """An object with all of its names, including repeated ones."""
 
 
 class Constant:
-    """`NaN` or `Infinity`, which JSON does not have."""
+    """`NaN` or `Infinity`, which are not JSON."""
 
     def __init__(self, _: str) -> None:
         pass
@@ -38,24 +38,24 @@ DECODER: Final = json.JSONDecoder(object_pairs_hook=Fields, parse_constant=Const
 
 
 def parsed(text: str) -> object:
-    """The document.
+    """Return the parsed document.
 
     Raises:
-        ValueError: if it is not JSON, as Python sees it.
+        ValueError: if Python does not accept it as JSON.
     """
     return DECODER.decode(text)
 
 
 class Walk:
-    """Everything that a layout names in a document, in its order.
+    """All values of a document that a layout names, in the order of the document.
 
     Attributes:
-        document: All of it.
-        items: Index and vector of each item; the index is None where there is none.
+        document: The whole document.
+        items: Index and vector of each item; the index is None if the item has none.
         vectors: Position and vector of each item.
-        by_order: Whether a position follows from the order alone.
-        contradicts: Whether an index contradicts the order of items before it that had none.
-        tokens: Tokens that were billed.
+        by_order: Whether positions follow only from the order.
+        contradicts: Whether an index contradicts the order of earlier items without an index.
+        tokens: Billed tokens.
     """
 
     def __init__(self, document: object, layout: Layout) -> None:
@@ -73,7 +73,7 @@ class Walk:
         return next((int(value) for value in values if type(value) in {int, float}), None)
 
     def _in_order(self) -> Iterator[tuple[object, object]]:
-        """Position and vector; no position without an index where others have one, and no end that contradicts."""
+        """Yield positions and vectors until a contradiction; an item without index among others has no position."""
         has_indices = False
         for place, (index, value) in enumerate(self.items):
             has_indices = has_indices or index is not None
@@ -113,7 +113,7 @@ def _of_item(value: object) -> tuple[object, object]:
 
 
 def _is_vector_like(values: list[object]) -> bool:
-    """Whether a list begins with a number and holds no string and no list, so that it is one vector, if any."""
+    """Return whether a list starts with a number and holds no string and no list, so it can only be one vector."""
     return bool(values) and _begins_as_number(values[0]) and not any(map(_holds_more, values))
 
 
@@ -130,9 +130,9 @@ def _is_number(value: object) -> bool:
 
 
 def readings(value: object, dtype: Dtype, dimension: int | None) -> tuple[list[bytes], bool]:
-    """What bytes the vector may have that stands for `value`, and whether it must be one of these.
+    """Return the bytes that the vector of `value` may have, and whether it must have one of them.
 
-    Base64 that is not float32 of the known dimension may be refused, or read as what it would be in another size.
+    Base64 that is not float32 of the known dimension may be refused, or read as numbers of another size.
     """
     if isinstance(value, str):
         return _from_base64(value, dtype, dimension)
@@ -144,7 +144,7 @@ def readings(value: object, dtype: Dtype, dimension: int | None) -> tuple[list[b
 
 
 def _packed(numbers: list[float], dtype: Dtype) -> bytes:
-    """The numbers in memory; none where one does not fit."""
+    """Return the bytes of the numbers; empty if one does not fit."""
     try:
         if dtype == "float32":
             return struct.pack(f"<{len(numbers)}f", *numbers) if all(map(math.isfinite, numbers)) else b""
@@ -156,7 +156,7 @@ def _packed(numbers: list[float], dtype: Dtype) -> bytes:
 
 @functools.lru_cache(2_048)
 def _from_base64(text: str, dtype: Dtype, dimension: int | None) -> tuple[list[bytes], bool]:
-    if len(text) % 4:  # Python lets padding pass that is one too many
+    if len(text) % 4:  # Python accepts one padding character too many
         return [], False
     try:
         data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)

@@ -1,4 +1,4 @@
-"""A short run of the fuzzer, the same one each time, and what shows that it would notice."""
+"""A short, repeatable run of the fuzzer, and tests that it notices faults."""
 
 from __future__ import annotations
 

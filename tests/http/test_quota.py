@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncembed._http import read_quota
+from asyncembed._http import read_limit_headers
 from asyncembed._http.errors import status_error
-from asyncembed._http.headers import asked_in_words, duration
+from asyncembed._http.headers import duration, wait_in_words
 from asyncembed._models import LimitHeader, RateLimitHeaders
 from asyncembed._redaction import Secrets
 
@@ -65,7 +65,7 @@ COHERE_TRIAL = {"x-trial-endpoint-call-limit": "40", "x-trial-endpoint-call-rema
 )
 def test_headers(headers, quota):
     """Each provider's own."""
-    assert read_quota(CIMultiDict(headers)) == quota
+    assert read_limit_headers(CIMultiDict(headers)) == quota
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_durations(text, seconds):
 )
 def test_messages(message, seconds):
     """In the words of OpenAI, Azure and Google."""
-    assert asked_in_words(message) == (None if seconds is None else pytest.approx(seconds))
+    assert wait_in_words(message) == (None if seconds is None else pytest.approx(seconds))
 
 
 def error_of(status: int, document: object, **headers: str) -> float | None:
@@ -184,9 +184,9 @@ def test_a_body_says_how_long_to_wait_where_no_header_does():
 @given(st.dictionaries(st.sampled_from([*OPENAI, *MISTRAL, *COHERE_TRIAL]), st.text(max_size=12)), st.text(max_size=40))
 def test_nothing_is_too_strange(headers, message):
     """What comes out are numbers from 0 up."""
-    quota = read_quota(CIMultiDict(headers)) or RateLimitHeaders()
+    quota = read_limit_headers(CIMultiDict(headers)) or RateLimitHeaders()
     for allowance in filter(None, (quota.requests, quota.tokens)):
         values = (allowance.limit, allowance.remaining, allowance.reset)
         assert all(value is None or 0 <= value < float("inf") for value in values)
         assert allowance.limit is None or allowance.limit >= 1
-    assert (asked_in_words(message) or 0) >= 0
+    assert (wait_in_words(message) or 0) >= 0

@@ -155,7 +155,7 @@ def test_an_index_that_is_no_whole_number_is_a_fault(index):
     """It is not guessed at."""
     parser = new_parser(OPENAI)
     assert parser.feed(f'{{"data":[{{"embedding":[1,2],"index":{index}}}]}}'.encode()) + parser.close() == []
-    assert "instead of a whole number" in parser.faults[0]
+    assert "instead of an integer" in parser.faults[0]
 
 
 def test_an_index_belongs_to_its_own_item():
@@ -163,7 +163,7 @@ def test_an_index_belongs_to_its_own_item():
     parser = new_parser(OPENAI)
     got = parser.feed(b'{"data":[{"index":5},{"embedding":[1,2]},{"embedding":[3,4],"index":0}]}')
     assert values(got) == [(0, [3, 4])]
-    assert "an item has no index, though others have one" in parser.faults
+    assert "an item has no index, although others have one" in parser.faults
     assert not parser.by_order
 
 
@@ -180,7 +180,7 @@ def test_an_index_that_contradicts_the_order_before_it_ends_the_response():
 def test_an_index_that_is_a_container_is_none(index):
     parser = new_parser(OPENAI)
     assert parser.feed(f'{{"data":[{{"index":{index},"embedding":[1,2]}}]}}'.encode()) + parser.close() == []
-    assert "instead of a whole number" in parser.faults[0]
+    assert "instead of an integer" in parser.faults[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncembed._parser import text_of
-from asyncembed._parser.splitter import LONGEST_INLINE, scan
+from asyncembed._parser.splitter import MAX_INLINE, scan
 
 quick = settings(max_examples=150)
 
@@ -129,7 +129,7 @@ def test_other_arrays_are_left_alone(data):
     assert cut([data]) == (data, [], b"")
 
 
-@pytest.mark.parametrize("size", [0, LONGEST_INLINE + 1, 5_000])
+@pytest.mark.parametrize("size", [0, MAX_INLINE + 1, 5_000])
 @pytest.mark.parametrize("filling", [b"A", b"[", b"]"])
 def test_long_strings_are_cut(size, filling):
     """As values and as keys; and empty ones, so that every empty string in the structure stands for a cut one."""
@@ -139,7 +139,7 @@ def test_long_strings_are_cut(size, filling):
             assert cut(chunks(data, chunk)) == (left, [string], b"")
 
 
-@pytest.mark.parametrize("string", [b'"a"', rb'"\""', rb'"\\"', b'"' + b"x" * LONGEST_INLINE + b'"', rb'"\u0041"'])
+@pytest.mark.parametrize("string", [b'"a"', rb'"\""', rb'"\\"', b'"' + b"x" * MAX_INLINE + b'"', rb'"\u0041"'])
 def test_short_strings_are_left_in_the_structure(string):
     for chunk in (1, 2, 10_000):
         assert cut(chunks(b"[%b]" % string, chunk)) == (b"[%b]" % string, [], b"")

@@ -157,7 +157,7 @@ def test_the_recording_of_doubles_decodes():
     text = encoded(vector.astype("<f8"))
     for decoder in (
         VectorDecoder("float32", 4_096),
-        VectorDecoder("float32", usual=4_096),
+        VectorDecoder("float32", expected=4_096),
         VectorDecoder("float32"),
     ):
         assert decoder.decode(text).tobytes() == vector.astype(np.float32).tobytes()
@@ -203,7 +203,7 @@ def test_integers_from_json_and_base64(dtype, text, numbers, known):
 )
 def test_integers_out_of_range_are_refused(dtype, numbers):
     """They never wrap around."""
-    with pytest.raises(ResponseError, match="no whole numbers from"):
+    with pytest.raises(ResponseError, match="not integers from"):
         VectorDecoder(dtype).decode(json_text(numbers))
 
 
@@ -258,7 +258,7 @@ def test_bytes_that_no_float_makes_sense_of_are_refused():
     """Dimension unknown: neither as float32 nor as float64."""
     with pytest.raises(ResponseError, match="not a finite float32"):
         VectorDecoder("float32").decode(encoded(np.full(16, 0xFF, "u1")))
-    with pytest.raises(ResponseError, match="holds no floats"):
+    with pytest.raises(ResponseError, match="does not contain floats"):
         VectorDecoder("float32").decode(encoded(np.ones(3, "u1")))
 
 

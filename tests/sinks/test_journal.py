@@ -53,12 +53,12 @@ def folder(tmp_path):
 
 
 def create(folder, provenance=PROVENANCE, **settings):
-    held = PartialFolder.take(folder.with_suffix(""))
+    held = PartialFolder.acquire(folder.with_suffix(""))
     return together(Journal.create(held, provenance, **{"total": None, "may_replace": False, **settings}), held)
 
 
 def reopen(folder):
-    held = PartialFolder.take(folder.with_suffix(""))
+    held = PartialFolder.acquire(folder.with_suffix(""))
     try:
         return together(Journal.open(held), held)
     except BaseException:
@@ -182,7 +182,9 @@ def test_a_file_that_lost_what_was_committed_is_refused(folder, name):
     begun(folder)
     with (folder / name).open("r+b") as file:
         file.truncate(100)
-    with pytest.raises(ResumeError, match=f"damaged and cannot be resumed: {name} is shorter than what was committed"):
+    with pytest.raises(
+        ResumeError, match=f"damaged and cannot be resumed: {name} is shorter than its last commit says"
+    ):
         reopen(folder)
     create(folder).close()  # the lock was given back
 
@@ -201,10 +203,10 @@ def test_damaged_notes_are_refused(folder):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        (texts(14), "holds results for 15 texts of another input; this one has only 14"),
+        (texts(14), "has results for the first 15 texts, but the input has only 14"),
         (
             [*texts(7), EmbedInput("other"), *texts(15)[8:]],
-            "the text with index 7, or its id or metadata, is not",
+            "the text with index 7, or its id or metadata, has changed",
         ),
         ([*texts(7), EmbedInput("text 7", "7"), *texts(15)[8:]], "other texts: the text with index 7, or its id"),
         (texts(15)[::-1], "belongs to other texts: the text with index 0"),
@@ -331,7 +333,7 @@ def test_a_journal_can_be_looked_at_while_it_is_written(folder):
 
 
 def test_a_journal_of_the_first_version_is_refused_by_its_name(folder):
-    held = PartialFolder.take(folder.with_suffix(""))
+    held = PartialFolder.acquire(folder.with_suffix(""))
     provenance = {"provider": "p", "model": "m", "version": "0.1.0"}
     (folder / RUN).write_bytes(orjson.dumps({"provenance": provenance, "total": None, "may_replace": False}))
     with pytest.raises(ResumeError, match=r"was left by asyncembed 0\.1\.0, .* finish the file with that version"):
@@ -368,9 +370,9 @@ def test_what_a_later_version_adds_and_says_nothing_does_not_matter(folder, chan
     [
         (
             lambda run: run["provenance"].update(instruction="x"),
-            r"written by asyncembed 9\.9\.9 and asks for instruction",
+            r"written by asyncembed 9\.9\.9 and uses instruction",
         ),
-        (lambda run: run.update(journal=3), r"written by asyncembed 9\.9\.9 and has a journal of form 3"),
+        (lambda run: run.update(journal=3), r"written by asyncembed 9\.9\.9 and has a journal of format 3"),
     ],
 )
 def test_a_later_version_that_is_needed_is_named(folder, change, words):
@@ -390,7 +392,7 @@ def test_what_a_later_version_adds_to_the_identity_is_a_difference(folder):
 def test_whoever_holds_the_folder_is_named(folder):
     journal = create(folder)
     with pytest.raises(ConfigurationError, match="written by another process") as caught:
-        PartialFolder.take(folder.with_suffix(""))
+        PartialFolder.acquire(folder.with_suffix(""))
     said = re.search(r"process (\d+) on (\S+) since (\S+ \S+) UTC$", str(caught.value))
     assert (int(said[1]), said[2]) == (os.getpid(), platform.node())
     assert abs(datetime.now(UTC) - datetime.fromisoformat(f"{said[3]}Z")).days < 2
@@ -399,7 +401,7 @@ def test_whoever_holds_the_folder_is_named(folder):
 
 def test_vectors_of_another_length_are_refused_and_not_counted(folder):
     journal = reopen(begun(folder))
-    with pytest.raises(ResumeError, match="holds vectors of 4 numbers, but those that come now have 6"):
+    with pytest.raises(ResumeError, match="has vectors of 4 numbers, but the new ones have 6"):
         journal.add([numbered_block(15, 1), numbered_block(16, 1, dimension=6)])
     journal.close()
     again = reopen(folder)
@@ -411,7 +413,8 @@ def test_one_process_at_a_time(folder):
     journal = create(folder)
     file = folder.with_suffix("")
     code = (
-        f"from asyncembed.sinks import PartialFolder; from pathlib import Path; PartialFolder.take(Path({str(file)!r}))"
+        "from asyncembed.sinks import PartialFolder; from pathlib import Path; "
+        f"PartialFolder.acquire(Path({str(file)!r}))"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "is being written by another process" in other.stderr
@@ -433,7 +436,7 @@ def test_a_removed_folder_is_noticed_at_the_next_commit(folder):
     journal = create(folder)
     journal.add([numbered_block(0, 1)])
     shutil.rmtree(folder)
-    with pytest.raises(FileNotFoundError, match="the folder was removed while it was being written") as caught:
+    with pytest.raises(FileNotFoundError, match="another program removed the folder during the run") as caught:
         journal.add([numbered_block(1, 1)])
     assert caught.value.filename == str(folder)
     journal.close()
@@ -512,7 +515,7 @@ def test_nothing_is_added_to_a_journal_that_could_not_be_written(folder):
     with pytest.raises(ResumeError):
         journal.add([numbered_block(0, 1), numbered_block(1, 1, dimension=6)])
     assert journal.is_broken
-    with pytest.raises(RuntimeError, match="could not be written before"):
+    with pytest.raises(RuntimeError, match="an earlier write to"):
         journal.add([numbered_block(0, 1)])
     journal.close()
     assert not (folder / COMMITS).read_bytes()
@@ -520,11 +523,11 @@ def test_nothing_is_added_to_a_journal_that_could_not_be_written(folder):
 
 def test_a_lock_that_was_removed_is_no_lock(folder):
     """Whoever finishes takes it away; then the next one makes another."""
-    first = PartialFolder.take(folder.with_suffix(""))
+    first = PartialFolder.acquire(folder.with_suffix(""))
     (folder / "lock").unlink()
-    second = PartialFolder.take(folder.with_suffix(""))
+    second = PartialFolder.acquire(folder.with_suffix(""))
     first.release()
     with pytest.raises(ConfigurationError):
-        PartialFolder.take(folder.with_suffix(""))
+        PartialFolder.acquire(folder.with_suffix(""))
     second.release()
     assert not folder.exists()

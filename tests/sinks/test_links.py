@@ -71,7 +71,7 @@ def test_a_link_at_the_name_is_replaced_and_not_followed(shared, victim, suffix)
 def test_a_link_that_comes_while_the_run_goes(shared, victim, suffix):
     """It is noticed before the file gets its name, and the rows stay."""
     path = shared / f"v{suffix}"
-    with pytest.raises(ConfigurationError, match="made by somebody else meanwhile"):
+    with pytest.raises(ConfigurationError, match="was created by another program during the run"):
         make(path, plant=lambda: path.symlink_to(victim))
     assert path.readlink() == victim
     assert (shared / f"v{suffix}.partial" / "ready.json").is_file()
@@ -84,7 +84,9 @@ def test_a_link_in_the_place_of_the_folder_is_refused(shared, tmp_path, target, 
     if target == "folder":
         elsewhere.mkdir()
     (shared / "v.npy.partial").symlink_to(elsewhere)
-    with pytest.raises(ConfigurationError, match=r"v\.npy\.partial is a symbolic link, and nothing is written through"):
+    with pytest.raises(
+        ConfigurationError, match=r"v\.npy\.partial is a symbolic link, which is not followed for safety"
+    ):
         claim(shared / "v.npy", PROVENANCE, **settings)
     assert target == "nowhere" or not list(elsewhere.iterdir())
     assert not (tmp_path / "nowhere").exists()
@@ -163,7 +165,7 @@ def test_a_folder_of_another_user_is_refused_where_everybody_may_write(shared, s
     folder = shared / "v.npy.partial"
     folder.mkdir()
     os.chown(folder, SOMEBODY, SOMEBODY)
-    with pytest.raises(ConfigurationError, match="made by another user, in a folder where everybody may write"):
+    with pytest.raises(ConfigurationError, match="belongs to another user, in a folder where every user may write"):
         claim(shared / "v.npy", PROVENANCE, **settings)
     assert not list(folder.iterdir())
     shared.chmod(0o755)
@@ -186,7 +188,7 @@ def test_a_file_of_another_user_is_neither_replaced_nor_believed(shared, setting
     """Before anything is paid for: where everybody may write, only its owner could be robbed of it, or has laid it."""
     make(shared / "v.npy")
     os.chown(shared / "v.npy", SOMEBODY, SOMEBODY)
-    with pytest.raises(ConfigurationError, match="made by another user"):
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
         claim(shared / "v.npy", PROVENANCE, **settings)
 
 

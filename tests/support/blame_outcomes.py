@@ -23,13 +23,13 @@ PASSING = frozenset({OK, 408, 409, 425, 429, *range(500, 600)})
 
 
 def bisection(count: int) -> int:
-    """Most requests more that it may cost to find one text among so many."""
+    """Return the maximum number of additional requests to find one text among `count`."""
     return 2 * ceil(log2(count)) + 1
 
 
 @dataclass(frozen=True)
 class EndsTheRun:
-    """The request or the account is to blame: the run ends with one of these errors, and no text is given up."""
+    """The request or the account is to blame: the run ends with one of these errors, and no text fails."""
 
     errors: tuple[type[AsyncEmbedError], ...]
     status: int
@@ -51,7 +51,7 @@ class EndsTheRun:
 
 @dataclass(frozen=True)
 class LosesOneText:
-    """One text is to blame: it alone fails, at the price of at most so many requests more."""
+    """One text is to blame: only it fails, with at most `extra` additional requests."""
 
     extra: int
     errors: tuple[type[AsyncEmbedError], ...] = (InvalidInputError,)

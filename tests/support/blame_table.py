@@ -59,7 +59,7 @@ def _is_bad(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Silent:
-    """Takes requests of more than so many texts and says nothing."""
+    """Accepts requests of more than `most` texts and never answers."""
 
     most: int
     from_request: int

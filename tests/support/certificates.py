@@ -1,4 +1,4 @@
-"""Certificates that nobody trusts unasked, made with the openssl command."""
+"""Certificates that no client trusts by default, made with the openssl command."""
 
 from __future__ import annotations
 

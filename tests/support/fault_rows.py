@@ -37,12 +37,12 @@ class Stepwise:
 
 
 def splits(size: int) -> int:
-    """Most requests more that it may cost to find one text among so many, or a size that is not too large."""
+    """Return the maximum number of additional requests to find one text among `size`, or a size that fits."""
     return 2 * math.ceil(math.log2(size)) + 1
 
 
 def once(fault: Reply, extra: int = 1, **more: object) -> Row:
-    """One request meets it, and all vectors arrive."""
+    """One request gets the fault, and all vectors arrive."""
     return Row(Arrives(extra), script=(fault,), **more)
 
 

@@ -126,7 +126,7 @@ class Scene:
         batches: Inputs and tokens of the requests, one after the other.
         latency: Shortest and longest seconds to the server; as long back.
         headers: Whether the server says in each answer how its limit stands.
-        ratio: How many tokens are reckoned for each that there is.
+        ratio: Estimated tokens per actual token.
         hold: For how many seconds something else holds a request up when its time has come.
         streams: How many ask at the same time, each with a limiter of `limiters`, in turn.
         slots: Most requests of all of them that are on their way.
@@ -156,7 +156,7 @@ class Scene:
         self._idle: deque[int] = deque()
 
     def run(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Advance the clock by this many seconds."""
         end = self.clock.now + seconds
         for stream in range(self.streams):
             self._at(self.clock.now, lambda stream=stream: self._next(stream))
@@ -177,7 +177,7 @@ class Scene:
         return len(self.refused) / (len(self.refused) + len(self.accepted))
 
     def most_in_a_window(self, period: float) -> int:
-        """The most units that were sent within so many seconds."""
+        """Return the maximum number of units that were sent within `period` seconds."""
         most = used = 0
         window: deque[tuple[float, int]] = deque()
         for at, units in self.sent:

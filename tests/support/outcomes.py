@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arrives:
-    """All vectors arrive, at the price of so many requests more; `at_most` where splitting decides how many."""
+    """All vectors arrive, with `extra` additional requests; `at_most` if splitting decides their number."""
 
     extra: int = 1
     at_most: bool = False
@@ -34,7 +34,7 @@ class Arrives:
 
 @dataclass(frozen=True)
 class Ends:
-    """The run ends with an error, which names texts of one request; they have been asked for so many times."""
+    """The run ends with an error that names texts of one request, after `attempts` requests for them."""
 
     error: type[AsyncEmbedError]
     attempts: int = 1
@@ -55,7 +55,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class Fails:
-    """One text fails for good and all others arrive, at the price of at most so many requests more."""
+    """One text fails and all others arrive, with at most `extra` additional requests."""
 
     index: int
     extra: int

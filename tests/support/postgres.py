@@ -1,4 +1,4 @@
-"""A PostgreSQL with pgvector of one's own, from a wheel; tests that need it are skipped where that is missing."""
+"""A PostgreSQL with pgvector from a wheel; tests that need it are skipped if the wheel is not installed."""
 
 from __future__ import annotations
 

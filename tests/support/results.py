@@ -43,7 +43,7 @@ async def take_all(stream: EmbedStream, results: list[EmbedResult]) -> None:
 
 
 def numbered(count: int, length: int = 0) -> list[str]:
-    """So many different texts, of at least so many characters."""
+    """Return `count` different texts of at least `length` characters."""
     return [f"text {number}".ljust(length, ".") for number in range(count)]
 
 

@@ -57,7 +57,7 @@ class Workers:
         noise: Share by which a service time is longer or shorter, at most.
         network: Seconds that a request and its answer travel.
         gives_up: Seconds after which a gateway in front answers 504, or a client waits no longer for the first byte.
-        works_on: Whether a worker goes on with a request that was given up.
+        works_on: Whether a worker continues with a request that the client no longer waits for.
         wall: Most texts in a request.
         at_once: Most requests that wait or are worked on; others are refused for load.
     """
@@ -201,7 +201,7 @@ class Simulation:
         self._ties = itertools.count()
 
     def run(self, *, seconds: float = math.inf, requests: float = math.inf) -> list[Request]:
-        """Run until that time or so many requests have ended, or until there are no texts."""
+        """Run until that time, until that number of requests has ended, or until there are no texts."""
         self._fill()
         while self._events and self._events[0][0] <= seconds and len(self.requests) < requests:
             at, _, event = heapq.heappop(self._events)
@@ -240,7 +240,7 @@ class Simulation:
 
 
 def rate(requests: list[Request], after: int = 20) -> float:
-    """Texts answered a second, counted from the moment at which so many requests had ended."""
+    """Return answered texts per second, counted from the moment at which `after` requests had ended."""
     since = requests[after - 1].ended
     counted = [request.texts for request in requests if request.ended > since and request.outcome == "answered"]
     return sum(counted) / (requests[-1].ended - since)

@@ -31,7 +31,7 @@ WAYS = ["stream", "numpy", "arrow", "callback", "async callback", "callbacks sid
 ENDS = ["exhausted", "exhausted", "exhausted", "broken off", "raised", "cancelled", "closed"]
 SECONDS = 60
 RARELY = 0.1
-# Behind half a number the usual garbage makes it look whole, and nobody could say what was told.
+# After half a number, the usual garbage makes it look complete, and the reported tokens would be ambiguous.
 USUAL = [faults.Garbage(garbage=b"e}") if fault == faults.Garbage() else fault for fault in faults.TRANSIENT]
 FURTHER = [
     faults.Shuffled(),

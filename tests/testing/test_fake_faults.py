@@ -241,6 +241,13 @@ async def test_wrong_index(meet, server, what, indices, sent):
     assert server.ledger.entries[0].sent == sent
 
 
+async def test_a_doubled_index_leaves_a_single_text_right(server):
+    server.script.append(faults.WrongIndex("doubled"))
+    heard = await hear(server, ["a"])
+    assert [item["index"] for item in heard.document["data"]] == [0]
+    assert server.ledger.entries[0].sent == ["a"]
+
+
 @pytest.mark.parametrize(
     "fault", [faults.WrongIndex(), faults.Shuffled(), *map(faults.WrongBase64, ("floats", "letters"))]
 )

@@ -1,11 +1,11 @@
-"""What can go wrong with a request: each fault is a small frozen value, and a reply of a `FakeServer`.
+"""Faults: small frozen values that a `FakeServer` uses as replies.
 
     server.script += [faults.Reset(after=3), faults.TooManyRequests("seconds", wait=0.1)]   # the next two requests
-    server.rules.append(faults.Poisoned("a bad text"))                                      # every request it is about
-    server.rules.append(faults.ServiceError(service="gemini", meaning="key"))               # in the words of a service
-    server.default = Chaos(seed=7, share=0.2)                                               # some, drawn at random
+    server.rules.append(faults.Poisoned("a bad text"))                          # every request that holds this text
+    server.rules.append(faults.ServiceError(service="gemini", meaning="key"))   # Gemini's answer to a wrong key
+    server.default = Chaos(seed=7, share=0.2)                                   # a random fault for 20 % of requests
 
-A fault of one's own is any coroutine function that takes an `Exchange`.
+Your own fault is any coroutine function that takes an `Exchange`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ TRANSIENT: Final[tuple[Reply, ...]] = (
     TooManyRequests("seconds", wait=0.001),
     TooManyRequests("milliseconds", wait=0.001),
 )
-"""Faults that are quick, and that a client which tries again gets over."""
+"""Quick faults that a retry gets past."""
 
 __all__ = [
     "BOGUS_SECONDS",

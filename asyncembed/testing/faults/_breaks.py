@@ -1,4 +1,4 @@
-"""Connections that break, stall, or come to an early end."""
+"""Connections that break, stall or end too early."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Ends the connection before anything is sent.
+    """Closes the connection before anything is sent.
 
-    A connection that opens while this is the next of the script is ended before its request is read; the ledger then
-    knows of no request.
+    If this is the next reply of the script when a connection opens, the server closes it before it reads a request,
+    and the ledger records none.
 
     Attributes:
-        reset: Whether with a reset, or politely.
+        reset: Whether to close with a reset instead of a normal close.
     """
 
     reset: bool = True
@@ -36,7 +36,7 @@ class ResetInHead:
     """Resets the connection in the middle of the response headers."""
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send half of a head."""
+        """Send half of the status line and headers, then reset."""
         head = head_bytes(200, {"Content-Type": "application/json", "Content-Length": "1000"})
         await exchange.write(head[: len(head) // 2])
         exchange.close(reset=True)
@@ -44,7 +44,7 @@ class ResetInHead:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Takes the request and says nothing, for as long as the client waits."""
+    """Reads the request and never answers."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Wait until the client leaves."""
@@ -56,21 +56,21 @@ class _Place:
     """A place in the body of an answer.
 
     Attributes:
-        after: Vectors before it; None for any number of them, as the exchange's random numbers will have it.
-        part: How far into what follows, from 0 to 1; that is drawn too where `after` is.
+        after: Number of vectors before the place; None to draw the place at random.
+        part: How far into the next vector, as a fraction from 0 to 1; also drawn if `after` is None.
     """
 
     after: int | None = None
     part: float = 0.5
 
     def place(self, exchange: Exchange, body: Body) -> int:
-        """Return the place's offset in a body."""
+        """Return the offset of the place in a body."""
         if self.after is None:
             return body.after(exchange.random.randrange(len(body.cuts)), exchange.random.random())
         return body.after(self.after, self.part)
 
     async def send(self, exchange: Exchange) -> None:
-        """Send the answer up to the place, and promise all of it."""
+        """Send the answer up to the place; its headers announce the whole length."""
         body = exchange.packed(exchange.plain())
         await exchange.start(len(body.data))
         await exchange.send(body, self.place(exchange, body))
@@ -78,10 +78,13 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Reset(_Place):
-    """Resets the connection in the body, when what was sent is there; on Windows it may be lost with it."""
+    """Resets the connection in the body, after the client's system has acknowledged what was sent.
+
+    On Windows, the reset may discard bytes that were sent before it.
+    """
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send a part of the answer."""
+        """Send a part of the answer, then reset the connection."""
         await self.send(exchange)
         await exchange.until_there()
         exchange.close(reset=True)
@@ -89,17 +92,17 @@ class Reset(_Place):
 
 @dataclass(frozen=True, slots=True)
 class CutOff(_Place):
-    """Closes the connection politely before the promised length, or the last chunk, is sent."""
+    """Closes the connection before the announced length or the last chunk is sent."""
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send a part of the answer."""
+        """Send a part of the answer, then close the connection."""
         await self.send(exchange)
         exchange.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Truncated(_Place):
-    """Sends a part of the document with the length of that part: HTTP is content, the JSON is cut."""
+    """Sends a part of the document with the length of that part: valid HTTP, truncated JSON."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Send a part of the document."""
@@ -109,7 +112,7 @@ class Truncated(_Place):
 
 @dataclass(frozen=True, slots=True)
 class Stall(_Place):
-    """Stops in the body, and keeps the connection open for as long as the client waits."""
+    """Stops in the body and keeps the connection open until the client leaves."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Send a part of the answer, and wait until the client leaves."""
@@ -119,34 +122,34 @@ class Stall(_Place):
 
 @dataclass(frozen=True, slots=True)
 class Garbage(_Place):
-    """Ends the document with something that is no JSON.
+    """Ends the document with bytes that are not JSON.
 
     Attributes:
-        garbage: What stands there.
+        garbage: Those bytes.
     """
 
     garbage: bytes = b"}{"
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send a document that goes wrong."""
+        """Send the document up to the place, then the garbage."""
         body = exchange.plain()
         await exchange.deliver(body.spoiled(self.place(exchange, body), self.garbage))
 
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """Answers rightly, but slowly.
+    """Answers correctly, but slowly.
 
     Attributes:
-        seconds: Pause after each piece.
-        size: Bytes of a piece.
+        seconds: Pause after each piece, in seconds.
+        size: Bytes per piece.
     """
 
     seconds: float = 0.01
     size: int = 64
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send the answer in drips."""
+        """Send the answer piece by piece, with pauses."""
         body = exchange.packed(exchange.plain())
         exchange.chunk_size = self.size
         await exchange.start(len(body.data))

@@ -1,4 +1,4 @@
-"""Answers that are sent well and are wrong."""
+"""Complete answers with wrong content."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ _VALUES: Final[Mapping[WrongValue, Callable[[list[float]], object]]] = {
     "string": lambda _: "no vector",
     "object": lambda numbers: {"values": numbers},
 }
-_OF_NUMBERS: Final = {"nan", "infinite", "short", "long", "empty"}
-"""Wrong values that base64 can express too."""
+_BASE64_VALUES: Final = {"nan", "infinite", "short", "long", "empty"}
+"""Wrong values that base64 can hold, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongVector:
-    """One vector is no vector, or another than it should be.
+    """Sends one vector that is wrong or not a vector at all.
 
     Attributes:
-        what: "nan" and "infinite" numbers, "null" in the vector's place or "null-inside" it, a "nested" list, a "short"
-            or "long" one or an "empty" one, a "string" or an "object".
-        at: Position of the text; None for any.
+        what: A "nan" or "infinite" number in the vector, "null" in place of the vector or "null-inside" it, a "nested",
+            "short", "long" or "empty" list, a "string" or an "object".
+        at: Position of the text; None draws one.
     """
 
     what: WrongValue = "nan"
     at: int | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with a vector spoiled."""
-        item = _one(exchange, self.at)
+        """Answer with one wrong vector."""
+        item = _pick_item(exchange, self.at)
         for kind, right in item.values.items():
             numbers = vector_of(item.text, _dimension(exchange)).tolist() if isinstance(right, str) else right
             wrong = _VALUES[self.what](numbers if isinstance(numbers, list) else [])
-            as_base64 = kind == "base64" and self.what in _OF_NUMBERS
+            as_base64 = kind == "base64" and self.what in _BASE64_VALUES
             item.values[kind] = base64_of(np.array(wrong, np.float32)) if as_base64 else wrong
         item.is_right = False
         await exchange.deliver()
@@ -65,16 +65,16 @@ class WrongVector:
 
 @dataclass(frozen=True, slots=True)
 class OtherDimension:
-    """All vectors are right, but of another length than those of other requests.
+    """Sends correct vectors of another length than the request or the server's `dimension` says.
 
     Attributes:
-        dimension: That length.
+        dimension: Their length.
     """
 
     dimension: int = 5
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with other vectors."""
+        """Answer with vectors of the other length."""
         for item in exchange.answer.items:
             item.values = {kind: value_of(item.text, self.dimension, kind) for kind in item.values}
             item.is_right = False
@@ -83,44 +83,43 @@ class OtherDimension:
 
 @dataclass(frozen=True, slots=True)
 class WrongCount:
-    """The answer has fewer vectors than texts, or more.
+    """Sends fewer or more vectors than texts.
 
     Attributes:
-        by: Vectors too many, or below 0 those that are missing at the end.
+        by: Number of extra vectors; if negative, number of vectors missing at the end.
     """
 
     by: int = -1
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with vectors left out, or made up."""
+        """Answer with missing or extra vectors."""
         items = exchange.answer.items
         extra = [replace(items[-1], index=len(items) + place, is_right=False) for place in range(self.by)]
         exchange.answer.items = [*items[: len(items) + min(0, self.by)], *extra]
-        if exchange.request.layout != "openai":  # without an index nobody knows which is missing
-            _spoil(exchange.answer.items)
+        if exchange.request.layout != "openai":  # without indices, a client cannot know which vector is missing
+            _mark_wrong(exchange.answer.items)
         await exchange.deliver()
 
 
 @dataclass(frozen=True, slots=True)
 class WrongIndex:
-    """One `index` is wrong; where the format has none, the answer is right.
+    """Sends one wrong `index`; formats without an index are answered correctly.
 
     Attributes:
-        what: "doubled" is that of another text (nothing is wrong with a single text), "out-of-range" is the first
-            behind the last, and there are "negative", a "text" and "missing".
-        at: Position of the text; None for any.
+        what: "doubled" repeats the index of another text (a request with one text is answered correctly),
+            "out-of-range" is one above the last; the others are "negative", a "text" and "missing".
+        at: Position of the text; None draws one.
     """
 
     what: WrongIndexing = "doubled"
     at: int | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with an index changed."""
+        """Answer with one wrong index."""
         if exchange.request.layout == "openai":
             items = exchange.answer.items
-            item = _one(exchange, self.at)
-            place = items.index(item)
-            other = items[place - 1]
+            item = _pick_item(exchange, self.at)
+            other = items[items.index(item) - 1]
             wrong: dict[WrongIndexing, object] = {
                 "doubled": other.index,
                 "out-of-range": len(items),
@@ -129,27 +128,30 @@ class WrongIndex:
                 "missing": None,
             }
             item.index = wrong[self.what]
-            _spoil([item, other] if self.what == "doubled" and other is not item else [item])
+            if self.what != "doubled":
+                _mark_wrong([item])
+            elif other is not item:
+                _mark_wrong([item, other])
         await exchange.deliver()
 
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """The vectors come in any order, each with its `index`; where the format has none, they come in order."""
+    """Sends the vectors in random order, each with its `index`; formats without an index keep the order."""
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer rightly, in another order."""
+        """Answer correctly, in random order."""
         exchange.style = replace(exchange.style, item_order="shuffled")
         await exchange.deliver()
 
 
 @dataclass(frozen=True, slots=True)
 class WrongBase64:
-    """Base64 that was asked for comes otherwise; where it was not, the answer is right.
+    """Answers requests for base64 in another or a broken encoding; other requests are answered correctly.
 
     Attributes:
-        what: "floats" are lists of numbers, as of many servers; "float64" are numbers of eight bytes; "padding" lacks
-            its end, and "letters" holds what no base64 has.
+        what: "floats" sends lists of numbers, as many servers do; "float64" encodes numbers of eight bytes; "padding"
+            cuts off the end, and "letters" has a character that base64 does not allow.
     """
 
     what: WrongEncoding = "floats"
@@ -175,10 +177,10 @@ class WrongBase64:
 
 @dataclass(frozen=True, slots=True)
 class ErrorInside:
-    """An error with status 200.
+    """Answers with an error that has status 200.
 
     Attributes:
-        message: What it says.
+        message: The error message.
     """
 
     message: str = "the model is overloaded"
@@ -188,12 +190,12 @@ class ErrorInside:
         await exchange.refuse(200, self.message)
 
 
-def _one(exchange: Exchange, at: int | None) -> Item:
+def _pick_item(exchange: Exchange, at: int | None) -> Item:
     items = exchange.answer.items
     return exchange.random.choice(items) if at is None else items[min(at, len(items) - 1)]
 
 
-def _spoil(items: list[Item]) -> None:
+def _mark_wrong(items: list[Item]) -> None:
     for item in items:
         item.is_right = False
 

@@ -1,4 +1,4 @@
-"""More than any client should take: bodies and headers without end, made while they are sent."""
+"""Bodies and headers larger than a client should accept. They are generated while they are sent."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 _STEP: Final = 1 << 20
 _DEFLATE: Final = -15
-"""Window bits of zlib that make a bare stream."""
+"""Window bits of zlib that make a raw stream without a header."""
 _GZIP_HEAD: Final = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
 
 
 @dataclass(frozen=True, slots=True)
 class HugeBody:
-    """A right answer that does not end: spaces follow the last vector.
+    """Sends a correct answer with a huge number of spaces after the last vector.
 
     Attributes:
-        size: How many bytes of them.
+        size: Number of spaces.
     """
 
     size: int = 1 << 30
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send the answer, and spaces for as long as the client takes them."""
+        """Send the answer and its spaces until the client leaves."""
         exchange.gzip = False
         body = exchange.plain()
         await exchange.start(len(body.data) + self.size)
@@ -42,26 +42,27 @@ class HugeBody:
 
 @dataclass(frozen=True, slots=True)
 class GzipBomb:
-    """A small body that unpacks to a large one, of spaces.
+    """Sends a small gzip body that decompresses to a huge number of spaces.
 
     Attributes:
-        size: Bytes that it unpacks to.
+        size: Number of spaces.
     """
 
     size: int = 1 << 30
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Send the bomb, to whoever offers to take gzip or not."""
+        """Send the bomb, whether or not the client accepts gzip."""
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Transfer-Encoding": "chunked"}
         exchange.framing = "chunked"
         await exchange.head(200, headers)
         await exchange.send_bytes(_GZIP_HEAD)
-        checksum, block = 0, _block(_STEP)  # packed once: after a full flush, it means the same wherever it stands
+        # One compressed block is sent repeatedly: after a full flush, a block does not depend on those before it.
+        checksum, block = 0, _block(_STEP)
         for left in range(self.size, 0, -_STEP):
             length = min(left, _STEP)
             checksum = zlib.crc32(b" " * length, checksum)
             await exchange.send_bytes(block if length == _STEP else _block(length))
-            await asyncio.sleep(0)  # so little to send never waits for the client, who may have had enough
+            await asyncio.sleep(0)  # so few bytes never block: let the loop see whether the client has left
         end = zlib.compressobj(wbits=_DEFLATE).flush()
         await exchange.send_bytes(end + struct.pack("<II", checksum, self.size % (1 << 32)))
         await exchange.finish()
@@ -74,7 +75,7 @@ def _block(length: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class HugeHeader:
-    """A right answer below a header that is far too long.
+    """Sends a correct answer with a header that is far too long.
 
     Attributes:
         size: Bytes of the header's value.

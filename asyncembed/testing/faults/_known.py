@@ -1,4 +1,4 @@
-"""What a known error is: who says it, what it means, and in which bytes."""
+"""Errors that services are known to send: which service, what the error means, and its bytes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Meaning: TypeAlias = Literal[
 """What is to blame.
 
 - "key", "model", "quota", "option" (an option or a dimension that the model does not have) and "address" (a wrong
-  path): the request as such or the account. The service refuses every request.
-- "long text" (more tokens than the model takes) and "bad text" (content it refuses, or fails on): one text. The service
-  refuses every request that holds it.
+  path): the request itself or the account. The service refuses every request.
+- "long text" (more tokens than the model accepts) and "bad text" (content that the service refuses or fails on): one
+  text. The service refuses every request that holds it.
 - "many texts", "many tokens" and "many bytes": the size of the request.
-- "base64": the encoding that was asked for.
-- "busy": the service, which takes the same request later.
-- "slow": the service, which takes longer for such a request than a gateway in front of it waits.
+- "base64": the requested encoding.
+- "busy": the service. It accepts the same request later.
+- "slow": the service. It needs longer for the request than the gateway in front of it waits.
 """
 
 OF_ONE_TEXT: Final[frozenset[Meaning]] = frozenset({"long text", "bad text"})
@@ -50,17 +50,17 @@ _JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownError:
-    """An answer that a service is known to give.
+    """An error that a service is known to send.
 
     Attributes:
-        service: Who gives it: a service, a server, or a gateway such as "nginx".
+        service: The sender: a service, a server, or a gateway such as "nginx".
         meaning: What is to blame.
-        status: HTTP status it comes with, which need not fit the meaning.
-        body: Template of the body: an object or a list is sent as JSON, a string as HTML or plain text, bytes as they
-            are.
-        form: Which of the service's answers of this meaning and status it is, where there are several.
-        headers: Headers besides the usual ones.
-        is_told: Whether the answer by itself says what is to blame, to a reader who knows English.
+        status: HTTP status, which need not match the meaning.
+        body: Template of the body: an object or a list is sent as JSON, a string as HTML or plain text, bytes
+            unchanged.
+        form: A name that tells apart several answers of the service with the same meaning and status.
+        headers: Additional headers.
+        is_told: Whether a person who reads the answer can see what is to blame.
         is_billed: Whether the service charges for it, as for an answer with vectors.
     """
 
@@ -75,19 +75,19 @@ class KnownError:
 
     @property
     def name(self) -> str:
-        """Meaning, status, service, and the form where there are several: "key 400 gemini"."""
+        """Meaning, status, service, and the form if it has one: "key 400 gemini"."""
         return f"{self.meaning} {self.status} {self.service}" + f" ({self.form})" * bool(self.form)
 
     @property
     def names_position(self) -> bool:
-        """Whether it says at which position of the request the text is that is to blame."""
+        """Whether the error names the position of the text that is to blame."""
         return _holds_position(self.body)
 
     def content(self, details: Details) -> tuple[bytes, str]:
         """Return the body and its media type.
 
         Args:
-            details: What it may say of the request.
+            details: Facts about the request, which fill the template.
         """
         if isinstance(self.body, bytes):
             return self.body, _JSON

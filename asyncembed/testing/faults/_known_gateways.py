@@ -1,6 +1,6 @@
-"""Facts: how proxies, gateways, firewalls and networks in front of a service refuse requests in its place.
+"""Facts: how proxies, gateways, firewalls and networks in front of a service refuse requests.
 
-They know nothing of embeddings. Their pages are short here: status, title and headers show which gateway speaks.
+They know nothing about embeddings. The pages are shortened: status, title and headers show which gateway sent them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _haproxy(title: str, words: str) -> str:
 
 
 def _cloudflare(code: int, title: str) -> str:
-    """Return Cloudflare's page; its title names the customer's host first."""
+    """Return Cloudflare's page; its title starts with the customer's host."""
     return (
         "<!DOCTYPE html>\n<!--[if IE 8]> <html class='no-js ie8'> <![endif]-->\n"
         f"<head>\n<title>api.example.com | {code}: {title}</title>\n<style>body{{margin:0}}</style>\n</head>\n"
@@ -56,7 +56,7 @@ def _akamai(title: str) -> str:
 
 _ENVOY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
-REFUSING: Final = (
+BLOCKED: Final = (
     KnownError(
         "cloudflare",
         "key",
@@ -113,7 +113,7 @@ REFUSING: Final = (
     ),
     KnownError("aws alb", "option", 400, page("400 Bad Request"), is_told=False),
 )
-"""Of every request: the network or the gateway does not let it through."""
+"""Refusals of every request: the network or the gateway blocks it."""
 
 WAF: Final = (
     KnownError("cloudfront", "bad text", 403, _cloudfront(403), is_told=False),
@@ -128,7 +128,7 @@ WAF: Final = (
         is_told=False,
     ),
 )
-"""Of firewalls, which take a text for an attack."""
+"""Refusals by firewalls that mistake a text for an attack."""
 
 TOO_LARGE: Final = (
     KnownError("aws alb", "many bytes", 413, page("413 Request Entity Too Large")),
@@ -139,7 +139,7 @@ TOO_LARGE: Final = (
     KnownError("iis", "many bytes", 413, "The page was not displayed because the request entity is too large."),
 )
 
-AWAY: Final = (
+UNAVAILABLE: Final = (
     KnownError("haproxy", "busy", 503, _haproxy("503 Service Unavailable", "No server is available.")),
     KnownError("haproxy", "busy", 502, _haproxy("502 Bad Gateway", "The server returned an invalid response.")),
     KnownError("haproxy", "busy", 500, _haproxy("500 Internal Server Error", "An internal server error occurred.")),
@@ -206,9 +206,9 @@ AWAY: Final = (
         openai("litellm.ServiceUnavailableError: ServiceUnavailableError: OpenAIException", "503", kind=None),
     ),
 )
-"""The gateway is there, and the service behind it is not, or there is too much for it now."""
+"""The gateway answers, but the service behind it is down or overloaded."""
 
-WAITING: Final = (
+TIMED_OUT: Final = (
     KnownError("cloudflare", "slow", 504, _cloudflare(504, "Gateway time-out")),
     KnownError("cloudflare", "slow", 524, "error code: 524", form="plain"),
     KnownError("aws alb", "slow", 504, page("504 Gateway Time-out")),
@@ -226,4 +226,4 @@ WAITING: Final = (
     KnownError("vercel", "slow", 504, "An error occurred with your deployment\n\nFUNCTION_INVOCATION_TIMEOUT\n"),
     KnownError("litellm", "slow", 504, openai("litellm.Timeout: Timeout Error: OpenAIException", "504", kind=None)),
 )
-"""The gateway has waited for as long as it does."""
+"""The gateway stopped waiting for the service."""

@@ -1,4 +1,4 @@
-"""Facts: how services refuse every request, for its key, model, quota, options or address, or because of base64."""
+"""Facts: how services refuse a request because of its key, model, quota, options, address or encoding."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NO_VECTORS: Final[Mapping[str, Document]] = {
     "empty strings": ForEachText({"object": "embedding", "index": Number("position"), "embedding": ""}),
     "objects": ForEachText({"object": "embedding", "index": Number("position"), "embedding": {}}),
 }
-"""Data of an answer with no vector in it."""
+"""Values of `data` in an answer without vectors."""
 
 
 def _minimax(code: int, message: str) -> Document:
@@ -271,7 +271,7 @@ MODEL: Final = (
                 kind="key_model_access_denied",
                 param="model",
             ),
-            is_told=False,  # it speaks of the key as well
+            is_told=False,  # it also mentions the key
         )
         for status in (401, 403)
     ),

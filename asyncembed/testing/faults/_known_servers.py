@@ -1,4 +1,4 @@
-"""Facts: how services and the gateways in front of them say that they get too much now, or that it took too long."""
+"""Facts: how services and the gateways in front of them say that they are overloaded or that a request timed out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts: how services refuse one text, because it is too long or for what it says, and requests that are too large."""
+"""Facts: how services refuse a text that is too long or has content they reject, and requests that are too large."""
 
 from __future__ import annotations
 
@@ -366,7 +366,7 @@ FIREWALL: Final = (
         is_told=False,
     ),
 )
-"""Of firewalls, which take a text for an attack; they do not speak as the API does."""
+"""Refusals by firewalls that mistake a text for an attack; they do not use the format of the API."""
 
 _TOO_MANY_INPUTS: Final = "Too many inputs in request, split into more batches."
 

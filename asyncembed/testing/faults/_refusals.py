@@ -1,4 +1,4 @@
-"""Requests that are refused: by status, for their size, or for one of their texts."""
+"""Refusals: any status, a page of HTML, a redirect, a request that is too large, or one bad text."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from asyncembed.testing._exchange import Exchange
 
 Words: TypeAlias = Literal["openai", "cohere", "voyage", "mistral", "tei", "gemini", "llama.cpp", "proxy"]
-_Said: TypeAlias = tuple[int, object]
-"""Status and document; a string is sent as HTML."""
+_ErrorReply: TypeAlias = tuple[int, object]
+"""Status and document. A string is sent as HTML, anything else as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Answers with an error status, in the shape of the API that was asked.
+    """Answers with an error status, in the format of the requested API.
 
     Attributes:
-        status: HTTP status, as 401, 402, 403, 404 for a run that cannot go on, or 500, 502, 503.
-        message: What it says.
-        code: The API's own code, where its errors have one.
+        status: HTTP status, such as 401, 402, 403 or 404, which end a run, or 500, 502 or 503.
+        message: The error message.
+        code: The API's error code, if its format has one.
     """
 
     status: int = 500
@@ -39,7 +39,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """Answers as a proxy whose server is away: HTML with an error status.
+    """Answers like a proxy whose server is down: HTML with an error status.
 
     Attributes:
         status: HTTP status.
@@ -48,7 +48,7 @@ class Html:
     status: int = 502
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with a page."""
+        """Answer with a page of HTML."""
         page = f"<html><body><h1>{self.status} Bad Gateway</h1></body></html>\n".encode()
         await exchange.say(page, self.status, {"Content-Type": "text/html"})
 
@@ -66,18 +66,18 @@ class Redirect:
     status: int = 307
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with the address."""
+        """Answer with the redirect."""
         await exchange.say(b"", self.status, {"Location": self.location})
 
 
 @dataclass(frozen=True, slots=True)
 class Poisoned:
-    """Refuses every request that holds a certain text, whatever else it holds; answers others rightly.
+    """Refuses every request that holds a certain text, and answers others correctly.
 
     Attributes:
         text: The text.
         status: HTTP status.
-        names_it: Whether the message names the position, as some APIs do.
+        names_it: Whether the message names the position of the text, as some APIs do.
     """
 
     text: str
@@ -85,7 +85,7 @@ class Poisoned:
     names_it: bool = False
 
     def applies(self, exchange: Exchange) -> bool:
-        """Whether the request holds the text."""
+        """Return whether the request holds the text."""
         return self.text in exchange.request.texts
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -99,14 +99,14 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooLarge:
-    """Refuses requests over a size, in a provider's words; answers others rightly.
+    """Refuses requests above a size with a provider's message, and answers others correctly.
 
     Attributes:
-        items: Most texts.
-        tokens: Most tokens of all texts.
-        bytes: Most bytes of the request's body.
-        words: Whose words; those of the API that was asked if left out. "proxy" is a bare 413, and "llama.cpp" says
-            500, which trying again does not cure.
+        items: Maximum number of texts.
+        tokens: Maximum number of tokens of all texts.
+        bytes: Maximum size of the request's body.
+        words: The provider whose message is sent; None picks OpenAI's for OpenAI's format, else Cohere's. "proxy" is a
+            bare 413. "llama.cpp" sends a 500 that no retry gets past.
     """
 
     items: int | None = None
@@ -119,7 +119,7 @@ class TooLarge:
         check(any(size is not None for size in given), "TooLarge() refuses nothing; set items=, tokens= or bytes=")
 
     def applies(self, exchange: Exchange) -> bool:
-        """Whether the request is too large."""
+        """Return whether the request is too large."""
         return self._excess(exchange) is not None
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -144,7 +144,7 @@ class TooLarge:
         return next(over, None)
 
 
-def _openai(what: str, size: int, most: int) -> _Said:
+def _openai(what: str, size: int, most: int) -> _ErrorReply:
     if what == "tokens":
         code, message = "max_tokens_per_request", f"Requested {size} tokens, max {most} tokens per request"
         return 400, {"error": {"message": message, "type": code, "param": None, "code": code}}
@@ -153,13 +153,13 @@ def _openai(what: str, size: int, most: int) -> _Said:
     return 400, {"error": fields}
 
 
-def _voyage(what: str, size: int, most: int) -> _Said:
+def _voyage(what: str, size: int, most: int) -> _ErrorReply:
     if what == "tokens":
         return 400, {"detail": f"The max allowed tokens per submitted batch is {most}. Your batch has {size} tokens."}
     return 400, {"detail": f"The batch size limit is {most} {what}. Your batch size is {size}."}
 
 
-def _mistral(what: str, size: int, most: int) -> _Said:
+def _mistral(what: str, size: int, most: int) -> _ErrorReply:
     if what == "tokens":
         message = f"Too many tokens in batch. Max is {most} got {size}"
         return 400, _flat(message, "invalid_request_error", None)
@@ -170,7 +170,7 @@ def _flat(message: str, kind: str, code: str | None) -> dict[str, object]:
     return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
 
 
-_WORDS: Final[Mapping[Words, Callable[[str, int, int], _Said]]] = {
+_WORDS: Final[Mapping[Words, Callable[[str, int, int], _ErrorReply]]] = {
     "openai": _openai,
     "cohere": lambda what, size, most: (
         400,

@@ -1,4 +1,4 @@
-"""A fault that speaks as a certain service does: the same status, the same headers, a body of the same form."""
+"""A fault that answers like a certain service: with its status, its headers and its form of body."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ KNOWN_ERRORS: Final[tuple[KnownError, ...]] = (
     *_known_requests.BASE64,
     *_known_servers.BUSY,
     *_known_servers.SLOW,
-    *_known_gateways.REFUSING,
+    *_known_gateways.BLOCKED,
     *_known_gateways.WAF,
     *_known_gateways.TOO_LARGE,
-    *_known_gateways.AWAY,
-    *_known_gateways.WAITING,
+    *_known_gateways.UNAVAILABLE,
+    *_known_gateways.TIMED_OUT,
 )
-"""Every error that a `ServiceError` can be, to parametrize a test with all of them or with some."""
+"""Every error that a `ServiceError` can send. Use it to parametrize a test with all or some of them."""
 
-MAX_TOKENS: Final = 512
-"""Tokens a text may have where a `ServiceError` about long texts is not told."""
+_MAX_TOKENS: Final = 512
+"""Maximum number of tokens of a text if a `ServiceError` about long texts does not set `most`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceError:
-    """Refuses requests as a service does; answers others rightly.
+    """Refuses requests as a certain service does, and answers others correctly.
 
-    The meaning decides which requests it refuses: those that hold the text which is to blame, those that are too large,
-    those that ask for base64, and for all other meanings every request. The other options leave out some of them.
+    The meaning decides which requests are refused: those that hold the text to blame, those that are too large, those
+    that ask for base64, and for all other meanings every request. The other options narrow this down.
 
     Attributes:
-        service: Whose answer: "openai", "gemini", "tei", "nginx" ... `KNOWN_ERRORS` has all of them.
+        service: The service: "openai", "gemini", "tei", "nginx" ... `KNOWN_ERRORS` has all of them.
         meaning: What is to blame: "key", "model", "quota", "option", "address", "long text", "bad text", "many texts",
             "many tokens", "many bytes", "base64", "busy" or "slow".
-        status: HTTP status, where the service has several for this meaning; the first one known if left out.
-        form: The form of the answer, where it has several; the first one known if left out.
-        only: Says which texts are to blame: only requests that hold one are refused. "bad text" needs it; for "long
-            text" it is left out to blame texts of more than `most` tokens.
-        most: Most texts, tokens or bytes that a request may hold, or most tokens of one text. The sizes need it; for
-            "slow" it says how many texts are not too slow.
-        from_request: The first request of the server that may be refused, counted from 0.
-        until_request: The first one after that which may not; None for no end.
-        attempts: How often the very same request may be refused; None for always.
+        status: HTTP status, if the service has several for this meaning; by default the first in `KNOWN_ERRORS`.
+        form: Form of the answer, if the service has several; by default the first in `KNOWN_ERRORS`.
+        only: Function that returns whether a text is to blame; only requests with such a text are refused. "bad text"
+            needs it. By default, "long text" blames texts of more than `most` tokens.
+        most: Maximum number of texts, tokens or bytes of a request, or of tokens of one text. "many texts", "many
+            tokens" and "many bytes" need it. For "slow", the number of texts that are not too slow.
+        from_request: Number of the first request that may be refused, counted from 0.
+        until_request: Number of the first later request that is not refused; None for no end.
+        attempts: How often a request with the same body may be refused; None for always.
 
     Raises:
         ConfigurationError: if no such error is known, or an option is missing.
@@ -88,19 +88,19 @@ class ServiceError:
         check(bool(known), f"no such error of service {self.service!r} is known; {hint}")
         check(
             self.meaning != "bad text" or self.only is not None,
-            "a bad text needs only=, which says which texts are bad",
+            "a bad text needs only=, a function that says which texts are bad",
         )
         check(
-            self.meaning not in OF_SIZE or self.most is not None, f"{self.meaning!r} needs most=, how much is allowed"
+            self.meaning not in OF_SIZE or self.most is not None, f"{self.meaning!r} needs most=, the maximum allowed"
         )
 
     @property
     def known(self) -> KnownError:
-        """The error it answers with."""
+        """The error that it sends."""
         return next(error for error in KNOWN_ERRORS if self._is_meant(error))
 
     def applies(self, exchange: Exchange) -> bool:
-        """Whether it refuses the request."""
+        """Return whether it refuses the request."""
         number, attempt = exchange.entry.number, exchange.entry.attempt
         is_due = self.from_request <= number and (self.until_request is None or number < self.until_request)
         is_new = self.attempts is None or attempt < self.attempts
@@ -137,7 +137,7 @@ class ServiceError:
         return next((place for place, text in enumerate(exchange.request.texts) if is_bad(text)), None)
 
     def _is_long(self, text: str) -> bool:
-        return self.meaning == "long text" and tokens_of(text) > (self.most or MAX_TOKENS)
+        return self.meaning == "long text" and tokens_of(text) > (self.most or _MAX_TOKENS)
 
     def _size(self, exchange: Exchange) -> int:
         if self.meaning == "many tokens":
@@ -155,5 +155,5 @@ class ServiceError:
             count=len(request.texts),
             tokens=exchange.answer.tokens,
             size=tokens_of(text) if self.meaning in OF_ONE_TEXT else self._size(exchange),
-            most=self.most or MAX_TOKENS,
+            most=self.most or _MAX_TOKENS,
         )

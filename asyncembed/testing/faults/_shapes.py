@@ -1,7 +1,7 @@
-"""The shapes that services give their error documents, and the pages of the gateways in front of them.
+"""Templates of error documents of services, and of error pages of gateways.
 
-A document is a template. `{text}`, `{model}` and the other names of `Details` are filled in wherever they stand in a
-string, and `Number("position")` stands for a number of that name.
+In a template, `{text}`, `{model}` and the other fields of `Details` are filled in inside strings, and
+`Number("position")` becomes the number of that field.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ NumberName: TypeAlias = Literal["position", "count", "size", "most", "tokens"]
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of the details, in a place of the document that holds a number and not a string.
+    """A placeholder for a number from `Details` that is not inside a string.
 
     Attributes:
-        name: Which one.
+        name: Name of the field.
     """
 
     name: NumberName
@@ -26,10 +26,10 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class ForEachText:
-    """A list with an entry for each text of the request.
+    """A placeholder for a list with one entry for each text of the request.
 
     Attributes:
-        entry: The entry; the position in it is that of its text.
+        entry: Template of the entry; `position` in it is the position of its text.
     """
 
     entry: Document
@@ -42,16 +42,16 @@ Document: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What an error may say of the request it refuses.
+    """Facts about a refused request that fill a template.
 
     Attributes:
-        model: Model that was asked for.
-        text: Text that is to blame; the first one where none is.
+        model: The requested model.
+        text: The text to blame; the first text if none is to blame.
         position: Position of that text in the request, from 0.
-        count: How many texts the request holds.
-        tokens: How many tokens all of them have.
-        size: How much there is of what there is too much of.
-        most: How much is allowed.
+        count: Number of texts in the request.
+        tokens: Number of tokens of all texts.
+        size: The size that is too large, in texts, tokens or bytes.
+        most: The maximum of that size.
     """
 
     model: str
@@ -63,7 +63,7 @@ class Details:
     most: int
 
     def fill(self, document: Document) -> object:
-        """Return the document with the details in it, ready for `json.dumps`."""
+        """Return the document with all placeholders filled in, ready for `json.dumps`."""
         if isinstance(document, Number):
             number: int = getattr(self, document.name)
             return number
@@ -89,39 +89,39 @@ def openai(
     param: str | None = None,
     **more: Document,
 ) -> Document:
-    """OpenAI's document, which most servers imitate."""
+    """Return OpenAI's document, which most servers imitate."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}
 
 
 def google(code: int, status: str, message: str, *details: Document) -> Document:
-    """Google's document, as its OpenAI route wraps it into a list."""
+    """Return Google's document, wrapped in a list as its OpenAI route does."""
     error: dict[str, Document] = {"code": code, "message": message, "status": status}
     return [{"error": {**error, "details": list(details)} if details else error}]
 
 
 def google_detail(kind: str, **fields: Document) -> Document:
-    """Return one of the details of a Google error."""
+    """Return one entry of the details of a Google error."""
     package = "type.googleapis.com/google.rpc."
     return {"@type": f"{package}{kind}", **fields}
 
 
 def flat(message: Document, kind: str, code: str | int | None = None) -> Document:
-    """The document of Mistral and of old versions of vLLM."""
+    """Return the document of Mistral and of old versions of vLLM."""
     return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
 
 
 def cohere(message: str) -> Document:
-    """Cohere's document."""
+    """Return Cohere's document."""
     return {"id": "9ad3b7f0-fake", "message": message}
 
 
 def fastapi(kind: str, place: Sequence[str | Number], message: str) -> Document:
-    """The document of pydantic's checks, as every FastAPI server sends it."""
+    """Return the document of a failed pydantic check, which every FastAPI server sends."""
     return {"detail": [{"type": kind, "loc": list(place), "msg": message, "input": None}]}
 
 
 def page(title: str, words: str = "", server: str = "") -> str:
-    """An HTML page, such as those of nginx."""
+    """Return an HTML page like those of nginx."""
     foot = f"<hr><center>{server}</center>" if server else ""
     body = f"<center><h1>{title}</h1></center>{words}{foot}"
     return f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n{body}\r\n</body>\r\n</html>\r\n"

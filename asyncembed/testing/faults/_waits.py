@@ -1,4 +1,4 @@
-"""429 in every way that APIs say it."""
+"""Status 429 with every hint that APIs send about when to retry."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ Hint: TypeAlias = Literal[
 ]
 
 BOGUS_SECONDS: Final = 86_400
-"""What Azure sometimes says, and does not mean."""
+"""A `Retry-After` that Azure sometimes sends by mistake, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TooManyRequests:
-    """Answers 429 and says in one way or another when to come back.
+    """Answers 429 with a hint about when to retry.
 
     Attributes:
-        hint: "none" says nothing, as Cohere; "seconds", "date" and "milliseconds" are `Retry-After` in two forms and
-            `retry-after-ms`; "reset" is `X-RateLimit-Reset` in Unix time; "openai" has its headers and says it in
-            words; "mistral" only says that nothing remains; "azure" says it in words, with a `Retry-After`, and its
-            code is "429"; "google" says it in the body; "bogus" is a `Retry-After` of a day.
-        wait: Seconds until then.
+        hint: "none" sends no hint, like Cohere. "seconds" and "date" send the two forms of `Retry-After`,
+            "milliseconds" sends `retry-after-ms`, and "reset" sends `X-RateLimit-Reset` in Unix time. "openai" sends
+            OpenAI's headers and message; "mistral" only a header that says that nothing remains; "azure" a message
+            with the code "429" and a `Retry-After`; "google" a `RetryInfo` in the body. "bogus" sends a `Retry-After`
+            of a day.
+        wait: Seconds until the client may retry.
     """
 
     hint: Hint = "none"
@@ -49,7 +50,7 @@ class TooManyRequests:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUsedUp:
-    """Answers 429 with OpenAI's code for a quota that waiting does not bring back; Cohere says 402."""
+    """Answers 429 with OpenAI's code for an exhausted quota, which no waiting restores; other formats get a 402."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Refuse the request."""
@@ -58,7 +59,7 @@ class QuotaUsedUp:
         await exchange.refuse(status, "the quota of this account is used up", code=code, kind=code)
 
 
-def _whole(wait: float) -> str:
+def _ceil_text(wait: float) -> str:
     return str(math.ceil(wait))
 
 
@@ -69,17 +70,17 @@ def _openai_headers(wait: float) -> dict[str, str]:
 _HEADERS: Final[Mapping[Hint, Callable[[float], dict[str, str]]]] = {
     "seconds": lambda wait: {"Retry-After": f"{wait:g}"},
     "date": lambda wait: {"Retry-After": formatdate(math.ceil(time.time() + wait), usegmt=True)},
-    "milliseconds": lambda wait: {"retry-after-ms": _whole(wait * 1000)},
-    "reset": lambda wait: {"X-RateLimit-Reset": _whole(time.time() + wait)},
+    "milliseconds": lambda wait: {"retry-after-ms": _ceil_text(wait * 1000)},
+    "reset": lambda wait: {"X-RateLimit-Reset": _ceil_text(time.time() + wait)},
     "openai": _openai_headers,
     "mistral": lambda _: {"x-ratelimit-limit-req-minute": "60", "x-ratelimit-remaining-req-minute": "0"},
-    "azure": lambda wait: {"Retry-After": _whole(wait)},
+    "azure": lambda wait: {"Retry-After": _ceil_text(wait)},
     "bogus": lambda _: {"Retry-After": str(BOGUS_SECONDS)},
 }
 _BODIES: Final[Mapping[Hint, Callable[[float], dict[str, object]]]] = {
     "openai": lambda wait: {
         "error": {
-            "message": f"Rate limit reached for requests. Please try again in {_whole(wait * 1000)}ms.",
+            "message": f"Rate limit reached for requests. Please try again in {_ceil_text(wait * 1000)}ms.",
             "type": "requests",
             "param": None,
             "code": "rate_limit_exceeded",
@@ -87,7 +88,7 @@ _BODIES: Final[Mapping[Hint, Callable[[float], dict[str, object]]]] = {
     },
     "mistral": lambda _: {"object": "error", "message": "Rate limit exceeded", "type": "rate_limited", "code": "1300"},
     "azure": lambda wait: {
-        "error": {"code": "429", "message": f"Rate limit is exceeded. Please retry after {_whole(wait)} seconds."}
+        "error": {"code": "429", "message": f"Rate limit is exceeded. Please retry after {_ceil_text(wait)} seconds."}
     },
     "google": lambda wait: {
         "error": {

@@ -1,0 +1,271 @@
+"""Vectors that a run has without asking the API: those of equal texts, and those that a cache holds.
+
+The stage lies between the caller's texts and the batches. It takes out of each batch what need not be asked for, and
+fills new batches with the rest, so that requests stay full. What it took out travels with the next of those batches:
+its memory is reserved with that batch's own, in the order of the texts, so that no result waits for memory that a
+later one holds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict, deque
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import numpy as np
+
+from asyncembed._decide.chunker import Batch
+from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
+from asyncembed._decide.texts import metadata_bytes, text_key
+from asyncembed._exceptions import ResponseError
+from asyncembed._models import EmbedBlock, EmbedResult
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from asyncembed._cache import VectorCache
+    from asyncembed._core.memory import MemoryBudget, Reservation
+    from asyncembed._core.source import Source
+    from asyncembed._decide.chunker import Chunker
+    from asyncembed._decide.cost import CostModel
+    from asyncembed._exceptions import AsyncEmbedError
+    from asyncembed._models import EmbedInput, Vector
+
+KEPT_AT_ONCE: Final = 256
+"""Vectors that are written into the cache together."""
+
+PART_OF_BUDGET: Final = 4
+"""Texts that are not asked for take up to this part of the memory of a batch: a quarter."""
+
+Recalled: TypeAlias = tuple[int, "EmbedInput", "Vector"]
+"""Index, text, and a vector that the API need not be asked for."""
+
+Lost: TypeAlias = tuple[int, "EmbedInput", "AsyncEmbedError"]
+"""Index, text, and why it gets no vector."""
+
+_index_of = itemgetter(0)
+
+
+class Recall:
+    """Says of each text whether its vector is known, and remembers the vectors that arrive.
+
+    Args:
+        identity: What shapes the vectors besides the text; a digest of at most 64 bytes.
+        number: The numpy type of the vectors.
+        dedupe_bytes: Memory for the vectors that equal texts share; 0 if each text is asked for.
+        cache: Vectors of earlier runs.
+    """
+
+    def __init__(
+        self,
+        identity: bytes,
+        number: np.dtype[np.float32 | np.int8 | np.uint8],
+        *,
+        dedupe_bytes: int,
+        cache: VectorCache | None,
+    ) -> None:
+        self._identity = identity
+        self._number = number
+        self._duplicates: Duplicates[Reservation] = Duplicates(KnownVectors(dedupe_bytes), joins=dedupe_bytes > 0)
+        self._cache = cache
+        self._to_keep: dict[bytes, Vector] = {}
+        self.cached = 0
+        """Texts whose vectors came out of the cache."""
+        self.duplicates = 0
+        """Texts that got the vector of an equal one."""
+        self.width = 0
+        """Numbers in one vector, 0 before there was one."""
+
+    async def sort(self, batch: Batch) -> list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]]:
+        """Return the texts of a batch by index, each with its vector, or an equal text to wait for, or None."""
+        keys = {index: text_key(item.text, self._identity) for index, item in batch.inputs.items()}
+        cached = await self._cached({key for key in keys.values() if not self._duplicates.is_decided(key)})
+        found: list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]] = []
+        for index, item in batch.inputs.items():
+            vector = cached.get(keys[index])
+            if vector is not None:
+                self.cached += 1
+                found.append((index, item, vector))
+                continue
+            known = self._duplicates.sort(index, keys[index])
+            self.duplicates += isinstance(known, np.ndarray)
+            found.append((index, item, known))
+        found += [(index, item, None) for index, item, _ in batch.refused]  # it is refused again in its new batch
+        return sorted(found, key=_index_of) if batch.refused else found
+
+    def learn(self, results: Sequence[EmbedResult | EmbedBlock]) -> None:
+        """Note vectors that arrived; they are copied, as the consumer may change those that it gets."""
+        for result in results:
+            if isinstance(result, EmbedBlock):
+                self._check_width(result.embeddings.shape[1])
+                for index, row in enumerate(result.embeddings, result.index):
+                    self._duplicates.arrived(index, row.copy())
+            else:
+                self._check_width(len(result.embedding))
+                self._duplicates.arrived(result.index, result.embedding.copy())
+
+    def withdraw(self, indices: Collection[int]) -> None:
+        """Forget vectors of a response that turned out to be wrong."""
+        self._duplicates.withdrawn(indices)
+
+    def begin(self, batch: Batch, reservation: Reservation) -> tuple[list[Recalled], list[Lost]]:
+        """Return what is known of the texts that were taken out of a batch; the others wait for an equal text."""
+        recalled, lost = list(batch.recalled), []
+        for follower, lead in batch.followers:
+            if self._duplicates.follow(lead, follower, reservation):
+                continue
+            if lead.error:
+                lost.append((*follower, lead.error))
+            elif lead.vector is not None:
+                recalled.append((*follower, lead.vector))
+        self.duplicates += len(recalled) - len(batch.recalled)
+        return recalled, lost
+
+    def settle(self, batch: Batch) -> list[tuple[list[Recalled], Reservation]]:
+        """Return the texts that waited for vectors of a request that has ended, by the reservation they come off."""
+        leads = self._duplicates.settle(batch.inputs)
+        found: defaultdict[Reservation, list[Recalled]] = defaultdict(list)
+        for lead in leads:
+            assert lead.vector is not None
+            if self._cache:
+                self._to_keep[lead.key] = lead.vector
+            for (index, item), reservation in lead.waiting:
+                found[reservation].append((index, item, lead.vector))
+            self.duplicates += len(lead.waiting)
+            lead.waiting.clear()
+        return [(sorted(recalled, key=_index_of), reservation) for reservation, recalled in found.items()]
+
+    def lose(self, index: int, error: AsyncEmbedError) -> list[tuple[Lost, Reservation]]:
+        """Return the texts that get no vector because an equal one gets none."""
+        lead = self._duplicates.lost(index, error)
+        if lead is None:
+            return []
+        waiting, lead.waiting = lead.waiting, []
+        return [((*follower, error), reservation) for follower, reservation in waiting]
+
+    async def keep(self, *, all_of_them: bool = False) -> None:
+        """Write vectors into the cache when there are enough of them, or now."""
+        if self._cache and self._to_keep and (all_of_them or len(self._to_keep) >= KEPT_AT_ONCE):
+            rows, self._to_keep = self._to_keep, {}
+            await self._cache.put({key: vector.tobytes() for key, vector in rows.items()})
+
+    async def _cached(self, keys: Collection[bytes]) -> dict[bytes, Vector]:
+        if not self._cache or not keys:
+            return {}
+        found = await self._cache.get(keys)
+        vectors = {key: np.frombuffer(data, self._number) for key, data in found.items()}
+        for vector in vectors.values():
+            self._check_width(len(vector))
+        return vectors
+
+    def _check_width(self, width: int) -> None:
+        """Refuse vectors of two lengths: the model behind its name is another one than before."""
+        self.width = self.width or width
+        if width != self.width:
+            raise ResponseError(
+                f"the cache and the API hold vectors of {self.width} and {width} numbers for the same model; "
+                "use another file for cache="
+            )
+
+
+class RecallingSource:
+    """Gives the batches of a run, like the `Source` behind it, without the texts that need not be asked for.
+
+    Args:
+        source: Gives the caller's texts in batches.
+        chunker: Groups what is left of them.
+        recall: Says what need not be asked for.
+        cost: What a batch may need in memory.
+        budget: The memory for batches.
+    """
+
+    def __init__(self, source: Source, chunker: Chunker, recall: Recall, cost: CostModel, budget: MemoryBudget) -> None:
+        self._source = source
+        self._chunker = chunker
+        self._recall = recall
+        self._cost = cost
+        self._budget = budget
+        self._taken = Batch()
+        self._batches: deque[Batch] = deque()
+
+    @property
+    def pulled(self) -> int:
+        """Number of texts taken from the caller so far."""
+        return self._source.pulled
+
+    @property
+    def needs_pump(self) -> bool:
+        """Whether `pump` must run beside the feeder."""
+        return self._source.needs_pump
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether there is neither another batch nor an error, for certain."""
+        return self._source.is_exhausted and not self._batches and not self._chunker.pending and not len(self._taken)
+
+    async def next_batch(self) -> Batch | None:
+        """Return the next batch, or None after the last one; raises what the caller's iterable raises."""
+        while not self._batches:
+            try:
+                batch = await self._source.next_batch()
+            except BaseException:
+                self._flush()
+                if not self._batches:
+                    raise
+                break  # the source raises it again when it is asked again
+            if batch is None:
+                self._flush()
+                break
+            await self._sort(batch)
+        return self._batches.popleft() if self._batches else None
+
+    async def pump(self) -> None:
+        """Pull an async iterable while batches are wanted."""
+        await self._source.pump()
+
+    def close(self) -> None:
+        """Close a plain iterator that was left before its end."""
+        self._source.close()
+
+    async def _sort(self, batch: Batch) -> None:
+        allowed = self._budget.largest // PART_OF_BUDGET
+        for index, item, found in await self._recall.sort(batch):
+            if found is None:
+                self._chunker.index = index
+                self._hand_on(self._chunker.take([item]))
+                continue
+            if isinstance(found, Lead):
+                self._taken.followers.append(((index, item), found))
+            else:
+                self._taken.recalled.append((index, item, found))
+            self._taken.text_memory += sys.getsizeof(item.text) + metadata_bytes(item.metadata or {})
+            if self._cost.waiting(len(self._taken), self._taken.text_memory) > allowed:
+                self._flush()
+        if self.needs_pump and len(batch) < self._source.full_batch:  # the caller's texts come slowly
+            self._flush()
+
+    def _flush(self) -> None:
+        self._hand_on(self._chunker.flush() or ([Batch()] if len(self._taken) else []))
+
+    def _hand_on(self, batches: list[Batch]) -> None:
+        """Let what was taken out travel with the first of these batches."""
+        for batch in batches:
+            batch.add(self._taken)
+            self._taken = Batch()
+            self._batches.append(batch)
+
+
+def recalled_results(recalled: Sequence[Recalled], *, as_blocks: bool) -> list[EmbedResult | EmbedBlock]:
+    """Return results for recalled vectors, ascending by index, with vectors of their own."""
+    if not as_blocks:
+        return [
+            EmbedResult(index, vector.copy(), item.text, item.id, item.metadata) for index, item, vector in recalled
+        ]
+    stretches = groupby(enumerate(recalled), key=lambda each: each[1][0] - each[0])
+    groups = [[entry for _, entry in stretch] for _, stretch in stretches]
+    return [
+        EmbedBlock(group[0][0], np.stack([vector for *_, vector in group]), [item for _, item, _ in group])
+        for group in groups
+    ]

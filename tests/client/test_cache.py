@@ -1,0 +1,182 @@
+"""The client's cache: what it holds costs nothing, it never gives a wrong vector, and its own faults cost no run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sqlite3
+import sys
+
+import numpy as np
+import pytest
+
+from asyncembed import ClientSpec, ConfigurationError, EmbedClient
+from asyncembed.testing import FakeServer, vector_of
+
+TEXTS = [f"text {number}" for number in range(600)]
+MATRIX = np.stack([vector_of(text) for text in TEXTS])
+
+
+@pytest.fixture
+async def fake():
+    async with FakeServer(dimension=8) as running:
+        yield running
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "embeddings.sqlite"
+
+
+def open_client(server: FakeServer, path, **settings: object) -> EmbedClient:
+    return EmbedClient("openai", base_url=f"{server.url}/v1", api_key="any", cache=path, **settings)
+
+
+async def test_a_second_run_sends_nothing(fake, path, tmp_path):
+    async with open_client(fake, path) as client:
+        np.testing.assert_array_equal((await client.embed(TEXTS)).embeddings, MATRIX)
+    requests = fake.ledger.requests
+    async with open_client(fake, path) as client:
+        response = await client.embed(TEXTS)
+        np.testing.assert_array_equal(response.embeddings, MATRIX)
+        assert response.usage.tokens == 0
+        async with client.embed_stream(TEXTS) as stream:
+            results = [result async for result in stream]
+            assert (stream.summary.cached, stream.summary.requests, stream.summary.dimension) == (600, 0, 8)
+        assert [result.index for result in results] == list(range(600))
+        assert all(result.embedding.flags.writeable for result in results)
+        summary = await client.embed_to_file(TEXTS, tmp_path / "v.npy")
+        assert (summary.saved, summary.cached) == (600, 600)
+        np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), MATRIX)
+        np.testing.assert_array_equal(await client.embed_query("text 3", input_type="document"), MATRIX[3])
+    assert fake.ledger.requests == requests
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "another"},
+        {"dimensions": 4},
+        {"dtype": "int8"},
+        {"input_type": "query"},
+        {"prompts": {"document": "passage: "}},
+        {"extra": {"user": "x"}},
+        {"normalize": True},
+        {"truncate": "END"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_what_shapes_a_vector_is_a_part_of_the_key(path, other):
+    """No option gives the vector of another one."""
+    async with (
+        FakeServer(dimension=8) as server,
+        EmbedClient("cohere", base_url=server.url, api_key="any", cache=path) as client,
+    ):
+        await client.embed(TEXTS[:5])
+        for _ in range(2):
+            await client.embed(TEXTS[:5], **other)
+        assert server.ledger.requests == 2
+
+
+async def test_another_server_is_another_key(path):
+    """Its model of the same name may be another one."""
+    for _ in range(2):
+        async with FakeServer(dimension=8) as server, open_client(server, path) as client:
+            await client.embed(TEXTS[:5])
+            assert server.ledger.requests == 1
+
+
+async def test_a_damaged_row_counts_as_missing(fake, path):
+    async with open_client(fake, path) as client:
+        await client.embed(TEXTS)
+    with sqlite3.connect(path) as database:
+        rows = database.execute("select key, vector from vectors").fetchall()
+        draw = random.Random(1)
+        for key, vector in draw.sample(rows, 100):
+            position = draw.randrange(len(vector))
+            damaged = vector[:position] + bytes([vector[position] ^ 1 << draw.randrange(8)]) + vector[position + 1 :]
+            damaged = draw.choice([damaged, vector[:-1], b"", damaged])
+            database.execute("update vectors set vector = ? where key = ?", (damaged, key))
+    database.close()
+    async with open_client(fake, path) as client, client.embed_stream(TEXTS) as stream:
+        async for result in stream:
+            np.testing.assert_array_equal(result.embedding, MATRIX[result.index])
+        assert stream.summary.cached == 500
+
+
+async def test_a_file_that_is_no_database_is_refused_before_anything_is_sent(fake, path):
+    path.write_bytes(b"this is no database, and was never one" * 100)
+    async with open_client(fake, path) as client:
+        with pytest.raises(
+            ConfigurationError, match=r"cache='.*embeddings.sqlite' cannot be used: .*choose another file"
+        ):
+            await client.embed(TEXTS)
+    assert not fake.ledger.requests
+
+
+async def test_a_cache_that_fails_costs_no_run(fake, path, caplog):
+    """Its table is gone all of a sudden; one line tells of it."""
+    caplog.set_level(logging.WARNING, "asyncembed")
+    async with open_client(fake, path) as client:
+        await client.embed(TEXTS[:300])
+        with sqlite3.connect(path) as database:
+            database.execute("drop table vectors")
+        database.close()
+        np.testing.assert_array_equal((await client.embed(TEXTS)).embeddings, MATRIX)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "is not used any more" in caplog.text
+
+
+async def test_old_rows_go_when_it_is_full(fake, path):
+    async with open_client(fake, path, cache_mb=0.1) as client:
+        for start in range(0, 6_000, 500):
+            await client.embed([f"text {number}" for number in range(start, start + 500)])
+    assert path.stat().st_size < 300_000
+    with sqlite3.connect(path) as database:
+        assert 100 < database.execute("select count(*) from vectors").fetchone()[0] < 4_000
+    database.close()
+
+
+PROGRAM = """
+import asyncio, random, sys
+import numpy as np
+from asyncembed import EmbedClient
+from asyncembed.testing import vector_of
+
+async def main(url, path, seed):
+    draw = random.Random(seed)
+    async with EmbedClient("openai", base_url=url, api_key="any", cache=path) as client:
+        for _ in range(20):
+            texts = [f"text {draw.randrange(2_000)}" for _ in range(625)]
+            response = await client.embed(texts)
+            assert np.array_equal(response.embeddings, np.stack([vector_of(text) for text in texts]))
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+async def test_several_processes_use_it_at_once(fake, path):
+    """Four of them, 50,000 random look-ups in all: each vector is right, and none of the processes fails."""
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROGRAM, f"{fake.url}/v1", path, str(seed), stderr=asyncio.subprocess.PIPE
+        )
+        for seed in range(4)
+    ]
+    for process in processes:
+        _, errors = await process.communicate()
+        assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_spec_carries_the_path(path):
+    spec = ClientSpec("local", cache=str(path), cache_mb=5)
+    client = spec.open()
+    assert client.spec == spec
+    assert EmbedClient("local", cache=path, cache_mb=5).spec == spec
+
+
+@pytest.mark.parametrize("settings", [{"cache": 5}, {"cache_mb": 0}, {"cache_mb": "1"}])
+def test_settings_are_checked(settings):
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        EmbedClient("local", **settings)

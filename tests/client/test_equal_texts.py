@@ -1,0 +1,158 @@
+"""Equal texts are asked for once and share the vector, each with its own index and id; off in streams, on in files."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asyncembed import ConfigurationError, EmbedClient, EmbedFailure, EmbedInput, InvalidInputError, RetryPolicy
+from asyncembed.sinks import open_vectors
+from asyncembed.testing import FakeServer, faults, vector_of
+
+DISTINCT = [f"text {number}" for number in range(700)]
+
+
+def with_repeats(seed: int = 1) -> list[str]:
+    """A thousand texts, three of ten of which are equal to another."""
+    draw = random.Random(seed)
+    texts = DISTINCT + [draw.choice(DISTINCT) for _ in range(300)]
+    draw.shuffle(texts)
+    return texts
+
+
+TEXTS = with_repeats()
+MATRIX = np.stack([vector_of(text) for text in TEXTS])
+
+
+@pytest.fixture
+async def fake():
+    async with FakeServer(dimension=8) as running:
+        yield running
+
+
+def open_client(server: FakeServer, **settings: object) -> EmbedClient:
+    return EmbedClient("openai", base_url=f"{server.url}/v1", api_key="any", **settings)
+
+
+async def test_each_text_is_billed_once(fake):
+    """Every verb takes the option; without it, all are asked for."""
+    async with open_client(fake) as client:
+        response = await client.embed(TEXTS, dedupe=True)
+        np.testing.assert_array_equal(response.embeddings, MATRIX)
+        assert fake.ledger.asked == Counter(DISTINCT)
+        await client.embed(["again"] * 3)
+        assert fake.ledger.asked["again"] == 3
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_every_result_has_its_own_index_id_and_vector(fake, ordered, is_async):
+    inputs = [EmbedInput(text, id=f"id {number}", metadata={"n": number}) for number, text in enumerate(TEXTS)]
+
+    async def slowly():
+        for item in inputs:
+            yield item
+
+    results = []
+    async with (
+        open_client(fake) as client,
+        client.embed_stream(slowly() if is_async else iter(inputs), ordered=ordered, dedupe=True) as stream,
+    ):
+        async for result in stream:
+            result.embedding *= 2  # what the consumer does with a vector of its own concerns no other
+            results.append(result)
+        assert (stream.summary.done, stream.summary.duplicates) == (1_000, 300)
+    indices = [result.index for result in results]
+    assert (indices if ordered else sorted(indices)) == list(range(1_000))
+    for result in results:
+        assert (result.id, result.text) == (f"id {result.index}", TEXTS[result.index])
+        assert result.metadata == {"n": result.index}
+        np.testing.assert_array_equal(result.embedding, 2 * MATRIX[result.index])
+    assert fake.ledger.asked == Counter(DISTINCT)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".jsonl"])
+async def test_files_ask_once_and_resume(fake, tmp_path, suffix):
+    path = tmp_path / f"vectors{suffix}"
+    async with open_client(fake) as client:
+        summary = await client.embed_to_file(TEXTS, path)
+        again = await client.embed_to_file(TEXTS, tmp_path / f"all{suffix}", dedupe=False)
+    assert (summary.saved, summary.duplicates, again.duplicates) == (1_000, 300, 0)
+    vectors = open_vectors(path)
+    assert vectors.rows == 1_000
+    assert path.read_bytes() == (tmp_path / f"all{suffix}").read_bytes()
+
+
+async def test_an_equal_text_fails_as_the_first_does(fake):
+    """Also one whose batch began later; nothing is asked for twice."""
+    bad = "a text that is refused"
+    texts = [bad, *DISTINCT[:100], bad, *DISTINCT[100:300], bad]
+    fake.rules.append(faults.Poisoned(bad))
+    failed, done = [], []
+    async with (
+        open_client(fake) as client,
+        client.embed_stream(texts, on_error="yield", dedupe=True, chunk_size=16) as stream,
+    ):
+        async for item in stream:
+            (failed if isinstance(item, EmbedFailure) else done).append(item.index)
+            if isinstance(item, EmbedFailure):
+                assert isinstance(item.error, InvalidInputError)
+        assert stream.summary.failed == 3
+    assert failed == [index for index, text in enumerate(texts) if text == bad]
+    assert len(done) == 300
+
+
+async def test_a_vector_that_had_to_make_room_is_asked_for_again(fake):
+    """A window of two vectors: the texts far apart are billed again, none is wrong."""
+    texts = [*DISTINCT[:300], *DISTINCT[:300]]
+    async with open_client(fake) as client:
+        response = await client.embed(texts, dedupe=True, dedupe_mb=0.0007, chunk_size=10, max_concurrency=1)
+    np.testing.assert_array_equal(response.embeddings, np.stack([vector_of(text) for text in texts]))
+
+
+async def test_little_memory_is_enough(fake):
+    """Many equal texts between two that are asked for; no result waits for memory that a later one holds."""
+    texts = [text for text in DISTINCT[:50] for _ in range(200)]
+    async with open_client(fake) as client:
+        seen = 0
+        async with client.embed_stream(texts, dedupe=True, max_memory_mb=2) as stream:
+            async for result in stream:
+                assert result.index == seen
+                seen += 1
+            assert stream.summary.peak_reserved_bytes <= 2_100_000  # one text may be over it
+    assert seen == len(texts)
+
+
+async def test_a_broken_response_costs_only_what_did_not_arrive(fake):
+    """Equal texts wait for the vector, whichever attempt brings it."""
+    fake.script += [faults.CutOff(), faults.Refused(500), faults.CutOff()]
+    async with open_client(fake, retry=RetryPolicy(initial_backoff=0.001, max_backoff=0.01)) as client:
+        response = await client.embed(TEXTS, dedupe=True)
+    np.testing.assert_array_equal(response.embeddings, MATRIX)
+    assert not fake.ledger.asked_again
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=60), st.integers(1, 7), st.booleans())
+async def test_any_sequence_of_texts_comes_back_right(numbers, chunk_size, ordered):
+    texts = [f"text {number}" for number in numbers]
+    async with FakeServer(dimension=8) as server, open_client(server) as client:
+        results = [
+            result async for result in client.embed_stream(texts, chunk_size=chunk_size, ordered=ordered, dedupe=True)
+        ]
+        assert sorted(result.index for result in results) == list(range(len(texts)))
+        for result in results:
+            np.testing.assert_array_equal(result.embedding, vector_of(texts[result.index]))
+        assert server.ledger.asked == Counter(set(texts))
+
+
+@pytest.mark.parametrize("options", [{"dedupe": "yes"}, {"dedupe_mb": 0}, {"dedupe_mb": "64"}])
+async def test_options_are_checked(server, connect, options):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        await connect().embed(["a"], **options)
+    assert not server.requests
