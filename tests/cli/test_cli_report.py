@@ -272,4 +272,4 @@ def test_a_report_of_another_user_is_not_replaced(run, threaded_server, openai, 
     os.chown(shared / "run.html", 12_345, 12_345)
     ended = run("embed", texts_file, *options)
     assert ended.code == 2
-    assert "made by another user" in ended.err
+    assert "belongs to another user" in ended.err
