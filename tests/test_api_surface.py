@@ -88,6 +88,7 @@ PUBLIC = {
     "StreamClosedError",
     "StreamingEmbedResponse",
     "SyncEmbedder",
+    "Scalar",
     "SyncStream",
     "Timeouts",
     "TransportError",

@@ -131,7 +131,7 @@ async def test_who_is_cancelled_while_it_is_asked_leaves_it_to_the_others():
     [
         (b"sk-secret", "returned bytes and not str"),
         (None, "returned NoneType and not str"),
-        ("", "returned an empty text"),
+        ("", "returned an empty str"),
         ("sk-secret\n", "white space or characters that a header cannot carry"),
         ("\ufeffsk-secret", "white space or characters that a header cannot carry"),
         ("sk-secrét", "white space or characters that a header cannot carry"),

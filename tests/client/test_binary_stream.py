@@ -130,7 +130,7 @@ async def test_leaving_early_without_closing_warns(client):
     await anext(reader)
     readers = [reader]
     del reader
-    with pytest.warns(ResourceWarning, match="left before its end"):
+    with pytest.warns(ResourceWarning, match="dropped before its end"):
         readers.clear()
     gc.collect()
     await client.aclose()
@@ -140,7 +140,7 @@ async def test_arrow_batches_have_index_id_and_vector(client):
     texts = [("a", "text 0"), (7, "text 1"), "text 2"]
     async with client.embed_binary_stream(texts, format="arrow") as reader:
         assert isinstance(reader, ArrowStreamReader)
-        with pytest.raises(AsyncEmbedError, match="the schema is known when the first batch has come"):
+        with pytest.raises(AsyncEmbedError, match="the schema is not known yet"):
             _ = reader.schema
         (batch,) = [batch async for batch in reader]
         assert batch.schema == reader.schema
@@ -164,7 +164,7 @@ async def test_arrow_tables_share_the_memory_of_the_blocks(client):
     assert [chunk.num_chunks for chunk in table.columns] == [3, 3, 3]
     matrix = np.concatenate([chunk.flatten().to_numpy().reshape(-1, 8) for chunk in table.column("embedding").chunks])
     np.testing.assert_array_equal(matrix, EXPECTED)
-    with pytest.raises(AsyncEmbedError, match="schema is known"):
+    with pytest.raises(AsyncEmbedError, match="schema is not known yet"):
         await client.embed_binary_stream([], format="arrow").read_all()
 
 

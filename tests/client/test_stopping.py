@@ -215,7 +215,7 @@ async def test_a_stop_while_nothing_is_in_flight(server, client, tmp_path, stage
 
 async def test_what_failed_only_because_the_api_did_is_held_within_bounds(server, once, tmp_path, monkeypatch):
     """The oldest of too many are given up for good; the others are asked for again by the next run."""
-    monkeypatch.setattr("asyncembed._to_file.MAX_HELD_BYTES", 3_000)  # of 5 short texts
+    monkeypatch.setattr("asyncembed._to_file.MAX_UNSETTLED_BYTES", 3_000)  # of 5 short texts
     path = tmp_path / "v.npy"
     down = [refused(503, "down")] * 2
     server.script.extend([*down, server.default, *down, server.default, *[refused(401, "no more")] * 2])

@@ -120,7 +120,7 @@ async def test_resuming_a_finished_file_asks_for_nothing(server, client, tmp_pat
     assert server.requests == []
     assert content(tmp_path, path.name) == before
     for other in (TEXTS[:-1], [*TEXTS, "more"], [*TEXTS[:-1], "other"]):
-        with pytest.raises(ResumeError, match="is finished, and belongs to other texts: it was made of 40 texts"):
+        with pytest.raises(ResumeError, match="is finished, and belongs to other texts: it was made from 40 texts"):
             await client.embed_to_file(other, path, resume=True)
     with pytest.raises(ResumeError, match="model was 'text-embedding-3-small' and is 'other' now"):
         await client.embed_to_file(TEXTS, path, resume=True, model="other")

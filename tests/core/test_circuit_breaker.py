@@ -9,7 +9,7 @@ import pytest
 from asyncembed import RetryPolicy
 from asyncembed._core import CircuitBreaker
 
-FAILURES = 8
+FAILURE_THRESHOLD = 8
 POLICY = RetryPolicy(initial_backoff=1.0, max_backoff=8.0)
 
 
@@ -30,7 +30,7 @@ def outage(clock):
     return CircuitBreaker(POLICY, clock, draw=lambda: 1.0)
 
 
-def fail(outage: CircuitBreaker, times: int = FAILURES) -> None:
+def fail(outage: CircuitBreaker, times: int = FAILURE_THRESHOLD) -> None:
     for _ in range(times):
         outage.end_attempt(failed=True)
 
@@ -41,14 +41,14 @@ async def settle() -> None:
 
 
 async def test_failures_in_a_row_make_one(outage):
-    fail(outage, FAILURES - 1)
+    fail(outage, FAILURE_THRESHOLD - 1)
     outage.end_attempt(failed=False)
-    fail(outage, FAILURES - 1)
+    fail(outage, FAILURE_THRESHOLD - 1)
     outage.end_attempt(failed=None)  # which says nothing
-    assert not outage.is_on
+    assert not outage.is_open
     await outage.wait()
     fail(outage, 1)
-    assert outage.is_on
+    assert outage.is_open
 
 
 async def test_one_finds_out_and_the_others_wait_until_it_is_over(outage, clock):
@@ -100,8 +100,8 @@ async def test_an_attempt_from_before_does_not_free_the_probe(outage, clock, fai
     clock.now += 2
     await settle()
     assert not other.done()
-    assert outage.lets_through(probe)
-    assert not outage.lets_through(None)
+    assert outage.allows(probe)
+    assert not outage.allows(None)
     outage.end_attempt(probe, failed=True)
     await settle()
     assert not other.done()
@@ -128,11 +128,11 @@ async def test_an_attempt_from_before_that_goes_well_ends_it(outage, clock):
     outage.end_attempt(failed=False)
     assert await asyncio.wait_for(other, 60) is None
     fail(outage)
-    assert not outage.lets_through(probe)
+    assert not outage.allows(probe)
     clock.now += 2
     newer = await outage.wait()
     outage.end_attempt(probe, failed=True)
-    assert outage.lets_through(newer)
+    assert outage.allows(newer)
     outage.end_attempt(newer, failed=False)
     outage.end_attempt(probe, failed=True)
-    assert not outage.is_on
+    assert not outage.is_open

@@ -341,7 +341,7 @@ async def test_what_was_asked_for_is_forgotten_with_its_error(server, connect):
     stream = connect(on_event=None).embed_stream(TEXTS, on_error="skip")
     await take(stream)
     gc.collect()
-    assert set(stream._run.observer._asked) == {stream.summary.failure}
+    assert set(stream._run.observer._texts_of) == {stream.summary.failure}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,7 +23,7 @@ def names(lines):
 
 
 def has_waited(stream, reason):
-    return f"{reason}_hold" in vars(stream._run.observer)
+    return f"{reason}_notice" in vars(stream._run.observer)
 
 
 async def collect(stream):
@@ -72,7 +72,7 @@ async def test_waits_that_nobody_notices_are_not_told(connect, told, monkeypatch
     client = connect(rate_limit=RateLimit(**TWO))
     stream = client.embed_stream(TEXTS, chunk_size=2)
     assert len(await collect(stream)) == 6
-    assert has_waited(stream, "limit")
+    assert has_waited(stream, "rate_limit")
     assert not told.of(RequestsThrottled)
 
 

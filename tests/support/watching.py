@@ -82,7 +82,7 @@ def pause_of(client: EmbedClient) -> Pause:
 def count_as_down(client: EmbedClient) -> None:
     """Let the API of a client count as down, as after many attempts that failed."""
     breaker = client._endpoint.learned.breaker
-    while not breaker.is_on:
+    while not breaker.is_open:
         breaker.end_attempt(failed=True)
 
 
