@@ -25,7 +25,6 @@ from asyncembed import (
     Timeouts,
     Usage,
 )
-from asyncembed._config import Dtype, check, check_choice, check_positive
 
 VALUES = [value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)]
 SECONDS = [
@@ -101,15 +100,6 @@ def test_extra_is_a_mapping(value):
     """Of field names to values."""
     with pytest.raises(ConfigurationError, match="extra= must be a mapping of field names to values"):
         EmbedOptions(model="m", extra=value)
-
-
-def test_the_checks_pass_what_is_right():
-    """And raise a ValueError for what is not."""
-    check(True, "x")
-    check_choice("dtype", "int8", Dtype)
-    check_positive("x", 0.1)
-    with pytest.raises(ValueError, match=r"^x$"):
-        check(False, "x")
 
 
 @pytest.mark.parametrize("kind", VALUES)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import asyncembed.providers.presets
 from asyncembed import PROVIDERS, ConfigurationError, EmbedClient, EmbedOptions, Limits
-from asyncembed._http.route import Route
+from asyncembed._http import Route
 from asyncembed.providers import (
     AzureOpenAI,
     BedrockTitan,
@@ -29,7 +29,6 @@ from asyncembed.providers import (
     find_model,
     share_space,
 )
-from asyncembed.providers._base import with_scheme
 from asyncembed.providers.presets import PRESETS
 from asyncembed.providers.prompts import PROMPTS
 from asyncembed.testing import FakeServer, vector_of
@@ -164,10 +163,13 @@ def test_the_global_location_of_vertex_has_a_host_of_its_own():
 
 def test_an_address_without_a_scheme_gets_one(monkeypatch):
     """As `OLLAMA_HOST` has none; where a variable always has one, a mistake is said."""
-    monkeypatch.setenv("OLLAMA_HOST", "10.0.0.7:11434")
-    assert "http://10.0.0.7:11434" in repr(EmbedClient("ollama"))
-    assert with_scheme("https://h") == "https://h"
-    assert with_scheme("localhost:1") == "http://localhost:1"
+    for host, address in (
+        ("10.0.0.7:11434", "http://10.0.0.7:11434"),
+        ("https://h", "https://h"),
+        ("localhost:1", "http://localhost:1"),
+    ):
+        monkeypatch.setenv("OLLAMA_HOST", host)
+        assert address in repr(EmbedClient("ollama"))
 
 
 @pytest.mark.parametrize("name", ["azure-openai", "custom"])

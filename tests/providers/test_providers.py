@@ -16,12 +16,9 @@ from asyncembed import (
     Limits,
     Provider,
     RetryPolicy,
+    Sign,
 )
-from asyncembed._core.circuit_breaker import CircuitBreaker
-from asyncembed._core.endpoint import Endpoint, EndpointState
-from asyncembed._core.memory import MemoryBudget
-from asyncembed._core.slots import SlotsByModel
-from asyncembed._decide.signs import Sign
+from asyncembed._core import CircuitBreaker, Endpoint, EndpointState, MemoryBudget, SlotsByModel
 from asyncembed._ratelimit import Limiter
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
