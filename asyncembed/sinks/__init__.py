@@ -1,5 +1,6 @@
 """Files of vectors: the `Journal` that keeps results while they arrive, and one module per file format."""
 
+from asyncembed._public import publish
 from asyncembed.sinks._base import (
     ARROW_MISSING,
     FORMATS,
@@ -44,3 +45,5 @@ __all__ = [
     "read_partial",
     "read_totals",
 ]
+
+publish(__name__, [globals()[name] for name in __all__])

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed._models import EmbedFailure, EmbedInput, Matrix, RunTotals, Withdrawal
+    from asyncembed._models import EmbedFailure, EmbedInput, Matrix, RunTotals, Scalar, Withdrawal
     from asyncembed.sinks._partial_dir import PartialFolder
 
 
@@ -182,7 +182,9 @@ class Journal:
                 f"{self.folder} is for {self.note.total} texts, but the input has {total} now; pass the same texts"
             )
 
-    def add(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal], totals: RunTotals | None = None) -> None:
+    def add(
+        self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal], totals: RunTotals | None = None
+    ) -> None:
         """Write results to disk, in any order, with the totals of all runs so far if they have changed.
 
         Raises:
@@ -207,7 +209,7 @@ class Journal:
         """Close the files. A second call does nothing."""
         self._log.close()
 
-    def _check_widths(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+    def _check_widths(self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal]) -> None:
         known = self._log.width
         for block in items:
             if isinstance(block, EmbedBlock):

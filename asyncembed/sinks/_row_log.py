@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed._models import Withdrawal
+    from asyncembed._models import Scalar, Withdrawal
     from asyncembed.sinks._provenance import Provenance
 
 
@@ -218,7 +218,7 @@ class RowLog:
         """Numbers per row; 0 before the first row."""
         return self._next.width
 
-    def append(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+    def append(self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal]) -> None:
         """Append results. They are valid after the next `commit`."""
         now, new = self._next, _NewRecords()
         keep_text = self._provenance.keep_text

@@ -11,7 +11,7 @@ import sys
 import pytest
 from support.engines import check_rows, listed, paid_again, text_of, write_texts
 from support.plain import wait_until
-from support.threaded import KEY
+from support.threaded_clients import KEY
 
 daft = pytest.importorskip("daft", reason="daft is not installed")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.engines import check_rows, needs_heavy, paid_again, text_of, workers, write_texts
 from support.plain import wait_until
-from support.threaded import KEY
+from support.threaded_clients import KEY
 
 pytest.importorskip("pyspark", reason="pyspark is not installed")
 if not shutil.which("java"):

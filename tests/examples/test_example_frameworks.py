@@ -6,11 +6,12 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from support.threaded import KEY, clean_environment, server
+from support.fixtures import clean_environment
+from support.threaded_clients import KEY, key_variable, server
 
 from asyncembed.testing import vector_of
 
-__all__ = ["clean_environment", "server"]
+__all__ = ["clean_environment", "key_variable", "server"]
 
 FOLDER = Path(__file__).parents[2] / "examples" / "frameworks"
 TEXTS = [f"text {number}" for number in range(50)]

@@ -2,6 +2,5 @@
 
 from __future__ import annotations
 
-from support.threaded import clean_environment, embedder, server, spec
-
-__all__ = ["clean_environment", "embedder", "server", "spec"]
+from support.fixtures import clean_environment  # noqa: F401  # a fixture
+from support.threaded_clients import embedder, key_variable, server, spec  # noqa: F401  # fixtures
