@@ -175,7 +175,7 @@ TEXT_INPUT = {"content": [{"type": "text", "text": "a"}]}
         ({"texts": ["a", "", "b"]}, "texts[1] is an empty string"),
         ({"texts": ["a", 5]}, "texts[1] must be a string, not 5"),
         ({"texts": []}, "'texts' must be a non-empty list"),
-        ({"texts": ["x" * 1_000_001]}, "texts[0] has 1000001 characters; at most 1000000 are taken"),
+        ({"texts": ["x" * 1_000_001]}, "texts[0] has 1000001 characters; the limit is 1000000"),
         ({}, "the field 'texts' is required"),
         ({"texts": ["a"], "input_type": "passage"}, "'input_type' must be one of search_document"),
         ({"texts": ["a"], "input_type": None}, "the field 'input_type' is required"),
