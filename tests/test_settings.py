@@ -289,7 +289,7 @@ WRONG_FOR_A_CLIENT = [
     ("catalogue", "?" * 1_000, "catalogue=<'????"),
     ("prompts", 7, "prompts= must be the name of a family, or a mapping of input types to texts"),
     ("prompts", {"query": 7}, "prompts= must be the name of a family"),
-    ("prompts", "no family", "prompts='no family' is no family that is known"),
+    ("prompts", "no family", "prompts='no family' is not a known family"),
     ("api_key", 7, "api_key= must be a str, not int"),
     ("on_event", 7, "on_event=7 must be a plain function"),
 ]
@@ -337,7 +337,7 @@ WRONG_FOR_A_VERB = [
     ("embed_stream", "normalize", [], "normalize=[] must be True or False"),
     ("embed_stream", "shorten", ["client"], "shorten=['client'] is not known; use one of 'server', 'client'"),
     ("embed_stream", "shorten", "client", "shorten='client' needs dimensions="),
-    ("embed_stream", "prompts", "no family", "prompts='no family' is no family that is known"),
+    ("embed_stream", "prompts", "no family", "prompts='no family' is not a known family"),
     ("embed_stream", "chunk_size", True, "chunk_size=True must be a whole number"),
     ("embed_stream", "on_error", ["skip"], "on_error=['skip'] is not known"),
     ("embed_stream", "dead_letter", 7, "dead_letter=7 must be the path of a file"),
