@@ -53,7 +53,7 @@ def signature_headers(
     request = "\n".join([
         "POST",
         quote(parts.path or "/", safe="/-_.~"),  # Amazon escapes an escaped path once more
-        "&".join(sorted(parts.query.split("&"))),
+        _canonical_query(parts.query),
         *(f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)),
         "",
         names,
@@ -70,6 +70,12 @@ def signature_headers(
         sent["X-Amz-Security-Token"] = credentials.token
     who = f"{_METHOD} Credential={credentials.key}/{scope}, SignedHeaders={names}, Signature={_mac(key, text).hex()}"
     return {**sent, "Authorization": who}
+
+
+def _canonical_query(query: str) -> str:
+    """Return a query with its fields in the order of their names, which is not that of the whole fields."""
+    fields = sorted(part.partition("=") for part in query.split("&")) if query else []
+    return "&".join(f"{name}={value}" for name, _, value in fields)
 
 
 def _host(url: str) -> str:

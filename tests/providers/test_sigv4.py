@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedClient
@@ -57,6 +57,7 @@ def _canonical(signer, request, account):
     return signer.canonical_request(request)
 
 
+@example(model="m", body=b"", token=None, query=[("0", "0"), ("00", "0")])
 @given(model=models, body=st.binary(max_size=64), token=st.none() | words, query=st.lists(st.tuples(words, words)))
 def test_signatures_are_those_of_botocore(model, body, token, query):
     """Whatever stands in the path, the query and the body."""
