@@ -275,14 +275,14 @@ class Provider:
 
     # Models
 
-    def knowing(self, model: Model) -> Self:
+    def with_model(self, model: Model) -> Self:
         """Return a copy of the provider that takes every model name for this model."""
         provider = copy(self)
         provider._known = model  # noqa: SLF001  # an object of this class
         return provider
 
     @property
-    def is_told_model(self) -> bool:
+    def has_given_model(self) -> bool:
         """Whether the caller has passed the facts about the model, whatever its name is."""
         return self._known is not None
 
@@ -294,7 +294,7 @@ class Provider:
         """Return the limits of one request to a model."""
         return self.model(model).limits or self.limits
 
-    def read_limits(self, told: Mapping[str, object]) -> Limits:  # noqa: ARG002
+    def read_limits(self, info: Mapping[str, object]) -> Limits:  # noqa: ARG002
         """Return the limits of one request, from the server's answer at `limits_path`."""
         return self.limits
 

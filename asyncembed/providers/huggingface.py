@@ -50,9 +50,9 @@ class TEI(Provider):
     token_header = _TOKENS
     signs = (Sign("option", words=r"\bprompt (?:name|dictionary)\b|\bdefault prompt\b"), Sign("transient", status=424))
 
-    def read_limits(self, told: Mapping[str, object]) -> Limits:
+    def read_limits(self, info: Mapping[str, object]) -> Limits:
         """Return the limits of one request, from the server's answer to `GET /info`."""
-        inputs, tokens = (told.get(name) for name in ("max_client_batch_size", "max_batch_tokens"))
+        inputs, tokens = (info.get(name) for name in ("max_client_batch_size", "max_batch_tokens"))
         return Limits(
             inputs=inputs if isinstance(inputs, int) and inputs > 0 else self.limits.inputs,
             tokens=tokens if isinstance(tokens, int) and tokens > 0 else None,
