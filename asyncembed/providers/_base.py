@@ -159,7 +159,7 @@ class Provider:
     rate_limit: ClassVar[RateLimit | None] = None
     """Rate limit that the service has published."""
     max_concurrency: ClassVar[int | None] = None
-    """Maximum number of concurrent requests that the service has published."""
+    """Number of concurrent requests that the service allows, where it publishes one; the client starts with no more."""
     fields: ClassVar[Fields] = {}
     """Its field names. If two facts share a field, the last one that has a value fills it."""
     words: ClassVar[Words] = {}
