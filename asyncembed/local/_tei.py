@@ -22,6 +22,9 @@ MAX_BATCH: Final = 32
 MAX_BATCH_TOKENS: Final = 16_384
 """`/info` announces it; as in TEI it bounds a batch of the model and not a request."""
 
+SIDES: Final = ("Left", "Right", "left", "right")
+"""TEI's documents write the first two; it accepts all, and newer SDKs send the last two."""
+
 _UNPROCESSABLE: Final = 422
 
 
@@ -93,11 +96,11 @@ def _check_options(fields: Fields) -> None:
 
 def _cut(fields: Fields, model: LocalModel, tokens: list[Tokens]) -> list[Tokens]:
     limit = model.max_tokens
-    side = fields.choice("truncation_direction", ("Left", "Right"), "Right")
+    side = fields.choice("truncation_direction", SIDES, "Right")
     may_cut = fields.boolean("truncate", default=True)
     longest = max(map(len, tokens))
     if longest > limit and not may_cut:
         raise RequestError(
             f"Input validation error: `inputs` must have less than {limit} tokens. Given: {longest}", param="inputs"
         )
-    return [ids[-limit:] if side == "Left" else ids[:limit] for ids in tokens]
+    return [ids[-limit:] if side in {"Left", "left"} else ids[:limit] for ids in tokens]

@@ -38,10 +38,10 @@ async def test_dimensions(http, model):
     np.testing.assert_allclose(np.float32(rows), head / np.linalg.norm(head, axis=1, keepdims=True), atol=1e-6)
 
 
-@pytest.mark.parametrize("side", ["Left", "Right"])
+@pytest.mark.parametrize("side", ["Left", "Right", "left", "right"])
 async def test_a_long_text_is_cut_at_either_end_unless_the_request_forbids_it(http, model, long_text, side):
     words = long_text.split()
-    kept = words[-model.max_tokens :] if side == "Left" else words[: model.max_tokens]
+    kept = words[-model.max_tokens :] if side.lower() == "left" else words[: model.max_tokens]
     _, rows, headers = await embed(http, inputs=long_text, truncation_direction=side)
     np.testing.assert_array_equal(np.float32(rows), model.embed([" ".join(kept)]))
     assert int(headers["x-compute-tokens"]) == model.max_tokens
@@ -61,7 +61,12 @@ async def test_a_long_text_is_cut_at_either_end_unless_the_request_forbids_it(ht
         ({"inputs": "a", "normalize": False}, 422, "'normalize' must be true", "Validation"),
         ({"inputs": "a", "prompt_name": "query"}, 422, "this model has no prompts", "Validation"),
         ({"inputs": "a", "dimensions": 193}, 422, "out of 1 to 192, not 193", "Validation"),
-        ({"inputs": "a", "truncation_direction": "left"}, 422, "must be one of Left, Right, not 'left'", "Validation"),
+        (
+            {"inputs": "a", "truncation_direction": "END"},
+            422,
+            "must be one of Left, Right, left, right, not 'END'",
+            "Validation",
+        ),
         ({"inputs": "a", "truncate": 1}, 422, "'truncate' must be true or false, not 1", "Validation"),
     ],
 )
@@ -102,6 +107,6 @@ async def test_the_sdk_gets_vectors_and_errors(server, model):
         client = hub.InferenceClient(model=f"{server.url}/embed", token="k")
         with pytest.raises(HfHubHTTPError, match="422"):
             client.feature_extraction("a", prompt_name="query")
-        return client.feature_extraction("a cat", normalize=True, truncate=True, truncation_direction="Left")
+        return client.feature_extraction("a cat", normalize=True, truncate=True, truncation_direction="left")
 
     np.testing.assert_array_equal(await anyio.to_thread.run_sync(ask), model.embed(["a cat"]))
