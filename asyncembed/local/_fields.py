@@ -80,8 +80,9 @@ class Fields:
     def integer(self, name: str, allowed: Sequence[int], default: int) -> int:
         value = self.values.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
-            shown = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
-            raise RequestError(f"{name!r} must be an integer out of {shown}, not {repr(value)}", param=name)
+            is_range = isinstance(allowed, range)
+            choice = f"from {allowed[0]} to {allowed[-1]}" if is_range else f"out of {', '.join(map(str, allowed))}"
+            raise RequestError(f"{name!r} must be an integer {choice}, not {repr(value)}", param=name)
         return value
 
     def boolean(self, name: str, *, default: bool) -> bool:

@@ -64,7 +64,7 @@ async def test_a_long_text_is_cut_unless_the_request_forbids_it(http, model, lon
         ({"input": 7}, "'input' must be a non-empty list"),
         ({"input": ["a"] * 2_049}, "'input' may hold at most 2048 items; received 2049"),
         ({"input": "a", "truncate": "END"}, "'truncate' must be true or false, not 'END'"),
-        ({"input": "a", "dimensions": 193}, "'dimensions' must be an integer out of 1 to 192, not 193"),
+        ({"input": "a", "dimensions": 193}, "'dimensions' must be an integer from 1 to 192, not 193"),
     ],
 )
 async def test_errors_have_ollamas_form(http, request_, message):

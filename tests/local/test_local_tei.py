@@ -60,7 +60,7 @@ async def test_a_long_text_is_cut_at_either_end_unless_the_request_forbids_it(ht
         ({"inputs": [[1, 2]]}, 422, "'inputs' holds token numbers", "Validation"),
         ({"inputs": "a", "normalize": False}, 422, "'normalize' must be true", "Validation"),
         ({"inputs": "a", "prompt_name": "query"}, 422, "this model has no prompts", "Validation"),
-        ({"inputs": "a", "dimensions": 193}, 422, "out of 1 to 192, not 193", "Validation"),
+        ({"inputs": "a", "dimensions": 193}, 422, "from 1 to 192, not 193", "Validation"),
         (
             {"inputs": "a", "truncation_direction": "END"},
             422,
