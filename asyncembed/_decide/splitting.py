@@ -175,7 +175,7 @@ def fits(batch: Batch, limits: Limits) -> bool:
 
 
 def batch_of(inputs: Mapping[int, EmbedInput], prefix: int = 0) -> Batch:
-    """Return a batch of these texts, whose memory is already reserved; `prefix` is the size of the prompt before each."""
+    """Return a batch of these texts, whose memory is already reserved; a prompt of `prefix` bytes precedes each."""
     size = sum(_size(item) for item in inputs.values()) + prefix * len(inputs)
     return Batch(dict(inputs), request_bytes=size, prefix=prefix)
 
