@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 WAYS = (
     "bare-slice-base64", "stream-base64", "blocks-base64", "file-base64", "bare-slice-simdjson", "stream-floats",
-    "bare-orjson-int8", "blocks-int8",
+    "bare-orjson-int8", "blocks-int8", "stream-cohere-floats", "stream-cohere-auto",
 )  # fmt: skip
 FEW, MANY = 960, 4_800
 CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")

@@ -149,7 +149,7 @@ class Endpoint:
     @property
     def knows_models(self) -> bool:
         """Whether a model's name, or the caller, says which model it is."""
-        return self.is_official or self.provider.is_told_model
+        return self.is_official or self.provider.has_given_model
 
     def limits_of(self, model: str) -> Limits:
         """Published limits of one request."""
