@@ -47,7 +47,7 @@ CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-o
 
 SLOWDOWN = 20
 TIMERS = (
-    ("asyncembed._core.settling", "BATCH_SECONDS"), ("asyncembed._core.run", "FLUSH_SECONDS"),
+    ("asyncembed._core.settling", "BATCH_SECONDS"), ("asyncembed._core.flusher", "FLUSH_SECONDS"),
     ("asyncembed._to_file", "GROUP_SECONDS"),  # exists in version 0.1, for comparisons with it
 )  # fmt: skip
 
