@@ -68,7 +68,7 @@ def test_a_killed_actor_costs_at_most_its_blocks(spec, server, source, tmp_path)
     writing.join()
     check_rows(rows_in(tmp_path / "out"), 6_000)
     print("paid again:", paid_again(server.ledger))
-    assert 0 < paid_again(server.ledger) <= 4 * BLOCK
+    assert paid_again(server.ledger) <= 4 * BLOCK
 
 
 def test_a_declared_limit_is_kept_by_two_workers(spec, server, tmp_path):

@@ -92,7 +92,7 @@ def test_a_killed_worker_costs_at_most_its_partition(spark, spec, server, tmp_pa
     writing.join()
     check_rows(rows_in(tmp_path / "out"), 8_000)
     print("paid again:", paid_again(server.ledger))
-    assert 0 < paid_again(server.ledger) <= 2 * 1_000
+    assert paid_again(server.ledger) <= 2 * 1_000
 
 
 def test_a_declared_limit_is_kept_by_two_workers(spark, spec, server, tmp_path):
