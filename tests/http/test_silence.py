@@ -44,7 +44,7 @@ async def answered():
             timeouts=Timeouts(read=DELAY),
             read_size=1 << 16,
         )
-        response = await transport.post(b"{}", compact=True, max_bytes=1 << 20, heard=lambda _: None)
+        response = await transport.post(b"{}", compact=True, max_bytes=1 << 20, on_headers=lambda _: None)
         yield response, pieces.queue
         response.close()
 
