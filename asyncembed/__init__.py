@@ -47,6 +47,7 @@ from asyncembed.providers import PROVIDERS, Model, Provider, Setting, Sign
 if TYPE_CHECKING:
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
+    from asyncembed._estimate import Estimate, Tokenizer
     from asyncembed._events import (
         BatchSplit,
         EncodingSettled,
@@ -92,12 +93,14 @@ __all__ = [  # noqa: RUF022  # grouped as people look for them
     "EmbedInput",
     "EmbedResponse",
     "EmbedResult",
+    "Estimate",
     "FormatName",
     "Found",
     "Matrix",
     "RunSummary",
     "TextLike",
     "Texts",
+    "Tokenizer",
     "Usage",
     "Vector",
     # Settings
@@ -157,6 +160,7 @@ _LATER = {
     "CheckResult": "_check",
     "EncodingSettled": "_events",
     "EndpointPaused": "_events",
+    "Estimate": "_estimate",
     "Event": "_events",
     "FormatName": "sinks",
     "InputsFailed": "_events",
@@ -174,6 +178,7 @@ _LATER = {
     "StreamingEmbedResponse": "_response",
     "SyncEmbedder": "_sync",
     "SyncStream": "_sync",
+    "Tokenizer": "_estimate",
 }
 """Names that few programs ask for, and where they are; importing them takes a third of the time of all of us."""
 

@@ -69,6 +69,11 @@ class VectorCache:
     def __repr__(self) -> str:
         return f"VectorCache({str(self._path)!r})"
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a file already."""
+        return self._path.exists()
+
     async def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """Return the bytes of the vectors that are there."""
         return await self._run(partial(self._get, list(keys))) or {}

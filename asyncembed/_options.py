@@ -29,7 +29,7 @@ from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
 from asyncembed._redaction import NoKey
 from asyncembed._repr import shown
 from asyncembed._target import provenance_of
-from asyncembed.providers._base import INPUT_TYPES
+from asyncembed.providers._base import INPUT_TYPES, Price
 from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class RequestOptions(TypedDict, total=False):
             files and stores, off elsewhere.
         dedupe_mb: Memory for the vectors of texts that may come again, in millions of bytes; 64. A text whose vector
             had to make room is asked for again.
+        price: US dollars for a million tokens, where the client does not know what the model costs, or you pay another
+            price than the published one. The client knows the published prices at the providers' own addresses.
         dead_letter: File that texts which fail are appended to, with `on_error` "yield" or "skip": a JSON line each,
             on the disk before the failure is given or counted. `asyncembed embed` takes it as an input. Half a
             surrogate pair is spelled out in it. `embed_to_file` writes those that resuming does not ask for again.
@@ -88,6 +90,7 @@ class RequestOptions(TypedDict, total=False):
     max_wait: float
     dedupe: bool
     dedupe_mb: float
+    price: float
     dead_letter: str | os.PathLike[str]
 
 
@@ -129,7 +132,14 @@ def new_call(
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
-    call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
+    call = Call(
+        endpoint=endpoint,
+        options=options,
+        chunk_size=chunk_size,
+        max_wait=max_wait,
+        on_error=on_error,
+        price=_price(endpoint, options.model, given.get("price")),
+    )
     dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
     if dedupe_bytes or endpoint.cache:
         call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
@@ -205,6 +215,14 @@ def find_limiter(given: RateLimit | RateLimitOff | None, provider: Provider, *, 
     if given is None:
         given = replace(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
     return limiter_of(given)
+
+
+def _price(endpoint: Endpoint, model: str, given: float | None) -> Price | None:
+    """Return what a million tokens cost: what the caller says, or what was published, at the provider's own address."""
+    if given is None:
+        return endpoint.provider.model(model).price if endpoint.is_official else None
+    check_positive("price", given)
+    return Price(given, "")
 
 
 def _dedupe_bytes(given: EmbedOptionsArgs, *, dedupe: bool) -> int:

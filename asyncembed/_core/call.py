@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from asyncembed._config import EmbedOptions, OnError
     from asyncembed._core.endpoint import Endpoint
     from asyncembed._models import EmbedFailure
+    from asyncembed.providers import Price
 
 
 class DeadLetters(Protocol):
@@ -38,6 +39,7 @@ class Call:
         dead_letters: What keeps them, if that is wanted.
         dedupe_bytes: Memory for vectors that equal texts share; 0 if each text is asked for.
         identity: Digest of what shapes a vector besides its text; only where equal texts or a cache need it.
+        price: What a million tokens cost, where that is known.
     """
 
     endpoint: Endpoint
@@ -48,6 +50,7 @@ class Call:
     dead_letters: DeadLetters | None = None
     dedupe_bytes: int = 0
     identity: bytes = b""
+    price: Price | None = None
 
     @property
     def dimension(self) -> int | None:

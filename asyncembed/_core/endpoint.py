@@ -183,7 +183,13 @@ class Endpoint:
 
         With 96 texts a request and 100 a minute, 50 at a time use up the minute, and 96 at a time do not.
         """
-        limits = self.learned_limits(model)
+        return self._in_a_minute(self.learned_limits(model), chunk_size)
+
+    def largest_limits(self, model: str, chunk_size: int | None) -> Limits:
+        """What one request may hold once the number of texts in it has grown as far as it may."""
+        return self._in_a_minute(self.learned.caps[model].within(self.limits_of(model)), chunk_size)
+
+    def _in_a_minute(self, limits: Limits, chunk_size: int | None) -> Limits:
         requests, inputs, tokens = self.limiter.limits
         most = min(chunk_size or limits.inputs, limits.inputs)
         if inputs:

@@ -6,7 +6,7 @@ Collections of other packages (NumPy, pandas, Polars, Arrow) are recognised by t
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, ItemsView, Iterable, KeysView, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,8 +21,6 @@ from asyncembed._models import EmbedInput, TextId
 from asyncembed._preview import preview
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pyarrow as pa
 
     from asyncembed._models import Metadata
@@ -180,6 +178,21 @@ def check_texts(texts: object) -> None:
         raise ConfigurationError(f"texts is a {name}, not a list of texts; {hint}")
     if not isinstance(texts, Iterable | AsyncIterable) and not _is_arrow(texts):
         raise ConfigurationError(f"texts is a {name}, which cannot be iterated")
+
+
+def check_repeatable(texts: object) -> None:
+    """Check that `texts` can be iterated over more than once, as whoever counts them must leave them as they were.
+
+    Raises:
+        ConfigurationError: if it is used up by that; the message shows what to write instead.
+    """
+    check_texts(texts)
+    if isinstance(texts, Iterator | AsyncIterator):
+        name = type(texts).__name__
+        raise ConfigurationError(
+            f"texts is a {name}, which counting would use up, so that nothing were left to embed; give what can be "
+            "read again: a list, as in list(texts), or an object whose __iter__ begins anew"
+        )
 
 
 def items_of(texts: Iterable[TextLike]) -> Iterator[TextLike]:
