@@ -17,6 +17,7 @@ from asyncembed.cli._commands import serve as run_serve
 from asyncembed.cli._commands import show_info
 from asyncembed.cli._console import WRONG_USE, can_show_all, fail, log_to_stderr, stop
 from asyncembed.cli._embed import Job
+from asyncembed.cli._embed import dry_run as run_dry
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
 from asyncembed.cli._providers import provider_with, show_providers
@@ -166,6 +167,12 @@ def embed(
         str | None, typer.Option(help=r"What stands between the fields of CSV, such as ';' or '\t'.", metavar="CHAR")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first texts.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it would take and cost; send nothing, make nothing.")
+    ] = False,
+    price: Annotated[
+        float | None, typer.Option(help="US dollars for a million tokens, where it is not known or another.")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="SQLite file of vectors; texts whose vectors it holds cost nothing.")
     ] = None,
@@ -243,9 +250,10 @@ def embed(
         shorten=shorten and shorten.value,
         normalize=normalize,
         dedupe=dedupe,
+        price=price,
     )
     with exits():
-        if (output is None) == (to is None):
+        if (output is None) == (to is None) and not (dry_run and output is None):
             raise ConfigurationError("say where the vectors go: either --output FILE or --to STORE")
         if to is not None and overwrite:
             raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
@@ -290,7 +298,7 @@ def embed(
             quiet=quiet,
         )
         with log_to_stderr() if verbose else nullcontext():
-            asyncio.run(run_embed(job))
+            asyncio.run(run_dry(job) if dry_run else run_embed(job))
 
 
 @app.command()

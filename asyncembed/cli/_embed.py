@@ -20,12 +20,14 @@ from asyncembed import (
     StreamClosedError,
     Timeouts,
 )
+from asyncembed.cli import _dry_run
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import Lines, News, Recorder, Total, can_draw, progress, rate, rows_before, tokens
 from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
+from asyncembed.providers import get_provider
 from asyncembed.sinks import BOOKS, find_format, folder_of
 
 if TYPE_CHECKING:
@@ -126,6 +128,19 @@ async def embed(job: Job) -> None:
         run.report()
     finally:
         run.record(run.outcome)
+
+
+async def dry_run(job: Job) -> None:
+    """Say what the job would take and cost, without a key and without sending anything.
+
+    Raises:
+        ConfigurationError: if it cannot be done as it was asked for.
+        InputError, OSError: if an input cannot be read.
+    """
+    check_base_url(job.provider, job.base_url)
+    _check_inputs(job)
+    async with _client(job, None, api_key="of a dry run") as client:
+        await _dry_run.dry_run(client, _dry_run.Again(job.sources, job.fields, job.limit), job.options)
 
 
 @dataclass(slots=True)
@@ -280,9 +295,11 @@ def _check_inputs(job: Job) -> None:
         source.check(job.fields)
 
 
-def _client(job: Job, news: News) -> EmbedClient:
+def _client(job: Job, news: News | None, *, api_key: str | None = None) -> EmbedClient:
+    provider = get_provider(provider_with(job.provider, job.settings))
     return EmbedClient(
-        provider_with(job.provider, job.settings),
+        provider,
+        api_key=api_key if provider.needs_key else None,
         model=job.model,
         catalogue=job.catalogue,
         base_url=job.base_url,
