@@ -69,7 +69,16 @@ if TYPE_CHECKING:
     from asyncembed._decide.texts import Texts
     from asyncembed._estimate import Estimate, Tokenizer
     from asyncembed._events import Event
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResponse, EmbedResult, Matrix, RunSummary, Vector
+    from asyncembed._models import (
+        EmbedBlock,
+        EmbedFailure,
+        EmbedResponse,
+        EmbedResult,
+        Matrix,
+        RunSummary,
+        Usage,
+        Vector,
+    )
     from asyncembed._progress import OnProgress
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
@@ -425,6 +434,9 @@ class EmbedClient(AsyncClosing):
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which. With "skip", only if the
                 request or the account is wrong, or the API is down.
+            BudgetExceededError: if `max_tokens` or `max_cost` is reached. What has arrived until then is lost, but with
+                "skip" it is returned, and the other texts count as failures; only not if the texts are a generator or
+                async, as nobody knows the rest of them.
 
         Example:
             ```python
@@ -653,7 +665,9 @@ class EmbedClient(AsyncClosing):
         # They are written when they are settled, and not when they may be asked for again.
         of_stream = replace(call, dead_letters=None)
 
-        def open_stream(rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]]) -> EmbedStream[Item]:
+        def open_stream(
+            rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]], earlier: Usage
+        ) -> EmbedStream[Item]:
             run = Run(
                 of_stream,
                 rest,
@@ -664,6 +678,7 @@ class EmbedClient(AsyncClosing):
                 max_ready=MAX_READY,
                 withholds=True,
                 settling=True,
+                earlier=earlier,
             )
             return EmbedStream(run, self._adopt)
 

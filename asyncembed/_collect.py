@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncembed._core.source import length
+from asyncembed._core.source import length, lines
+from asyncembed._decide.texts import as_input_or_refused, is_repeatable
+from asyncembed._exceptions import BudgetExceededError
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from asyncembed._config import Dtype
     from asyncembed._core.run import Run
     from asyncembed._core.stream import EmbedStream
-    from asyncembed._decide.texts import Texts
+    from asyncembed._decide.texts import TextLike, Texts
     from asyncembed._models import EmbedBlock, Matrix
 
 FIRST_ROWS: Final = 1_024
@@ -86,15 +89,26 @@ async def collect(texts: Texts, stream: EmbedStream[EmbedBlock | EmbedFailure], 
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     given: dict[int, Sequence[EmbedInput]] = {}
     failures: list[EmbedFailure] = []
-    async with stream:
-        async for item in stream:
-            if isinstance(item, EmbedFailure):
-                failures.append(item)
-                matrix.leave_out(item.index)
-                given[item.index] = [EmbedInput(item.text, item.id)]
-            else:
-                matrix.put(item.index, item.embeddings)
-                given[item.index] = item.inputs
+    ended: BudgetExceededError | None = None
+    try:
+        async with stream:
+            async for item in stream:
+                if isinstance(item, EmbedFailure):
+                    failures.append(item)
+                    given[item.index] = [EmbedInput(item.text, item.id)]
+                else:
+                    matrix.put(item.index, item.embeddings)
+                    given[item.index] = item.inputs
+    except BudgetExceededError as error:
+        if run.on_error == "raise" or not is_repeatable(texts) or isinstance(texts, AsyncIterable):
+            raise
+        ended = error
+    if ended and not isinstance(texts, AsyncIterable):
+        for failure in _left(texts, given, ended):
+            failures.append(failure)
+            given[failure.index] = [EmbedInput(failure.text, failure.id)]
+    for failure in failures:
+        matrix.leave_out(failure.index)
     inputs = [item for first in sorted(given) for item in given[first]]
     return EmbedResponse(
         embeddings=matrix.done(run.dimension),
@@ -104,3 +118,14 @@ async def collect(texts: Texts, stream: EmbedStream[EmbedBlock | EmbedFailure], 
         model=run.options.model,
         failures=sorted(failures, key=attrgetter("index")),
     )
+
+
+def _left(
+    texts: Iterable[TextLike], given: Mapping[int, Sequence[EmbedInput]], error: BudgetExceededError
+) -> Iterator[EmbedFailure]:
+    """Give the texts that the run has not come to."""
+    known = {index for first, items in given.items() for index in range(first, first + len(items))}
+    for index, item in enumerate(lines(texts)):
+        if index not in known:
+            left = as_input_or_refused(item, index)
+            yield EmbedFailure(index, left.text, left.id, error, left.metadata)

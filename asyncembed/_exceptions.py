@@ -14,6 +14,7 @@ The exceptions users see: one tree, no aiohttp, ijson or exception-group types.
     ├── TransportError                         connect, TLS, reset
     │   └── EmbedTimeoutError                  no answer in time (also TimeoutError)
     ├── ResponseError                          a 200 that does not hold the vectors asked for
+    ├── BudgetExceededError                    max_tokens or max_cost is reached
     ├── StreamClosedError                      the stream or the client was closed
     └── ResumeError                            the file belongs to another run
 
@@ -227,6 +228,10 @@ class ResponseError(AsyncEmbedError):
     def missing(self) -> tuple[int, ...]:
         """The same as `indices`."""
         return self.indices
+
+
+class BudgetExceededError(AsyncEmbedError):
+    """Raised when the next request would go over `max_tokens` or `max_cost`; what has arrived was delivered."""
 
 
 class StreamClosedError(AsyncEmbedError):

@@ -23,6 +23,7 @@ from asyncembed._config import (
 from asyncembed._core.call import Call
 from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor, bytes_of
 from asyncembed._core.slots import SlotsByModel
+from asyncembed._decide.spending_cap import SpendingCap
 from asyncembed._events import LOGGER
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
@@ -69,6 +70,10 @@ class RequestOptions(TypedDict, total=False):
             files and stores, off elsewhere.
         dedupe_mb: Memory for the vectors of texts that may come again, in millions of bytes; 64. A text whose vector
             had to make room is asked for again.
+        max_tokens: Tokens that may be billed, retries included. Before a request that would go over, the run ends with
+            `BudgetExceededError`, after all that was in flight. For files it holds for all runs together. Answers that
+            do not say what they cost are estimated.
+        max_cost: The same in US dollars.
         price: US dollars for a million tokens, where the client does not know what the model costs, or you pay another
             price than the published one. The client knows the published prices at the providers' own addresses.
         dead_letter: File that texts which fail are appended to, with `on_error` "yield" or "skip": a JSON line each,
@@ -90,6 +95,8 @@ class RequestOptions(TypedDict, total=False):
     max_wait: float
     dedupe: bool
     dedupe_mb: float
+    max_tokens: int
+    max_cost: float
     price: float
     dead_letter: str | os.PathLike[str]
 
@@ -140,6 +147,7 @@ def new_call(
         on_error=on_error,
         price=_price(endpoint, options.model, given.get("price")),
     )
+    call = replace(call, cap=_cap(given, call.price))
     dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
     if dedupe_bytes or endpoint.cache:
         call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
@@ -223,6 +231,22 @@ def _price(endpoint: Endpoint, model: str, given: float | None) -> Price | None:
         return endpoint.provider.model(model).price if endpoint.is_official else None
     check_positive("price", given)
     return Price(given, "")
+
+
+def _cap(given: EmbedOptionsArgs, price: Price | None) -> SpendingCap | None:
+    max_tokens, max_cost = given.get("max_tokens"), given.get("max_cost")
+    if max_tokens is None and max_cost is None:
+        return None
+    if max_tokens is not None:
+        check_count("max_tokens", max_tokens)
+    if max_cost is not None:
+        check_positive("max_cost", max_cost)
+        check(
+            price is not None,
+            f"max_cost={max_cost!r} needs the price of the model, which is not known here: give the US dollars for a "
+            "million tokens with price=, or limit the tokens with max_tokens=",
+        )
+    return SpendingCap(max_tokens, max_cost, price.dollars if price else None)
 
 
 def _dedupe_bytes(given: EmbedOptionsArgs, *, dedupe: bool) -> int:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from asyncembed._core.settling import Item
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
-    from asyncembed._models import EmbedInput
+    from asyncembed._models import EmbedInput, Usage
     from asyncembed._progress import Progress
     from asyncembed._target import Target
     from asyncembed.sinks import Journal, Output
@@ -120,8 +120,9 @@ run if this one ends early. Of more than that the oldest are given up for good."
 FAILURE_BYTES: Final = 500
 """What such a failure takes beside its text."""
 
-OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]]], EmbedStream[Item]]"
-"""Opens a settling stream of blocks over texts: the first index, and texts that come before it with their indices."""
+OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]], Usage], EmbedStream[Item]]"
+"""Opens a settling stream of blocks over texts: the first index, texts that come before it with their indices, and what
+earlier runs have spent."""
 
 _END: Final = object()
 
@@ -225,7 +226,7 @@ class FileRun:
         if self._target.resume and (letters := self._call.dead_letters):
             # It may have ended between their write and the commit that settles their texts.
             await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
-        stream = self._open_stream(self._input.rest, reach, gaps)
+        stream = self._open_stream(self._input.rest, reach, gaps, journal.committed.totals.usage)
         settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
 
         def report(now: RunSummary) -> None:

@@ -30,6 +30,7 @@ PUBLIC = {
     "AsyncEmbedError",
     "AuthenticationError",
     "BatchSplit",
+    "BudgetExceededError",
     "Callback",
     "CheckResult",
     "ClientSpec",

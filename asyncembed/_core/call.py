@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from asyncembed._config import EmbedOptions, OnError
     from asyncembed._core.endpoint import Endpoint
+    from asyncembed._decide.spending_cap import SpendingCap
     from asyncembed._models import EmbedFailure
     from asyncembed.providers import Price
 
@@ -40,6 +41,7 @@ class Call:
         dedupe_bytes: Memory for vectors that equal texts share; 0 if each text is asked for.
         identity: Digest of what shapes a vector besides its text; only where equal texts or a cache need it.
         price: What a million tokens cost, where that is known.
+        cap: What may be spent, if that is limited.
     """
 
     endpoint: Endpoint
@@ -51,6 +53,7 @@ class Call:
     dedupe_bytes: int = 0
     identity: bytes = b""
     price: Price | None = None
+    cap: SpendingCap | None = None
 
     @property
     def dimension(self) -> int | None:

@@ -78,6 +78,8 @@ class Exchange:
         self._dropped = 0  # responses that could not be matched to their texts
         self._has_ended = False  # the last response was read to its end
         self._sent_at = 0.0
+        self.billed = 0
+        """Tokens that were billed for the last request, as its answer says."""
         self.seconds_to_headers = 0.0
         """How long the server took to the headers of its last answer."""
 
@@ -88,7 +90,7 @@ class Exchange:
             AsyncEmbedError: if not all of them arrive; what did was delivered before.
         """
         proof = self._proof if encoding == "float" else None
-        self.refused_both = False
+        self.refused_both, self.billed = False, 0
         self._comparison = Comparison() if proof and proof.begin() else None
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
             try:
@@ -166,7 +168,10 @@ class Exchange:
             parser.discard()
             tokens = believed(self._tokens(response, parser), size, len(texts))
             watch.billed(tokens)
-            run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
+            estimates = run.spending is not None  # what is capped has to be known
+            billed = permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended, estimates=estimates)
+            self.billed = billed.tokens
+            run.bill(billed)
             run.bytes_received += response.bytes_received
 
     def _note_refusal(self, error: APIStatusError, texts: list[str], proof: Proof) -> None:

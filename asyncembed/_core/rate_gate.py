@@ -9,12 +9,11 @@ Leave to send a request: asked of the rate limits, and told afterwards what the 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
 from asyncembed._http.headers import read_limit_headers
-from asyncembed._models import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +54,11 @@ class TokenEstimate:
         self._mean: float | None = None
         self._deviation = 0.0
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether anything is known yet."""
+        return self._mean is not None
+
     def of(self, size: int) -> int:
         """Return how many tokens a request of so many bytes is reckoned at."""
         a_byte = MOST if self._mean is None else self._mean + DEVIATIONS * self._deviation
@@ -73,6 +77,18 @@ class TokenEstimate:
             error = seen - self._mean
             self._mean += _GAIN * error
             self._deviation += _DEVIATION_GAIN * (abs(error) - self._deviation)
+
+
+class Billed(NamedTuple):
+    """What one answer has cost.
+
+    Attributes:
+        tokens: Tokens that it says were billed.
+        unreported_bytes: Bytes of the texts in the request, if it was billed and did not say so.
+    """
+
+    tokens: int
+    unreported_bytes: int
 
 
 class RatePermit:
@@ -105,20 +121,21 @@ class RatePermit:
         if quota := read_limit_headers(headers):
             self._limiter.observe(self._ticket, quota)
 
-    def settle(self, tokens: int | None, *, complete: bool, ended: bool) -> Usage:
+    def settle(self, tokens: int | None, *, complete: bool, ended: bool, estimates: bool = False) -> Billed:
         """Take over how many tokens the answer says it was, and return what it was billed.
 
         Args:
             tokens: What the answer says; None if it does not, or nothing that can be true.
             complete: Whether it has brought all that was asked for.
             ended: Whether it was read to its end; one that was not is billed all the same, and might have said it.
+            estimates: Whether an answer that was read to its end is estimated, too, if it does not say it.
         """
         if tokens or (complete and ended):
             self._estimate.learn(self._size, tokens)
             self._limiter.settle(self._ticket, tokens or self._estimate.of(self._size))
-        if tokens is None and not ended:
-            return Usage(unreported_tokens=self._estimate.likely(self._size))
-        return Usage(tokens or 0)
+        if (tokens is None and not ended) or (not tokens and estimates and complete):
+            return Billed(0, self._size)
+        return Billed(tokens or 0, 0)
 
     async def _wait(self, look: Callable[[Slot], float]) -> None:
         try:

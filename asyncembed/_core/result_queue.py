@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._core.memory import Reservation
@@ -36,6 +36,7 @@ ResultChunk: TypeAlias = tuple[Sequence[Item], Reservation]
 """Results, one at least, and the reservation that they are to be taken off."""
 
 _index_of = attrgetter("index")
+_index_at = itemgetter(0)
 _span_of = attrgetter("span")
 
 
@@ -102,10 +103,15 @@ class ResultQueue:
             self._release()
             self._wake()
 
-    def close(self, error: BaseException | None = None) -> None:
-        """End the queue: after what is ready, the consumer gets `error`, or the end. The first call counts."""
+    def close(self, error: BaseException | None = None, *, with_gaps: bool = False) -> None:
+        """End the queue: after what is ready, the consumer gets `error`, or the end. The first call counts.
+
+        With `with_gaps` it gets what came after a missing result, too, in order.
+        """
         if not self._closed:
             self._closed, self.error = True, error
+            if with_gaps:
+                self._ready += (held for _, held in sorted(self._held.items(), key=_index_at) if held)
             self._held.clear()
             self._wake()
 

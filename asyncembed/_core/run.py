@@ -26,16 +26,17 @@ import numpy as np
 from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
-from asyncembed._core.rate_gate import RateGate
+from asyncembed._core.rate_gate import Billed, RateGate
 from asyncembed._core.recall import PART_OF_BUDGET, Recall, RecallingSource, recalled_results
 from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
+from asyncembed._core.spending import Spending
 from asyncembed._decide.blame import Blame
 from asyncembed._decide.chunker import Chunker
 from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.texts import Texts, check_texts
-from asyncembed._exceptions import StreamClosedError, without_frames
+from asyncembed._exceptions import BudgetExceededError, StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
@@ -163,6 +164,13 @@ DRAIN_TURNS: Final = 64
 """...but for so many turns, where something else holds up the event loop."""
 
 
+def _spending(call: Call, earlier: Usage) -> Spending | None:
+    if call.cap is None:
+        return None
+    options = call.options
+    return Spending(call.cap, call.endpoint.learned.tokens[options.model], options.prompt, earlier)
+
+
 class Run:
     """One stream's books.
 
@@ -183,6 +191,7 @@ class Run:
             none is ever taken back.
         most_unsettled: Inputs that may have come out and not be settled before nothing more is asked for; None if the
             consumer does not say what is settled.
+        earlier: What earlier runs have spent that share a cap with this one.
     """
 
     def __init__(
@@ -200,6 +209,7 @@ class Run:
         settling: bool = False,
         whole_only: bool = False,
         most_unsettled: int | None = None,
+        earlier: Usage | None = None,
     ) -> None:
         check_texts(texts)
         self.token = object()
@@ -265,6 +275,7 @@ class Run:
         self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
         """Responses that were opened, and pieces of them that were read or parsed."""
+        self._billed = Billed(0, 0)
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.blame = Blame(
@@ -272,7 +283,7 @@ class Run:
             may_probe=endpoint.retry.probe,
             has_worked=options.model in endpoint.learned.accepted,
         )
-        self.usage = Usage()
+        self.spending = _spending(call, earlier or Usage())  # None if nothing limits it
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -331,7 +342,7 @@ class Run:
             self.fail(error)
         if self.decoder.is_open and self._agreement.is_disputed:  # what was usual may be so no longer
             self.endpoint.learned.dimensions.pop(self._kind, None)
-        self.result_queue.close(self.error)
+        self.result_queue.close(self.error, with_gaps=isinstance(self.error, BudgetExceededError))
         self.observer.ended(self.error, self.summary)
 
     @property
@@ -402,6 +413,19 @@ class Run:
         if self.recall:
             self.recall.withdraw(withdrawal.indices)
         self.result_queue.put([withdrawal], reservation)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens that were billed; what answers did not say is estimated by what is known now."""
+        tokens = self.endpoint.learned.tokens[self.options.model]
+        return Usage(self._billed.tokens, tokens.likely(self._billed.unreported_bytes))
+
+    def bill(self, billed: Billed) -> None:
+        """Note what a request has cost."""
+        before = self._billed
+        self._billed = Billed(before.tokens + billed.tokens, before.unreported_bytes + billed.unreported_bytes)
+        if self.spending:
+            self.spending.spend(billed)
 
     async def give_up(self, lost: Sequence[Lost], reservation: Reservation) -> None:
         """Do without texts, and without those that wait for the vector of an equal text among them."""

@@ -180,14 +180,19 @@ def check_texts(texts: object) -> None:
         raise ConfigurationError(f"texts is a {name}, which cannot be iterated")
 
 
-def check_repeatable(texts: object) -> None:
+def is_repeatable(texts: Texts) -> bool:
+    """Whether texts can be iterated over more than once: an iterator cannot, nor can an open file."""
+    return not isinstance(texts, Iterator | AsyncIterator)
+
+
+def check_repeatable(texts: Texts) -> None:
     """Check that `texts` can be iterated over more than once, as whoever counts them must leave them as they were.
 
     Raises:
         ConfigurationError: if it is used up by that; the message shows what to write instead.
     """
     check_texts(texts)
-    if isinstance(texts, Iterator | AsyncIterator):
+    if not is_repeatable(texts):
         name = type(texts).__name__
         raise ConfigurationError(
             f"texts is a {name}, which counting would use up, so that nothing were left to embed; give what can be "
