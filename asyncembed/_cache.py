@@ -74,6 +74,11 @@ class VectorCache:
         """Whether there is such a file already."""
         return self._path.exists()
 
+    def __del__(self) -> None:
+        """Close the file of a client that was dropped without `aclose`, or Python 3.13 warns."""
+        if database := vars(self).get("_database"):
+            database.close()
+
     async def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """Return the bytes of the vectors that are there."""
         return await self._run(partial(self._get, list(keys))) or {}

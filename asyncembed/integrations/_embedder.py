@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._client import EmbedClient
-    from asyncembed._models import EmbedResponse
+    from asyncembed._models import EmbedResponse, Scalar
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._spec import ClientSpec
 
@@ -36,14 +36,14 @@ class Embedder:
     spec: ClientSpec
     dimensions: int | None = None
 
-    def embed(self, texts: Sequence[str], role: Role) -> EmbedResponse:
+    def embed(self, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         """Embed texts, and wait for them."""
         return run_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
-    async def aembed(self, texts: Sequence[str], role: Role) -> EmbedResponse:
+    async def aembed(self, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         """Embed texts; the caller's event loop goes on meanwhile."""
         return await await_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
-    async def _ask(self, client: EmbedClient, texts: Sequence[str], role: Role) -> EmbedResponse:
+    async def _ask(self, client: EmbedClient, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         options: EmbedOptionsArgs = {} if self.dimensions is None else {"dimensions": self.dimensions}
         return await client.embed(texts, **for_texts(options, role))

@@ -1,9 +1,12 @@
-"""A small real embedding model behind the Cohere and OpenAI wire formats, on loopback and without a network.
+"""A small real embedding model behind the wire formats of Cohere, OpenAI, Ollama and TEI, without a network.
 
-Importing this costs nothing: model2vec is imported when a model is loaded.
+Importing this package costs nothing: it imports model2vec when it loads a model.
 """
 
+from asyncembed._public import publish
 from asyncembed.local._model import LocalModel
 from asyncembed.local._server import LocalServer
 
 __all__ = ["LocalModel", "LocalServer"]
+
+publish(__name__, [globals()[name] for name in __all__])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asyncembed import BudgetExceededError, ConfigurationError, EmbedClient, EmbedFailure, RetryPolicy
-from asyncembed.sinks import BOOKS, read_books
+from asyncembed.sinks import TOTALS_SUFFIX, read_totals
 from asyncembed.stores import SqliteVectors
 from asyncembed.testing import Chaos, FakeServer, faults, tokens_of, vector_of
 
@@ -84,7 +84,7 @@ async def test_a_file_goes_on_with_a_higher_cap(tmp_path, first):
         summary = await client.embed_to_file(TEXTS, path, resume=True, max_tokens=2 * ALL)
         assert summary.saved == len(TEXTS)
         np.testing.assert_array_equal(np.load(path), [vector_of(text) for text in TEXTS])
-        totals = read_books(path.with_name(path.name + BOOKS))
+        totals = read_totals(path.with_name(path.name + TOTALS_SUFFIX))
         assert totals.usage.tokens == server.ledger.told_tokens
         assert not server.ledger.asked_again
 
