@@ -19,6 +19,7 @@ from asyncembed._decide.chunker import Chunker
 from asyncembed._decide.cost import ASSUMED_DIMENSION, CostModel
 from asyncembed._decide.texts import as_input_or_refused, text_key
 from asyncembed._decide.token_count import estimate_tokens
+from asyncembed._public import publish
 from asyncembed._ratelimit import PERIOD
 from asyncembed._repr import ShortRepr, shown
 
@@ -285,3 +286,6 @@ async def _slices(texts: Texts) -> AsyncIterator[list[TextLike]]:
     while some := list(islice(source, TEXTS_AT_ONCE)):
         yield some
         await anyio.lowlevel.checkpoint()
+
+
+publish("asyncembed", [Estimate])

@@ -313,6 +313,12 @@ class Run:
         tokens = self.endpoint.learned.tokens[self.options.model]
         return Usage(self._billed.tokens, tokens.likely(self._billed.unreported_bytes))
 
+    @property
+    def dollars(self) -> float | None:
+        """Cost of the run in US dollars; None if the price is unknown."""
+        price = self._call.price
+        return None if price is None else self.usage.total * price.dollars / 1_000_000
+
     def bill(self, billed: Billed) -> None:
         """Note what a request has cost."""
         before = self._billed
@@ -383,6 +389,7 @@ class Run:
             duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
+            cost=self.dollars,
             seconds=self._elapsed(),
         )
 
@@ -403,6 +410,7 @@ class Run:
             duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
+            cost=self.dollars,
             elapsed=self._elapsed(),
             in_flight=self.in_flight,
             reserved_bytes=budget.reserved,

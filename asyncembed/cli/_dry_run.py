@@ -8,7 +8,7 @@ from rich.text import Text
 
 from asyncembed.cli._console import plural, printable, stdout
 from asyncembed.cli._inputs import read
-from asyncembed.cli._progress import duration
+from asyncembed.cli._progress import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -79,4 +79,4 @@ def cost_of(found: Estimate) -> str:
     if found.cost is None or found.price is None:
         return "not known; give the price of a million tokens with --price"
     date = f", the price of {found.price_date}" if found.price_date else ""
-    return f"${found.cost:,.4f} at ${found.price:g} for a million tokens{date}"
+    return f"{dollars(found.cost)} at ${found.price:g} for a million tokens{date}"

@@ -29,6 +29,7 @@ from asyncembed.cli._progress import (
     Recorder,
     Total,
     can_draw,
+    dollars,
     progress,
     rate,
     rows_before,
@@ -214,7 +215,7 @@ class _Run:
         else:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
-                f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
+                f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}{_cost(end)}, "
                 f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{_unpaid(end)}{self._resumed()}"
             )
 
@@ -336,6 +337,10 @@ def _retry_options(job: Job) -> _RetryOptions:
     if job.max_attempts is not None:
         options["retry"] = RetryPolicy(max_attempts=job.max_attempts)
     return options
+
+
+def _cost(end: RunSummary) -> str:
+    return "" if end.cost is None else f" for {dollars(end.cost)}"
 
 
 def _unpaid(end: RunSummary) -> str:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from asyncembed import BudgetExceededError, ConfigurationError, EmbedClient, EmbedFailure, RetryPolicy
+from asyncembed import BudgetExceededError, ConfigurationError, EmbedClient, EmbedFailure, RetryPolicy, RunEnded
 from asyncembed.sinks import TOTALS_SUFFIX, read_totals
 from asyncembed.stores import SqliteVectors
 from asyncembed.testing import Chaos, FakeServer, faults, tokens_of, vector_of
@@ -181,3 +181,22 @@ async def test_retries_ask_too(fake):
         with pytest.raises(BudgetExceededError):
             await client.embed(["word " * 400], max_tokens=2_000)
     assert fake.ledger.billed_tokens <= 1.02 * 2_000
+
+
+async def test_what_was_spent_is_told_everywhere(fake, tmp_path):
+    """In the summary, the progress, the event, and beside the file, over all runs of it."""
+    path, events, seen = tmp_path / "vectors.npy", [], []
+    async with open_client(fake, on_event=events.append) as client:
+        with pytest.raises(BudgetExceededError):
+            await client.embed_to_file(TEXTS, path, max_cost=0.02, price=2.0)
+        first = fake.ledger.billed_tokens
+        summary = await client.embed_to_file(TEXTS, path, resume=True, price=2.0, on_progress=seen.append)
+        unknown = await client.embed_to_file(TEXTS[:9], tmp_path / "other.npy")
+    ended = [event for event in events if isinstance(event, RunEnded)]
+    assert ended[0].cost == pytest.approx(2.0 * first / 1_000_000)
+    assert ended[1].cost == pytest.approx(2.0 * (ALL - first) / 1_000_000)
+    assert summary.cost == seen[-1].cost == pytest.approx(2.0 * ALL / 1_000_000)
+    assert summary.earlier.cost == pytest.approx(2.0 * first / 1_000_000)
+    assert read_totals(path.with_name(path.name + TOTALS_SUFFIX)).cost == pytest.approx(summary.cost)
+    assert unknown.cost is None
+    assert read_totals(tmp_path / f"other.npy{TOTALS_SUFFIX}").cost is None
