@@ -71,7 +71,7 @@ class VectorCache:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a file already."""
+        """Whether the file exists."""
         return self._path.exists()
 
     def __del__(self) -> None:

@@ -560,16 +560,17 @@ class EmbedClient(AsyncClosing):
     async def estimate(
         self, texts: Texts, tokenizer: Tokenizer | None = None, **options: Unpack[EmbedOptionsArgs]
     ) -> Estimate:
-        """Say what it would take and cost to embed texts: tokens, requests, time at the rate limit, money.
+        """Estimate the tokens, the requests, the time and the cost of embedding texts, without sending anything.
 
-        Nothing is sent. Options are those of the call that is to follow, so pass `dedupe=True` for files and stores,
-        which ask for equal texts once. It keeps a number for each text, to find equal ones: about 70 bytes.
+        Pass the options of the call that you plan, and `dedupe=True` for files and stores, which send equal texts once.
+        It keeps about 70 bytes per text, to find equal ones.
 
         Args:
-            texts: Texts that can be read again, as a list, a Series or a reader of a file; a generator is refused.
-            tokenizer: A function that returns the number of tokens of a text, or an object with `encode`, as those of
-                tiktoken and tokenizers. It is called on the event loop for each text. Without one tokens are estimated,
-                for English, German, Chinese and code within 20 % of what OpenAI counts.
+            texts: Texts that can be read more than once, such as a list, a Series or a reader of a file. It refuses
+                generators.
+            tokenizer: A function that returns the number of tokens of a text, or an object with `encode`, such as those
+                of tiktoken and tokenizers. It is called for each text, on the event loop. Without a tokenizer, tokens
+                are estimated: within 20 % of OpenAI's counts in English, German, Chinese and code.
             **options: See `EmbedOptionsArgs`.
 
         Raises:

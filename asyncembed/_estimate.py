@@ -1,7 +1,7 @@
-"""What a run over some texts would take and cost: it is counted here, and nothing is sent.
+"""`client.estimate`: counts what a run would take and cost, without sending anything.
 
-Requests are counted by the same chunker that cuts the batches of a run. Tokens are counted by the caller's tokenizer,
-or estimated: of many texts an evenly spaced sample is looked at, and scaled up by bytes.
+The chunker that cuts the batches of a run counts the requests. The caller's tokenizer counts the tokens. Without one,
+they are estimated; of many texts only an evenly spaced sample, which is scaled up by bytes.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedInput
 
 TEXTS_AT_ONCE: Final = 256
-"""Texts that are counted before others get their turn on the event loop."""
+"""Number of texts to count before other tasks get a turn of the event loop."""
 
 SAMPLE: Final = 2_000
-"""Texts whose tokens are estimated, at least; of more than twice as many, every second one is left out."""
+"""Minimum size of the sample. When it has doubled, every second text is dropped."""
 
 MILLION: Final = 1_000_000
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A tokenizer object, as those of tiktoken, tokenizers and transformers."""
+    """A tokenizer object, such as those of tiktoken, tokenizers and transformers."""
 
     def encode(self, text: str, /) -> Sized:
         """Return the tokens of a text."""
@@ -50,27 +50,27 @@ class Encoder(Protocol):
 
 
 Tokenizer: TypeAlias = Callable[[str], int] | Encoder
-"""Counts the tokens of a text: a function that returns their number, or an object whose `encode` returns them."""
+"""A function that returns the number of tokens of a text, or an object whose `encode` returns the tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Estimate(ShortRepr):
-    """What a run would take. Retries are not in it.
+    """What a run would take and cost, without retries.
 
     Attributes:
-        texts: How many texts there are.
-        equal: How many are equal to an earlier one. With `dedupe` they cost nothing.
-        cached: How many vectors the client's cache holds; they cost nothing.
-        invalid: How many no API would take: empty texts, and what is no text at all.
-        over_long: How many are longer than the model takes; None where that is not known.
-        tokens: How many tokens would be billed.
-        counted: How tokens were counted: by the "tokenizer" that was given, or "estimated" without one.
-        requests: How many requests would be sent, when they are as large as they may be.
-        seconds: How long the rate limit alone makes it last; None if no limit is known.
-        cost: What the tokens would cost; None if the price is not known.
-        price: What a million tokens cost.
-        price_date: Month in which that price was read, as "2026-11"; empty if the caller has said it.
-        currency: Of both.
+        texts: Number of texts.
+        equal: Texts that are equal to an earlier one. With `dedupe` they cost nothing.
+        cached: Texts whose vectors the client's cache holds. They cost nothing.
+        invalid: Texts that no API accepts, such as empty ones.
+        over_long: Texts longer than the model accepts; None if its maximum is unknown.
+        tokens: Tokens that would be billed.
+        counted: "tokenizer" if your tokenizer counted the tokens, else "estimated".
+        requests: Requests of the maximum size that would be sent.
+        seconds: Duration at the rate limit, in seconds; None if no limit is known.
+        cost: Cost of the tokens; None if the price is unknown.
+        price: Price of a million tokens; None if it is unknown.
+        price_date: Month in which the provider published the price, such as "2026-11"; empty for a price of yours.
+        currency: Currency of cost and price.
     """
 
     texts: int
@@ -89,11 +89,11 @@ class Estimate(ShortRepr):
 
 
 async def estimate(call: Call, texts: Texts, tokenizer: Tokenizer | None) -> Estimate:
-    """Count what a call would take for these texts, without sending anything.
+    """Count what a call would take for these texts.
 
     Raises:
-        ConfigurationError: if the tokenizer does not count.
-        Exception: what the texts or the tokenizer raise.
+        ConfigurationError: if the tokenizer does not return a number.
+        Exception: any exception of the texts or the tokenizer.
     """
     tally = _Tally(call, _counting(tokenizer))
     async for some in _slices(texts):
@@ -106,8 +106,8 @@ class _Tally:
     """Counts the texts of one call.
 
     Args:
-        call: What would be asked for.
-        count: Returns the number of tokens of a text; None to estimate them.
+        call: The checked arguments of the call.
+        count: Function that returns the number of tokens of a text; None to estimate them.
     """
 
     def __init__(self, call: Call, count: Callable[[str], int] | None) -> None:
@@ -140,7 +140,7 @@ class _Tally:
         self._add_batches(self._chunker.flush())
 
     def result(self) -> Estimate:
-        """Return what was counted."""
+        """Return the counts."""
         tokens, price = self._tokens.total, self._call.price
         return Estimate(
             texts=self._texts,
@@ -162,7 +162,7 @@ class _Tally:
         return self._call.dedupe_bytes > 0
 
     def _is_equal(self, item: EmbedInput) -> bool:
-        """Whether there was an equal text; of many millions of texts, their hashes take as little as can be."""
+        """Return whether an equal text came before. It keeps only hashes, for millions of texts."""
         key = hash(item.text)
         if not item.text or key not in self._seen:
             self._seen.add(key)
@@ -189,16 +189,16 @@ class _Tally:
                 self._over_long += self._tokens.add(prompt + item.text, self._longest)
 
     def _seconds(self, tokens: int) -> float | None:
-        """Return how long the rate limit makes it last: the slowest of its kinds."""
+        """Return the duration at the rate limit that is reached first."""
         amounts = zip((self._requests, self._sent, tokens), self._call.endpoint.limiter.limits, strict=True)
         return max((PERIOD * amount / limit for amount, limit in amounts if limit), default=None)
 
 
 class _Counted:
-    """Tokens as a tokenizer counts them.
+    """Sums up tokens that a tokenizer counts.
 
     Args:
-        count: Returns the number of tokens of a text.
+        count: Function that returns the number of tokens of a text.
     """
 
     def __init__(self, count: Callable[[str], int]) -> None:
@@ -213,7 +213,7 @@ class _Counted:
 
 
 class _Sampled:
-    """Tokens of texts, estimated from an evenly spaced sample."""
+    """Estimates the tokens of all texts from an evenly spaced sample."""
 
     def __init__(self) -> None:
         self._sample: list[tuple[int, int]] = []  # bytes and tokens
@@ -228,7 +228,7 @@ class _Sampled:
         return round(tokens * self._bytes / size) if size else 0
 
     def add(self, text: str, longest: int | None) -> bool:
-        """Add a text, and return whether it seems to have more tokens than `longest`."""
+        """Add a text, and return whether it has more estimated tokens than `longest`."""
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         is_sampled = self._texts % self._step == 0
         may_be_long = longest is not None and size > longest  # a token is at least a byte
@@ -247,7 +247,7 @@ def _counting(tokenizer: Tokenizer | None) -> Callable[[str], int] | None:
     """Return a function that counts tokens with the caller's tokenizer.
 
     Raises:
-        ConfigurationError: if it is none; the function raises it if what comes is no number.
+        ConfigurationError: if it is not a tokenizer. The function raises it, too, for results other than numbers.
     """
     if tokenizer is None:
         return None
@@ -272,7 +272,7 @@ def _counting(tokenizer: Tokenizer | None) -> Callable[[str], int] | None:
 
 
 async def _slices(texts: Texts) -> AsyncIterator[list[TextLike]]:
-    """Give texts a few at a time, and let others have their turn in between."""
+    """Yield a few texts at a time, and let other tasks run in between."""
     if isinstance(texts, AsyncIterable):
         some: list[TextLike] = []
         async for item in async_lines(texts):

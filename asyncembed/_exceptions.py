@@ -229,7 +229,7 @@ class ResponseError(AsyncEmbedError):
 
 
 class BudgetExceededError(AsyncEmbedError):
-    """Raised when the next request would go over `max_tokens` or `max_cost`; what has arrived was delivered."""
+    """Raised before a request that would exceed `max_tokens` or `max_cost`; earlier results have been delivered."""
 
 
 class StreamClosedError(AsyncEmbedError):

@@ -152,7 +152,7 @@ class SyncEmbedder:
     def estimate(
         self, texts: Texts, tokenizer: Tokenizer | None = None, **options: Unpack[EmbedOptionsArgs]
     ) -> Estimate:
-        """Say what it would take and cost to embed texts, without sending anything; see `EmbedClient.estimate`.
+        """Estimate what embedding texts would take and cost, without sending anything; see `EmbedClient.estimate`.
 
         The tokenizer is called on the thread of the event loop.
 

@@ -143,7 +143,7 @@ class Endpoint:
         return self._in_a_minute(self.learned_limits(model), chunk_size)
 
     def largest_limits(self, model: str, chunk_size: int | None) -> Limits:
-        """What one request may hold once the number of texts in it has grown as far as it may."""
+        """Limits of one request, once the controller has increased the number of texts to the maximum."""
         return self._in_a_minute(self.learned.caps[model].within(self.limits_of(model)), chunk_size)
 
     def _in_a_minute(self, limits: Limits, chunk_size: int | None) -> Limits:

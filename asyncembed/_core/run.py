@@ -177,7 +177,7 @@ class Run:
             may_probe=endpoint.retry.probe,
             has_worked=options.model in endpoint.learned.accepted,
         )
-        self.spending = _spending(call, earlier or Usage())  # None if nothing limits it
+        self.spending = _spending(call, earlier or Usage())  # None without a cap
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -313,7 +313,7 @@ class Run:
 
     @property
     def usage(self) -> Usage:
-        """Tokens that were billed; what answers did not say is estimated by what is known now."""
+        """Billed tokens; unreported ones are estimated from all responses so far."""
         tokens = self.endpoint.learned.tokens[self.options.model]
         return Usage(self._billed.tokens, tokens.likely(self._billed.unreported_bytes))
 
@@ -324,7 +324,7 @@ class Run:
         return None if price is None else self.usage.total * price.dollars / 1_000_000
 
     def bill(self, billed: Billed) -> None:
-        """Note what a request has cost."""
+        """Add the cost of a request."""
         before = self._billed
         self._billed = Billed(before.tokens + billed.tokens, before.unreported_bytes + billed.unreported_bytes)
         if self.spending:

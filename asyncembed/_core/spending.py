@@ -1,8 +1,8 @@
-"""What a run may spend: every request asks before it is sent, and none is sent that would go over the cap.
+"""Keeps a run within its cap: each request reserves tokens before it is sent.
 
-What a request costs is known when its answer has come. Until then a cautious estimate is set aside for it, and what
-was too much of that is there for others afterwards. So near the cap a request waits for those in flight, and when
-there are none, it gets as many of its texts as there is money for. The first that gets none ends the run.
+The cost of a request is known when its response has arrived. Until then `Spending` reserves a cautious estimate, and
+afterwards it releases what the request did not need. So near the cap, a request waits for those in flight. If none is
+in flight, the request is cut to the texts that fit into the cap. If not even its first text fits, the run ends.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 class Spending:
-    """The money of one run.
+    """The tokens that one run has spent and reserved.
 
-    Far from the cap, as many tokens are set aside as a request has bytes, because no tokenizer makes more of a text.
-    Where that does not fit, the tokens of its texts are estimated, and corrected by what such estimates have proved to
-    be worth: bytes alone would say too little when Chinese follows English.
+    Far from the cap it reserves one token per byte, because no tokenizer makes more tokens of a text. Where that does
+    not fit, it estimates the tokens of the texts, and corrects the estimate by the tokens that earlier requests turned
+    out to have. A number of tokens per byte would not do: it is too low where Chinese texts follow English ones.
 
     Args:
-        cap: What may be spent.
-        tokens: How many tokens texts have by their bytes, for answers that do not say it.
-        prompt: What is put before each text.
-        earlier: Tokens that earlier runs of the same file have spent.
+        cap: The maximum.
+        tokens: Estimates the tokens of responses that do not report them.
+        prompt: The prefix of each text.
+        earlier: Usage of earlier runs of the same file.
     """
 
     def __init__(self, cap: SpendingCap, tokens: TokenEstimate, prompt: str, earlier: Usage) -> None:
@@ -44,13 +44,13 @@ class Spending:
         self._overhead = JSON_OVERHEAD + len(prompt.encode())
         self._told = earlier.tokens + earlier.unreported_tokens
         self._unreported_bytes = 0
-        self._worth = TokenEstimate()  # billed tokens for each estimated one
+        self._worth = TokenEstimate()  # billed tokens per estimated token
         self._reserved = 0
         self._changed = asyncio.Event()
-        self._line = asyncio.Lock()  # who came first gets what others give back
+        self._line = asyncio.Lock()  # first come, first served
 
     async def reserve(self, texts: Sequence[str]) -> Grant:
-        """Wait until it is certain for how many texts of a request there is enough, and set that aside."""
+        """Reserve tokens for a request, or for its first texts, once requests in flight can no longer free more."""
         request = RequestTokens(texts, self._prompt, self._overhead)
         async with self._line:
             while True:
@@ -62,24 +62,24 @@ class Spending:
                 await self._changed.wait()
 
     def release(self, grant: Grant, billed: int) -> None:
-        """Give back what was set aside for a request that has ended, and learn from what it has cost, if it said so."""
+        """Release the reservation of a request that has ended; learn from its billed tokens, 0 if unreported."""
         self._reserved -= grant.tokens
         if billed and grant.estimated:
             self._worth.learn(grant.estimated, billed)
         self._changed.set()
 
     def spend(self, billed: Billed) -> None:
-        """Note what a request has cost."""
+        """Add the cost of a request."""
         self._told += billed.tokens
         self._unreported_bytes += billed.unreported_bytes
 
     def error(self, texts: Sequence[str]) -> BudgetExceededError:
-        """Return the error of a run that has no money left for the first of these texts."""
+        """Return the error of a run in which the first of these texts does not fit into the cap."""
         request = RequestTokens(texts[:1], self._prompt, self._overhead)
         need = self._need(request, sum(request.sizes))
         return BudgetExceededError(
-            f"{self._cap.describe(self._spent)}, and the next text may take {need:,}; what has arrived was delivered, "
-            "go on with a higher cap"
+            f"{self._cap.describe(self._spent)}, and the next text may take {need:,}; results that have arrived were "
+            "delivered; to continue, raise the limit"
         )
 
     @property
@@ -87,7 +87,7 @@ class Spending:
         return self._told + self._tokens.likely(self._unreported_bytes)
 
     def _affordable(self, request: RequestTokens) -> Grant:
-        """Return for how many texts, from the first, there is enough now."""
+        """Return a grant for as many texts, from the first, as fit into the cap now."""
         left = self._cap.tokens - self._spent - self._reserved
         size, count = sum(request.sizes), len(request.sizes)
         if size <= left:
@@ -98,5 +98,5 @@ class Spending:
         return Grant(count, self._need(request, size), request.estimate(size)) if count else NOTHING
 
     def _need(self, request: RequestTokens, size: int) -> int:
-        """Return how many tokens may be billed for so many bytes of a request."""
+        """Return the tokens to reserve for so many bytes of a request."""
         return min(size, self._worth.of(request.estimate(size))) if self._worth.is_learned else size

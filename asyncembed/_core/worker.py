@@ -158,7 +158,7 @@ class Worker:
         self._transport = transport
         self._probe = probe
         self._renewals = 0
-        self._funds: Grant | None = None  # what is set aside for the next request
+        self._funds: Grant | None = None  # tokens reserved for the next request
         self._asked_at = 0.0
         self._exchange = Exchange(
             run, transport, self._delivery, reservation, part.batch.request_bytes, is_repeated=part.refusal is not None
@@ -246,16 +246,16 @@ class Worker:
         return None
 
     async def _get_leave(self, texts: Sequence[str]) -> list[SubBatch] | None:
-        """Wait until a request may be sent; if it may not, return the parts to ask for instead, or none."""
+        """Wait until the request may be sent; return the parts to send instead, maybe none, or None to send it."""
         spending = self._run.spending
         cut = await self._afford(spending, texts) if spending else None
         return [] if cut is None and not await self._may_ask(len(texts)) else cut
 
     async def _afford(self, spending: Spending, texts: Sequence[str]) -> list[SubBatch] | None:
-        """Set aside what a request may cost; None if there is enough, else the parts to ask for instead.
+        """Reserve tokens for a request; return None, or the parts to send instead if not all of its texts fit.
 
         Raises:
-            BudgetExceededError: if there is nothing left for the first text.
+            BudgetExceededError: if not even the first text fits into the cap.
         """
         self._funds, self._part.funds = self._part.funds, None
         if self._funds:
@@ -269,7 +269,7 @@ class Worker:
         if not granted:
             return []
         grant = granted[0]
-        if not grant.texts and self._run.stopping.is_on:  # another one has ended the run
+        if not grant.texts and self._run.stopping.is_on:  # another worker has ended the run
             return []
         if grant.texts == len(texts):
             self._funds = grant
@@ -279,7 +279,7 @@ class Worker:
         return first_and_rest(self._part, self._missing(), grant)
 
     def _give_back(self, billed: int = 0) -> None:
-        """Give back what was set aside for a request that has ended, or is not sent."""
+        """Release the tokens reserved for a request that has ended or is not sent."""
         funds, self._funds = self._funds, None
         if funds and self._run.spending:
             self._run.spending.release(funds, billed)

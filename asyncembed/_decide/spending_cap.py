@@ -1,4 +1,4 @@
-"""What may be spent, and how many tokens a request may have. No I/O."""
+"""The maximum that a run may spend, and the estimated tokens of one request. No I/O."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 MILLION: Final = 1_000_000
 
 SAMPLE: Final = 64
-"""Texts of a request whose tokens are estimated at most, as that takes longer than all else that is done for them."""
+"""Maximum number of texts per request to estimate: an estimate takes more time than all other work on a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpendingCap:
-    """What may be spent, one of the two at least.
+    """The maximum that a run may spend: tokens, dollars or both.
 
     Attributes:
-        max_tokens: Tokens.
-        max_cost: US dollars.
-        price: US dollars for a million tokens; always known where there is a `max_cost`.
+        max_tokens: Maximum number of tokens, if limited.
+        max_cost: Maximum cost in US dollars, if limited.
+        price: US dollars for a million tokens; known if `max_cost` is set.
     """
 
     max_tokens: int | None
@@ -34,7 +34,7 @@ class SpendingCap:
 
     @property
     def tokens(self) -> int:
-        """Tokens that may be spent."""
+        """The smaller maximum, in tokens."""
         return min(part for part in (self.max_tokens, self._affordable) if part is not None)
 
     @property
@@ -44,7 +44,7 @@ class SpendingCap:
         return math.floor(self.max_cost / self.price * MILLION)
 
     def describe(self, spent: int) -> str:
-        """Return which cap is reached, and what was spent until then."""
+        """Describe which maximum is reached, and what the run has spent."""
         if self.tokens == self.max_tokens:
             return f"max_tokens={self.max_tokens} is reached: {spent:,} tokens are spent"
         assert self.price is not None
@@ -53,12 +53,12 @@ class SpendingCap:
 
 
 class Grant(NamedTuple):
-    """Leave to ask for the first texts of a request.
+    """Permission to send the first texts of a request.
 
     Attributes:
-        texts: How many.
-        tokens: What was set aside for them.
-        estimated: Tokens that they seem to have; 0 if nobody had to know.
+        texts: Number of texts.
+        tokens: Tokens reserved for them.
+        estimated: Estimated tokens of the texts; 0 if no estimate was needed.
     """
 
     texts: int
@@ -70,12 +70,15 @@ NOTHING: Final = Grant(0, 0, 0)
 
 
 class RequestTokens:
-    """The texts of a request, and how many tokens they seem to have.
+    """Estimates the tokens of a request.
 
     Args:
         texts: The texts.
-        prompt: What is put before each.
-        overhead: Bytes that a request has besides each text.
+        prompt: The prefix of each text.
+        overhead: Bytes that a request adds to each text, prefix included.
+
+    Attributes:
+        sizes: Bytes of each text in the request.
     """
 
     def __init__(self, texts: Sequence[str], prompt: str, overhead: int) -> None:
@@ -84,7 +87,7 @@ class RequestTokens:
         self.sizes = [overhead + (len(text) if text.isascii() else len(text.encode())) for text in texts]
 
     def estimate(self, size: int) -> int:
-        """Return about how many tokens so many bytes of them have."""
+        """Return the estimated tokens of so many bytes of the request."""
         return math.ceil(size * self._density)
 
     @cached_property

@@ -101,7 +101,7 @@ class SubBatch:
         is_guilty: Whether this part must hold a bad text, so that it is halved without being sent.
         suspects: Texts that the answer named. They are the bad ones if the API accepts this part.
         is_settled: Whether the API has accepted or refused this part.
-        funds: What was set aside for its first request, if that is limited.
+        funds: Tokens reserved for its first request, if the run has a cap.
     """
 
     batch: Batch
@@ -168,7 +168,7 @@ def smaller(
 
 
 def first_and_rest(part: SubBatch, inputs: Mapping[int, EmbedInput], funds: Grant) -> list[SubBatch]:
-    """Return a part of the first texts, for which there are these funds, and one of the others."""
+    """Return a part with the texts that these funds are for, and a part with the rest."""
     indices = sorted(inputs)
     groups = [{index: inputs[index] for index in some} for some in (indices[: funds.texts], indices[funds.texts :])]
     parts = [SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), part.refusal) for group in groups]

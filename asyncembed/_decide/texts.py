@@ -181,22 +181,22 @@ def check_texts(texts: object) -> None:
 
 
 def is_repeatable(texts: Texts) -> bool:
-    """Whether texts can be iterated over more than once: an iterator cannot, nor can an open file."""
+    """Return whether the texts can be read more than once. Iterators and open files cannot."""
     return not isinstance(texts, Iterator | AsyncIterator)
 
 
 def check_repeatable(texts: Texts) -> None:
-    """Check that `texts` can be iterated over more than once, as whoever counts them must leave them as they were.
+    """Check that the texts can be read more than once.
 
     Raises:
-        ConfigurationError: if it is used up by that; the message shows what to write instead.
+        ConfigurationError: if they cannot; the message shows what to write instead.
     """
     check_texts(texts)
     if not is_repeatable(texts):
         name = type(texts).__name__
         raise ConfigurationError(
-            f"texts is a {name}, which counting would use up, so that nothing were left to embed; give what can be "
-            "read again: a list, as in list(texts), or an object whose __iter__ begins anew"
+            f"texts is a {name}, which can be read only once, so nothing would be left to embed; give texts that can "
+            "be read again: list(texts), or an object whose __iter__ starts from the beginning"
         )
 
 

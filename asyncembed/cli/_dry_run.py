@@ -1,4 +1,4 @@
-"""`asyncembed embed --dry-run`: what the same command would take and cost; nothing is sent, and no file is made."""
+"""`asyncembed embed --dry-run`: prints what the command would take and cost. It sends nothing and writes no file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Again:
-    """The rows of inputs, which are read once more each time that they are asked for.
+    """The rows of inputs. Each iteration reads them from the beginning.
 
     Args:
         sources: The inputs.
-        fields: What is taken of each row.
-        limit: Most rows, if not all.
+        fields: Fields to use of each row.
+        limit: Maximum number of rows; None for all.
     """
 
     def __init__(self, sources: Sequence[Source], fields: Fields, limit: int | None) -> None:
@@ -43,7 +43,7 @@ class Again:
 
 
 async def dry_run(client: EmbedClient, rows: Again, options: EmbedOptionsArgs) -> None:
-    """Print what a run would take.
+    """Print what a run would take and cost.
 
     Raises:
         ConfigurationError: if an option is wrong.
@@ -58,15 +58,16 @@ async def dry_run(client: EmbedClient, rows: Again, options: EmbedOptionsArgs) -
 
 
 def facts(found: Estimate, client: EmbedClient, *, dedupe: bool) -> Iterator[tuple[str, str]]:
-    """Give what was counted, by name."""
+    """Yield the lines of the table, as names and values."""
     yield "model", f"{client.model} of {client.provider.name}"
     yield "texts", f"{found.texts:,}"
-    yield "equal", f"{found.equal:,} to another one, {'which cost nothing' if dedupe else 'which are asked for, too'}"
+    if found.equal:
+        yield "equal", f"{found.equal:,}, which {'cost nothing' if dedupe else 'are sent, too'}"
     if found.cached:
         yield "cached", f"{found.cached:,}, which cost nothing"
     if found.invalid:
-        yield "invalid", f"{plural(found.invalid, 'text')} that no API takes"
-    yield "too long", "not known" if found.over_long is None else f"{found.over_long:,}, for this model"
+        yield "invalid", f"{plural(found.invalid, 'text')} that no API accepts"
+    yield "too long", "unknown" if found.over_long is None else f"{found.over_long:,} for this model"
     yield "tokens", f"{found.tokens:,}, {'counted' if found.counted == 'tokenizer' else 'estimated'}"
     yield "requests", f"{found.requests:,} without retries"
     limit = "no rate limit is known" if found.seconds is None else f"{duration(found.seconds)} at the rate limit"
@@ -75,8 +76,8 @@ def facts(found: Estimate, client: EmbedClient, *, dedupe: bool) -> Iterator[tup
 
 
 def cost_of(found: Estimate) -> str:
-    """Return the cost in words, with the price and its date."""
+    """Describe the cost, with the price and its date."""
     if found.cost is None or found.price is None:
-        return "not known; give the price of a million tokens with --price"
+        return "unknown; give the price of a million tokens with --price"
     date = f", the price of {found.price_date}" if found.price_date else ""
     return f"{dollars(found.cost)} at ${found.price:g} for a million tokens{date}"

@@ -24,8 +24,8 @@ def test_it_says_what_it_would_take(run, texts_file, tmp_path):
     facts = table(run("embed", texts_file, "--dry-run", "--provider", "openai", "--chunk-size", 100))
     assert facts["model"] == "text-embedding-3-small of openai"
     assert (facts["texts"], facts["requests"]) == ("1,100", "10 without retries")
-    assert facts["equal"].startswith("100 to another one, which cost nothing")
-    assert facts["too long"] == "0, for this model"
+    assert facts["equal"] == "100, which cost nothing"
+    assert facts["too long"] == "0 for this model"
     assert "estimated" in facts["tokens"]
     assert facts["cost"].startswith("$0.0001 at $0.02 for a million tokens, the price of 2026-")
     assert sorted(tmp_path.iterdir()) == [texts_file]
@@ -44,9 +44,9 @@ def test_nothing_is_sent_and_the_output_stays_as_it_was(run, threaded_server, op
     assert not threaded_server.requests
     assert output.read_bytes() == b"of an earlier run"
     assert not any(path.exists() for path in (dead, cache, report))
-    assert facts["equal"].endswith("which are asked for, too")
+    assert facts["equal"] == "100, which are sent, too"
     assert facts["time"].endswith("at the rate limit")
-    assert facts["too long"] == "not known"
+    assert facts["too long"] == "unknown"
     assert "at $2 for a million tokens" in facts["cost"]
 
 
