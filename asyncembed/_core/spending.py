@@ -84,7 +84,8 @@ class Spending:
 
     @property
     def _spent(self) -> int:
-        return self._told + self._tokens.likely(self._unreported_bytes)
+        tokens, size = self._tokens, self._unreported_bytes
+        return self._told + (tokens.of(size) if tokens.is_learned else tokens.likely(size))
 
     def _affordable(self, request: RequestTokens) -> Grant:
         """Return a grant for as many texts, from the first, as fit into the cap now."""
