@@ -27,6 +27,7 @@ from asyncembed._exceptions import (
     APIStatusError,
     AsyncEmbedError,
     AuthenticationError,
+    BudgetExceededError,
     ConfigurationError,
     EmbedTimeoutError,
     InvalidInputError,
@@ -62,6 +63,7 @@ from asyncembed.providers import PROVIDERS, Model, Provider, Setting, Sign
 if TYPE_CHECKING:
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
+    from asyncembed._estimate import Estimate, Tokenizer
     from asyncembed._response import StreamingEmbedResponse
     from asyncembed._search import search
     from asyncembed._sync import SyncEmbedder, SyncStream
@@ -94,6 +96,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "EmbedInput",
     "EmbedResponse",
     "EmbedResult",
+    "Estimate",
     "FormatName",
     "Found",
     "Matrix",
@@ -101,6 +104,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "Scalar",
     "TextLike",
     "Texts",
+    "Tokenizer",
     "Usage",
     "Vector",
     # Settings
@@ -138,6 +142,7 @@ __all__ = [  # noqa: RUF022  # grouped by topic
     "APIStatusError",
     "AsyncEmbedError",
     "AuthenticationError",
+    "BudgetExceededError",
     "ConfigurationError",
     "EmbedTimeoutError",
     "InvalidInputError",
@@ -157,6 +162,7 @@ _LATER = {
     "embed_array": "arrow",
     "Callback": "_callback",
     "CheckResult": "_check",
+    "Estimate": "_estimate",
     "FormatName": "sinks",
     "NumpyStreamReader": "readers",
     "OpenTelemetryEvents": "otel",
@@ -166,6 +172,7 @@ _LATER = {
     "StreamingEmbedResponse": "_response",
     "SyncEmbedder": "_sync",
     "SyncStream": "_sync",
+    "Tokenizer": "_estimate",
 }
 """Names that few programs need, and their modules. Without them, importing the package takes two thirds of the time."""
 

@@ -69,6 +69,11 @@ class VectorCache:
     def __repr__(self) -> str:
         return f"VectorCache({str(self._path)!r})"
 
+    @property
+    def exists(self) -> bool:
+        """Whether the file exists."""
+        return self._path.exists()
+
     def __del__(self) -> None:
         """Close the file of a client that was dropped without `aclose`, or Python 3.13 warns."""
         if database := vars(self).get("_database"):

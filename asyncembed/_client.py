@@ -31,7 +31,7 @@ from asyncembed._core.observer import Hook
 from asyncembed._core.run import Run
 from asyncembed._core.scheduler import current_run
 from asyncembed._core.stream import EmbedStream
-from asyncembed._decide.texts import check_texts
+from asyncembed._decide.texts import check_repeatable, check_texts
 from asyncembed._exceptions import StreamClosedError
 from asyncembed._models import EmbedInput
 from asyncembed._options import (
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from asyncembed._core.call import Call
     from asyncembed._core.settling import Item
     from asyncembed._decide.texts import Texts
+    from asyncembed._estimate import Estimate, Tokenizer
     from asyncembed._events import Event
     from asyncembed._models import (
         EmbedBlock,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         Matrix,
         RunSummary,
         Scalar,
+        Usage,
         Vector,
     )
     from asyncembed._overloads import (
@@ -489,6 +491,9 @@ class EmbedClient(AsyncClosing):
         Raises:
             AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts. With "skip",
                 only if the request or the account is wrong, or the API is down.
+            BudgetExceededError: if the next request would exceed `max_tokens` or `max_cost`. The vectors that have
+                arrived are lost, except with "skip": then the response has them, and the other texts are failures. If
+                the texts are a generator or async, it raises even so, because nobody knows the rest of them.
 
         Example:
             ```python
@@ -551,6 +556,36 @@ class EmbedClient(AsyncClosing):
             vector: Vector = (await self.embed([texts], **options)).embeddings[0]
             return vector
         return (await self.embed(texts, **options)).embeddings
+
+    async def estimate(
+        self, texts: Texts, tokenizer: Tokenizer | None = None, **options: Unpack[EmbedOptionsArgs]
+    ) -> Estimate:
+        """Estimate the tokens, the requests, the time and the cost of embedding texts, without sending anything.
+
+        Pass the options of the call that you plan, and `dedupe=True` for files and stores, which send equal texts once.
+        It keeps about 70 bytes per text, to find equal ones.
+
+        Args:
+            texts: Texts that can be read more than once, such as a list, a Series or a reader of a file. It refuses
+                generators.
+            tokenizer: A function that returns the number of tokens of a text, or an object with `encode`, such as those
+                of tiktoken and tokenizers. It is called for each text, on the event loop. Without a tokenizer, tokens
+                are estimated: within 20 % of OpenAI's counts in English, German, Chinese and code.
+            **options: See `EmbedOptionsArgs`.
+
+        Raises:
+            ConfigurationError: if the texts can be read only once, or an option is wrong.
+
+        Example:
+            ```python
+            estimate = await client.estimate(texts)
+            print(f"{estimate.tokens:,} tokens in {estimate.requests:,} requests: ${estimate.cost:.2f}")
+            ```
+        """
+        from asyncembed._estimate import estimate  # noqa: PLC0415
+
+        check_repeatable(texts)
+        return await estimate(self._call(options, "skip"), texts, tokenizer)
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
         """Embed one harmless text, to check the key, the model and the options before a large run.
@@ -726,7 +761,9 @@ class EmbedClient(AsyncClosing):
         # `FileRun` writes dead letters when the failures are final, because a resumed run repeats some of them.
         stream_call = replace(call, dead_letters=None)
 
-        def open_stream(rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]]) -> EmbedStream[Item]:
+        def open_stream(
+            rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]], earlier: Usage
+        ) -> EmbedStream[Item]:
             run = Run(
                 stream_call,
                 rest,
@@ -737,6 +774,7 @@ class EmbedClient(AsyncClosing):
                 max_ready=MAX_READY,
                 withholds=True,
                 settling=True,
+                earlier=earlier,
             )
             return EmbedStream(run, self._adopt)
 

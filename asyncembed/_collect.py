@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncembed._core.source import length
+from asyncembed._core.source import length, lines
+from asyncembed._decide.texts import as_input_or_refused, is_repeatable
+from asyncembed._exceptions import BudgetExceededError
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from asyncembed._config import Dtype
     from asyncembed._core.run import Run
     from asyncembed._core.stream import EmbedStream
-    from asyncembed._decide.texts import Texts
+    from asyncembed._decide.texts import TextLike, Texts
     from asyncembed._models import EmbedBlock, Matrix, Scalar
 
 FIRST_ROWS: Final = 1_024
@@ -98,15 +101,23 @@ async def collect(
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     inputs_by_index: dict[int, Sequence[EmbedInput]] = {}
     failures: list[EmbedFailure] = []
-    async with stream:
-        async for item in stream:
-            if isinstance(item, EmbedFailure):
-                failures.append(item)
-                matrix.leave_out(item.index)
-                inputs_by_index[item.index] = [EmbedInput(item.text, item.id)]
-            else:
-                matrix.put(item.index, item.embeddings)
-                inputs_by_index[item.index] = item.inputs
+    try:
+        async with stream:
+            async for item in stream:
+                if isinstance(item, EmbedFailure):
+                    failures.append(item)
+                    inputs_by_index[item.index] = [EmbedInput(item.text, item.id)]
+                else:
+                    matrix.put(item.index, item.embeddings)
+                    inputs_by_index[item.index] = item.inputs
+    except BudgetExceededError as error:
+        if run.on_error == "raise" or isinstance(texts, AsyncIterable) or not is_repeatable(texts):
+            raise
+        for failure in _unsent(texts, inputs_by_index, error):
+            failures.append(failure)
+            inputs_by_index[failure.index] = [EmbedInput(failure.text, failure.id)]
+    for failure in failures:
+        matrix.leave_out(failure.index)
     inputs = [item for first in sorted(inputs_by_index) for item in inputs_by_index[first]]
     return EmbedResponse(
         embeddings=matrix.done(run.dimension),
@@ -116,3 +127,16 @@ async def collect(
         model=run.options.model,
         failures=sorted(failures, key=attrgetter("index")),
     )
+
+
+def _unsent(
+    texts: Iterable[TextLike], inputs_by_index: Mapping[int, Sequence[EmbedInput]], error: BudgetExceededError
+) -> list[EmbedFailure]:
+    """Return failures for the texts that have neither a vector nor an error."""
+    known = {index for first, items in inputs_by_index.items() for index in range(first, first + len(items))}
+    rest = [as_input_or_refused(item, index) for index, item in enumerate(lines(texts))]
+    return [
+        EmbedFailure(index, item.text, item.id, error, item.metadata)
+        for index, item in enumerate(rest)
+        if index not in known
+    ]

@@ -236,6 +236,7 @@ class RunEnded(Event):
         salvaged: Number of vectors from responses that broke.
         cached: Number of vectors from the cache.
         duplicates: Number of texts that got the vector of an equal text.
+        cost: Cost in US dollars, None if the price is unknown.
         tokens: Tokens that the API reports as billed.
         bytes_received: Bytes of all response bodies, decompressed.
         seconds: Duration of the run.
@@ -253,6 +254,7 @@ class RunEnded(Event):
     seconds: float
     cached: int = 0
     duplicates: int = 0
+    cost: float | None = None
 
 
 LOGGER: Final = logging.getLogger("asyncembed")

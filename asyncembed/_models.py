@@ -187,6 +187,11 @@ class Usage(ShortRepr):
     tokens: int = 0
     unreported_tokens: int = 0
 
+    @property
+    def total(self) -> int:
+        """All tokens, reported or not."""
+        return self.tokens + self.unreported_tokens
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(self.tokens + other.tokens, self.unreported_tokens + other.unreported_tokens)
 
@@ -234,6 +239,7 @@ class RunTotals(ShortRepr):
         salvaged: Vectors kept from responses that broke off.
         cached: Texts whose vectors came out of the client's cache.
         duplicates: Texts that got the vector of an equal text.
+        cost: Cost of the billed tokens in US dollars, unreported ones included; None if the price is unknown.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         seconds: Duration of all runs together, in seconds.
@@ -249,6 +255,7 @@ class RunTotals(ShortRepr):
     salvaged: int = 0
     cached: int = 0
     duplicates: int = 0
+    cost: float | None = None
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
@@ -263,17 +270,27 @@ class RunTotals(ShortRepr):
             salvaged=self.salvaged + other.salvaged,
             cached=self.cached + other.cached,
             duplicates=self.duplicates + other.duplicates,
+            cost=_sum_of_costs(self, other),
             bytes_received=self.bytes_received + other.bytes_received,
             usage=self.usage + other.usage,
             seconds=self.seconds + other.seconds,
         )
 
 
+def _sum_of_costs(first: RunTotals, second: RunTotals) -> float | None:
+    """Return the cost of two totals; None if the cost of runs among them is unknown."""
+    if not first.runs:
+        return second.cost
+    if not second.runs:
+        return first.cost
+    return None if first.cost is None or second.cost is None else first.cost + second.cost
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class RunSummary(ShortRepr):
     """The progress of a run, or its outcome.
 
-    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`,
+    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`, `cost`,
     `bytes_received`, `usage` and `elapsed` cover all runs of the file. `earlier` holds the share of the runs before
     this one.
 
@@ -289,6 +306,7 @@ class RunSummary(ShortRepr):
         salvaged: Vectors kept from responses that broke off.
         cached: Texts whose vectors came out of the client's cache.
         duplicates: Texts that got the vector of an equal text.
+        cost: Cost of the billed tokens in US dollars, unreported ones included; None if the price is unknown.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         elapsed: Seconds since the client read the first text.
@@ -319,6 +337,7 @@ class RunSummary(ShortRepr):
     salvaged: int = 0
     cached: int = 0
     duplicates: int = 0
+    cost: float | None = None
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     elapsed: float = 0.0
@@ -341,6 +360,7 @@ class RunSummary(ShortRepr):
             salvaged=self.salvaged,
             cached=self.cached,
             duplicates=self.duplicates,
+            cost=self.cost,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self.elapsed,
@@ -359,6 +379,7 @@ class RunSummary(ShortRepr):
             salvaged=totals.salvaged,
             cached=totals.cached,
             duplicates=totals.duplicates,
+            cost=totals.cost,
             bytes_received=totals.bytes_received,
             usage=totals.usage,
             elapsed=totals.seconds,

@@ -24,13 +24,14 @@ from asyncembed._config import (
 from asyncembed._core.call import Call
 from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor, bytes_of
 from asyncembed._core.slots import SlotsByModel
+from asyncembed._decide.spending_cap import SpendingCap
 from asyncembed._events import LOGGER
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
 from asyncembed._redaction import NoKey
 from asyncembed._repr import shown
 from asyncembed._target import provenance_of
-from asyncembed.providers._base import INPUT_TYPES
+from asyncembed.providers._base import INPUT_TYPES, Price
 from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ class OptionsWithoutDtype(TypedDict, total=False):
     max_wait: float
     dedupe: bool
     dedupe_mb: float
+    max_tokens: int
+    max_cost: float
+    price: float
     dead_letter: str | PathLike[str]
 
 
@@ -88,6 +92,12 @@ class RequestOptions(OptionsWithoutDtype, TypedDict, total=False):
             files and stores, off elsewhere.
         dedupe_mb: Memory for the vectors of texts that may come again, in millions of bytes. Default: 64. The client
             sends a text again if its vector has made room for others.
+        max_tokens: Maximum number of billed tokens, retries included. Before a request that would exceed it, the run
+            ends with `BudgetExceededError`; results of requests in flight still arrive. For a file it applies to all
+            runs together. The client estimates the tokens of responses that do not report them.
+        max_cost: The same limit in US dollars.
+        price: US dollars for a million tokens. By default the client knows published prices, at the providers' own
+            addresses.
         dead_letter: File to which the client appends each text that fails, with `on_error` "yield" or "skip". Each
             text is one JSON line, which is on the disk before you get the failure. `asyncembed embed` reads such a
             file. `embed_to_file` writes only those texts that a resumed run does not request again.
@@ -150,7 +160,15 @@ def new_call(
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
-    call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
+    call = Call(
+        endpoint=endpoint,
+        options=options,
+        chunk_size=chunk_size,
+        max_wait=max_wait,
+        on_error=on_error,
+        price=_price(endpoint, options.model, given.get("price")),
+    )
+    call = replace(call, cap=_cap(given, call.price))
     dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
     if dedupe_bytes or endpoint.cache:
         call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
@@ -241,6 +259,30 @@ def find_limiter(given: RateLimit | RateLimitOff | None, provider: Provider, *, 
     if given is None:
         given = replace(provider.rate_limit) if is_official and provider.rate_limit else RateLimit()
     return limiter_of(given)
+
+
+def _price(endpoint: Endpoint, model: str, given: float | None) -> Price | None:
+    """Return what a million tokens cost: what the caller says, or what was published, at the provider's own address."""
+    if given is None:
+        return endpoint.provider.model(model).price if endpoint.is_official else None
+    check_positive("price", given)
+    return Price(given, "")
+
+
+def _cap(given: EmbedOptionsArgs, price: Price | None) -> SpendingCap | None:
+    max_tokens, max_cost = given.get("max_tokens"), given.get("max_cost")
+    if max_tokens is None and max_cost is None:
+        return None
+    if max_tokens is not None:
+        check_count("max_tokens", max_tokens)
+    if max_cost is not None:
+        check_positive("max_cost", max_cost)
+        check(
+            price is not None,
+            f"max_cost={max_cost!r} needs the price of the model, which is not known here: give the US dollars for a "
+            "million tokens with price=, or limit the tokens with max_tokens=",
+        )
+    return SpendingCap(max_tokens, max_cost, price.dollars if price else None)
 
 
 def _dedupe_bytes(given: EmbedOptionsArgs, *, dedupe: bool) -> int:

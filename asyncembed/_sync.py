@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from asyncembed._background import background, forget, is_current, run_with
 from asyncembed._client import EmbedClient
+from asyncembed._decide.texts import check_repeatable
 from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._hop import Hop, close_texts, from_caller
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from asyncembed._config import Encoding, Float32, Int8, OnError, RaiseOrSkip, RetryPolicy, Timeouts, UInt8
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
+    from asyncembed._estimate import Estimate, Tokenizer
     from asyncembed._events import Event
     from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
@@ -146,6 +148,19 @@ class SyncEmbedder:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
         """
         return self._call(texts, lambda client, given, _: client.embed(given, **options))
+
+    def estimate(
+        self, texts: Texts, tokenizer: Tokenizer | None = None, **options: Unpack[EmbedOptionsArgs]
+    ) -> Estimate:
+        """Estimate what embedding texts would take and cost, without sending anything; see `EmbedClient.estimate`.
+
+        The tokenizer is called on the thread of the event loop.
+
+        Raises:
+            ConfigurationError: if the texts can be read only once, or an option is wrong.
+        """
+        check_repeatable(texts)
+        return self._call(texts, lambda client, given, _: client.estimate(given, tokenizer, **options))
 
     @overload
     def embed_query(

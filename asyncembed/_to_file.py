@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from asyncembed._core.settling import Item
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
-    from asyncembed._models import EmbedInput
+    from asyncembed._models import EmbedInput, Usage
     from asyncembed._progress import Progress
     from asyncembed._target import Target
     from asyncembed.sinks import Journal, Output
@@ -125,8 +125,9 @@ the oldest failures are settled as final.
 FAILURE_BYTES: Final = 500
 """Memory of such a failure without its text, in bytes."""
 
-OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]]], EmbedStream[Item]]"
-"""Opens a settling stream of blocks, from texts, their first index, and earlier texts with their indices."""
+OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]], Usage], EmbedStream[Item]]"
+"""Opens a settling stream of blocks, from texts, their first index, earlier texts with their indices, and the usage of
+earlier runs."""
 
 _END: Final = object()
 
@@ -230,7 +231,7 @@ class FileRun:
         if self._target.resume and (letters := self._call.dead_letters):
             # The earlier run may have ended after writing failures and before committing them to the journal.
             await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
-        stream = self._open_stream(self._input.rest, reach, gaps)
+        stream = self._open_stream(self._input.rest, reach, gaps, journal.committed.totals.usage)
         settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
 
         def report(now: RunSummary) -> None:

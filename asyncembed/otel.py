@@ -21,7 +21,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RequestEnded, RequestStarted, RetryScheduled
+from asyncembed._events import (
+    BatchSplit,
+    EndpointPaused,
+    InputsFailed,
+    RequestEnded,
+    RequestStarted,
+    RetryScheduled,
+    RunEnded,
+)
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._public import publish
 from asyncembed._version import __version__
@@ -154,6 +162,7 @@ class _Metrics:
         self._pauses = counter("asyncembed.pauses", "{pause}", "Pauses that the API asked for.")
         self._splits = counter("asyncembed.splits", "{batch}", "Batches that were split into parts.")
         self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that failed.")
+        self._cost = counter("asyncembed.cost", "USD", "Cost of the billed tokens of ended runs.")
 
     def record(self, event: RequestEnded, common: Mapping[str, str | int]) -> None:
         """Record the end of a request."""
@@ -177,6 +186,8 @@ class _Metrics:
                 self._splits.add(1, attributes)
             case InputsFailed():
                 self._failed.add(len(event.indices), attributes)
+            case RunEnded(cost=float(cost)):
+                self._cost.add(cost, attributes)
 
 
 def _common(event: Event) -> dict[str, str | int]:

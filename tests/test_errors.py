@@ -12,6 +12,7 @@ import asyncembed
 from asyncembed import (
     APIStatusError,
     AsyncEmbedError,
+    BudgetExceededError,
     ConfigurationError,
     EmbedFailure,
     EmbedTimeoutError,
@@ -44,6 +45,7 @@ ATTRIBUTES = {
     TransportError: {"retryable": False, "indices": (7,)},
     EmbedTimeoutError: {"phase": "body", "retryable": False, "indices": (7,)},
     ResponseError: {"missing": (1, 2), "retryable": False, "provider_message": "no", "is_empty": True},
+    BudgetExceededError: {},
     StreamClosedError: {},
     ResumeError: {},
 }
@@ -100,7 +102,8 @@ def test_the_tree():
         "RateLimitError",
         "ServerError",
     }
-    direct = {ConfigurationError, APIStatusError, TransportError, ResponseError, StreamClosedError, ResumeError}
+    budget = BudgetExceededError
+    direct = {ConfigurationError, APIStatusError, TransportError, ResponseError, budget, StreamClosedError, ResumeError}
     assert {kind for kind in EXCEPTIONS if AsyncEmbedError in kind.__bases__} == direct
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(EmbedTimeoutError, TransportError | TimeoutError)

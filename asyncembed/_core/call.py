@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from asyncembed._config import EmbedOptions, OnError
     from asyncembed._core.endpoint import Endpoint
+    from asyncembed._decide.spending_cap import SpendingCap
     from asyncembed._models import EmbedFailure
+    from asyncembed.providers import Price
 
 
 class DeadLetters(Protocol):
@@ -38,6 +40,8 @@ class Call:
         dead_letters: Stores those texts, if the caller wants that.
         dedupe_bytes: Memory for vectors that equal texts share, in bytes; 0 to request each text.
         identity: Digest of everything that shapes a vector besides its text; set only for equal texts or a cache.
+        price: Price of a million tokens, if it is known.
+        cap: What the call may spend, if that is limited.
     """
 
     endpoint: Endpoint
@@ -48,6 +52,8 @@ class Call:
     dead_letters: DeadLetters | None = None
     dedupe_bytes: int = 0
     identity: bytes = b""
+    price: Price | None = None
+    cap: SpendingCap | None = None
 
     @property
     def dimension(self) -> int | None:

@@ -140,7 +140,13 @@ class Endpoint:
         For example, with 96 texts per request and a limit of 100 texts per minute, requests of 50 texts use the whole
         limit, and requests of 96 do not.
         """
-        limits = self.learned_limits(model)
+        return self._in_a_minute(self.learned_limits(model), chunk_size)
+
+    def largest_limits(self, model: str, chunk_size: int | None) -> Limits:
+        """Limits of one request, once the controller has increased the number of texts to the maximum."""
+        return self._in_a_minute(self.learned.caps[model].within(self.limits_of(model)), chunk_size)
+
+    def _in_a_minute(self, limits: Limits, chunk_size: int | None) -> Limits:
         requests, inputs, tokens = self.limiter.limits
         max_inputs = min(chunk_size or limits.inputs, limits.inputs)
         if inputs:

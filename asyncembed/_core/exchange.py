@@ -79,6 +79,8 @@ class Exchange:
         self._dropped = 0  # mismatched responses
         self._is_read = False  # the last response was read to its end
         self._sent_at = 0.0
+        self.billed = 0
+        """Tokens that the response to the last request reports."""
         self.seconds_to_headers = 0.0
         """Seconds from sending the last request to the headers of its response."""
 
@@ -89,7 +91,7 @@ class Exchange:
             AsyncEmbedError: if vectors are missing; those that arrived have been delivered.
         """
         proof = self._proof if encoding == "float" else None
-        self.refused_both = False
+        self.refused_both, self.billed = False, 0
         self._comparison = Comparison() if proof and proof.begin() else None
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
             try:
@@ -167,7 +169,10 @@ class Exchange:
             parser.discard()
             tokens = plausible_tokens(self._tokens(response, parser), size, len(texts))
             watch.billed(tokens)
-            run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._is_read)
+            counts_all = run.spending is not None  # a cap needs every cost, told or not
+            billed = permit.settle(tokens, complete=delivery.is_complete, ended=self._is_read, counts_all=counts_all)
+            self.billed = billed.tokens
+            run.bill(billed)
             run.bytes_received += response.bytes_received
 
     def _note_refusal(self, error: APIStatusError, texts: list[str], proof: Proof) -> None:

@@ -9,12 +9,11 @@ request whose tokens were estimated too low.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
 from asyncembed._http.headers import read_limit_headers
-from asyncembed._models import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,6 +56,11 @@ class TokenEstimate:
         self._mean: float | None = None
         self._deviation = 0.0
 
+    @property
+    def is_learned(self) -> bool:
+        """Whether a response has reported tokens."""
+        return self._mean is not None
+
     def of(self, size: int) -> int:
         """Return how many tokens to count for a request of `size` bytes, with a safety margin."""
         per_byte = MAX_TOKENS_PER_BYTE if self._mean is None else self._mean + DEVIATIONS * self._deviation
@@ -75,6 +79,18 @@ class TokenEstimate:
             error = per_byte - self._mean
             self._mean += _GAIN * error
             self._deviation += _DEVIATION_GAIN * (abs(error) - self._deviation)
+
+
+class Billed(NamedTuple):
+    """What one or more requests cost.
+
+    Attributes:
+        tokens: Tokens that responses report.
+        unreported_bytes: Bytes of the requests that the API billed without reporting their tokens.
+    """
+
+    tokens: int
+    unreported_bytes: int
 
 
 class RatePermit:
@@ -107,20 +123,21 @@ class RatePermit:
         if quota := read_limit_headers(headers):
             self._limiter.observe(self._slot, quota)
 
-    def settle(self, tokens: int | None, *, complete: bool, ended: bool) -> Usage:
-        """Charge the limits with the billed tokens, and return the usage of the request.
+    def settle(self, tokens: int | None, *, complete: bool, ended: bool, counts_all: bool = False) -> Billed:
+        """Charge the limits with the billed tokens, and return what the request cost.
 
         Args:
             tokens: The tokens that the response reports; None if it reports none or an impossible number.
             complete: Whether the response brought all requested vectors.
             ended: Whether the response was read to its end. Otherwise it is billed too, but its report is lost.
+            counts_all: Whether a complete response that reports no tokens counts as billed and unreported.
         """
         if tokens or (complete and ended):
             self._estimate.learn(self._size, tokens)
             self._limiter.settle(self._slot, tokens or self._estimate.of(self._size))
-        if tokens is None and not ended:
-            return Usage(unreported_tokens=self._estimate.likely(self._size))
-        return Usage(tokens or 0)
+        if (tokens is None and not ended) or (not tokens and complete and counts_all):
+            return Billed(0, self._size)
+        return Billed(tokens or 0, 0)
 
     async def _wait(self, seconds_left: Callable[[Slot], float]) -> None:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._core.memory import Reservation
@@ -36,6 +36,7 @@ ResultChunk: TypeAlias = tuple[Sequence[Item], Reservation]
 """One or more results, and the reservation that holds their memory."""
 
 _index_of = attrgetter("index")
+_position_of = itemgetter(0)
 _span_of = attrgetter("span")
 
 
@@ -103,10 +104,15 @@ class ResultQueue:
             self._release()
             self._wake()
 
-    def close(self, error: BaseException | None = None) -> None:
-        """End the queue: after the ready results, the consumer gets `error`, or the end. Later calls do nothing."""
+    def close(self, error: BaseException | None = None, *, with_gaps: bool = False) -> None:
+        """End the queue: after the ready results, the consumer gets `error`, or the end. Later calls do nothing.
+
+        With `with_gaps`, an ordered queue first delivers the results after a missing one, in order.
+        """
         if not self._closed:
             self._closed, self.error = True, error
+            if with_gaps:
+                self._ready += (early for _, early in sorted(self._early.items(), key=_position_of) if early)
             self._early.clear()
             self._wake()
 

@@ -15,10 +15,11 @@ from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.flusher import Flusher
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
-from asyncembed._core.rate_gate import RateGate
+from asyncembed._core.rate_gate import Billed, RateGate
 from asyncembed._core.recall import PART_OF_BUDGET, Recall, RecallingSource, recalled_results
 from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
+from asyncembed._core.spending import Spending
 from asyncembed._core.stopping import Stopping
 from asyncembed._decide.blame import Blame
 from asyncembed._decide.chunker import Chunker
@@ -26,7 +27,7 @@ from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.finish import Finish
 from asyncembed._decide.texts import Texts, check_texts
-from asyncembed._exceptions import StreamClosedError, without_frames
+from asyncembed._exceptions import BudgetExceededError, StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
@@ -53,6 +54,13 @@ DRAIN_TURNS: Final = 64
 """...but at least this many event loop iterations, in case something else blocks the event loop."""
 
 
+def _spending(call: Call, earlier: Usage) -> Spending | None:
+    if call.cap is None:
+        return None
+    options = call.options
+    return Spending(call.cap, call.endpoint.learned.tokens[options.model], options.prompt, earlier)
+
+
 class Run:
     """The state of one stream.
 
@@ -75,6 +83,7 @@ class Run:
             never withdraws a row.
         max_unsettled: Maximum number of delivered inputs that the consumer has not settled before no more batches
             start; None if the consumer does not report what it has settled.
+        earlier: Usage of earlier runs that share the cap of this one.
     """
 
     def __init__(
@@ -92,6 +101,7 @@ class Run:
         settling: bool = False,
         whole_only: bool = False,
         max_unsettled: int | None = None,
+        earlier: Usage | None = None,
     ) -> None:
         check_texts(texts)
         self.token = object()
@@ -159,6 +169,7 @@ class Run:
         self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
         """Number of responses opened and of body pieces read or parsed, to see whether anything is still read."""
+        self._billed = Billed(0, 0)
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.blame = Blame(
@@ -166,7 +177,7 @@ class Run:
             may_probe=endpoint.retry.probe,
             has_worked=options.model in endpoint.learned.accepted,
         )
-        self.usage = Usage()
+        self.spending = _spending(call, earlier or Usage())  # None without a cap
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -225,7 +236,7 @@ class Run:
             self.fail(error)
         if self.decoder.is_open and self._dimension_vote.is_disputed:  # the expected dimension may be wrong by now
             self.endpoint.learned.dimensions.pop(self._dimension_key, None)
-        self.result_queue.close(self.error)
+        self.result_queue.close(self.error, with_gaps=isinstance(self.error, BudgetExceededError))
         self.observer.ended(self.error, self.summary)
 
     @property
@@ -300,6 +311,25 @@ class Run:
             self.recall.withdraw(withdrawal.indices)
         self.result_queue.put([withdrawal], reservation)
 
+    @property
+    def usage(self) -> Usage:
+        """Billed tokens; unreported ones are estimated from all responses so far."""
+        tokens = self.endpoint.learned.tokens[self.options.model]
+        return Usage(self._billed.tokens, tokens.likely(self._billed.unreported_bytes))
+
+    @property
+    def dollars(self) -> float | None:
+        """Cost of the run in US dollars; None if the price is unknown."""
+        price = self._call.price
+        return None if price is None else self.usage.total * price.dollars / 1_000_000
+
+    def bill(self, billed: Billed) -> None:
+        """Add the cost of a request."""
+        before = self._billed
+        self._billed = Billed(before.tokens + billed.tokens, before.unreported_bytes + billed.unreported_bytes)
+        if self.spending:
+            self.spending.spend(billed)
+
     async def give_up(self, lost: Sequence[Lost], reservation: Reservation) -> None:
         """Do without texts, and without those that wait for the vector of an equal text among them."""
         await self.failures.give_up(lost, reservation)
@@ -363,6 +393,7 @@ class Run:
             duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
+            cost=self.dollars,
             seconds=self._elapsed(),
         )
 
@@ -383,6 +414,7 @@ class Run:
             duplicates=self.recall.duplicates if self.recall else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
+            cost=self.dollars,
             elapsed=self._elapsed(),
             in_flight=self.in_flight,
             reserved_bytes=budget.reserved,

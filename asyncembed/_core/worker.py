@@ -15,7 +15,7 @@ import anyio
 from asyncembed._core.exchange import Exchange
 from asyncembed._decide.blame import Step, is_refused_likewise
 from asyncembed._decide.retry import Backoff, is_overload, is_retryable
-from asyncembed._decide.splitting import apart, fits, halves, smaller
+from asyncembed._decide.splitting import apart, first_and_rest, fits, halves, smaller
 from asyncembed._decide.too_large import read_too_large
 from asyncembed._exceptions import (
     APIStatusError,
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from asyncembed._core.memory import Reservation
     from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.run import Run
+    from asyncembed._core.spending import Spending
     from asyncembed._decide.blame import Verdict
     from asyncembed._decide.signs import Meaning
+    from asyncembed._decide.spending_cap import Grant
     from asyncembed._decide.splitting import SubBatch
     from asyncembed._http.transport import Transport
     from asyncembed._models import EmbedInput
@@ -156,6 +158,7 @@ class Worker:
         self._transport = transport
         self._probe = probe
         self._renewals = 0
+        self._funds: Grant | None = None  # tokens reserved for the next request
         self._asked_at = 0.0
         self._exchange = Exchange(
             run, transport, self._delivery, reservation, part.batch.request_bytes, is_repeated=part.refusal is not None
@@ -183,6 +186,7 @@ class Worker:
             self._run.deliver(self._delivery.flush(), self._reservation)
             self._run.in_flight -= 1
             self.withdraw()
+            self._give_back()
 
     def withdraw(self) -> None:
         """Give back the permit of a request that will not be sent."""
@@ -197,8 +201,8 @@ class Worker:
         backoff = self._part.backoff
         last: AsyncEmbedError | None = None
         while texts := self._delivery.begin_attempt():
-            if not await self._may_ask(len(texts)):
-                return []
+            if (cut := await self._get_leave(texts)) is not None:
+                return cut
             if last and backoff.is_over:
                 await self._lose(last, attempts_error(last, self._delivery.missing, backoff.describe()))
                 return []
@@ -237,7 +241,48 @@ class Worker:
             if arrived and self._part.backoff:
                 self._part.backoff.progressed()
             return error
+        finally:
+            self._give_back(self._exchange.billed)
         return None
+
+    async def _get_leave(self, texts: Sequence[str]) -> list[SubBatch] | None:
+        """Wait until the request may be sent; return the parts to send instead, maybe none, or None to send it."""
+        spending = self._run.spending
+        cut = await self._afford(spending, texts) if spending else None
+        return [] if cut is None and not await self._may_ask(len(texts)) else cut
+
+    async def _afford(self, spending: Spending, texts: Sequence[str]) -> list[SubBatch] | None:
+        """Reserve tokens for a request; return None, or the parts to send instead if not all of its texts fit.
+
+        Raises:
+            BudgetExceededError: if not even the first text fits into the cap.
+        """
+        self._funds, self._part.funds = self._part.funds, None
+        if self._funds:
+            return None
+        granted: list[Grant] = []
+
+        async def reserve() -> None:
+            granted.append(await spending.reserve(texts))
+
+        await self._run.stopping.wait(reserve)
+        if not granted:
+            return []
+        grant = granted[0]
+        if not grant.texts and self._run.stopping.is_on:  # another worker has ended the run
+            return []
+        if grant.texts == len(texts):
+            self._funds = grant
+            return None
+        if not grant.texts:
+            raise spending.error(texts)
+        return first_and_rest(self._part, self._missing(), grant)
+
+    def _give_back(self, billed: int = 0) -> None:
+        """Release the tokens reserved for a request that has ended or is not sent."""
+        funds, self._funds = self._funds, None
+        if funds and self._run.spending:
+            self._run.spending.release(funds, billed)
 
     async def _after(
         self, error: AsyncEmbedError, texts: Sequence[str], *, wants_base64: bool

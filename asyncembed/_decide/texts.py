@@ -6,7 +6,7 @@ Collections of other packages (NumPy, pandas, Polars, Arrow) are recognised by t
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, ItemsView, Iterable, KeysView, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,8 +21,6 @@ from asyncembed._models import EmbedInput, TextId
 from asyncembed._preview import preview
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pyarrow as pa
 
     from asyncembed._models import Metadata
@@ -180,6 +178,26 @@ def check_texts(texts: object) -> None:
         raise ConfigurationError(f"texts is a {name}, not a list of texts; {hint}")
     if not isinstance(texts, Iterable | AsyncIterable) and not _is_arrow(texts):
         raise ConfigurationError(f"texts is a {name}, which cannot be iterated")
+
+
+def is_repeatable(texts: Texts) -> bool:
+    """Return whether the texts can be read more than once. Iterators and open files cannot."""
+    return not isinstance(texts, Iterator | AsyncIterator)
+
+
+def check_repeatable(texts: Texts) -> None:
+    """Check that the texts can be read more than once.
+
+    Raises:
+        ConfigurationError: if they cannot; the message shows what to write instead.
+    """
+    check_texts(texts)
+    if not is_repeatable(texts):
+        name = type(texts).__name__
+        raise ConfigurationError(
+            f"texts is a {name}, which can be read only once, so nothing would be left to embed; give texts that can "
+            "be read again: list(texts), or an object whose __iter__ starts from the beginning"
+        )
 
 
 def items_of(texts: Iterable[TextLike]) -> Iterator[TextLike]:

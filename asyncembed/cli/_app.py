@@ -17,6 +17,7 @@ from asyncembed.cli._commands import serve as run_serve
 from asyncembed.cli._commands import show_info
 from asyncembed.cli._console import WRONG_USE, can_show_all, fail, log_to_stderr, stop
 from asyncembed.cli._embed import Job
+from asyncembed.cli._embed import dry_run as run_dry
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
 from asyncembed.cli._providers import parse_extra, provider_with, show_providers
@@ -249,6 +250,26 @@ def embed(
     cache_mb: Annotated[
         float, typer.Option(help="Size in megabytes at which the cache drops old vectors.", rich_help_panel=LIMITS)
     ] = 1_000,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="End the run before the API bills more tokens than this.", metavar="N", rich_help_panel=LIMITS
+        ),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            help="End the run before it costs more US dollars than this.", metavar="USD", rich_help_panel=LIMITS
+        ),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            help="Price of a million tokens in US dollars, if it is unknown or differs.",
+            metavar="USD",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     dedupe: Annotated[
         bool,
         typer.Option(
@@ -398,6 +419,10 @@ def embed(
             rich_help_panel=FAILURES,
         ),
     ] = 10,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what the run would take and cost; send nothing and write no file."),
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report of the run.", metavar="FILE")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each request and retry.")] = False,
@@ -414,9 +439,12 @@ def embed(
         shorten=shorten and shorten.value,
         normalize=normalize,
         dedupe=dedupe,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+        price=price,
     )
     with exits():
-        if (output is None) == (to is None):
+        if (output is None) == (to is None) and not (dry_run and output is None):
             raise ConfigurationError("choose where the vectors go: either --output FILE or --to STORE")
         if to is not None and overwrite:
             raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
@@ -461,7 +489,7 @@ def embed(
             quiet=quiet,
         )
         with log_to_stderr() if verbose else nullcontext():
-            asyncio.run(run_embed(job))
+            asyncio.run(run_dry(job) if dry_run else run_embed(job))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from asyncembed import ConfigurationError, EmbedClient, Provider
 from asyncembed.cli._console import plural, printable, say, stdout
-from asyncembed.cli._progress import tokens
+from asyncembed.cli._progress import dollars, tokens
 from asyncembed.cli._providers import check_base_url
 from asyncembed.cli._signals import on_stop
 from asyncembed.local import LocalServer
@@ -128,6 +128,8 @@ def _totals(totals: RunTotals) -> Iterator[tuple[str, str]]:
     yield "runs", f"{totals.runs:,}, {totals.seconds:,.1f} s"
     yield "requests", f"{totals.requests:,}, {plural(totals.retries, 'retry')}"
     yield "tokens", tokens(totals.usage).removesuffix(" tokens").removesuffix(" token")
+    if totals.cost is not None:
+        yield "cost", dollars(totals.cost)
     if totals.cached or totals.duplicates:
         yield "unpaid", f"{totals.cached:,} from the cache, {totals.duplicates:,} equal to another text"
     yield "failed", f"{totals.failed:,}{_first_failure(totals)}"

@@ -20,6 +20,7 @@ from asyncembed import (
     StreamClosedError,
     Timeouts,
 )
+from asyncembed.cli import _dry_run
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import (
@@ -28,6 +29,7 @@ from asyncembed.cli._progress import (
     Recorder,
     Total,
     can_draw,
+    dollars,
     progress,
     rate,
     rows_before,
@@ -36,6 +38,7 @@ from asyncembed.cli._progress import (
 from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
+from asyncembed.providers import get_provider
 from asyncembed.sinks import TOTALS_SUFFIX, find_format, folder_of
 
 if TYPE_CHECKING:
@@ -138,6 +141,19 @@ async def embed(job: Job) -> None:
         run.record(run.outcome)
 
 
+async def dry_run(job: Job) -> None:
+    """Print what the job would take and cost. This needs no API key and sends nothing.
+
+    Raises:
+        ConfigurationError: if an option is wrong.
+        InputError, OSError: if an input cannot be read.
+    """
+    check_base_url(job.provider, job.base_url)
+    _check_inputs(job)
+    async with _client(job, None, api_key="of a dry run") as client:
+        await _dry_run.dry_run(client, _dry_run.Again(job.sources, job.fields, job.limit), job.options)
+
+
 @dataclass(slots=True)
 class _Run:
     job: Job
@@ -199,7 +215,7 @@ class _Run:
         else:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
-                f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
+                f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}{_cost(end)}, "
                 f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{_unpaid(end)}{self._resumed()}"
             )
 
@@ -293,9 +309,11 @@ def _check_inputs(job: Job) -> None:
         source.check(job.fields)
 
 
-def _client(job: Job, events: EventTracker) -> EmbedClient:
+def _client(job: Job, events: EventTracker | None, *, api_key: str | None = None) -> EmbedClient:
+    provider = get_provider(provider_with(job.provider, job.settings))
     return EmbedClient(
-        provider_with(job.provider, job.settings),
+        provider,
+        api_key=api_key if provider.needs_key else None,
         model=job.model,
         catalogue=job.catalogue,
         base_url=job.base_url,
@@ -319,6 +337,10 @@ def _retry_options(job: Job) -> _RetryOptions:
     if job.max_attempts is not None:
         options["retry"] = RetryPolicy(max_attempts=job.max_attempts)
     return options
+
+
+def _cost(end: RunSummary) -> str:
+    return "" if end.cost is None else f" for {dollars(end.cost)}"
 
 
 def _unpaid(end: RunSummary) -> str:

@@ -151,6 +151,13 @@ def tokens(usage: Usage) -> str:
     return f"{plural(usage.tokens, 'token')}{more}"
 
 
+def dollars(cost: float) -> str:
+    """Format a cost."""
+    if 0 < cost < 0.0001:  # noqa: PLR2004
+        return "less than $0.0001"
+    return f"${cost:,.2f}" if cost >= 1 or not cost else f"${cost:.4f}"
+
+
 def _settled(now: RunSummary) -> int:
     """Return how many texts this run has embedded or counted as failed."""
     return now.done + now.failed - now.earlier.failed
@@ -181,6 +188,7 @@ def _details(now: RunSummary, events: EventTracker) -> list[str]:
     return [
         *parts,
         rate(now),
+        *([] if now.cost is None else [dollars(now.cost)]),
         f"{now.in_flight} in flight",
         f"memory {now.reserved_bytes / megabyte:.0f}/{now.budget_bytes / megabyte:.0f} MB",
         f"{_short(now.usage.tokens)} tokens",

@@ -17,7 +17,7 @@ from asyncembed import ConfigurationError
 from asyncembed._version import __version__
 from asyncembed.cli._charts import Line, chart
 from asyncembed.cli._console import plural
-from asyncembed.cli._progress import duration, rate, rows_before, tokens
+from asyncembed.cli._progress import dollars, duration, rate, rows_before, tokens
 from asyncembed.sinks._safe_open import check_owner, new_file
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def _headline(samples: Sequence[Sample]) -> dict[str, str]:
         "time": duration(end.elapsed),
         "texts per second": rate(end).removesuffix(" texts/s"),
         "tokens": f"{end.usage.tokens:,}",
+        **({} if end.cost is None else {"cost": dollars(end.cost)}),
         "failed": f"{end.failed:,}",
     }
 
@@ -230,6 +231,7 @@ def _totals(samples: Sequence[Sample], total: int | None, peak_mb: float) -> dic
         "received": f"{end.bytes_received / MEGABYTE:,.1f} MB",
         "tokens billed": f"{end.usage.tokens:,}",
         "tokens billed but not reported (estimate)": f"{end.usage.unreported_tokens:,}",
+        "cost": "unknown" if end.cost is None else dollars(end.cost),
         "seconds": f"{end.elapsed:,.1f}",
         "earlier runs": _earlier(end),
         "model": end.model,

@@ -44,6 +44,7 @@ def totals_to_dict(totals: RunTotals, *, with_messages: bool) -> dict[str, objec
         "bytes_received": totals.bytes_received,
         "tokens": totals.usage.tokens,
         "unreported_tokens": totals.usage.unreported_tokens,
+        "cost": totals.cost,
         "failed": totals.failed,
         "first_failure": _failure_to_dict(totals.failure, with_messages=with_messages),
         "seconds": round(totals.seconds, 3),
@@ -57,7 +58,7 @@ def totals_from_dict(fields: Mapping[str, object]) -> RunTotals:
         value = fields.get(name)
         return value if isinstance(value, int) else 0
 
-    seconds, failure = fields.get("seconds"), fields.get("first_failure")
+    seconds, failure, cost = (fields.get(name) for name in ("seconds", "first_failure", "cost"))
     return RunTotals(
         runs=number("runs"),
         failed=number("failed"),
@@ -69,6 +70,7 @@ def totals_from_dict(fields: Mapping[str, object]) -> RunTotals:
         duplicates=number("duplicates"),
         bytes_received=number("bytes_received"),
         usage=Usage(number("tokens"), number("unreported_tokens")),
+        cost=float(cost) if isinstance(cost, int | float) else None,
         seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
     )
 

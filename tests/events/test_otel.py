@@ -129,7 +129,7 @@ async def test_leaving_early_is_no_error(server, client, telemetry):
 
 async def test_metrics(server, client, telemetry):
     server.script += [faults.CutOff(after=2), faults.TooManyRequests("milliseconds", wait=0.001)]
-    stream = client.embed_stream([*TEXTS, ""], on_error="skip")
+    stream = client.embed_stream([*TEXTS, ""], on_error="skip", price=3.0)
     async for _ in stream:
         pass
     points, units = telemetry.points()
@@ -155,6 +155,8 @@ async def test_metrics(server, client, telemetry):
     assert sums["asyncembed.bytes_received"] == stream.summary.bytes_received
     assert sums["asyncembed.retries"] == stream.summary.retries == 2
     assert sums["asyncembed.pauses"] == sums["asyncembed.failed_inputs"] == 1
+    assert sums["asyncembed.cost"] == pytest.approx(stream.summary.cost)
+    assert stream.summary.cost >= 3.0 * server.ledger.told_tokens / 1_000_000
     assert sum(point.count for point in points["asyncembed.time_to_first_vector"]) == 2
 
 

@@ -24,6 +24,7 @@ from asyncembed import (
     EmbedResponse,
     EmbedResult,
     EmbedStream,
+    Estimate,
     Event,
     Layout,
     Limits,
@@ -49,6 +50,27 @@ if TYPE_CHECKING:
 
 Vector = npt.NDArray[np.float32 | np.int8 | np.uint8]
 Floats = npt.NDArray[np.float32]
+
+
+class Encoding:
+    """A tokenizer, as that of tiktoken."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text."""
+        return list(text.encode())
+
+
+async def money(client: EmbedClient, texts: Sequence[str]) -> None:
+    """What it would cost, and caps on it."""
+    estimate = await client.estimate(texts)
+    assert_type(estimate, Estimate)
+    assert_type(estimate.cost, float | None)
+    await client.estimate(texts, len, dedupe=True, price=2.0)
+    await client.estimate(texts, Encoding())
+    client.embed_stream(texts, max_tokens=1_000, max_cost=2.5, price=0.02)
+    client.embed_stream(texts, max_tokens="all")  # type: ignore[call-overload]
+    summary = await client.embed_to_file(texts, "v.npy", max_cost=1.0)
+    assert_type(summary.cost, float | None)
 
 
 async def stream(client: EmbedClient, texts: Sequence[str]) -> None:

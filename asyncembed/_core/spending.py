@@ -1,0 +1,103 @@
+"""Keeps a run within its cap: each request reserves tokens before it is sent.
+
+The cost of a request is known when its response has arrived. Until then `Spending` reserves a cautious estimate, and
+afterwards it releases what the request did not need. So near the cap, a request waits for those in flight. If none is
+in flight, the request is cut to the texts that fit into the cap. If not even its first text fits, the run ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from asyncembed._core.rate_gate import TokenEstimate
+from asyncembed._decide.chunker import JSON_OVERHEAD
+from asyncembed._decide.spending_cap import NOTHING, Grant, RequestTokens
+from asyncembed._exceptions import BudgetExceededError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncembed._core.rate_gate import Billed
+    from asyncembed._decide.spending_cap import SpendingCap
+    from asyncembed._models import Usage
+
+
+class Spending:
+    """The tokens that one run has spent and reserved.
+
+    Far from the cap it reserves one token per byte, because no tokenizer makes more tokens of a text. Where that does
+    not fit, it estimates the tokens of the texts, and corrects the estimate by the tokens that earlier requests turned
+    out to have. A number of tokens per byte would not do: it is too low where Chinese texts follow English ones.
+
+    Args:
+        cap: The maximum.
+        tokens: Estimates the tokens of responses that do not report them.
+        prompt: The prefix of each text.
+        earlier: Usage of earlier runs of the same file.
+    """
+
+    def __init__(self, cap: SpendingCap, tokens: TokenEstimate, prompt: str, earlier: Usage) -> None:
+        self._cap = cap
+        self._tokens = tokens
+        self._prompt = prompt
+        self._overhead = JSON_OVERHEAD + len(prompt.encode())
+        self._told = earlier.tokens + earlier.unreported_tokens
+        self._unreported_bytes = 0
+        self._worth = TokenEstimate()  # billed tokens per estimated token
+        self._reserved = 0
+        self._changed = asyncio.Event()
+        self._line = asyncio.Lock()  # first come, first served
+
+    async def reserve(self, texts: Sequence[str]) -> Grant:
+        """Reserve tokens for a request, or for its first texts, once requests in flight can no longer free more."""
+        request = RequestTokens(texts, self._prompt, self._overhead)
+        async with self._line:
+            while True:
+                grant = self._affordable(request)
+                if grant.texts == len(texts) or not self._reserved:
+                    self._reserved += grant.tokens
+                    return grant
+                self._changed.clear()
+                await self._changed.wait()
+
+    def release(self, grant: Grant, billed: int) -> None:
+        """Release the reservation of a request that has ended; learn from its billed tokens, 0 if unreported."""
+        self._reserved -= grant.tokens
+        if billed and grant.estimated:
+            self._worth.learn(grant.estimated, billed)
+        self._changed.set()
+
+    def spend(self, billed: Billed) -> None:
+        """Add the cost of a request."""
+        self._told += billed.tokens
+        self._unreported_bytes += billed.unreported_bytes
+
+    def error(self, texts: Sequence[str]) -> BudgetExceededError:
+        """Return the error of a run in which the first of these texts does not fit into the cap."""
+        request = RequestTokens(texts[:1], self._prompt, self._overhead)
+        need = self._need(request, sum(request.sizes))
+        return BudgetExceededError(
+            f"{self._cap.describe(self._spent)}, and the next text may take {need:,}; results that have arrived were "
+            "delivered; to continue, raise the limit"
+        )
+
+    @property
+    def _spent(self) -> int:
+        tokens, size = self._tokens, self._unreported_bytes
+        return self._told + (tokens.of(size) if tokens.is_learned else tokens.likely(size))
+
+    def _affordable(self, request: RequestTokens) -> Grant:
+        """Return a grant for as many texts, from the first, as fit into the cap now."""
+        left = self._cap.tokens - self._spent - self._reserved
+        size, count = sum(request.sizes), len(request.sizes)
+        if size <= left:
+            return Grant(count, size, 0)
+        while count and self._need(request, size) > left:
+            count -= 1
+            size -= request.sizes[count]
+        return Grant(count, self._need(request, size), request.estimate(size)) if count else NOTHING
+
+    def _need(self, request: RequestTokens, size: int) -> int:
+        """Return the tokens to reserve for so many bytes of a request."""
+        return min(size, self._worth.of(request.estimate(size))) if self._worth.is_learned else size

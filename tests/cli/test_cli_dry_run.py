@@ -1,0 +1,63 @@
+"""`asyncembed embed --dry-run`: a plain table of what the command would take; nothing is sent, and nothing is made."""
+
+from __future__ import annotations
+
+import pytest
+
+TEXTS = [f"the text with the number {number}" for number in range(1_000)]
+
+
+@pytest.fixture
+def texts_file(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join([*TEXTS, *TEXTS[:100]]))
+    return path
+
+
+def table(ended) -> dict[str, str]:
+    assert ended.code == 0, ended.err
+    return {line[:12].strip(): line[12:] for line in ended.out.splitlines()}
+
+
+def test_it_says_what_it_would_take(run, texts_file, tmp_path):
+    """No key is needed for that; the price has a date."""
+    facts = table(run("embed", texts_file, "--dry-run", "--provider", "openai", "--chunk-size", 100))
+    assert facts["model"] == "text-embedding-3-small of openai"
+    assert (facts["texts"], facts["requests"]) == ("1,100", "10 without retries")
+    assert facts["equal"] == "100, which cost nothing"
+    assert facts["too long"] == "0 for this model"
+    assert "estimated" in facts["tokens"]
+    assert facts["cost"].startswith("$0.0001 at $0.02 for a million tokens, the price of 2026-")
+    assert sorted(tmp_path.iterdir()) == [texts_file]
+
+
+def test_nothing_is_sent_and_the_output_stays_as_it_was(run, threaded_server, openai, texts_file, tmp_path):
+    output, dead, cache, report = (tmp_path / name for name in ("v.npy", "dead.jsonl", "c.db", "r.html"))
+    output.write_bytes(b"of an earlier run")
+    facts = table(
+        run(
+            *("embed", texts_file, "-o", output, "--dry-run", "--no-dedupe", "--tokens-per-minute", 100),
+            *("--dead-letter", dead, "--on-error", "skip", "--cache", cache, "--report", report, "--price", 2),
+            *openai(threaded_server),
+        )
+    )
+    assert not threaded_server.requests
+    assert output.read_bytes() == b"of an earlier run"
+    assert not any(path.exists() for path in (dead, cache, report))
+    assert facts["equal"] == "100, which are sent, too"
+    assert facts["time"].endswith("at the rate limit")
+    assert facts["too long"] == "unknown"
+    assert "at $2 for a million tokens" in facts["cost"]
+
+
+def test_without_a_price_it_says_how_to_give_one(run, threaded_server, openai, texts_file):
+    facts = table(run("embed", texts_file, "--dry-run", "--limit", 2, *openai(threaded_server)))
+    assert facts["texts"] == "2"
+    assert "--price" in facts["cost"]
+    assert facts["time"] == "no rate limit is known"
+
+
+def test_wrong_inputs_are_refused_as_they_would_be(run, tmp_path):
+    ended = run("embed", tmp_path / "none.txt", "--dry-run")
+    assert ended.code == 2
+    assert "none.txt" in ended.err
