@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
+from typing import TYPE_CHECKING, Final, Literal, Unpack, cast, overload
 
 import anyio
 
 from asyncembed._config import (
+    MAX_WAITING_QUERIES,
+    QUERY_CACHE,
+    QUERY_CONCURRENCY,
     Encoding,
     RetryPolicy,
     Timeouts,
@@ -21,17 +24,20 @@ from asyncembed._config import (
     check_count,
     check_flag,
     check_not_negative,
+    check_queries,
     check_text,
+    is_number,
 )
 from asyncembed._connection import Connection
 from asyncembed._core.circuit_breaker import CircuitBreaker
 from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.observer import Hook
+from asyncembed._core.query_lane import QueryLane, matrix_of
 from asyncembed._core.run import Run
 from asyncembed._core.scheduler import current_run
 from asyncembed._core.stream import EmbedStream
 from asyncembed._decide.texts import check_texts
-from asyncembed._exceptions import StreamClosedError
+from asyncembed._exceptions import EmbedTimeoutError, StreamClosedError
 from asyncembed._models import EmbedInput
 from asyncembed._options import (
     EmbedOptionsArgs,
@@ -50,6 +56,7 @@ from asyncembed._ratelimit import RateLimit
 from asyncembed._redaction import hide_address, hide_headers, hide_key
 from asyncembed._repr import shown
 from asyncembed._spec import ClientSpec, describe
+from asyncembed._target import provenance_of
 from asyncembed._util import AsyncClosing
 from asyncembed.providers import find_model, get_provider
 from asyncembed.providers.prompts import find_prompts
@@ -65,6 +72,7 @@ if TYPE_CHECKING:
     from asyncembed._check import CheckResult
     from asyncembed._config import OnError
     from asyncembed._core.call import Call
+    from asyncembed._core.query_lane import QueryRun
     from asyncembed._core.settling import Item
     from asyncembed._decide.texts import Texts
     from asyncembed._events import Event
@@ -75,6 +83,10 @@ if TYPE_CHECKING:
     from asyncembed.readers import ArrowStreamReader, NumpyStreamReader
     from asyncembed.sinks import FormatName
     from asyncembed.stores import Store
+
+
+MOST_QUERIES: Final = 256
+"""Texts of one call that are queries; more are bulk."""
 
 
 def check_raise_or_skip(on_error: str) -> None:
@@ -109,7 +121,12 @@ class EmbedClient(AsyncClosing):
             and no tokens; several processes may use it at once. Its key is the text with everything that shapes the
             vector: model, address, dimensions, dtype, input type, prompt, normalizing.
         cache_mb: Size of that file, in millions of bytes, from which on the rows that were not used for longest go.
-        retry: When to try again, as a `RetryPolicy` or a number of attempts; 1 tries everything once.
+        query_concurrency: Most requests for queries at once, besides those of `max_concurrency`. Queries that come
+            while so many run are joined into the next request.
+        max_waiting_queries: Queries that may wait for a request before more are refused at once.
+        query_cache: Vectors of queries that the client remembers, those that were asked for last; 0 for none.
+        retry: When to try again, as a `RetryPolicy` or a number of attempts; 1 tries everything once. If you give
+            none, `embed_query` uses `RetryPolicy.interactive()`.
         timeouts: Time limits, as `Timeouts` or a number of seconds, for which the server may be silent at most.
         encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
         headers: Further headers of every request.
@@ -143,6 +160,9 @@ class EmbedClient(AsyncClosing):
         rate_limit: RateLimit | RateLimitOff | None = None,
         cache: str | os.PathLike[str] | None = None,
         cache_mb: float = 1_000,
+        query_concurrency: int = QUERY_CONCURRENCY,
+        max_waiting_queries: int = MAX_WAITING_QUERIES,
+        query_cache: int = QUERY_CACHE,
         retry: RetryPolicy | int | None = None,
         timeouts: Timeouts | float | None = None,
         encoding: Encoding = "auto",
@@ -189,6 +209,14 @@ class EmbedClient(AsyncClosing):
             cache=new_cache(cache, cache_mb),
             hook=Hook.of(on_event),
         )
+        check_queries(query_concurrency, max_waiting_queries, query_cache)
+        self._lane = QueryLane(
+            self._endpoint,
+            policy if retry is not None else RetryPolicy.interactive(),
+            concurrency=query_concurrency,
+            max_waiting=max_waiting_queries,
+            known=query_cache,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         hindrances = {
@@ -212,6 +240,9 @@ class EmbedClient(AsyncClosing):
             initial_concurrency=initial_concurrency,
             cache=cache,
             cache_mb=cache_mb,
+            query_concurrency=query_concurrency,
+            max_waiting_queries=max_waiting_queries,
+            query_cache=query_cache,
             retry=policy if retry is not None else None,
             timeouts=Timeouts.of(timeouts) if timeouts is not None else None,
             encoding=encoding,
@@ -446,32 +477,72 @@ class EmbedClient(AsyncClosing):
             return await collect(texts, stream, run)
 
     @overload
-    async def embed_query(self, texts: str | EmbedInput, **options: Unpack[EmbedOptionsArgs]) -> Vector: ...
+    async def embed_query(
+        self, texts: str | EmbedInput, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+    ) -> Vector: ...
 
     @overload
-    async def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+    async def embed_query(
+        self, texts: Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+    ) -> Matrix: ...
 
     async def embed_query(
-        self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = None, **options: Unpack[EmbedOptionsArgs]
     ) -> Vector | Matrix:
-        """Embed what is searched for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+        """Embed what somebody waits for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
 
-        It asks for `input_type="query"` where the provider tells queries from documents. Options are those of
-        `embed_stream`.
+        Queries go ahead of everything else that the client does. Those that come at the same time with the same options
+        share a request, and the vectors of the last ones are remembered. It asks for `input_type="query"` where the
+        provider tells queries from documents.
+
+        Args:
+            texts: A text, or texts as for `embed_stream`; many of them, or a generator of them, are embedded as `embed`
+                does it.
+            deadline: Seconds for everything, waits and retries included.
+            **options: See `EmbedOptionsArgs`.
 
         Raises:
+            EmbedTimeoutError: if the deadline has passed.
+            TransportError: if `max_waiting_queries` wait already.
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
 
         Example:
             ```python
-            vector = await client.embed_query("how do I get my money back?")
+            vector = await client.embed_query("how do I get my money back?", deadline=2.0)
             ```
         """
-        asked = for_texts(options, "query")
+        if deadline is not None:
+            check(
+                is_number(deadline) and deadline > 0, f"deadline={shown(deadline)} must be a number of seconds above 0"
+            )
         if isinstance(texts, str | EmbedInput):
-            vector: Vector = (await self.embed([texts], **asked)).embeddings[0]
-            return vector
-        return (await self.embed(texts, **asked)).embeddings
+            return (await self._lane.ask(self._queries(options), [texts], deadline))[0]
+        if isinstance(texts, list | tuple) and len(texts) <= MOST_QUERIES:
+            kind = self._queries(options)
+            return matrix_of(await self._lane.ask(kind, texts, deadline), kind.dimension)
+        embedded = self.embed(texts, **for_texts(options, "query"))
+        if deadline is None:
+            return (await embedded).embeddings
+        try:
+            async with asyncio.timeout(deadline):
+                return (await embedded).embeddings
+        except TimeoutError as error:
+            if isinstance(error, EmbedTimeoutError):
+                raise
+        raise EmbedTimeoutError(f"no vectors within the deadline of {deadline:g} s")
+
+    async def warm_up(self) -> None:
+        """Connect to the API, so that the first query need not wait for that; nothing is billed.
+
+        Raises:
+            ConfigurationError: if the client cannot connect because of a setting.
+
+        Example:
+            ```python
+            await client.warm_up()
+            ```
+        """
+        await self._lane.warm_up()
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
         """Ask for one harmless text, to see whether key, model and options are right before anything larger is sent.
@@ -750,6 +821,7 @@ class EmbedClient(AsyncClosing):
 
     async def _close(self) -> None:
         self._connection.closed = True
+        await self._lane.aclose()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -768,6 +840,20 @@ class EmbedClient(AsyncClosing):
         if self._connection.closed:
             raise StreamClosedError("the client was closed")
         return new_call(self._endpoint, self._model, given, on_error, dedupe=dedupe)
+
+    def _queries(self, options: EmbedOptionsArgs) -> QueryRun:
+        """Return the books of queries with these options; they are checked when they come for the first time."""
+        try:
+            key: object = frozenset(options.items())
+            kind = self._lane.find(key)
+        except TypeError:  # a mapping among them
+            key = repr(sorted(options.items()))
+            kind = self._lane.find(key)
+        if kind is None or self._connection.closed:
+            call = self._call(for_texts(options, "query"), "raise")
+            identity = provenance_of(call, keep_text=False).digest
+            kind = self._lane.open(key, replace(call, dedupe_bytes=0, identity=identity))
+        return kind
 
     def _adopt(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -45,6 +45,9 @@ class ClientArguments(TypedDict, total=False):
     rate_limit: RateLimit | RateLimitOff | None
     cache: str | os.PathLike[str] | None
     cache_mb: float
+    query_concurrency: int
+    max_waiting_queries: int
+    query_cache: int
     retry: RetryPolicy | None
     timeouts: Timeouts | None
     encoding: Encoding
@@ -127,22 +130,32 @@ class SyncEmbedder:
         return self._call(texts, lambda client, given, _: client.embed(given, **options))
 
     @overload
-    def embed_query(self, texts: str | EmbedInput, **options: Unpack[EmbedOptionsArgs]) -> Vector: ...
+    def embed_query(
+        self, texts: str | EmbedInput, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+    ) -> Vector: ...
 
     @overload
-    def embed_query(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+    def embed_query(
+        self, texts: Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+    ) -> Matrix: ...
 
-    def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Vector | Matrix:
-        """Embed what is searched for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+    def embed_query(
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = None, **options: Unpack[EmbedOptionsArgs]
+    ) -> Vector | Matrix:
+        """Embed what somebody waits for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+
+        Arguments and options are those of `EmbedClient.embed_query`; queries of several threads share requests.
 
         Raises:
+            EmbedTimeoutError: if the deadline has passed.
             AsyncEmbedError: if a text cannot be embedded.
         """
         if isinstance(texts, str | EmbedInput):
-            rows: Matrix = self._call([texts], lambda client, given, _: client.embed_query(given, **options))
-            vector: Vector = rows[0]
-            return vector
-        return self._call(texts, lambda client, given, _: client.embed_query(given, **options))
+            found: Vector = run_with(
+                self._usable(), self._open, lambda client: client.embed_query(texts, deadline=deadline, **options)
+            )
+            return found
+        return self._call(texts, lambda client, given, _: client.embed_query(given, deadline=deadline, **options))
 
     @overload
     def stream(

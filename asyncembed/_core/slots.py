@@ -29,6 +29,11 @@ class RequestSlots:
         return self._controller.size
 
     @property
+    def largest(self) -> int:
+        """Most texts that any request may hold, as far as refusals and time-outs have taught."""
+        return self._controller.largest
+
+    @property
     def limit(self) -> int:
         """Slots there are now."""
         return int(self._limiter.total_tokens)

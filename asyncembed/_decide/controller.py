@@ -362,7 +362,7 @@ class Controller:
         return self._in_flight
 
     @property
-    def _largest(self) -> int:
+    def largest(self) -> int:
         """Maximum size that steps may reach: accepted by the server, and not recently timed out."""
         return min(self._size_limit, self._timeout_size_limit)
 
@@ -528,7 +528,7 @@ class Controller:
             self._without_effect.clear()
             self._take_step(measured)
             return
-        self._size, self._concurrency = min(trial.size, self._largest), trial.concurrency
+        self._size, self._concurrency = min(trial.size, self.largest), trial.concurrency
         if step in _UP:
             self._is_growing = False
         if trial.before.is_enough or step in _DOWN:  # otherwise try it again after a longer measurement
@@ -594,8 +594,8 @@ class Controller:
         """Return size and concurrency after a step; None if the step is not possible now."""
         size, concurrency = self._size, self._concurrency
         p90, median = self._avoidable(measured.p90), self._avoidable(measured.median)
-        if step is _Step.LARGER and measured.is_full and p90 <= QUICK and size < self._largest:
-            return min(2 * size, self._largest), concurrency
+        if step is _Step.LARGER and measured.is_full and p90 <= QUICK and size < self.largest:
+            return min(2 * size, self.largest), concurrency
         if step is _Step.MORE:
             highest = int(concurrency * min(2.0, ACCEPTABLE / p90 if p90 else 2.0))
             wanted = math.ceil(concurrency * ADDITIVE_GOAL) if self._is_additive else highest

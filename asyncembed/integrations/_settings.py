@@ -28,6 +28,9 @@ class SpecArguments(TypedDict, total=False):
     timeouts: Timeouts | None
     encoding: Encoding
     headers: tuple[tuple[str, str], ...]
+    query_concurrency: int
+    max_waiting_queries: int
+    query_cache: int
 
 
 def spec_from(provider: str | Provider | ClientSpec, settings: SpecArguments) -> ClientSpec:
