@@ -1,4 +1,4 @@
-"""The address of an API as people give it: the endpoint in it or not, with a login, or of a Unix socket."""
+"""Parses `base_url`: with or without the endpoint, with user and password, or for a Unix socket."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _UNIX: Final = r"(?is)http\+unix://(?P<login>[^/?#]*@)?(?P<socket>[^/?#@]*)(?P<r
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """Where an API is.
+    """The address of an API.
 
     Attributes:
-        url: The address for requests, without a login; of a Unix socket one of this machine.
-        socket: Path of the Unix socket, None if it is a host.
-        login: The header that says user and password, if the address has them.
-        secrets: What may be secret in the address, as it is and as it is written there.
+        url: URL for requests, without user and password; on localhost for a Unix socket.
+        socket: Path of the Unix socket; None for a host.
+        login: Value of the `Authorization` header, if the address has a user and a password.
+        secrets: Parts of the address that may be secret, decoded and as written.
     """
 
     url: Address
@@ -37,15 +37,15 @@ class BaseUrl:
 
     @classmethod
     def parse(cls, given: str, name: str, endpoint: re.Pattern[str]) -> BaseUrl:
-        """Read an address.
+        """Parse an address.
 
         Args:
             given: The address.
             name: The argument or environment variable that it comes from.
-            endpoint: Finds the endpoint at the end of a path, where it is left out.
+            endpoint: Matches the endpoint at the end of the path, which is removed.
 
         Raises:
-            ConfigurationError: if it is no address of these kinds.
+            ConfigurationError: if it is not an HTTP, HTTPS or Unix socket address.
         """
         text, socket = _split_socket(given)
         url = None if socket is not None and not socket.startswith("/") else _http_url(text)
@@ -69,11 +69,11 @@ class BaseUrl:
 
     @property
     def shown(self) -> str:
-        """The address without what may be secret."""
+        """The address without secrets."""
         return self.show(self.url)
 
     def show(self, url: str) -> str:
-        """Return an address below this one without what may be secret, as messages show it."""
+        """Return a URL below this address as messages show it, without secrets."""
         shown = without_secrets(url, encoded=True)
         if self.socket is None:
             return shown
@@ -85,9 +85,9 @@ def _basic(url: yarl.URL) -> str:
 
 
 def _split_socket(given: str) -> tuple[Address, str | None]:
-    """Return the address for requests, and the path of the Unix socket, if it is one.
+    """Return the URL for requests, and the path of the Unix socket if the address is one.
 
-    yarl would write the path in lower case, as it does with hosts.
+    yarl cannot parse the path, as it takes it for a host and converts it to lower case.
     """
     found = re.fullmatch(_UNIX, given.strip())
     if not found:

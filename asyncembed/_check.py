@@ -1,4 +1,4 @@
-"""One harmless text, to see whether key, model and options are right before anything larger is sent."""
+"""`EmbedClient.check`: sends one harmless text to test key, model and options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from asyncembed._collect import collect
 from asyncembed._core.exchange import HARMLESS
 from asyncembed._core.run import Run
 from asyncembed._core.stream import EmbedStream
+from asyncembed._public import publish
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
@@ -17,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._core.call import Call
-    from asyncembed._models import EmbedBlock, EmbedFailure
+    from asyncembed._models import EmbedBlock, EmbedFailure, Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CheckResult(ShortRepr):
-    """What one harmless text has shown.
+    """Result of a successful check.
 
     Attributes:
         provider: Name of the provider.
-        model: The model that was asked for.
-        address: Where the API is, if that is not the provider's own address; without secrets.
+        model: The requested model.
+        address: Address of the API without secrets, unless it is the provider's own.
         dimension: Length of the vectors.
-        encoding: How vectors travel.
-        tokens: Tokens that the API says it billed; 0 where it does not say.
-        seconds: How long the request took.
+        encoding: Encoding of the vectors in responses.
+        tokens: Tokens that the API reports as billed; 0 if it does not report them.
+        seconds: Duration of the request.
     """
 
     provider: str
@@ -44,14 +45,14 @@ class CheckResult(ShortRepr):
 
 
 async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> CheckResult:
-    """Ask for the harmless text with the options of a call.
+    """Embed a harmless text with the options of a call.
 
     Raises:
-        AsyncEmbedError: if the API does not take it.
+        AsyncEmbedError: if the API refuses it.
     """
-    endpoint, began = replace(call.endpoint, cache=None), time.monotonic()
+    endpoint, started = replace(call.endpoint, cache=None), time.monotonic()
     run = Run(replace(call, endpoint=endpoint), [HARMLESS], ordered=False, as_blocks=True)
-    stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, adopt)
+    stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure] = EmbedStream(run, adopt)
     response = await collect([HARMLESS], stream, run)
     return CheckResult(
         provider=endpoint.provider.name,
@@ -60,5 +61,8 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
         dimension=run.dimension or response.embeddings.shape[1],
         encoding=run.wire_encoding,
         tokens=response.usage.tokens,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started,
     )
+
+
+publish("asyncembed", [CheckResult])

@@ -1,6 +1,6 @@
-"""The client: its settings, its verbs, and what its streams share.
+"""`EmbedClient`: its settings, its verbs, and the state that its streams share.
 
-A verb imports what only it needs when it is called, because most programs call only one.
+Each verb imports its own modules when it is called, because most programs call only one verb.
 """
 
 from __future__ import annotations
@@ -67,16 +67,38 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     import aiohttp
+    import numpy as np
+    import numpy.typing as npt
 
     from asyncembed._callback import Callback
     from asyncembed._check import CheckResult
-    from asyncembed._config import OnError
+    from asyncembed._config import Float32, Int8, OnError, RaiseOrSkip, UInt8
     from asyncembed._core.call import Call
     from asyncembed._core.query_lane import QueryRun
     from asyncembed._core.settling import Item
     from asyncembed._decide.texts import Texts
     from asyncembed._events import Event
-    from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResponse, EmbedResult, Matrix, RunSummary, Vector
+    from asyncembed._models import (
+        EmbedBlock,
+        EmbedFailure,
+        EmbedResponse,
+        EmbedResult,
+        Matrix,
+        RunSummary,
+        Scalar,
+        Vector,
+    )
+    from asyncembed._overloads import (
+        AnyBlockArgs,
+        AnyCallbackArgs,
+        AnyCollectArgs,
+        AnyStreamArgs,
+        ArgsWithoutDtype,
+        BlockArgs,
+        CallbackArgs,
+        CollectArgs,
+        StreamArgs,
+    )
     from asyncembed._progress import OnProgress
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
@@ -96,47 +118,48 @@ def check_raise_or_skip(on_error: str) -> None:
 class EmbedClient(AsyncClosing):
     """Embeds texts through one HTTP API.
 
-    Use it as `async with EmbedClient("cohere") as client:`, or call `aclose()` when done. One client serves any number
-    of streams at once; they share its memory budget, its request slots and its connections. It holds no task group,
-    so it may be opened and closed in different tasks, as fixtures and application lifespans do.
+    Use it as `async with EmbedClient("cohere") as client:`, or call `aclose()` at the end. One client serves any number
+    of concurrent streams, which share its memory budget, request slots and connections. The client has no task group,
+    so fixtures and application lifespans may open and close it in different tasks.
 
     Args:
         provider: Name of a provider, or a `Provider` of your own.
-        model: The provider's name of the model; each provider has a default.
-        api_key: The key; taken from the provider's customary environment variable if not given. For keys that expire,
-            pass a function, plain or async, that returns one: it is called when the first request needs a key, and
-            once more when the API has refused that key. It is called on the event loop, so a plain one must be quick.
-        base_url: Address of the API, for compatible servers and proxies; for "openai" it includes `/v1`.
-        catalogue: Which model is meant, by the name in the provider's own list, where the name that the API knows it by
-            says nothing: a deployment, an inference profile, an alias of a proxy. What is known of it holds then.
-        prompts: What to put before each text, as in `RequestOptions`, for every call that says nothing else.
-        max_memory_mb: Memory that requests and results which wait for their consumer may take, in millions of bytes.
+        model: The provider's name of the model. Each provider has a default.
+        api_key: The API key. By default, the client reads the usual environment variable of the provider. For keys that
+            expire, pass a plain or async function that returns a key. The client calls it before the first request, and
+            again after the API has refused the key. The function runs on the event loop, so a plain one must be fast.
+        base_url: Address of the API, for compatible servers and proxies. For "openai" it includes `/v1`.
+        catalogue: The model's name in the provider's list of models. Pass it if `model` is a deployment, an inference
+            profile or an alias in a proxy, so that the client knows the model's dimension and limits.
+        prompts: Prefix of each text, as in `RequestOptions`, for calls without their own `prompts`.
+        max_memory_mb: Memory budget of requests and of results that you have not consumed, in millions of bytes.
         max_concurrency: Maximum number of concurrent requests to one model.
-        initial_concurrency: How many to start with; at most 8 if not given. The number grows while more requests bring
-            more vectors a second, and shrinks when the API is overloaded.
-        rate_limit: What the API allows in a minute. Clients that are given the same object share it. If you give none,
-            the client keeps the limits that the provider has published, at the provider's own address, and those that
-            a server states in its headers. "off" means no limit, whatever the headers say.
-        cache: SQLite file of vectors, which is made if it does not exist. A text whose vector it holds costs no request
-            and no tokens; several processes may use it at once. Its key is the text with everything that shapes the
-            vector: model, address, dimensions, dtype, input type, prompt, normalizing.
-        cache_mb: Size of that file, in millions of bytes, from which on the rows that were not used for longest go.
-        query_concurrency: Most requests for queries at once, besides those of `max_concurrency`. Queries that come
-            while so many run are joined into the next request.
-        max_waiting_queries: Queries that may wait for a request before more are refused at once.
-        query_cache: Vectors of queries that the client remembers, those that were asked for last; 0 for none.
-        retry: When to try again, as a `RetryPolicy` or a number of attempts; 1 tries everything once. If you give
-            none, `embed_query` uses `RetryPolicy.interactive()`.
-        timeouts: Time limits, as `Timeouts` or a number of seconds, for which the server may be silent at most.
-        encoding: "base64" or "float" for how vectors travel; "auto" asks for base64 where it is known to work.
+        initial_concurrency: Initial number of concurrent requests. Default: at most 8. The number grows while more
+            requests deliver more vectors per second, and shrinks when the API is overloaded.
+        rate_limit: Limits per minute. Clients with the same object share the limits. By default, the client keeps the
+            published limits at the provider's own address, and the limits in a server's response headers. "off" means
+            no limit, whatever the headers say.
+        cache: SQLite file of vectors, which the client creates if necessary. A text whose vector it holds costs no
+            request and no tokens. Several processes may use the file at the same time. The key of a vector is its text
+            with everything that shapes the vector: model, address, dimensions, dtype, input type, prompt, normalizing.
+        cache_mb: Size of that file at which the client drops the least recently used vectors, in millions of bytes.
+        query_concurrency: Maximum number of concurrent requests for queries, beside those of `max_concurrency`. Queries
+            that come while as many run share the next request.
+        max_waiting_queries: Number of queries that may wait for a request. Further ones fail at once.
+        query_cache: Number of query vectors that the client remembers, the most recently used ones; 0 for none.
+        retry: A `RetryPolicy`, or the maximum number of attempts. 1 means no retries. By default, `embed_query` uses
+            `RetryPolicy.interactive()`.
+        timeouts: `Timeouts`, or how long the server may be silent, in seconds.
+        encoding: Format of the vectors in responses: "base64" or "float". "auto" requests base64 where it is known to
+            work.
         headers: Further headers of every request.
-        session: Your own aiohttp session, for proxies or TLS of your own; it is not closed here.
-        on_event: Told of each `Event`: requests that start, end, are retried, split or held up, failures, ends of runs.
-            It is called on the event loop between two steps of the work, so it must be quick, as to count, or to put
-            into a queue. What it raises breaks no run: it is logged, once.
+        session: Your own aiohttp session, for your own proxies or TLS settings. The client does not close it.
+        on_event: A plain function that the client calls with each `Event`, such as the start and end of requests,
+            retries, failures and the ends of runs. It runs on the event loop, so it must be fast: count, or put the
+            event into a queue. The client logs the first exception in it; exceptions do not stop the run.
 
     Raises:
-        ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
+        ConfigurationError: if an argument is wrong, the provider is unknown, or its key is missing.
 
     Example:
         ```python
@@ -170,7 +193,7 @@ class EmbedClient(AsyncClosing):
         session: aiohttp.ClientSession | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        # Tools that show the local variables of a traceback get to see these instead.
+        # Tools that show the local variables of a traceback then show these objects instead of the secrets.
         key, api_key = hide_key(api_key), None
         base_url, hidden, headers = hide_address(base_url), hide_headers(headers), None
         self._provider = get_provider(provider)
@@ -180,7 +203,7 @@ class EmbedClient(AsyncClosing):
         if model is not None:
             check_text("model", model)
         self._model = model or self._provider.default_model
-        check(bool(self._model), f"provider {self._provider.name!r} has no model of its own: pass model=")
+        check(bool(self._model), f"provider {self._provider.name!r} has no default model; pass model=")
         check_choice("encoding", encoding, Encoding)
         check_session(session)
         policy = RetryPolicy.of(retry)
@@ -219,9 +242,10 @@ class EmbedClient(AsyncClosing):
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
-        hindrances = {
-            "a key of its own (set the key in an environment variable, and name it with api_key_env=)": key is not None,
-            "a session of its own": session is not None,
+        obstacles = {
+            "its own api_key= (set the key in an environment variable, and pass its name as api_key_env=)": key
+            is not None,
+            "its own session=": session is not None,
             "a function in on_event=": on_event is not None,
             "prompts=": prompts is not None,
             "catalogue=": catalogue is not None,
@@ -232,7 +256,7 @@ class EmbedClient(AsyncClosing):
             self._provider,
             rate_limit,
             dict(check_headers(hidden) or {}),
-            hindrances=hindrances,
+            obstacles=obstacles,
             model=model,
             base_url=base_url,
             max_memory_mb=max_memory_mb,
@@ -250,56 +274,77 @@ class EmbedClient(AsyncClosing):
 
     def __repr__(self) -> str:
         if "_connection" not in vars(self):
-            return "EmbedClient(...)"  # as a traceback shows it that has ended its making
+            return "EmbedClient(...)"  # in the traceback of an error in `__init__`
         where = f", base_url={shown(self._connection.address)}" if self._connection.address else ""
         return f"EmbedClient({shown(self._provider.name)}, model={shown(self._model)}{where})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an EmbedClient holds a key and connections, and cannot be pickled; make one where it is used")
+        raise TypeError(
+            "an EmbedClient has a key and connections, and cannot be pickled; pickle its spec, and call spec.open()"
+        )
 
     @property
     def model(self) -> str:
-        """The model that is asked for where a call names no other."""
+        """The provider's name of the model, for calls without their own `model`."""
         return self._model
 
     @property
     def provider(self) -> Provider:
-        """The API behind this client."""
+        """The provider of this client."""
         return self._provider
 
     @overload
     def embed_stream(
-        self,
-        texts: Texts,
-        *,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult]: ...
-
     @overload
     def embed_stream(
-        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
+        self, texts: Texts, *, dtype: Int8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8]]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: UInt8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8]]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, on_error: RaiseOrSkip = ..., **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar]]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: Literal["yield"], **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: Int8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8] | EmbedFailure]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, dtype: UInt8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8] | EmbedFailure]: ...
+    @overload
+    def embed_stream(
+        self, texts: Texts, *, on_error: Literal["yield"], **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]: ...
 
     def embed_stream(
         self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
-    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
-        """Return a stream of results, which starts when its first result is asked for.
+    ) -> EmbedStream[EmbedResult[Scalar]] | EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
+        """Return a stream of results. It sends the first request when you ask for the first result.
 
         Args:
-            texts: Texts as `str`, `(id, str)` or `EmbedInput`: a list, generator, Series, Arrow array, open text file
-                (a text a line), or an async iterable. They are pulled only as fast as results are taken; blank lines of
-                a file are left out. A plain iterable is pulled on the event loop, so if it is slow, make it an async
-                one. An iterator that is left before its end is closed if it has `aclose` or `close`, as generators and
-                cursors do; an open file stays open.
-            ordered: Whether results come by index, or as they arrive.
-            on_error: For texts that cannot be embedded: "raise", "yield" an `EmbedFailure` in their place, or "skip"
-                and count them, as items that are no text at all. A wrong key always raises.
-            **options: See `EmbedOptionsArgs`.
+            texts: Texts as `str`, `(id, str)` or `EmbedInput`, in a list, generator, Series, Arrow array, open text
+                file or async iterable. Each non-blank line of a file is one text. The iterable may be endless; it is
+                read only as fast as you consume results. A plain iterable is read on the event loop, so use an async
+                one if reading is slow. If the run ends early, the client calls `aclose` or `close` of an iterator that
+                has it, such as a generator or cursor. It does not close files.
+            ordered: Whether results come in the order of the texts (True), or in the order of arrival.
+            on_error: What happens if a text cannot be embedded, or an item is not a text: "raise" an error, "yield" an
+                `EmbedFailure` in its place, or "skip" and count it. An error of the whole account, such as a wrong
+                key, is always raised.
+            **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the results.
 
         Raises:
-            ConfigurationError: if an option is wrong or not known to the provider.
+            ConfigurationError: if an option is wrong, or the provider does not support it.
 
         Example:
             ```python
@@ -314,24 +359,23 @@ class EmbedClient(AsyncClosing):
 
     @overload
     def embed_binary_stream(
-        self,
-        texts: Texts,
-        *,
-        format: Literal["numpy"] = ...,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, format: Literal["numpy"] = ..., dtype: Float32 = ..., **options: Unpack[BlockArgs]
     ) -> NumpyStreamReader: ...
-
     @overload
     def embed_binary_stream(
-        self,
-        texts: Texts,
-        *,
-        format: Literal["arrow"],
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, format: Literal["numpy"] = ..., dtype: Int8, **options: Unpack[BlockArgs]
+    ) -> NumpyStreamReader[np.int8]: ...
+    @overload
+    def embed_binary_stream(
+        self, texts: Texts, *, format: Literal["numpy"] = ..., dtype: UInt8, **options: Unpack[BlockArgs]
+    ) -> NumpyStreamReader[np.uint8]: ...
+    @overload
+    def embed_binary_stream(
+        self, texts: Texts, *, format: Literal["numpy"] = ..., **options: Unpack[AnyBlockArgs]
+    ) -> NumpyStreamReader[Scalar]: ...
+    @overload
+    def embed_binary_stream(
+        self, texts: Texts, *, format: Literal["arrow"], **options: Unpack[AnyBlockArgs]
     ) -> ArrowStreamReader: ...
 
     def embed_binary_stream(
@@ -342,21 +386,22 @@ class EmbedClient(AsyncClosing):
         ordered: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
         **options: Unpack[EmbedOptionsArgs],
-    ) -> NumpyStreamReader | ArrowStreamReader:
-        """Return a reader of matrices, a request's rows at a time, for less work a row than `embed_stream`.
+    ) -> NumpyStreamReader[Scalar] | ArrowStreamReader:
+        """Return a reader of matrices, one per request. It needs less time per vector than `embed_stream`.
 
-        Vectors travel as base64 wherever the provider has it and the dimension is known to check them by; with
-        `dtype="int8"` or packed bits they are smaller still. Texts and options are those of `embed_stream`.
+        The client requests base64 if the provider supports it and the dimension is known. `dtype="int8"` and packed
+        bits make the responses smaller still.
 
         Args:
-            texts: The texts.
-            format: "numpy" for blocks of (first index, array), "arrow" for `pyarrow.RecordBatch`.
-            ordered: Whether blocks come by index, or as they are complete.
-            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
-            **options: See `EmbedOptionsArgs`.
+            texts: The texts, as for `embed_stream`.
+            format: "numpy" for pairs of the first index and an array of shape (rows, dimension), or (rows, dimension /
+                8) for packed bits; "arrow" for `pyarrow.RecordBatch`.
+            ordered: Whether blocks come in the order of the texts (True), or in the order of arrival.
+            on_error: "raise", or "skip" and count texts that cannot be embedded. Skipped texts have no row.
+            **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the arrays.
 
         Raises:
-            ConfigurationError: if an option is wrong, or pyarrow is needed and not installed.
+            ConfigurationError: if an option is wrong, or `format="arrow"` and pyarrow is not installed.
 
         Example:
             ```python
@@ -365,7 +410,7 @@ class EmbedClient(AsyncClosing):
                     print(first_index, matrix.shape)
             ```
         """
-        from asyncembed.readers import ArrowStreamReader, NumpyStreamReader  # noqa: PLC0415  # few programs need it
+        from asyncembed.readers import ArrowStreamReader, NumpyStreamReader  # noqa: PLC0415  # most programs do without
 
         check_raise_or_skip(on_error)
         check_choice("format", format, Literal["numpy", "arrow"])
@@ -377,25 +422,36 @@ class EmbedClient(AsyncClosing):
 
     @overload
     def embed_large_dataset(
-        self,
-        texts: Texts,
-        *,
-        max_memory_mb: float = ...,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[RequestOptions],
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult]: ...
-
     @overload
     def embed_large_dataset(
-        self,
-        texts: Texts,
-        *,
-        max_memory_mb: float = ...,
-        ordered: bool = ...,
-        on_error: Literal["yield"],
-        **options: Unpack[RequestOptions],
+        self, texts: Texts, *, dtype: Int8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8]]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: UInt8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8]]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, on_error: RaiseOrSkip = ..., **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar]]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: Literal["yield"], **options: Unpack[StreamArgs]
     ) -> EmbedStream[EmbedResult | EmbedFailure]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: Int8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.int8] | EmbedFailure]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, dtype: UInt8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> EmbedStream[EmbedResult[np.uint8] | EmbedFailure]: ...
+    @overload
+    def embed_large_dataset(
+        self, texts: Texts, *, on_error: Literal["yield"], **options: Unpack[AnyStreamArgs]
+    ) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]: ...
 
     def embed_large_dataset(
         self,
@@ -405,21 +461,21 @@ class EmbedClient(AsyncClosing):
         ordered: bool = True,
         on_error: OnError = "raise",
         **options: Unpack[RequestOptions],
-    ) -> EmbedStream[EmbedResult] | EmbedStream[EmbedResult | EmbedFailure]:
-        """Return a stream of results that keeps the whole process below a limit of memory.
+    ) -> EmbedStream[EmbedResult[Scalar]] | EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
+        """Return a stream of results that keeps the memory of the whole process below a limit.
 
-        It looks at the memory that the process really holds, so results that you keep count too: as that comes near
-        nine tenths of the limit, requests become smaller and fewer, and then one small request runs at a time.
+        The stream measures the resident memory of the process, so results that you keep count as well. Close to 90 % of
+        the limit, it sends smaller and fewer requests, and in the end one small request at a time.
 
         Args:
             texts: The texts, as for `embed_stream`.
-            max_memory_mb: Resident memory of the whole process to stay below, in millions of bytes.
-            ordered: Whether results come by index, or as they arrive.
+            max_memory_mb: Limit of the resident memory of the whole process, in millions of bytes.
+            ordered: Whether results come in the order of the texts (True), or in the order of arrival.
             on_error: As for `embed_stream`.
-            **options: See `RequestOptions`.
+            **options: See `RequestOptions`. A literal `dtype=` determines the type of the results.
 
         Raises:
-            ConfigurationError: if an option is wrong, or the process holds nine tenths of the limit already.
+            ConfigurationError: if an option is wrong, or the process already uses 90 % of the limit.
 
         Example:
             ```python
@@ -433,6 +489,15 @@ class EmbedClient(AsyncClosing):
         guarded = replace(call.endpoint, budget=new_guarded_budget(max_memory_mb))
         return EmbedStream(Run(replace(call, endpoint=guarded), texts, ordered=ordered), self._adopt)
 
+    @overload
+    async def embed(self, texts: Texts, *, dtype: Float32 = ..., **options: Unpack[CollectArgs]) -> EmbedResponse: ...
+    @overload
+    async def embed(self, texts: Texts, *, dtype: Int8, **options: Unpack[CollectArgs]) -> EmbedResponse[np.int8]: ...
+    @overload
+    async def embed(self, texts: Texts, *, dtype: UInt8, **options: Unpack[CollectArgs]) -> EmbedResponse[np.uint8]: ...
+    @overload
+    async def embed(self, texts: Texts, **options: Unpack[AnyCollectArgs]) -> EmbedResponse[Scalar]: ...
+
     async def embed(
         self,
         texts: Texts,
@@ -440,21 +505,21 @@ class EmbedClient(AsyncClosing):
         on_error: Literal["raise", "skip"] = "raise",
         on_progress: OnProgress | None = None,
         **options: Unpack[EmbedOptionsArgs],
-    ) -> EmbedResponse:
+    ) -> EmbedResponse[Scalar]:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
         Args:
             texts: The texts, as for `embed_stream`.
-            on_error: "raise", or "skip" texts that cannot be embedded: `response.ok` is False for their rows, which
-                hold NaN (float32) or zeros (other dtypes), and `response.failures` says why.
-            on_progress: A function, plain or async, that is called with a `RunSummary` a few times a second and at the
-                end. An async one runs beside the work; while it does, it is not called again. Exceptions in it are
-                logged once and do not end the run.
-            **options: See `EmbedOptionsArgs`.
+            on_error: "raise", or "skip" texts that cannot be embedded. The rows of skipped texts hold NaN (float32) or
+                zeros (other dtypes). `response.ok` is False for these rows, and `response.failures` has the errors.
+            on_progress: A plain or async function that is called with a `RunSummary` a few times per second and at the
+                end. An async function runs beside the work, one call at a time. The client logs the first exception in
+                it; exceptions do not stop the run.
+            **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the array.
 
         Raises:
-            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which. With "skip", only if the
-                request or the account is wrong, or the API is down.
+            AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts. With "skip",
+                only if the request or the account is wrong, or the API is down.
 
         Example:
             ```python
@@ -467,10 +532,10 @@ class EmbedClient(AsyncClosing):
 
         check_raise_or_skip(on_error)
         progress = Progress(on_progress)
-        # The failures come out of the stream, to be returned.
+        # With "skip", the stream yields the failures, which become part of the response.
         call = self._call(options, "raise" if on_error == "raise" else "yield")
         run = Run(call, texts, ordered=False, as_blocks=True, withholds=True)
-        stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, self._adopt)
+        stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure] = EmbedStream(run, self._adopt)
         if not progress.is_wanted:
             return await collect(texts, stream, run)
         async with progress, progress.following(lambda: stream.summary):
@@ -478,33 +543,58 @@ class EmbedClient(AsyncClosing):
 
     @overload
     async def embed_query(
-        self, texts: str | EmbedInput, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
-    ) -> Vector: ...
-
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Float32 = ...,
+        **options: Unpack[ArgsWithoutDtype],
+    ) -> npt.NDArray[np.float32]: ...
     @overload
     async def embed_query(
-        self, texts: Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Int8,
+        **options: Unpack[ArgsWithoutDtype],
+    ) -> npt.NDArray[np.int8]: ...
+    @overload
+    async def embed_query(
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: UInt8,
+        **options: Unpack[ArgsWithoutDtype],
+    ) -> npt.NDArray[np.uint8]: ...
+    @overload
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
     ) -> Matrix: ...
 
     async def embed_query(
         self, texts: str | EmbedInput | Texts, *, deadline: float | None = None, **options: Unpack[EmbedOptionsArgs]
     ) -> Vector | Matrix:
-        """Embed what somebody waits for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+        """Embed one or several search queries, with `input_type="query"` as the default.
 
-        Queries go ahead of everything else that the client does. Those that come at the same time with the same options
-        share a request, and the vectors of the last ones are remembered. It asks for `input_type="query"` where the
-        provider tells queries from documents.
+        Queries go ahead of everything else that the client sends. Queries that come at the same time with the same
+        options share a request, and the client remembers the vectors of the last ones.
 
         Args:
-            texts: A text, or texts as for `embed_stream`; many of them, or a generator of them, are embedded as `embed`
-                does it.
-            deadline: Seconds for everything, waits and retries included.
-            **options: See `EmbedOptionsArgs`.
+            texts: One text (`str` or `EmbedInput`), or several texts, as for `embed_stream`. More than 256 texts, and
+                texts of an iterator, are embedded as by `embed`.
+            deadline: Seconds for everything, including waits and retries.
+            **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the array.
+
+        Returns:
+            An array of shape (dimension,) for one text, or of shape (n, dimension) for n texts. The second length of
+            packed bits is dimension / 8.
 
         Raises:
-            EmbedTimeoutError: if the deadline has passed.
-            TransportError: if `max_waiting_queries` wait already.
-            AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
+            EmbedTimeoutError: if the deadline passes.
+            TransportError: if `max_waiting_queries` queries wait already.
+            AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts.
 
         Example:
             ```python
@@ -532,7 +622,7 @@ class EmbedClient(AsyncClosing):
         raise EmbedTimeoutError(f"no vectors within the deadline of {deadline:g} s")
 
     async def warm_up(self) -> None:
-        """Connect to the API, so that the first query need not wait for that; nothing is billed.
+        """Connect to the API, so that the first query does not wait for a connection. The API bills nothing.
 
         Raises:
             ConfigurationError: if the client cannot connect because of a setting.
@@ -545,12 +635,16 @@ class EmbedClient(AsyncClosing):
         await self._lane.warm_up()
 
     async def check(self, **options: Unpack[EmbedOptionsArgs]) -> CheckResult:
-        """Ask for one harmless text, to see whether key, model and options are right before anything larger is sent.
+        """Embed one harmless text, to check the key, the model and the options before a large run.
 
-        It is billed as any other text. Options are those of `embed_stream`.
+        The API bills this text like any other.
+
+        Args:
+            **options: See `EmbedOptionsArgs`.
 
         Raises:
-            AsyncEmbedError: if the API does not take it; the class says whether it is the key, the model or the quota.
+            AsyncEmbedError: if the API refuses the text. The class of the error tells a wrong key, an unknown model and
+                a used-up quota apart.
 
         Example:
             ```python
@@ -563,10 +657,13 @@ class EmbedClient(AsyncClosing):
         return await check(self._call(options, "raise"), self._adopt)
 
     async def dimension(self, **options: Unpack[EmbedOptionsArgs]) -> int:
-        """Return the length of the vectors: as it is known, and otherwise by `check`.
+        """Return the dimension of the vectors. If it is unknown, the client embeds a harmless text, as `check` does.
+
+        Args:
+            **options: See `EmbedOptionsArgs`.
 
         Raises:
-            AsyncEmbedError: if it is not known and the API does not take a harmless text.
+            AsyncEmbedError: if the dimension is unknown and the API refuses the text.
 
         Example:
             ```python
@@ -576,34 +673,50 @@ class EmbedClient(AsyncClosing):
         known = self._call(options, "raise").known_dimension
         return known or (await self.check(**options)).dimension
 
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback, *, dtype: Float32 = ..., **options: Unpack[CallbackArgs]
+    ) -> RunSummary: ...
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback[np.int8], *, dtype: Int8, **options: Unpack[CallbackArgs]
+    ) -> RunSummary: ...
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback[np.uint8], *, dtype: UInt8, **options: Unpack[CallbackArgs]
+    ) -> RunSummary: ...
+    @overload
+    async def embed_with_callback(
+        self, texts: Texts, callback: Callback[Scalar], **options: Unpack[AnyCallbackArgs]
+    ) -> RunSummary: ...
+
     async def embed_with_callback(
         self,
         texts: Texts,
-        callback: Callback,
+        callback: Callable[..., object],
         *,
         callback_concurrency: int = 1,
         ordered: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
-        """Call `callback(embedding, index)`, or `callback(result)` if it takes one argument, for every text.
-
-        Texts and options are those of `embed_stream`.
+        """Call a function for every text: `callback(embedding, index)`, or `callback(result)` if it has one parameter.
 
         Args:
-            texts: The texts.
-            callback: A plain function, which is called on the event loop, or an async one.
-            callback_concurrency: Most calls of an async callback at once.
-            ordered: Whether the calls begin in the order of the texts, or as results arrive.
-            on_error: "raise", or "skip" texts that cannot be embedded and count them.
-            **options: See `EmbedOptionsArgs`.
+            texts: The texts, as for `embed_stream`.
+            callback: A plain function, which runs on the event loop, or an async one. `embedding` is an array of shape
+                (dimension,), or (dimension / 8,) for packed bits.
+            callback_concurrency: Maximum number of concurrent calls of an async callback.
+            ordered: Whether calls begin in the order of the texts (True), or in the order of arrival.
+            on_error: "raise", or "skip" and count texts that cannot be embedded.
+            **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the vectors.
 
         Returns:
-            How the run went.
+            The outcome of the run.
 
         Raises:
-            Exception: what the callback raised, as it is; it stops the run.
-            AsyncEmbedError: if a text cannot be embedded, after the calls for the texts before it.
+            Exception: the exception of the callback, unchanged. It stops the run.
+            AsyncEmbedError: if a text cannot be embedded, after the calls for all earlier texts.
 
         Example:
             ```python
@@ -636,39 +749,40 @@ class EmbedClient(AsyncClosing):
         stop_wait: float = 10.0,
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
-        """Write the vectors of all texts into one file, in their order; it gets its name when it is whole.
+        """Write the vectors of all texts into one file, in the order of the texts.
 
-        Until then what has arrived lies in the folder `OUTPUT_FILE.partial`, in the order in which it came, safe from
-        crashes and power cuts. A run that was ended by anything goes on with `resume=True`, and asks only for what
-        did not arrive. While the file is made of the folder at the end, it takes twice its size on the disk; only a
-        `.npy` whose vectors arrived in the order of the texts is not written again.
+        The file appears when it is complete. Until then, the folder `OUTPUT_FILE.partial` holds the vectors in the
+        order of arrival, safe from crashes and power cuts. Call the method with `resume=True` to continue a run that
+        ended early: it requests only the missing vectors. The last step writes the file from the folder, and needs
+        twice the size of the file on the disk. A `.npy` file whose vectors arrived in order is not written again.
 
-        Beside the file lies `OUTPUT_FILE.run.json`, which says what all runs took: requests, retries, tokens, seconds,
-        and the texts that failed. The summary sums up all runs, too.
+        The file `OUTPUT_FILE.run.json` next to it records the requests, retries, tokens, seconds and failed texts of
+        all runs. The summary covers all runs, too.
 
         Args:
-            texts: The texts; to resume, the same ones again.
+            texts: The texts, as for `embed_stream`. To resume a run, pass the same texts again.
             output_file: The file: .npy, .npz, .arrow (Arrow IPC), .parquet or .jsonl.
-            resume: Whether to go on with what an earlier run left. If there is nothing, the run begins, and if the
-                file is whole already and of these texts, nothing is done; so a script may always pass it.
-            overwrite: Whether to replace the file if it exists, and what an earlier run left of it.
-            keep_text: Whether the file holds the texts beside ids and vectors.
-            format: "npy", "npz", "arrow", "parquet" or "jsonl", where the suffix does not say it.
-            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
+            resume: Whether to continue an earlier run. Without an earlier run, a new one begins. If the file is
+                complete and has these texts, the client sends nothing. A script may therefore always pass True.
+            overwrite: Whether to replace an existing file, and the folder of an earlier run.
+            keep_text: Whether the file contains the texts as well as ids and vectors.
+            format: "npy", "npz", "arrow", "parquet" or "jsonl". Default: the suffix of the file.
+            on_error: "raise", or "skip" and count texts that cannot be embedded. Skipped texts have no row.
             on_progress: As for `embed`.
-            stop: Set it to end the run early: it sends nothing more, takes what is in flight, as that is paid for, and
-                raises `StreamClosedError`. A task that is cancelled waits for nothing, but keeps what has arrived.
-            stop_wait: Most seconds to wait for what is in flight then.
+            stop: An event that you set to end the run early. The client sends no further requests, saves the vectors of
+                running requests, because they are paid for, and raises `StreamClosedError`. A cancelled task does not
+                wait for running requests, but saves the vectors that have arrived.
+            stop_wait: How long to wait for running requests after `stop` is set, in seconds.
             **options: See `EmbedOptionsArgs`.
 
         Returns:
-            How the run went; `saved` is how many rows the file has. If that is none, no file was made.
+            The outcome of all runs. `saved` is the number of rows in the file. If it is 0, there is no file.
 
         Raises:
-            ConfigurationError: if the file exists or cannot be written, or an option is wrong; nothing was sent.
-            ResumeError: if what an earlier run left is of other texts, another model or other options.
-            OSError: if the disk is full, or the folder has gone; what was safe before stays so.
-            AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived stays safe.
+            ConfigurationError: if the file exists or cannot be written, or an option is wrong. Nothing was sent.
+            ResumeError: if the earlier run had other texts, another model or other options.
+            OSError: if the disk is full, or the folder is missing. Vectors that were saved remain.
+            AsyncEmbedError: if a text cannot be embedded, or the run was stopped. Vectors that arrived remain.
 
         Example:
             ```python
@@ -679,7 +793,7 @@ class EmbedClient(AsyncClosing):
         from asyncembed._core.settling import MAX_READY  # noqa: PLC0415
         from asyncembed._progress import Progress  # noqa: PLC0415
         from asyncembed._target import Target  # noqa: PLC0415
-        from asyncembed._to_file import FileRun  # noqa: PLC0415  # noqa: PLC0415
+        from asyncembed._to_file import FileRun  # noqa: PLC0415
 
         check_raise_or_skip(on_error)
         check_texts(texts)
@@ -691,12 +805,12 @@ class EmbedClient(AsyncClosing):
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
         target.validate_distinct(options.get("dead_letter"))
         call = self._call(options, on_error, dedupe=True)
-        # They are written when they are settled, and not when they may be asked for again.
-        of_stream = replace(call, dead_letters=None)
+        # `FileRun` writes dead letters when the failures are final, because a resumed run repeats some of them.
+        stream_call = replace(call, dead_letters=None)
 
         def open_stream(rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]]) -> EmbedStream[Item]:
             run = Run(
-                of_stream,
+                stream_call,
                 rest,
                 ordered=False,
                 first=first,
@@ -724,35 +838,36 @@ class EmbedClient(AsyncClosing):
         stop_wait: float = 10.0,
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
-        """Put the vectors of rows into a store, such as a table of a database; see `asyncembed.stores`.
+        """Put the vectors of rows into a store, such as a database table. See `asyncembed.stores`.
 
-        The store is asked which rows it has with the very text, and only the others are embedded. So a run that was
-        ended by anything goes on when it is called again, and a run over changed rows asks for those that changed. What
-        may be paid for again after a crash is what was in flight and at most 2,000 rows that waited for the store.
+        The client asks the store which rows it has with the same text, and embeds only the others. Call the method
+        again to continue a run that ended early, or to update rows whose texts have changed. After a crash, the API may
+        bill the texts of running requests again, and up to 2,000 rows that were not yet stored.
 
-        A row that has gone stays in the store, and changed metadata alone changes nothing. Of two rows with one id the
-        last that arrives stays; the store is not closed at the end.
+        The client never deletes rows from the store, and does not update a row if only its metadata has changed. If two
+        rows have the same id, the store keeps the one that arrives last. The client does not close the store.
 
         Args:
-            rows: (id, text) pairs, or `EmbedInput` with id and metadata, in any order; an id may be there once.
-            store: Where vectors go: `SqliteVectors`, `PgVector`, `LanceTable`, or a `Store` of your own.
-            keep_text: Whether the store gets the texts, too.
-            on_error: "raise", or "skip" texts that cannot be embedded: they have no row, and are counted.
-            on_progress: Called on the event loop a few times a second, and at the end, with how the run stands.
-            patience: Seconds for which a store that fails is tried again, before its error ends the run.
-            stop: Set it to end the run early: it sends nothing more, takes what is in flight, as that is paid for, and
-                raises `StreamClosedError`. A task that is cancelled waits for nothing, but stores what has arrived.
-            stop_wait: Most seconds to wait for what is in flight then.
+            rows: (id, text) pairs, or `EmbedInput` with id and metadata, in any order. Each id must be unique.
+            store: `SqliteVectors`, `PgVector`, `LanceTable`, or a `Store` of your own.
+            keep_text: Whether the store contains the texts as well.
+            on_error: "raise", or "skip" and count texts that cannot be embedded. Skipped texts have no row.
+            on_progress: As for `embed`.
+            patience: How long to retry a failing store before its error ends the run, in seconds.
+            stop: An event that you set to end the run early. The client sends no further requests, stores the vectors
+                of running requests, because they are paid for, and raises `StreamClosedError`. A cancelled task does
+                not wait for running requests, but stores the vectors that have arrived.
+            stop_wait: How long to wait for running requests after `stop` is set, in seconds.
             **options: See `EmbedOptionsArgs`.
 
         Returns:
-            How the run went; `resumed` is how many rows the store had already, and `saved` counts them, too.
+            The outcome of the run. `resumed` is the number of rows that the store already had; `saved` includes them.
 
         Raises:
-            ResumeError: if the store has vectors of another model or made with other options; nothing was sent.
+            ResumeError: if the vectors in the store have another model or other options. Nothing was sent.
             ConfigurationError: if a row has no id, or an option is wrong.
-            AsyncEmbedError: if a text cannot be embedded, or the run was stopped; what has arrived is stored.
-            Exception: what the store raised, when it did so for too long.
+            AsyncEmbedError: if a text cannot be embedded, or the run was stopped. Vectors that arrived are stored.
+            Exception: the exception of the store, if it persists for `patience` seconds.
 
         Example:
             ```python
@@ -782,7 +897,7 @@ class EmbedClient(AsyncClosing):
                 withholds=True,
                 settling=True,
                 whole_only=True,
-                most_unsettled=2 * BATCH_ROWS,
+                max_unsettled=2 * BATCH_ROWS,
             )
             return EmbedStream(run, self._adopt)
 
@@ -791,7 +906,7 @@ class EmbedClient(AsyncClosing):
             rows,
             store,
             open_stream,
-            progress.tell if progress.is_wanted else None,
+            progress.report if progress.is_wanted else None,
             keep_text=keep_text,
             patience=patience,
             stop=stop,
@@ -802,20 +917,21 @@ class EmbedClient(AsyncClosing):
 
     @property
     def spec(self) -> ClientSpec:
-        """The settings of this client as plain values, for another process; what the environment said is not in it.
+        """The settings of this client as a `ClientSpec`, for another process. It has no values of the environment.
 
         Raises:
-            ConfigurationError: if something of it cannot travel, such as a key, a session or a function.
+            ConfigurationError: if a setting cannot be part of a spec, such as a key, a session or a function.
         """
         return self._describe()
 
     async def aclose(self) -> None:
-        """End every stream, close the HTTP session and stop the embedded server; a second call does nothing.
+        """End every stream, close the HTTP session and stop the embedded server. A second call does nothing.
 
-        It goes on in the background if the caller is cancelled meanwhile, or is itself the source of a stream's texts.
+        If your task is cancelled meanwhile, or runs inside the texts of a stream, the closing continues in the
+        background.
         """
         self._closing = self._closing or asyncio.create_task(self._close(), name="asyncembed-close")
-        if current_run() is None:  # else it is called by the texts of a stream, which it would wait for
+        if current_run() is None:  # the texts of a stream must not wait for the end of their own stream
             with anyio.CancelScope(shield=True):
                 await asyncio.shield(self._closing)
 
@@ -831,15 +947,15 @@ class EmbedClient(AsyncClosing):
             await self._endpoint.cache.aclose()
         await self._connection.aclose()
 
-    def _first_concurrency(self, most: int) -> int | None:
-        check_count("max_concurrency", most)
+    def _first_concurrency(self, maximum: int) -> int | None:
+        check_count("max_concurrency", maximum)
         published = self._provider.max_concurrency if self._connection.is_official else None
-        return min(published, most) if published else None
+        return min(published, maximum) if published else None
 
-    def _call(self, given: EmbedOptionsArgs, on_error: OnError, *, dedupe: bool = False) -> Call:
+    def _call(self, options: EmbedOptionsArgs, on_error: OnError, *, dedupe: bool = False) -> Call:
         if self._connection.closed:
             raise StreamClosedError("the client was closed")
-        return new_call(self._endpoint, self._model, given, on_error, dedupe=dedupe)
+        return new_call(self._endpoint, self._model, options, on_error, dedupe=dedupe)
 
     def _queries(self, options: EmbedOptionsArgs) -> QueryRun:
         """Return the books of queries with these options; they are checked when they come for the first time."""

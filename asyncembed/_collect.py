@@ -1,4 +1,4 @@
-"""Everything at once: one matrix, filled as the blocks arrive."""
+"""Collects the blocks of a run into one matrix, which is filled while they arrive."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from asyncembed._core.run import Run
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
-    from asyncembed._models import EmbedBlock, Matrix
+    from asyncembed._models import EmbedBlock, Matrix, Scalar
 
 FIRST_ROWS: Final = 1_024
-"""Rows made room for where the number of texts is not known ahead; half as many again when they are full."""
+"""Initial rows of a matrix if the number of texts is unknown. A full matrix grows by half."""
 
 
 class GrowingMatrix:
-    """A matrix that rows are written into, wherever they belong.
+    """A matrix that grows while rows are written into it, in any order.
 
-    It grows in place: the allocator moves large memory by its pages, so there is no moment with two copies.
+    It grows in place. The allocator remaps the pages of large arrays, so memory never holds two copies.
 
     Args:
         dtype: Type of the rows.
-        expected: How many there will be, if that is known; then it never has to grow.
+        expected: Number of rows, if known. The matrix then does not need to grow.
     """
 
     def __init__(self, dtype: Dtype, expected: int | None = None) -> None:
@@ -42,7 +42,7 @@ class GrowingMatrix:
         self._missing: list[int] = []
 
     def put(self, first: int, rows: Matrix) -> None:
-        """Write rows into their place, from row `first` on."""
+        """Write an array of shape (rows, width) at row `first`."""
         end = first + len(rows)
         if self._matrix is None:
             self._matrix = self._first_matrix(end, rows)
@@ -52,14 +52,15 @@ class GrowingMatrix:
         self._rows = max(self._rows, end)
 
     def leave_out(self, row: int) -> None:
-        """Note that a row has no vector."""
+        """Mark a row that has no vector."""
         self._missing.append(row)
         self._rows = max(self._rows, row + 1)
 
     def done(self, dimension: int | None) -> Matrix:
-        """Return the matrix, of shape (rows, width), with NaN or zeros in rows that have no vector.
+        """Return the matrix of shape (rows, width), with NaN (float32) or zeros in rows that have no vector.
 
-        If no row has one, the width follows from the dimension, if that is known.
+        Args:
+            dimension: Dimension of the vectors, which determines the width if no row has a vector.
         """
         if self._matrix is None:
             width = (dimension or 0) // (8 if self._dtype in PACKED else 1)
@@ -73,29 +74,40 @@ class GrowingMatrix:
         width = rows.shape[1]
         try:
             return np.empty((max(self._expected, needed), width), rows.dtype)
-        except (MemoryError, ValueError):  # the length that the texts claim may be wrong: what arrives counts
+        except (MemoryError, ValueError):  # the `len` of your texts may be wrong
             return np.empty((max(FIRST_ROWS, needed), width), rows.dtype)
 
     def _resize(self, rows: int) -> None:
         assert self._matrix is not None
-        self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # nobody has seen it yet
+        self._matrix.resize((rows, self._matrix.shape[1]), refcheck=False)  # no other reference exists yet
 
 
-async def collect(texts: Texts, stream: EmbedStream[EmbedBlock | EmbedFailure], run: Run) -> EmbedResponse:
-    """Take all that the unordered stream of a run over `texts` gives into one response; there is no list of vectors."""
+async def collect(
+    texts: Texts, stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure], run: Run
+) -> EmbedResponse[Scalar]:
+    """Collect an unordered stream of blocks into one response, without a list of vectors in between.
+
+    Args:
+        texts: The texts, for their number.
+        stream: The stream of blocks and failures.
+        run: The run behind the stream.
+
+    Raises:
+        AsyncEmbedError: the error that ended the run.
+    """
     matrix = GrowingMatrix(run.options.dtype, length(texts))
-    given: dict[int, Sequence[EmbedInput]] = {}
+    inputs_by_index: dict[int, Sequence[EmbedInput]] = {}
     failures: list[EmbedFailure] = []
     async with stream:
         async for item in stream:
             if isinstance(item, EmbedFailure):
                 failures.append(item)
                 matrix.leave_out(item.index)
-                given[item.index] = [EmbedInput(item.text, item.id)]
+                inputs_by_index[item.index] = [EmbedInput(item.text, item.id)]
             else:
                 matrix.put(item.index, item.embeddings)
-                given[item.index] = item.inputs
-    inputs = [item for first in sorted(given) for item in given[first]]
+                inputs_by_index[item.index] = item.inputs
+    inputs = [item for first in sorted(inputs_by_index) for item in inputs_by_index[first]]
     return EmbedResponse(
         embeddings=matrix.done(run.dimension),
         texts=[item.text for item in inputs],

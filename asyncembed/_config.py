@@ -1,4 +1,4 @@
-"""Settings: frozen, and validated when they are built, so that a wrong one costs nothing."""
+"""Settings of clients and calls: frozen, and validated when they are built, before any request is sent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._repr import ShortRepr, shown
 
+# Each name of a `dtype` belongs to one NumPy type of vectors; overloads choose by these.
+Float32: TypeAlias = Literal["float32"]
+Int8: TypeAlias = Literal["int8", "binary"]
+UInt8: TypeAlias = Literal["uint8", "ubinary"]
 Dtype: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Shorten: TypeAlias = Literal["server", "client"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
 OnError: TypeAlias = Literal["raise", "yield", "skip"]
+RaiseOrSkip: TypeAlias = Literal["raise", "skip"]
 
 QUERY_CONCURRENCY: Final = 4
 MAX_WAITING_QUERIES: Final = 1_000
@@ -27,25 +32,28 @@ def check(condition: bool, message: str) -> None:
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Raise `ConfigurationError` unless `value` is one of a `Literal`'s words."""
+    """Raise `ConfigurationError` unless `value` is one of the values of a `Literal`."""
     words = get_args(choices)
-    is_known = isinstance(value, str) and value in words
-    check(is_known, f"{name}={shown(value)} is not known; use one of {', '.join(map(repr, words))}")
+    if not isinstance(value, str) or value not in words:
+        raise ConfigurationError(f"{name}={shown(value)} is not known; use one of {', '.join(map(repr, words))}")
 
 
 def check_positive(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a finite number above zero."""
-    check(is_number(value) and value > 0, f"{name}={shown(value)} must be a number above 0")
+    if not is_number(value) or value <= 0:
+        raise ConfigurationError(f"{name}={shown(value)} must be a number above 0")
 
 
 def check_not_negative(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a finite number of at least zero."""
-    check(is_number(value) and value >= 0, f"{name}={shown(value)} must be a number, 0 or more")
+    if not is_number(value) or value < 0:
+        raise ConfigurationError(f"{name}={shown(value)} must be a number, 0 or more")
 
 
 def check_count(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a whole number of at least one."""
-    check(is_whole(value) and value >= 1, f"{name}={shown(value)} must be a whole number, 1 or more")
+    if not is_whole(value) or value < 1:
+        raise ConfigurationError(f"{name}={shown(value)} must be a whole number, 1 or more")
 
 
 def check_queries(concurrency: object, max_waiting: object, cache: object) -> None:
@@ -56,39 +64,41 @@ def check_queries(concurrency: object, max_waiting: object, cache: object) -> No
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise `ConfigurationError` unless `value` is True or False: a word such as "no" would count as True."""
-    check(isinstance(value, bool), f"{name}={shown(value)} must be True or False")
+    """Raise `ConfigurationError` unless `value` is True or False; Python treats a str such as "no" as True."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={shown(value)} must be True or False")
 
 
 def check_text(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a `str`."""
-    check(isinstance(value, str), f"{name}={shown(value)} must be a str")
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}={shown(value)} must be a str")
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a finite number; True and False are none."""
+    """Return whether a value is a finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number; True and False are none."""
+    """Return whether a value is a whole number; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RetryPolicy(ShortRepr):
-    """When to try again; waits are in seconds and drawn with full jitter.
+    """When to retry. Waits are in seconds and drawn with full jitter.
 
     Attributes:
-        max_attempts: Attempts without progress before giving up, the first included; a response that delivered
-            at least one new vector starts the count again.
-        initial_backoff: Upper end of the first wait; it doubles with every attempt.
-        max_backoff: Upper end of any wait, also where the API asks for a longer one.
-        max_elapsed: Seconds after the first failure at which no further attempt is begun. If the API asks to wait for
-            longer than this, there is one more attempt after `max_backoff`. If the API asks for that again, or speaks
-            of a day or a quota, the run ends.
-        probe: Whether a harmless text may be asked for where a refusal does not tell whether a text, the request or the
-            account is to blame. It counts as a request and is billed as one.
+        max_attempts: Maximum number of attempts without progress, including the first. A response with at least one
+            new vector restarts the count.
+        initial_backoff: Upper bound of the first wait; it doubles with every attempt.
+        max_backoff: Upper bound of every wait, even if the API asks for a longer one.
+        max_elapsed: Seconds after the first failure after which no further attempt starts. If the API asks for a
+            longer wait than this, there is one more attempt after `max_backoff`. If the API asks for that again, or
+            mentions a day or a quota, the run ends.
+        probe: Whether the client may send a harmless text if an error does not say whether a text, the request or the
+            account causes it. The probe counts as a request and is billed as one.
 
     Example:
         ```python
@@ -115,7 +125,7 @@ class RetryPolicy(ShortRepr):
 
     @classmethod
     def of(cls, given: RetryPolicy | int | None) -> RetryPolicy:
-        """Return what was given as `retry=`: a policy, a number of attempts, or None for the default.
+        """Return the policy for the argument `retry=`: a policy, a number of attempts, or None for the default.
 
         Raises:
             ConfigurationError: if it is something else.
@@ -131,12 +141,12 @@ class RetryPolicy(ShortRepr):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Timeouts(ShortRepr):
-    """Time limits in seconds; time in which the consumer does not take results does not count.
+    """Time limits in seconds. Time in which the consumer does not take results does not count.
 
     Attributes:
-        connect: To open one TCP and TLS connection.
-        first_byte: From the start of a request to its response headers.
-        read: Between two chunks of a response body.
+        connect: Limit for opening one TCP and TLS connection.
+        first_byte: Limit from the start of a request to the headers of its response.
+        read: Limit between two chunks of a response body.
 
     Example:
         ```python
@@ -154,10 +164,9 @@ class Timeouts(ShortRepr):
 
     @classmethod
     def of(cls, given: Timeouts | float | None) -> Timeouts:
-        """Return what was given as `timeouts=`: time limits, a number of seconds, or None for the default.
+        """Return the limits for the argument `timeouts=`: time limits, a number of seconds, or None for the default.
 
-        A number is how long the server may take to its answer, and be silent inside it. It is the limit for the
-        connection too, where it is smaller than the default of that.
+        A number sets `first_byte` and `read`, and also `connect` if it is smaller than the default of `connect`.
 
         Raises:
             ConfigurationError: if it is something else.
@@ -174,18 +183,18 @@ class Timeouts(ShortRepr):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EmbedOptions(ShortRepr):
-    """What is asked of the API for every text of one call.
+    """Options of the requests of one call.
 
     Attributes:
         model: The provider's name of the model.
-        input_type: "document" or "query", translated for the provider, or the provider's own word.
-        dimensions: Length of the vectors, where the model can shorten them.
-        truncate: What the API does with a text that is too long; the provider's own word.
-        dtype: Type of the numbers that come back.
-        extra: Fields put into the request body as they are.
-        prompt: What the client puts before each text.
+        input_type: "document" or "query", translated for the provider, or the provider's own value.
+        dimensions: Length of the vectors, if the model can shorten them.
+        truncate: What the API does with a text that is too long; the provider's own value.
+        dtype: Type of the numbers in the vectors.
+        extra: Further fields of the request body, sent unchanged.
+        prompt: Prefix that the client puts before each text.
         cut_to: Numbers that the client keeps of each vector; None for all.
-        normalize: Whether the client brings each vector to length 1.
+        normalize: Whether the client scales each vector to length 1.
     """
 
     model: str

@@ -1,6 +1,6 @@
-"""The way to the API: key and address, the HTTP session, and the embedded server where that is the API.
+"""The connection of a client to its API: key, address, HTTP session, and the embedded server if that is the API.
 
-Nothing is opened before the first request needs it, so a client can be built outside an event loop.
+Nothing is opened before the first request, so a client can be built outside an event loop.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """Opens and closes what a client needs to reach its API.
+    """Opens and closes the connection of a client to its API.
 
     Args:
         provider: The API.
-        model: The model that is asked for where a call names no other.
-        api_key: The key, or a function that gives one; from the provider's environment variable if None.
-        base_url: The address; from the provider's environment variable, or its own, if None.
+        model: The default model of the client.
+        api_key: The key, or a function that returns one; None to read the provider's environment variable.
+        base_url: The address; None to read the provider's environment variable, or else to use the provider's own.
         headers: Further headers of every request.
-        session: The caller's own HTTP session, which is never closed here.
+        session: The caller's HTTP session, which the client never closes.
         timeouts: Time limits of every request.
 
     Raises:
-        ConfigurationError: if the address is no HTTP address, there is no key, or there is one twice.
+        ConfigurationError: if the address is not an HTTP address, or if there is no key or more than one.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Connection:
         """Whether it is the provider's own address."""
         if session and self._base_url and self._base_url.socket:
             raise ConfigurationError(
-                "base_url= is a Unix socket, and session= has a connector of its own; give one of them, "
+                "base_url= is a Unix socket, and session= has a connector of its own; pass only one of them, "
                 "or an http:// address and a session with aiohttp.UnixConnector"
             )
         self.address = None if self.is_official or not self._base_url else self._base_url.shown
-        """Where that is, otherwise, without what may be secret; None for the embedded server, too."""
+        """The address without secrets; None for the provider's own address and for the embedded server."""
         key = _find_key(provider, api_key, required=self.is_official)
         login = self._base_url.login if self._base_url else None
         own = _own_headers(provider, key, login, _checked(hide_values(headers)))
@@ -95,12 +95,12 @@ class Connection:
             secrets=self._secrets,
         )
         variable = next(iter(provider.key_variables), None)
-        way = f"set {variable}, or pass api_key=" if variable else "pass api_key="
+        fix = f"set {variable}, or pass api_key=" if variable else "pass api_key="
         has_key = key or in_url or in_headers
-        self._advice = "" if has_key else f"no key was sent; {way}"
+        self._advice = "" if has_key else f"no key was sent; {fix}"
         self._given_session = session
         self._session: Session | None = None
-        self._dropped: weakref.finalize[..., Connection] | None = None
+        self._finalizer: weakref.finalize[..., Connection] | None = None
         self._timeouts = timeouts
         self._server: LocalServer | None = None
         self._transport: Transport | None = None
@@ -109,7 +109,7 @@ class Connection:
         self.closed = False
 
     async def open(self) -> Transport:
-        """Return the transport, after opening what it needs if this is the first call.
+        """Return the transport, which the first call opens.
 
         Raises:
             StreamClosedError: if the client was closed.
@@ -122,21 +122,21 @@ class Connection:
                 self._transport = await self._open()
             if self._loop is not asyncio.get_running_loop():
                 raise ConfigurationError(
-                    "the client was used in another event loop before; use one client per loop, and where each call "
-                    "has a loop of its own, as with asyncio.run, a SyncEmbedder"
+                    "the client was used in another event loop before; use one client per loop, or a SyncEmbedder if "
+                    "each call has a loop of its own, as with asyncio.run"
                 )
             return self._transport
 
     async def aclose(self) -> None:
-        """Close the session, if it is ours, and stop the embedded server."""
+        """Close the client's own session, and stop the embedded server."""
         self.closed = True
         async with self._lock:
             session, self._session = self._session, None
             server, self._server = self._server, None
         if session:
             await session.close()
-        if self._dropped:
-            self._dropped.detach()
+        if self._finalizer:
+            self._finalizer.detach()
         if server:
             await server.stop()
 
@@ -147,8 +147,8 @@ class Connection:
             self._session = Session(self._given_session)
         else:
             self._session = await Session.open(base_url.url, socket=base_url.socket)
-        # Not `__del__`: where all of it is garbage at once, aiohttp's own might come first, and report it.
-        self._dropped = weakref.finalize(self, _drop, self._session, self._loop, os.getpid())
+        # Not `__del__`: if client and session become garbage together, aiohttp's `__del__` may run first and warn.
+        self._finalizer = weakref.finalize(self, _drop, self._session, self._loop, os.getpid())
         if proxy := self._session.proxy:
             self._secrets.keep(proxy.password)
             self._secrets.keep(proxy.authorization or "")
@@ -167,7 +167,7 @@ class Connection:
         )
 
     async def _start_server(self) -> str:
-        from asyncembed.local import LocalServer  # noqa: PLC0415  # an optional extra, loaded when it is needed
+        from asyncembed.local import LocalServer  # noqa: PLC0415  # an optional extra
 
         server = LocalServer()
         try:
@@ -180,12 +180,12 @@ class Connection:
 
 
 def _drop(session: Session, loop: asyncio.AbstractEventLoop, process: int) -> None:
-    """Close what a client has left open that was dropped without `aclose`; its loop may have ended with it."""
+    """Close the session of a client that was dropped without `aclose`; its event loop may have ended too."""
     session.drop(loop, is_inherited=process != os.getpid())
 
 
 def reaches_official(provider: Provider, base_url: str | None, model: str) -> bool:
-    """Whether a client that is given this address asks at the provider's own."""
+    """Return whether a client with this `base_url` uses the provider's own address."""
     return _is_official(provider, _find_base_url(provider, base_url, model))
 
 
@@ -195,7 +195,7 @@ def _is_official(provider: Provider, base_url: BaseUrl | None) -> bool:
 
 def _find_base_url(provider: Provider, given: str | None, model: str) -> BaseUrl | None:
     variable = provider.base_url_variable
-    if given is not None and not isinstance(given, str):  # what it is instead may hold a password
+    if given is not None and not isinstance(given, str):  # name its type only, as its value may contain a password
         raise ConfigurationError(f"base_url= must be a str, not {type(given).__name__}")
     given = Address(given.strip()) if given else None
     found = None if given or not variable else _from_environment(variable)
@@ -204,13 +204,13 @@ def _find_base_url(provider: Provider, given: str | None, model: str) -> BaseUrl
     if url := given or found or provider.address():
         return BaseUrl.parse(url, variable if found and variable else "base_url", provider.endpoint(model))
     if not provider.is_embedded:
-        way = f", or set {variable}" if variable else ""
-        raise ConfigurationError(f"provider {provider.name!r} has no address of its own: pass base_url={way}")
+        fix = f", or set {variable}" if variable else ""
+        raise ConfigurationError(f"provider {provider.name!r} has no address of its own: pass base_url={fix}")
     return None
 
 
 def _from_environment(variable: str) -> Secret | None:
-    """Return what a variable holds, without what comes of files at its ends; None if it holds nothing."""
+    """Return the value of a variable without surrounding white space and byte order marks; None if it is empty."""
     value = hide(os.environ.get(variable, ""))
     return Secret(value.strip().strip("\ufeff").strip()) or None
 
@@ -235,11 +235,11 @@ def _find_key(
 def _own_headers(
     provider: Provider, key: Secret | KeyFunction | None, login: Secret | None, given: Mapping[str, str]
 ) -> CIMultiDict[str]:
-    """Return the headers of the caller's, which replace others of the same name, and what the address says."""
+    """Return the caller's headers and the login of the address; they replace other headers of the same name."""
     headers = CIMultiDict(given)
     names = {*headers, *(provider.headers(key) if isinstance(key, Secret) else ("Authorization",) if key else ())}
     if login and "authorization" in map(str.lower, names):
-        raise ConfigurationError("base_url= holds a user and a password, and there is a key besides; give one of them")
+        raise ConfigurationError("base_url= has a user and a password, and there is also a key; pass only one of them")
     if login:
         headers["Authorization"] = login
     return headers
@@ -248,7 +248,7 @@ def _own_headers(
 def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)) or any(mark in name + value for mark in "\r\n\0"):
-            raise ConfigurationError(f"headers= holds something for {name!r} that is not a line of text")
+            raise ConfigurationError(f"headers= has a value for {name!r} that is not a single line of text")
     return headers
 
 

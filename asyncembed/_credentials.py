@@ -1,7 +1,8 @@
-"""Who asks: the key that holds now, and the headers that each attempt carries it in.
+"""The current key, and the headers that carry it in each request.
 
-A key may be given as a function, because some keys expire within the hour. It is asked when the first request needs it,
-and once more after a refusal, for all requests together: those that were refused with the old key find the new one.
+The key may be a function, because some keys expire within an hour. The function is called when the first request needs
+the key, and once more after the API refuses it, for all requests together: every request that was refused with the old
+key continues with the new one.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 
 FRESH: Final = 10.0
-"""Seconds for which a key that the function has returned is not asked for again if it is refused."""
+"""Seconds after a renewal in which a refused key is not renewed again."""
 
 _REFUSED: Final = 401
 _MAY_BE_EXPIRED: Final = frozenset({400, 403})
-"""Statuses that some services have for it: Amazon and Databricks 403, Google 400."""
+"""Statuses that some services use for an expired key: Amazon and Databricks 403, Google 400."""
 
 _EXPIRED: Final = (
     r"(?i)\b(?:tokens?|keys?|credentials?)\b.{0,60}\bexpired\b|\bexpired[ _-]?(?:access |security |api )?(?:token|key)"
@@ -36,11 +37,11 @@ _EXPIRED: Final = (
 
 
 class KeySource:
-    """Gives the key of each attempt: always the same, or what a function of the caller's returns.
+    """Provides the key of each attempt: a fixed one, or what the caller's function returns.
 
     Args:
         given: The key, the function, or None if there is no key.
-        secrets: Told of each key that the function returns, so that it is blotted out of what servers say.
+        secrets: Redacts keys in server messages; gets each key that the function returns.
         clock: Monotonic seconds; replaced in tests.
     """
 
@@ -52,27 +53,27 @@ class KeySource:
         self._secrets = secrets
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._renewed: float | None = None  # when, if the key that holds now has not been accepted since then
+        self._renewed: float | None = None  # time of the last renewal; None once the API has accepted the key
         self.number = 0
-        """How many different keys there have been; that of the key that holds now."""
+        """Number of the current key, which counts different keys."""
 
     async def get(self) -> Secret | None:
-        """Return the key that holds now, None if there is none.
+        """Return the current key; None if there is none.
 
         Raises:
             ConfigurationError: if the function fails, or returns something else than a key.
         """
         if self._function is None:
             return self._key
-        async with self._lock:  # while it is renewed, others wait for the new one
+        async with self._lock:  # during a renewal, wait for the new key
             if self._key is None:
                 await self._ask(self._function)
             return self._key
 
     async def renew(self, number: int) -> bool:
-        """Whether there is another key than the one of this number, which was refused.
+        """Renew the key after the API refused the one with this number; return whether there is a different key now.
 
-        If a key that the function has just returned is refused as well, it is not asked again so soon.
+        If the API refuses a key that the function has just returned, the function is not called again so soon.
 
         Raises:
             ConfigurationError: if the function fails, or returns something else than a key.
@@ -87,16 +88,16 @@ class KeySource:
             return number != self.number
 
     def accepted(self, number: int) -> None:
-        """Note that the API has taken the key of this number."""
+        """Record that the API has accepted the key with this number."""
         if number == self.number:
             self._renewed = None
 
     async def _ask(self, function: KeyFunction) -> None:
-        # What was returned or raised may be or hold a key, so no frame that an error leads through may keep it.
+        # The returned value or the exception may contain a key, so no frame of a traceback may keep it.
         try:
-            key, fault = _key_in(await _answer_of(function))
-        except Exception as error:  # noqa: BLE001  # the caller's own, whatever it is
-            key, fault = None, f"raised {type(error).__name__}{_place_of(error.__traceback__)}"
+            key, fault = _check_key(await _call_key_function(function))
+        except Exception as error:  # noqa: BLE001  # the caller's function may raise anything
+            key, fault = None, f"raised {type(error).__name__}{_location(error.__traceback__)}"
         if key is None:
             raise ConfigurationError(f"api_key= is a function that {fault}")
         self._secrets.add(key)
@@ -106,13 +107,13 @@ class KeySource:
 
 
 class Authorization:
-    """Makes the headers that say who asks, for one attempt after the other.
+    """Builds the authorization headers of each attempt.
 
     Args:
-        key: Gives the key.
+        key: Provides the key.
         hook: The provider's `authorize`.
-        kept: Names of headers that the caller has set himself, in lower case; these are not replaced.
-        secrets: Told of what the hook returns, where its name says that it is secret.
+        kept: Names of headers that the caller has set, in lower case; they are not replaced.
+        secrets: Redacts keys in server messages; gets the values of headers with secret names.
     """
 
     def __init__(
@@ -129,10 +130,10 @@ class Authorization:
         self._secrets = secrets
 
     async def headers(self, url: str, body: bytes) -> tuple[int, Mapping[str, str]]:
-        """Return the number of the key that holds now, and headers for one attempt; their values do not show.
+        """Return the number of the current key, and the headers of one attempt, with hidden values.
 
         Raises:
-            ConfigurationError: if there is no key because of the caller's function.
+            ConfigurationError: if the caller's key function fails.
         """
         key, number = await self.key.get(), self.key.number
         headers = hide_values(await self._hook(key, url, body))
@@ -143,31 +144,31 @@ class Authorization:
 
 
 def refuses_key(error: BaseException) -> bool:
-    """Whether an API has refused the key, so that a newer one may go well."""
+    """Whether the API has refused the key, so that a newer one may help."""
     if not isinstance(error, APIStatusError):
         return False
     words = f"{error.code} {error.provider_message}"
     return error.status == _REFUSED or (error.status in _MAY_BE_EXPIRED and re.search(_EXPIRED, words) is not None)
 
 
-async def _answer_of(function: KeyFunction) -> object:
-    answer = function()
-    return await answer if isawaitable(answer) else answer
+async def _call_key_function(function: KeyFunction) -> object:
+    result = function()
+    return await result if isawaitable(result) else result
 
 
-def _key_in(answer: object) -> tuple[Secret | None, str]:
-    """Return the key, or what is wrong; never raises, as the answer may be the key in another form."""
-    if not isinstance(answer, str):
-        return None, f"returned {type(answer).__name__} and not str"
-    if not answer:
-        return None, "returned an empty text"
-    if not is_sendable(answer):
-        return None, "returned white space or characters that a header cannot carry; let it strip its key"
-    return Secret(answer), ""
+def _check_key(value: object) -> tuple[Secret | None, str]:
+    """Return the key, or what is wrong with it; never raise, as a traceback would show the value."""
+    if not isinstance(value, str):
+        return None, f"returned {type(value).__name__} and not str"
+    if not value:
+        return None, "returned an empty str"
+    if not is_sendable(value):
+        return None, "returned white space or characters that a header cannot carry; strip the key in the function"
+    return Secret(value), ""
 
 
-def _place_of(trace: TracebackType | None) -> str:
-    """Say where an error comes from; its own words may hold a key."""
+def _location(trace: TracebackType | None) -> str:
+    """Return file and line where an error was raised; its message may contain a key."""
     while trace and trace.tb_next:
         trace = trace.tb_next
     return f" ({PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace else ""

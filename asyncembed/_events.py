@@ -1,20 +1,19 @@
-"""What `on_event` is told: small frozen values, without a text, a header or a key in them.
+"""The events that `on_event` receives: small frozen values without texts, headers or keys.
 
-    request_started ── request_ended ─┬─ nothing, if all vectors came
+    request_started ── request_ended ─┬─ nothing, if all vectors arrived
                                       ├─ retry_scheduled ── endpoint_paused, if the API asks ── request_started ...
-                                      ├─ request_probed, if nothing tells what is to blame
+                                      ├─ request_probed, if the error does not say what causes it
                                       ├─ batch_split ── request_started ...
                                       └─ inputs_failed
     encoding_settled, when base64 was compared with numbers
-    requests_held, wherever a request waits for long that nobody asked to wait
-    run_ended, once, after everything else
+    requests_held, when the client lets requests wait for a long time
+    run_ended, once, after all other events
 
 Every `request_started` is followed by one `request_ended` with the same `run` and `request`, however it ends.
 
-Events as lines of a log: `request_ended provider=openai model=m run=1f0c... request=3 seconds=0.213 vectors=96`.
-
-The fields are in the record too, as `record.fields`, with the event's name as `record.event`. Nothing is shown unless
-the application says so; a healthy run has nothing to say above DEBUG.
+Events are also log lines: `request_ended provider=openai model=m run=1f0c... request=3 seconds=0.213 vectors=96`. The
+log record has the fields as `record.fields` and the event's name as `record.event`. Your application decides what is
+shown; a healthy run logs nothing above DEBUG.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Event(ShortRepr):
-    """Something that happened in a run; the base of all events.
+    """Base class of all events.
 
     Attributes:
         provider: Name of the provider.
         model: The provider's name of the model.
-        run: Random id of the run: of one call of one of the client's verbs.
-        error: Name of the class of the error that it is about, None where there is none.
-        message: What that error says; each text that it repeats is cut to 40 characters.
-        status: The HTTP status that the error comes from, None where it does not come from one.
+        run: Random id of the run, which is one call of one of the client's verbs.
+        error: Class name of the error that the event is about; None if there is none.
+        message: Message of that error, with each quoted text cut to 40 characters.
+        status: HTTP status of the response that caused the error; None if there was none.
     """
 
     name: ClassVar[str] = "event"
-    """What the kind of event is called in logs."""
+    """Name of the event in logs."""
 
     provider: str
     model: str
@@ -55,16 +54,16 @@ class Event(ShortRepr):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestStarted(Event):
-    """A request goes out.
+    """A request is being sent.
 
     Attributes:
-        request: Its number in the run, from 1.
-        attempt: Which request it is for texts of its batch, from 1.
+        request: Number of the request in the run, from 1.
+        attempt: Number of the request for its batch, from 1.
         indices: Input indices of its texts.
-        encoding: How the vectors are to travel.
-        dimensions: Length of the vectors, if one was asked for.
+        encoding: Requested encoding of the vectors.
+        dimensions: Requested length of the vectors; None for the model's own.
         host: Name or address of the server.
-        port: Its port.
+        port: Port of the server.
     """
 
     name: ClassVar[str] = "request_started"
@@ -80,20 +79,20 @@ class RequestStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestEnded(Event):
-    """A request has ended, well or with an error, or because the run did ("CancelledError").
+    """A request has ended: successfully, with an error, or because the run ended ("CancelledError").
 
-    The time that the consumer takes for results that wait is part of the seconds, where it slows the request down.
+    If a slow consumer delays the request, the seconds include that time.
 
     Attributes:
-        request: Its number in the run, from 1.
-        attempt: Which request it was for texts of its batch, from 1.
-        inputs: How many texts it asked for.
-        vectors: How many vectors it brought; those are kept, whatever the error.
-        tokens: What the API says it billed, None if it did not say.
-        bytes_received: Bytes of the body of the answer, decompressed.
-        seconds: From its start to its end.
-        seconds_to_headers: To the headers of an answer that was no error, None if there was none.
-        seconds_to_first_vector: Until the first vector was read, None if there was none.
+        request: Number of the request in the run, from 1.
+        attempt: Number of the request for its batch, from 1.
+        inputs: Number of texts in the request.
+        vectors: Number of vectors that arrived; they are kept whatever the error.
+        tokens: Tokens that the API reports as billed; None if it does not report them.
+        bytes_received: Bytes of the response body, decompressed.
+        seconds: Duration of the request.
+        seconds_to_headers: Seconds until the headers of a successful response; None if there was none.
+        seconds_to_first_vector: Seconds until the first vector was read; None if there was none.
     """
 
     name: ClassVar[str] = "request_ended"
@@ -111,12 +110,12 @@ class RequestEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RetryScheduled(Event):
-    """What a request did not bring will be asked for again.
+    """The missing texts of a request will be requested again.
 
     Attributes:
-        attempt: Which request the one that ended was for texts of its batch, from 1.
+        attempt: Number of the failed request for its batch, from 1.
         indices: Input indices of the texts that are still missing.
-        seconds: The wait before that; rate limits and a pause of the API may make it longer.
+        seconds: Wait before the next request, in seconds; rate limits and a pause of the API may make it longer.
     """
 
     name: ClassVar[str] = "retry_scheduled"
@@ -128,11 +127,11 @@ class RetryScheduled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EndpointPaused(Event):
-    """The API asked to be left alone, so that no request of the client starts for a while.
+    """The API asked for a pause, so no request of the client starts for a while.
 
     Attributes:
-        seconds: For how long, from now.
-        again: Whether there was a pause already, which may be longer now.
+        seconds: Length of the pause from now, in seconds.
+        again: Whether a pause was on already; it may be longer now.
     """
 
     name: ClassVar[str] = "endpoint_paused"
@@ -143,15 +142,14 @@ class EndpointPaused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestsThrottled(Event):
-    """The client itself lets a request of the run wait, for more than a second or nobody knows how long.
+    """The client lets a request of the run wait for more than a second, or for an unknown time.
 
-    Others that come to wait for the same reason meanwhile are not told of.
+    Requests that join the wait for the same reason cause no further event.
 
     Attributes:
-        reason: "rate_limit", as what the API allows in a minute is used up; or "outage", as the API is down, and one
-            request at a time finds out whether it is back.
-        seconds: For how long, as far as is known: until the request may start, or the next one may find out; None while
-            one does.
+        reason: "rate_limit" if the limit per minute is used up; "outage" if the API is down and one request at a time
+            probes whether it is back.
+        seconds: Seconds until the request may start, or until the next probe; None while a probe is in flight.
     """
 
     name: ClassVar[str] = "requests_held"
@@ -162,14 +160,14 @@ class RequestsThrottled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class BatchSplit(Event):
-    """What the API did not take as a whole will be asked for in parts.
+    """Texts that the API did not accept together will be requested in parts.
 
-    Where the first of two halves is taken, the other one must hold the bad text. It is halved again without being asked
-    for, with an event of its own, and the error is the one that both halves were refused with.
+    If the API accepts the first of two halves, the bad text must be in the other. That half is split again without a
+    request; its event repeats the error of the undivided texts.
 
     Attributes:
         indices: Input indices of the texts.
-        parts: How many texts each part has.
+        parts: Number of texts in each part.
     """
 
     name: ClassVar[str] = "batch_split"
@@ -180,13 +178,13 @@ class BatchSplit(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RequestProbed(Event):
-    """A harmless text was asked for with the same options, as a refusal did not tell what is to blame.
+    """The client sent a harmless text with the same options, because an error did not say what causes it.
 
-    It is a request like any other, with events of its own. The error is what the harmless text was refused with.
+    The probe is a request like any other, with events of its own. The error is the API's answer to the probe.
 
     Attributes:
-        outcome: "taken", so that a text is to blame; "refused" as the texts were, so that the request or the account
-            is; "unclear", if it failed in another way.
+        outcome: "taken" if the API accepted it, so a text causes the error; "refused" if it failed like the texts, so
+            the request or the account causes the error; "unclear" if it failed in another way.
     """
 
     name: ClassVar[str] = "request_probed"
@@ -196,11 +194,11 @@ class RequestProbed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EncodingSettled(Event):
-    """One response had the vectors as numbers and as base64, and they were compared.
+    """The client has compared the numbers and the base64 of one response.
 
     Attributes:
-        encoding: How vectors of this address, model and dimension travel from now on.
-        why: What decided it.
+        encoding: Encoding that it requests from now on for this address, model and dimension.
+        why: Reason for it.
     """
 
     name: ClassVar[str] = "encoding_settled"
@@ -211,11 +209,11 @@ class EncodingSettled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class InputsFailed(Event):
-    """Texts were given up, and the run goes on without them (`on_error` is "yield" or "skip").
+    """Texts have failed, and the run goes on without them (`on_error` is "yield" or "skip").
 
     Attributes:
-        indices: Their input indices.
-        skipped: Whether they are left out without an `EmbedFailure`, so that this is where they are heard of.
+        indices: Input indices of the texts.
+        skipped: Whether the run yields no `EmbedFailure` for them, so that only this event mentions them.
     """
 
     name: ClassVar[str] = "inputs_failed"
@@ -226,21 +224,21 @@ class InputsFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RunEnded(Event):
-    """The work of a run is done; results may still wait for their consumer.
+    """The work of a run has ended; results may still wait for the consumer.
 
-    A run that was left before its end has the error "StreamClosedError". The numbers are those of `RunSummary`.
+    A run that was closed before its end has the error "StreamClosedError". The numbers are those of `RunSummary`.
 
     Attributes:
-        done: How many texts have their vectors.
-        failed: How many were given up.
-        requests: How many requests were sent.
-        retries: How many of them asked again, for what was missing or for parts.
-        salvaged: How many vectors came in answers that broke.
-        cached: How many came out of the cache.
-        duplicates: How many texts got the vector of an equal one.
-        tokens: What the API says it billed.
-        bytes_received: Bytes of all answers, decompressed.
-        seconds: From its first step to its last.
+        done: Number of texts with vectors.
+        failed: Number of failed texts.
+        requests: Number of requests sent.
+        retries: Number of requests that repeated texts of an earlier one.
+        salvaged: Number of vectors from responses that broke.
+        cached: Number of vectors from the cache.
+        duplicates: Number of texts that got the vector of an equal text.
+        tokens: Tokens that the API reports as billed.
+        bytes_received: Bytes of all response bodies, decompressed.
+        seconds: Duration of the run.
     """
 
     name: ClassVar[str] = "run_ended"
@@ -262,7 +260,7 @@ LOGGER.addHandler(logging.NullHandler())
 
 
 def write(event: Event, level: int) -> None:
-    """Log an event, if that level is logged."""
+    """Log an event, if the logger is enabled for `level`."""
     if not LOGGER.isEnabledFor(level):
         return
     known = {field.name: getattr(event, field.name) for field in fields(event)}
@@ -273,7 +271,7 @@ def write(event: Event, level: int) -> None:
 
 
 def _shown(value: object) -> str:
-    """Write a value so that it is one word, or in quotes; nothing in it can begin a line of its own."""
+    """Format a value as one word, or in quotes, so that it never starts a new line of the log."""
     if isinstance(value, tuple):
         return ranges(value)
     if isinstance(value, float):
@@ -283,7 +281,7 @@ def _shown(value: object) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Write ascending numbers as ranges: "0-4,7"."""
+    """Format ascending numbers as ranges: "0-4,7"."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         first = found.pop()[0] if found and found[-1][1] == number - 1 else number

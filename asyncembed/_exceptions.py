@@ -1,23 +1,22 @@
-"""What an API says when it refuses a request: every fact that its answer holds, in one value.
-
-The exceptions users see: one tree, no aiohttp, ijson or exception-group types.
+"""The exceptions that users see: one tree, without types of aiohttp, ijson or exception groups.
 
     AsyncEmbedError
     ├── ConfigurationError (also ValueError)   wrong argument, unknown provider, missing key
     ├── APIStatusError                         the API answered with an error status
     │   ├── AuthenticationError                401, 403
     │   ├── ModelNotFoundError                 404
-    │   ├── QuotaExceededError                 402, or a 429 that waiting does not cure
+    │   ├── QuotaExceededError                 402, or a 429 that waiting does not help
     │   ├── RateLimitError                     429
     │   ├── InvalidInputError                  400, 413, 422, or a text refused before it was sent
     │   └── ServerError                        5xx
     ├── TransportError                         connect, TLS, reset
     │   └── EmbedTimeoutError                  no answer in time (also TimeoutError)
-    ├── ResponseError                          a 200 that does not hold the vectors asked for
+    ├── ResponseError                          a 200 without the requested vectors
     ├── StreamClosedError                      the stream or the client was closed
     └── ResumeError                            the file belongs to another run
 
-Every attribute beyond the message has a default, so the standard pickling of exceptions carries all of them over.
+Every constructor argument beyond the message has a default, so the standard pickling of exceptions keeps all
+attributes. `ErrorAnswer` has all facts of the error response that an `APIStatusError` was built from.
 """
 
 from __future__ import annotations
@@ -32,25 +31,24 @@ TEXT_FIELDS: Final = frozenset({
     "inputtext", "instances", "messages", "parts", "passage", "passages", "prompt", "prompts", "requests", "sentence",
     "sentences", "strings", "text", "texts",
 })  # fmt: skip
-"""What APIs call the field of a request that holds the texts, in lower case."""
+"""Names that APIs give to the request field with the texts, in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ErrorAnswer(ShortRepr):
-    """The facts of one error answer; keys are blotted out of all of them.
+    """The facts of one error response, with all keys redacted.
 
     Attributes:
         status: HTTP status.
-        codes: Every error code, type and reason that it names, the most specific ones first.
-        provider_message: What it says, at most 2,000 characters; of a page of HTML its title, on one line.
-        fields: Fields of the request that it blames, without the objects around them: "dimensions", "input".
-        positions: Positions of texts that it names, in ascending order; `named` checks them.
-        is_api_form: Whether the body is JSON in a form that APIs use for their errors. A proxy or a firewall seldom
-            writes that.
-        is_html: Whether the body is a page of HTML.
+        codes: Error codes, types and reasons in the response, the most specific ones first.
+        provider_message: The error message, at most 2,000 characters; for an HTML page its title, on one line.
+        fields: Request fields that the message blames, without their path, such as "dimensions" or "input".
+        positions: Positions of texts that the message names, in ascending order; `named` checks them.
+        is_api_form: Whether the body is JSON in a form that APIs use for errors; proxies and firewalls rarely use it.
+        is_html: Whether the body is an HTML page.
         request_id: The provider's id of the request, for its support.
-        retry_after: Seconds that it asks to wait, 0 or more.
-        should_retry: What it says itself about trying again, in the header `x-should-retry`.
+        retry_after: Seconds that the API asks to wait, 0 or more.
+        should_retry: Value of the header `x-should-retry`.
     """
 
     status: int
@@ -71,13 +69,13 @@ class ErrorAnswer(ShortRepr):
 
     @property
     def blames_no_text(self) -> bool:
-        """Whether it blames fields of the request, and none that holds texts."""
+        """Whether the response blames request fields, and none with texts."""
         return bool(self.fields) and TEXT_FIELDS.isdisjoint(field.lower() for field in self.fields)
 
     def named(self, count: int) -> tuple[int, ...]:
-        """Return the positions of the texts it blames, in a request of `count` texts.
+        """Return the positions of the blamed texts in a request of `count` texts.
 
-        A number that is no position in this request shows that the numbers mean something else: then there are none.
+        If one of the numbers is out of range, the numbers mean something else, and the result is empty.
         """
         return self.positions if all(position < count for position in self.positions) else ()
 
@@ -86,19 +84,19 @@ ErrorT = TypeVar("ErrorT", bound="AsyncEmbedError")
 
 
 class AsyncEmbedError(Exception):
-    """Base of every error this package raises on purpose; each of them has these four attributes.
+    """Base class of all errors that this package raises on purpose; each has these four attributes.
 
-    Its `repr` has at most a few hundred characters; `str` gives the whole message.
+    `repr` has a few hundred characters at most; `str` gives the whole message.
     """
 
     status: int | None = None
-    """HTTP status of the answer that it comes from, None if it comes from none."""
+    """HTTP status of the response that caused the error; None if there was none."""
     request_id: str | None = None
-    """The provider's id of the request, for its support, None if it told none."""
+    """The provider's id of the request, for its support; None if the response has none."""
     provider_message: str = ""
-    """The provider's own words, shortened to 500 characters; empty if there are none."""
+    """The provider's error message, shortened to 500 characters; empty if there is none."""
     indices: tuple[int, ...] = ()
-    """Input indices the error stands for, in ascending order; empty where it concerns none in particular."""
+    """Input indices of the texts that the error is about, in ascending order; empty if it is about none."""
 
     def __repr__(self) -> str:
         message = shown(str(self), max_text=MAX_MESSAGE)
@@ -106,18 +104,18 @@ class AsyncEmbedError(Exception):
 
 
 class ConfigurationError(AsyncEmbedError, ValueError):
-    """Raised when an argument, option or key is wrong or missing, or an item is no text; it was not sent."""
+    """Raised before anything is sent, when an argument, option or key is wrong or missing, or an item is not a text."""
 
 
 class APIStatusError(AsyncEmbedError):
     """Raised when the API answers with an error status.
 
     Attributes:
-        status: HTTP status; None where a text was refused before it was sent.
-        code: The provider's own error code or type, if it named one.
+        status: HTTP status; None if a text was refused before it was sent.
+        code: The provider's error code or type, if the response has one.
         request_id: The provider's id of the request, for its support.
-        retry_after: Seconds the API asked to wait, if it did.
-        provider_message: The provider's own words, shortened to 500 characters.
+        retry_after: Seconds that the API asks to wait, if it does.
+        provider_message: The provider's error message, shortened to 500 characters.
         indices: Input indices of the texts that were in the request.
     """
 
@@ -144,18 +142,18 @@ class APIStatusError(AsyncEmbedError):
 
 
 class AuthenticationError(APIStatusError):
-    """Raised on 401 and 403: the key is missing, wrong or not allowed to do this."""
+    """Raised on 401 and 403: the key is missing, wrong or lacks a permission."""
 
 
 class ModelNotFoundError(APIStatusError):
     """Raised on 404: the model or deployment does not exist.
 
-    An answer with 404 that says nothing of a model is a plain `APIStatusError`: the address is wrong.
+    A 404 whose message does not mention a model is a plain `APIStatusError`: the address is wrong.
     """
 
 
 class QuotaExceededError(APIStatusError):
-    """Raised on 402 and on a 429 that says the quota, not the rate, is used up; waiting does not help."""
+    """Raised on 402, and on a 429 that says that the quota, not the rate, is used up; waiting does not help."""
 
 
 class RateLimitError(APIStatusError):
@@ -171,7 +169,7 @@ class ServerError(APIStatusError):
 
 
 class TransportError(AsyncEmbedError):
-    """Raised when a connection cannot be made or breaks, TLS fails, or the server is silent for too long."""
+    """Raised when a connection fails or breaks, TLS fails, or the server sends nothing for too long."""
 
     def __init__(self, message: str, *, retryable: bool = True, indices: tuple[int, ...] = ()) -> None:
         super().__init__(message)
@@ -180,7 +178,7 @@ class TransportError(AsyncEmbedError):
 
 
 class EmbedTimeoutError(TransportError, TimeoutError):
-    """Raised when the server does not answer in time; a `TimeoutError`, too.
+    """Raised when the server does not respond in time; also a `TimeoutError`.
 
     Attributes:
         phase: What took too long: to "connect", the "answer" up to its headers, or the next bytes of its "body".
@@ -202,10 +200,10 @@ class ResponseError(AsyncEmbedError):
     """Raised when a response is not JSON, is cut off, or holds a wrong count, dimension or number.
 
     Attributes:
-        indices: Input indices whose vectors did not arrive; everything else of the response was kept.
-        retryable: False where asking again cannot help, because what was delivered may be misaligned.
+        indices: Input indices whose vectors are missing; all other vectors of the response were kept.
+        retryable: False if a retry cannot help, because delivered vectors may be matched to the wrong texts.
         provider_message: The error message inside the response, if there is one.
-        is_empty: Whether the response was whole and held no vector at all.
+        is_empty: Whether the response was complete but contained no vector.
     """
 
     def __init__(
@@ -234,31 +232,34 @@ class StreamClosedError(AsyncEmbedError):
 
 
 class ResumeError(AsyncEmbedError):
-    """Raised when a file cannot be continued because it belongs to another input, model or option."""
+    """Raised when a run cannot resume a file that belongs to other texts, another model or other options."""
 
 
 def answer_of(error: BaseException) -> ErrorAnswer | None:
-    """Return all facts of the error answer that an exception was made of, None if it was made of none."""
+    """Return the facts of the error response that an exception was built from; None if there was none."""
     answer: ErrorAnswer | None = getattr(error, "_answer", None)
     return answer
 
 
 def of_answer(error: ErrorT, status: int | None, request_id: str | None) -> ErrorT:
-    """Return an error with what it is known by at the provider."""
+    """Set status and request id of the response on an error, and return it."""
     error.status, error.request_id = status, request_id
     return error
 
 
 def without_frames(error: BaseException) -> BaseException:
-    """Return an error of ours without its way here: frames keep batches in memory, and show what a server has sent."""
+    """Remove the traceback of an `AsyncEmbedError`, and return the error.
+
+    The frames of a traceback keep batches in memory, and show what the server has sent.
+    """
     return error.with_traceback(None) if isinstance(error, AsyncEmbedError) else error
 
 
 class StoredError:
-    """An error that every call raises from now on: its traceback is the same each time, and does not grow.
+    """An error that is raised several times; its traceback does not grow.
 
     Args:
-        error: The error; one of ours is raised without its way here.
+        error: The error. An `AsyncEmbedError` loses its present traceback.
     """
 
     __slots__ = ("_traceback", "error")
@@ -268,5 +269,5 @@ class StoredError:
         self._traceback = without_frames(error).__traceback__
 
     def ready(self) -> BaseException:
-        """Return the error, to be raised."""
+        """Return the error, ready to be raised."""
         return self.error.with_traceback(self._traceback)

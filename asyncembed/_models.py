@@ -1,34 +1,45 @@
-"""What goes in and what comes out, as slotted values: one for each text is made, so these are plain, others frozen."""
+"""Inputs and results.
+
+All are slotted dataclasses. The client makes one `EmbedInput` and one `EmbedResult` per text, so these two are not
+frozen: a frozen dataclass takes longer to construct.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence  # for `typing.get_type_hints`
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from asyncembed._exceptions import AsyncEmbedError
 
-Vector: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
-"""A one-dimensional array: float32 for float embeddings, int8 or uint8 for integer and packed-bit ones."""
+Scalar: TypeAlias = np.float32 | np.int8 | np.uint8
+"""The NumPy types of vectors: float32, int8 (also for "binary") or uint8 (also for "ubinary")."""
 
-Matrix: TypeAlias = npt.NDArray[np.float32 | np.int8 | np.uint8]
-"""Vectors as the rows of a two-dimensional array, in the same types."""
+ScalarT_co = TypeVar("ScalarT_co", bound=Scalar, covariant=True, default=np.float32)
+"""The NumPy type of the vectors in a result: `EmbedResult` means `EmbedResult[np.float32]`."""
+
+Vector: TypeAlias = npt.NDArray[Scalar]
+"""A one-dimensional array of any of the NumPy types that vectors have. A float32 array is one of these."""
+
+Matrix: TypeAlias = npt.NDArray[Scalar]
+"""Vectors as the rows of a two-dimensional array, in the same NumPy types."""
 
 
 TextId: TypeAlias = str | int | UUID
-"""What the caller may call a text: a string, a whole number (NumPy's, too) or a UUID."""
+"""Your id of a text: a string, a whole number (also a NumPy integer) or a UUID."""
 
 Metadata: TypeAlias = Mapping[str, object]
-"""What belongs to a text besides its id: names with values that JSON has, dates and UUIDs."""
+"""Further values of a text, by name. A value is anything that JSON can hold, a date or a UUID."""
 
 
 @dataclass(slots=True, unsafe_hash=True, repr=False)
@@ -37,9 +48,9 @@ class EmbedInput(ShortRepr):
 
     Attributes:
         text: The text.
-        id: The caller's own id of it, if there is one.
-        metadata: What else belongs to the text. It comes back with the vector, and files keep it in columns of these
-            names. "index", "id", "text" and "embedding" are taken.
+        id: Your id of the text, or None.
+        metadata: Further values of the text, by name. The result carries the same mapping, and files store each name
+            as a column. The names "index", "id", "text" and "embedding" are reserved.
 
     Example:
         ```python
@@ -53,23 +64,33 @@ class EmbedInput(ShortRepr):
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class EmbedResult(ShortRepr):
+class EmbedResult(ShortRepr, Generic[ScalarT_co]):
     """The vector of one input.
 
+    `EmbedResult` means `EmbedResult[np.float32]`. With `dtype="int8"` or "binary" it is `EmbedResult[np.int8]`, with
+    "uint8" or "ubinary" `EmbedResult[np.uint8]`.
+
     Attributes:
-        index: Position of the text in the caller's iterable, from 0.
-        embedding: 1-D array of the asked dtype: (dimension,), or (dimension / 8,) for the packed bits of
-            "binary" and "ubinary". The array is the caller's own: writable and shared with nothing.
-        text: The text as it was given.
-        id: The caller's id of the text, if one was given.
-        metadata: What was given with the text besides its id.
-        span: How many inputs it stands for.
+        index: Position of the text in your iterable, from 0.
+        embedding: Array of shape (dimension,) in the requested dtype, or of shape (dimension / 8,) for the packed bits
+            of "binary" and "ubinary". The array is writable and shares no memory with other results.
+        text: The text, unchanged.
+        id: Your id of the text, or None.
+        metadata: The metadata of the input, or None.
+        span: Number of inputs in this result, always 1.
+
+    Example:
+        ```python
+        async with client.embed_stream(["a tabby cat"]) as stream:
+            async for result in stream:
+                print(result.index, result.text, result.embedding.shape)
+        ```
     """
 
     span: ClassVar[int] = 1
 
     index: int
-    embedding: Vector
+    embedding: npt.NDArray[ScalarT_co]
     text: str
     id: TextId | None = None
     metadata: Metadata | None = None
@@ -77,7 +98,24 @@ class EmbedResult(ShortRepr):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EmbedFailure(ShortRepr):
-    """What stands in the place of a result that could not be had (`on_error="yield"`)."""
+    """A text that could not be embedded. It takes the place of the result with `on_error="yield"`.
+
+    Attributes:
+        index: Position of the text in your iterable, from 0.
+        text: The text, unchanged.
+        id: Your id of the text, or None.
+        error: Why the text could not be embedded.
+        metadata: The metadata of the input, or None.
+        span: Number of inputs in this failure, always 1.
+
+    Example:
+        ```python
+        async with client.embed_stream(texts, on_error="yield") as stream:
+            async for item in stream:
+                if isinstance(item, EmbedFailure):
+                    print(item.index, item.error)
+        ```
+    """
 
     span: ClassVar[int] = 1
 
@@ -89,32 +127,34 @@ class EmbedFailure(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EmbedBlock(ShortRepr):
-    """The vectors of consecutive inputs, for whoever wants matrices and not rows.
+class EmbedBlock(ShortRepr, Generic[ScalarT_co]):
+    """The vectors of n consecutive inputs as one matrix.
 
     Attributes:
-        index: Position of the first of the inputs.
-        embeddings: Array of shape (n, width) in the asked dtype, the caller's own.
-        inputs: The n texts with their ids.
+        index: Position of the first input, from 0.
+        embeddings: Array of shape (n, dimension) in the requested dtype, or of shape (n, dimension / 8) for packed
+            bits. The array is writable and shares no memory with other blocks.
+        inputs: The n inputs.
     """
 
     index: int
-    embeddings: Matrix
+    embeddings: npt.NDArray[ScalarT_co]
     inputs: Sequence[EmbedInput]
 
     @property
     def span(self) -> int:
-        """How many inputs it stands for."""
+        """Number of inputs in this block."""
         return len(self.inputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Withdrawal(ShortRepr):
-    """What takes back blocks that were handed over: their vectors cannot be trusted, and are asked for again.
+    """Takes back vectors of earlier blocks, because they may belong to other texts. The client requests them again.
 
     Attributes:
-        indices: Positions of the inputs.
-        inputs: The texts with their ids.
+        indices: Positions of the inputs, from 0.
+        inputs: The inputs.
+        span: Number of inputs that are finished with this, always 0.
     """
 
     span: ClassVar[int] = 0
@@ -124,18 +164,24 @@ class Withdrawal(ShortRepr):
 
     @property
     def index(self) -> int:
-        """Position of the first of the inputs."""
+        """Position of the first input, from 0."""
         return self.indices[0]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Usage(ShortRepr):
-    """Tokens as the API billed them, retries included.
+    """Billed tokens, retries included.
 
     Attributes:
-        tokens: What the API said; 0 where it did not, or said what cannot be true.
-        unreported_tokens: An estimate for answers that began and broke off before they said it: APIs bill these, too.
-            An answer that came whole and does not say it adds nothing.
+        tokens: Tokens that the API reported. A response without a plausible number counts as 0.
+        unreported_tokens: Estimated tokens of responses that broke off before they reported a number. APIs bill these
+            as well. A complete response without a number adds nothing.
+
+    Example:
+        ```python
+        response = await client.embed(texts)
+        print(response.usage.tokens)
+        ```
     """
 
     tokens: int = 0
@@ -147,13 +193,13 @@ class Usage(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LimitHeader(ShortRepr):
-    """What an API says about one of its limits.
+    """One rate limit, as the headers of a response state it.
 
     Attributes:
-        limit: Units a minute.
-        remaining: Units that are left of it now.
-        reset: Seconds until it is whole again.
-        refills: Whether it comes back little by little until then, and not all at once.
+        limit: Units per minute.
+        remaining: Units that are left.
+        reset: Seconds until all units are available again.
+        refills: Whether units become available gradually rather than all at once.
     """
 
     limit: float | None = None
@@ -164,7 +210,12 @@ class LimitHeader(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RateLimitHeaders(ShortRepr):
-    """What an API says about its limits in the headers of an answer."""
+    """The rate limits in the headers of a response.
+
+    Attributes:
+        requests: The limit of requests, or None.
+        tokens: The limit of tokens, or None.
+    """
 
     requests: LimitHeader | None = None
     tokens: LimitHeader | None = None
@@ -172,20 +223,20 @@ class RateLimitHeaders(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunTotals(ShortRepr):
-    """What one or more runs took.
+    """Counts of one or more runs.
 
     Attributes:
-        runs: How many there were.
-        failed: Inputs given up.
-        failure: Why the first of them was given up.
-        requests: HTTP requests sent, retries included.
-        retries: Requests that repeated an earlier one for what had not arrived.
-        salvaged: Vectors kept from responses that broke.
+        runs: Number of runs.
+        failed: Inputs that could not be embedded.
+        failure: Error of the first of these inputs, or None.
+        requests: HTTP requests that were sent, retries included.
+        retries: Requests that repeated an earlier one, for the vectors that were missing.
+        salvaged: Vectors kept from responses that broke off.
         cached: Texts whose vectors came out of the client's cache.
         duplicates: Texts that got the vector of an equal text.
-        bytes_received: Body bytes read, decompressed.
-        usage: Tokens.
-        seconds: How long they took, together.
+        bytes_received: Bytes of response bodies after decompression.
+        usage: Billed tokens.
+        seconds: Duration of all runs together, in seconds.
     """
 
     hides_defaults: ClassVar[bool] = True
@@ -220,32 +271,39 @@ class RunTotals(ShortRepr):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunSummary(ShortRepr):
-    """How a run stands, or how it ended.
+    """The progress of a run, or its outcome.
 
-    `embed_to_file` sums up all runs of its file, and says in `earlier` what the runs before this one took: of `failed`,
-    `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`, `bytes_received`, `usage` and `elapsed`.
+    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`,
+    `bytes_received`, `usage` and `elapsed` cover all runs of the file. `earlier` holds the share of the runs before
+    this one.
 
     Attributes:
-        done: Results handed over by the API (not necessarily taken by the consumer yet).
-        failed: Inputs given up, with `on_error` "yield" or "skip".
-        failure: Why the first of them was given up.
-        resumed: Inputs that earlier runs of `embed_to_file` had settled already, those that failed among them.
-        saved: Rows that are safe on the disk, with `embed_to_file`; those of earlier runs are among them.
-        earlier: What earlier runs of the same file took.
-        requests: HTTP requests sent, retries included.
-        retries: Requests that repeated an earlier one for what had not arrived.
-        salvaged: Vectors kept from responses that broke.
+        done: Vectors that have arrived. You may not have consumed all of them yet.
+        failed: Inputs that could not be embedded, with `on_error` "yield" or "skip".
+        failure: Error of the first of these inputs, or None.
+        resumed: Inputs that earlier runs of `embed_to_file` finished, including those that failed.
+        saved: Rows that are safe on the disk, with `embed_to_file`, including those of earlier runs.
+        earlier: Counts of the earlier runs of the same file.
+        requests: HTTP requests that were sent, retries included.
+        retries: Requests that repeated an earlier one, for the vectors that were missing.
+        salvaged: Vectors kept from responses that broke off.
         cached: Texts whose vectors came out of the client's cache.
         duplicates: Texts that got the vector of an equal text.
-        bytes_received: Body bytes read, decompressed.
-        usage: Tokens that were billed.
-        elapsed: Seconds since texts were first pulled.
-        in_flight: Requests being sent, answered or waiting to be tried again.
-        reserved_bytes: Memory reserved now, by all streams that share the budget.
-        peak_reserved_bytes: The most of it that was ever reserved at once.
-        budget_bytes: What may be reserved.
-        model: The model the API was asked for.
-        dimension: Length of the vectors, once the first has arrived.
+        bytes_received: Bytes of response bodies after decompression.
+        usage: Billed tokens.
+        elapsed: Seconds since the client read the first text.
+        in_flight: Requests that are being sent or answered, or that wait for a retry.
+        reserved_bytes: Memory that all streams with the same budget have reserved now.
+        peak_reserved_bytes: Largest amount that was reserved at the same time.
+        budget_bytes: Size of the memory budget.
+        model: Name of the model in the requests.
+        dimension: Length of the vectors, or None before the first one has arrived.
+
+    Example:
+        ```python
+        summary = await client.embed_to_file(texts, "vectors.npy")
+        print(summary.done, summary.failed, summary.usage.tokens)
+        ```
     """
 
     hides_defaults: ClassVar[bool] = True
@@ -273,7 +331,7 @@ class RunSummary(ShortRepr):
 
     @property
     def totals(self) -> RunTotals:
-        """What is summed up in this."""
+        """The counts of this run and all earlier ones."""
         return RunTotals(
             runs=self.earlier.runs + 1,
             failed=self.failed,
@@ -289,7 +347,7 @@ class RunSummary(ShortRepr):
         )
 
     def after(self, earlier: RunTotals) -> RunSummary:
-        """Return this with what earlier runs took."""
+        """Return a copy that includes the counts of earlier runs."""
         totals = earlier + self.totals
         return replace(
             self,
@@ -308,22 +366,28 @@ class RunSummary(ShortRepr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class EmbedResponse(ShortRepr):
+class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
     """All vectors of one `embed` call, in the order of the texts.
 
-    Iterating and indexing give the rows of `embeddings`.
+    Iterating and indexing give the rows of `embeddings`. `EmbedResponse` means `EmbedResponse[np.float32]`.
 
     Attributes:
-        embeddings: Array of shape (n, dimension), or (n, dimension / 8) for packed bits, in the asked dtype. The row
-            of a text that failed holds NaN (float32) or zeros (other dtypes).
-        texts: The texts as given.
-        ids: The callers' ids, None where a text had none.
-        usage: Tokens that were billed.
-        model: The model the API was asked for.
-        failures: The texts that could not be embedded, by index; there are none but with `on_error="skip"`.
+        embeddings: Array of shape (n, dimension) in the requested dtype, or of shape (n, dimension / 8) for packed
+            bits. The row of a text that failed holds NaN (float32) or zeros (other dtypes).
+        texts: The texts, unchanged.
+        ids: Your ids, with None for each text without an id.
+        usage: Billed tokens.
+        model: Name of the model in the requests.
+        failures: The texts that could not be embedded, sorted by index. Empty unless `on_error="skip"`.
+
+    Example:
+        ```python
+        response = await client.embed(["a tabby cat", "a savings bank"], on_error="skip")
+        matrix = response.embeddings[response.ok]
+        ```
     """
 
-    embeddings: Matrix
+    embeddings: npt.NDArray[ScalarT_co]
     texts: Sequence[str]
     ids: Sequence[TextId | None]
     usage: Usage
@@ -332,7 +396,10 @@ class EmbedResponse(ShortRepr):
 
     @property
     def ok(self) -> npt.NDArray[np.bool_]:
-        """Which rows hold a vector, as a mask of shape (n,): `response.embeddings[response.ok]` are the good ones."""
+        """Boolean mask of shape (n,): True for each row that holds a vector.
+
+        `response.embeddings[response.ok]` selects these rows.
+        """
         mask = np.ones(len(self.texts), np.bool_)
         mask[[failure.index for failure in self.failures]] = False
         return mask
@@ -340,23 +407,28 @@ class EmbedResponse(ShortRepr):
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __iter__(self) -> Iterator[Vector]:
+    def __iter__(self) -> Iterator[npt.NDArray[ScalarT_co]]:
         return iter(self.embeddings)
 
-    def __getitem__(self, index: int) -> Vector:
-        row: Vector = self.embeddings[index]
+    def __getitem__(self, index: int) -> npt.NDArray[ScalarT_co]:
+        row: npt.NDArray[ScalarT_co] = self.embeddings[index]
         return row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Limits(ShortRepr):
-    """What one request may hold.
+    """Limits of one request.
 
     Attributes:
-        inputs: Most texts.
-        tokens: Most tokens of all texts together, as estimated; None where the API sets no such limit.
-        request_bytes: Most UTF-8 bytes of all texts together.
-        first: Texts to begin with, where `inputs` is not confirmed: requests grow from there.
+        inputs: Maximum number of texts.
+        tokens: Maximum number of tokens in all texts together, by the client's estimate. None means no such limit.
+        request_bytes: Maximum number of UTF-8 bytes in all texts together.
+        first: Number of texts in the first requests, if `inputs` is not confirmed. Later requests grow.
+
+    Example:
+        ```python
+        Limits(inputs=96, tokens=None)
+        ```
     """
 
     inputs: int

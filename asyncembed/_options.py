@@ -1,7 +1,8 @@
-"""The options of every verb: named once, checked before anything is sent, and made into a `Call`."""
+"""The options of every verb, and their checks. A checked set of options becomes a `Call`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003  # for `typing.get_type_hints`
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypedDict, cast
@@ -33,46 +34,19 @@ from asyncembed.providers._base import INPUT_TYPES
 from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
     from asyncembed._cache import VectorCache
     from asyncembed._core.endpoint import Endpoint
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.providers import Provider
 
 MAX_WAIT: Final = 0.5
+"""Default of `max_wait`, in seconds."""
 DEDUPE_MB: Final = 64
+"""Default of `dedupe_mb`."""
 
 
-class RequestOptions(TypedDict, total=False):
-    """Options of every verb: what is asked of the API for each text, and how.
-
-    Attributes:
-        model: The provider's name of the model, instead of the client's.
-        input_type: "document" (default) or "query", which every provider takes, or the provider's own word; "none"
-            tells the API nothing. Where API, model and `prompts` have no word for it, it changes nothing.
-        prompts: What the client puts before each text, by input type, as `{"query": "query: "}`, or the name of a
-            family of models: "e5", "bge", "nomic", "qwen3" or "arctic"; only where the server adds no prompt itself.
-        dimensions: Length of the vectors, where the model can shorten them.
-        shorten: Who shortens them: the "server" (default), or the "client", which cuts whole vectors and brings what is
-            left to length 1. That is right for models that were trained for it, and for no others.
-        normalize: Whether the client brings vectors to length 1. If not given, it does so where the model is known to
-            return others.
-        truncate: What the API does with a text that is too long; the provider's own word.
-        dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
-        extra: Fields put into the request body as they are.
-        chunk_size: Most texts in one request; the provider's limit if not given.
-        max_concurrency: Most requests at once for this call alone, instead of a share of the client's.
-        max_wait: Seconds that a request which is not full waits for more texts of an async iterable; 0.5.
-        dedupe: Whether equal texts are asked for once and share the vector, each with its own index and id. On for
-            files and stores, off elsewhere.
-        dedupe_mb: Memory for the vectors of texts that may come again, in millions of bytes; 64. A text whose vector
-            had to make room is asked for again.
-        dead_letter: File that texts which fail are appended to, with `on_error` "yield" or "skip": a JSON line each,
-            on the disk before the failure is given or counted. `asyncembed embed` takes it as an input. Half a
-            surrogate pair is spelled out in it. `embed_to_file` writes those that resuming does not ask for again.
-    """
+class OptionsWithoutDtype(TypedDict, total=False):
+    """`RequestOptions` without `dtype`, for overloads."""
 
     model: str
     input_type: str
@@ -81,21 +55,65 @@ class RequestOptions(TypedDict, total=False):
     shorten: Shorten
     normalize: bool
     truncate: str
-    dtype: Dtype
     extra: Mapping[str, object]
     chunk_size: int
     max_concurrency: int
     max_wait: float
     dedupe: bool
     dedupe_mb: float
-    dead_letter: str | os.PathLike[str]
+    dead_letter: str | PathLike[str]
 
 
-class EmbedOptionsArgs(RequestOptions, TypedDict, total=False):
-    """Options of the verbs that share the client's memory: `RequestOptions`, and a share of one's own.
+class RequestOptions(OptionsWithoutDtype, TypedDict, total=False):
+    """Options of every verb.
 
     Attributes:
-        max_memory_mb: Memory for this call alone, in millions of bytes, instead of a share of the client's.
+        model: The provider's name of the model. Default: the model of the client.
+        input_type: "document" (default) or "query", which every provider accepts, or the provider's own word. "none"
+            sends nothing. The option has no effect if neither the API, nor the model, nor `prompts` knows the type.
+        prompts: Prefix of each text, by input type, such as `{"query": "query: "}`, or the name of a model family:
+            "e5", "bge", "nomic", "qwen3" or "arctic". Use it only if the server adds no prompt itself.
+        dimensions: Length of the vectors, if the model can shorten them.
+        shorten: "server" (default), or "client": the client cuts the vectors and normalizes the rest to length 1. Use
+            "client" only for models that were trained for it.
+        normalize: Whether the client normalizes vectors to length 1. By default it does so if the model is known to
+            return vectors of other lengths.
+        truncate: How the API treats a text that is too long, in the provider's own word.
+        dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
+        extra: Further fields of the request body.
+        chunk_size: Maximum number of texts in one request. Default: the provider's limit.
+        max_concurrency: Maximum number of concurrent requests of this call, instead of a share of the client's.
+        max_wait: How long a partly filled request waits for more texts of an async iterable, in seconds. Default: 0.5.
+        dedupe: Whether the client sends equal texts once. They share the vector, each with its own index and id. On for
+            files and stores, off elsewhere.
+        dedupe_mb: Memory for the vectors of texts that may come again, in millions of bytes. Default: 64. The client
+            sends a text again if its vector has made room for others.
+        dead_letter: File to which the client appends each text that fails, with `on_error` "yield" or "skip". Each
+            text is one JSON line, which is on the disk before you get the failure. `asyncembed embed` reads such a
+            file. `embed_to_file` writes only those texts that a resumed run does not request again.
+
+    Example:
+        ```python
+        options: RequestOptions = {"input_type": "query", "dimensions": 256}
+        response = await client.embed(texts, **options)
+        ```
+    """
+
+    dtype: Dtype
+
+
+# All bases are named, as pdoc follows those of a TypedDict for one step only.
+class EmbedOptionsArgs(RequestOptions, OptionsWithoutDtype, TypedDict, total=False):
+    """Options of every verb except `embed_large_dataset`: `RequestOptions` and `max_memory_mb`.
+
+    Attributes:
+        max_memory_mb: Memory budget of this call, in millions of bytes, instead of a share of the client's.
+
+    Example:
+        ```python
+        options: EmbedOptionsArgs = {"dtype": "int8", "max_memory_mb": 64}
+        response = await client.embed(texts, **options)
+        ```
     """
 
     max_memory_mb: float
@@ -104,12 +122,17 @@ class EmbedOptionsArgs(RequestOptions, TypedDict, total=False):
 def new_call(
     endpoint: Endpoint, model: str, given: EmbedOptionsArgs, on_error: OnError, *, dedupe: bool = False
 ) -> Call:
-    """Check everything that a call was given, and return what it asks for; nothing is sent yet.
+    """Check the options of a call, and return the `Call`. Nothing is sent.
 
-    `dedupe` holds where the caller does not say it.
+    Args:
+        endpoint: The endpoint of the client.
+        model: The model of the client, which an option may replace.
+        given: The options.
+        on_error: "raise", "yield" or "skip".
+        dedupe: The verb's default of the option `dedupe`.
 
     Raises:
-        ConfigurationError: if something is wrong, unknown, or not known to the provider.
+        ConfigurationError: if an option is wrong, unknown, or not supported by the provider.
     """
     check_choice("on_error", on_error, OnError)
     if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
@@ -137,32 +160,36 @@ def new_call(
 
 
 def for_texts(given: EmbedOptionsArgs, input_type: str) -> EmbedOptionsArgs:
-    """Return the options of a call that says what its texts are, unless the caller has said it."""
+    """Return the options, with `input_type` unless they already have one."""
     return given if given.get("input_type") is not None else {**given, "input_type": input_type}
 
 
 def new_budget(megabytes: float) -> MemoryBudget:
-    """Return a memory budget of so many millions of bytes."""
+    """Return a memory budget of `megabytes` millions of bytes."""
     return MemoryBudget(bytes_of(megabytes))
 
 
 def new_guarded_budget(megabytes: float) -> MemoryBudget:
-    """Return a memory budget of what so many millions of bytes leave beside everything else in the process.
+    """Return a memory budget that keeps the whole process below `megabytes` millions of bytes.
 
     Raises:
-        ConfigurationError: if they leave nothing.
+        ConfigurationError: if the process already uses too much memory for one small batch.
     """
     monitor = MemoryMonitor(megabytes)
     check(
         monitor.available_bytes() >= SMALLEST_BATCH,
-        f"max_memory_mb={megabytes!r} is for the whole process, which holds {monitor.current_mb:.0f} MB already; "
-        "give it more",
+        f"max_memory_mb={megabytes!r} is a limit for the whole process, which already uses "
+        f"{monitor.current_mb:.0f} MB; raise the limit",
     )
     return MemoryBudget(monitor.threshold_bytes, monitor)
 
 
 def new_slots(maximum: int, initial: int | None = None) -> SlotsByModel:
-    """Return slots for at most so many requests at once, `initial` to begin with."""
+    """Return slots for at most `maximum` concurrent requests, of which `initial` are free at first.
+
+    Raises:
+        ConfigurationError: if a number is not a whole number of at least 1, or `initial` exceeds `maximum`.
+    """
     check_count("max_concurrency", maximum)
     if initial is not None:
         check_count("initial_concurrency", initial)
@@ -171,21 +198,25 @@ def new_slots(maximum: int, initial: int | None = None) -> SlotsByModel:
 
 
 def check_headers(given: Mapping[str, str] | NoKey) -> Mapping[str, str]:
-    """Return the caller's headers; raises `ConfigurationError` if they are no mapping."""
+    """Return the headers.
+
+    Raises:
+        ConfigurationError: if they are not a mapping.
+    """
     if isinstance(given, NoKey):
         raise ConfigurationError(f"headers= is a {given.kind}, but must map names to values: {{'X-Name': 'value'}}")
     return given
 
 
 def check_session(session: aiohttp.ClientSession | None) -> None:
-    """Raise `ConfigurationError` unless the caller's session is one, and is open."""
+    """Raise `ConfigurationError` unless `session` is None or an open `aiohttp.ClientSession`."""
     if session is None:
         return
     kind = session if isinstance(session, type) else type(session)
     what = f"the class {kind.__qualname__}" if kind is session else f"a {kind.__module__}.{kind.__qualname__}"
     check(
         isinstance(session, aiohttp.ClientSession),
-        f"session= is {what}, but must be an aiohttp.ClientSession object; leave it out to have one made",
+        f"session= is {what}, but must be an aiohttp.ClientSession object; without session=, the client makes one",
     )
     check(not session.closed, "session= is closed; pass an open aiohttp.ClientSession, or leave it out")
 
@@ -215,24 +246,24 @@ def _dedupe_bytes(given: EmbedOptionsArgs, *, dedupe: bool) -> int:
 
 
 def new_cache(path: str | PathLike[str] | None, megabytes: float) -> VectorCache | None:
-    """Return the cache in a file, None if there is none; it is opened when it is first needed."""
+    """Return the cache at `path`, or None without a path. It opens the file when it needs it."""
     check_positive("cache_mb", megabytes)
     if path is None:
         return None
     check(isinstance(path, str | PathLike), f"cache={shown(path)} must be the path of a file")
-    from asyncembed._cache import VectorCache  # noqa: PLC0415  # few clients have one, and sqlite3 takes time to import
+    from asyncembed._cache import VectorCache  # noqa: PLC0415  # few clients have one, and importing sqlite3 takes time
 
     return VectorCache(path, bytes_of(megabytes))
 
 
-def _with_dead_letters(call: Call, path: str | os.PathLike[str]) -> Call:
-    from asyncembed.sinks._dead_letters import DeadLetterFile  # noqa: PLC0415  # few calls need it
+def _with_dead_letters(call: Call, path: str | PathLike[str]) -> Call:
+    from asyncembed.sinks._dead_letters import DeadLetterFile  # noqa: PLC0415  # most programs do without
 
     check(isinstance(path, str | PathLike), f"dead_letter={shown(path)} must be the path of a file")
     check(
         call.on_error != "raise",
-        "dead_letter= keeps the texts that fail while the others go on, but with on_error='raise' the first of them "
-        "ends the run; use on_error='skip' (--on-error skip), or 'yield' where a verb has it",
+        "dead_letter= collects texts that fail, but with on_error='raise' the first failure ends the run; "
+        "use on_error='skip' (--on-error skip), or 'yield' if the verb has it",
     )
     letters = DeadLetterFile(path, provider=call.endpoint.provider.name, model=call.options.model)
     letters.check()
@@ -250,7 +281,7 @@ def _embed_options(endpoint: Endpoint, model: str, given: EmbedOptionsArgs) -> E
     check_choice("dtype", dtype, Dtype)
     check(
         dtype == "float32" or not (is_cut or normalize),
-        f"vectors of dtype={dtype!r} cannot be shortened or brought to length 1 by the client",
+        f"the client cannot shorten or normalize vectors of dtype={dtype!r}; leave out shorten= and normalize=",
     )
     options = EmbedOptions(
         model=given.get("model", model),
@@ -269,18 +300,20 @@ def _embed_options(endpoint: Endpoint, model: str, given: EmbedOptionsArgs) -> E
 
 
 def _prompt(endpoint: Endpoint, options: EmbedOptions, prompts: Mapping[str, str]) -> str:
-    """Return what is put before each text; without it and without a word, an input type says nothing to anybody."""
+    """Return the prefix of each text, and log an input type that has no effect."""
     kind, provider = options.input_type or "document", endpoint.provider
     prompt = prompts.get(kind, "") if prompts else provider.prompt(options)
-    is_told = prompt or provider.input_type(options) or kind not in INPUT_TYPES or options.input_type in {None, "none"}
-    if not is_told and options.model not in endpoint.learned.untold:
-        endpoint.learned.untold.add(options.model)
+    has_effect = (
+        prompt or provider.input_type(options) or kind not in INPUT_TYPES or options.input_type in {None, "none"}
+    )
+    if not has_effect and options.model not in endpoint.learned.warned_models:
+        endpoint.learned.warned_models.add(options.model)
         LOGGER.debug("input_type=%r changes nothing: provider %s has no word for it", kind, provider.name)
     return prompt
 
 
 def _needs_length(endpoint: Endpoint, options: EmbedOptions) -> bool:
-    """Whether the vectors that come are known not to be of length 1."""
+    """Whether the model is known to return vectors of other lengths than 1."""
     if not endpoint.knows_models or options.dtype != "float32":
         return False
     unit, dimension = endpoint.provider.model(options.model).unit, endpoint.provider.dimension(options)
@@ -293,7 +326,7 @@ def _check_extra(provider: Provider, options: EmbedOptions) -> None:
     bodies = [provider.body([], options, "float"), provider.body([], options, "base64")]
     own = {name for body in bodies for name, value in body.items() if value is not None}
     if taken := sorted(own & options.extra.keys()):
-        raise ConfigurationError(f"extra= may not hold {', '.join(taken)}, which the client sets from its options")
+        raise ConfigurationError(f"extra= must not contain {', '.join(taken)}, which the client sets from its options")
     try:
         orjson.dumps(options.extra)
     except TypeError as error:

@@ -1,6 +1,6 @@
-"""What errors say, without the texts that servers repeat in them: those belong into no log and no trace.
+"""Shows only the first characters of a text: in messages of servers that quote it, and in our own errors about it.
 
-Which text an error is about, in a few words on one line that any log or terminal takes.
+Texts may be private or long, so a whole text must not get into a log or a trace.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 MAX_PREVIEW: Final = 40
-"""Characters of a text that may be shown: enough to find it again."""
+"""Characters of a text that may be shown: enough to recognize it."""
 
 
 def redact_inputs(message: str, texts: Iterable[str]) -> str:
-    """Cut each of `texts` that `message` repeats from its beginning to its first characters."""
+    """Shorten every quote in `message` that begins like one of `texts` to its first characters."""
     for text in texts:
         if len(text) > MAX_PREVIEW:
-            for form in _forms(text[:MAX_WORDS]):  # more of it is in no message
+            for form in _forms(text[:MAX_WORDS]):  # a message has no more characters than this
                 message = _cut(message, form)
     return message
 
 
 def _forms(text: str) -> Iterator[str]:
-    """How a text may stand in a message: as it is, and as JSON writes it."""
+    """Yield the forms in which a message may quote a text: unchanged, and escaped as JSON."""
     yield text
     for ascii_only in (True, False):
         escaped = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
@@ -51,27 +51,27 @@ def _cut(message: str, text: str) -> str:
     return message
 
 
-_LOOKED_AT: Final = 2_000
-"""Characters of a text that its start is made of: white space is shortened, and a key must not be cut in two."""
+_PREVIEW_SOURCE: Final = 2_000
+"""Characters of a text to make a preview from: white space is collapsed, and a key must not be cut before redaction."""
 
 
 def preview(text: str) -> str:
-    """Return the start of a text on one line, without what cannot be printed, such as half a surrogate pair."""
-    words = " ".join(text[:_LOOKED_AT].split())
+    """Return the start of a text on one line; characters that cannot be printed are replaced."""
+    words = " ".join(text[:_PREVIEW_SOURCE].split())
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words[: MAX_PREVIEW + 1])
     return shown if len(shown) <= MAX_PREVIEW else f"{shown[: MAX_PREVIEW - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def name_texts(error: AsyncEmbedError, lost: Sequence[tuple[int, EmbedInput]], secrets: Secrets) -> None:
-    """Say in the message of an error which text it is about, and how many more.
+    """Add to the message of an error which text it is about, and how many more.
 
     Args:
         error: The error.
-        lost: Index and text of each.
-        secrets: Keys, which are not shown even if they are in the text.
+        lost: Index and text of each failed text.
+        secrets: Redacts keys, in case a text contains one.
     """
     if lost:
         index, item = lost[0]
         more = f", and {len(lost) - 1:,} more" if len(lost) > 1 else ""
-        start = preview(secrets.redact(item.text[:_LOOKED_AT], _LOOKED_AT))
+        start = preview(secrets.redact(item.text[:_PREVIEW_SOURCE], _PREVIEW_SOURCE))
         error.args = (f"{error}; this is about texts[{index}], '{start}'{more}",)

@@ -1,7 +1,8 @@
-"""`on_progress`: a function of the caller's, plain or async, that is told now and then how a run stands.
+"""`on_progress`: the caller's function, plain or async, that receives the state of a run from time to time.
 
-A plain function is called on the event loop, an async one in a task of its own. While that is busy the run goes on, and
-then the function is told of the latest state only. So a slow one, such as a write to a database, holds up nothing.
+A plain function runs on the event loop, an async one in a task of its own. The run continues while that task is busy,
+and afterwards the function receives only the latest state. So a slow async function, such as a write to a database,
+does not delay the run.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
 OnProgress: TypeAlias = Callable[[RunSummary], object]
-"""Gets a summary of the run; what it returns is awaited if it can be."""
+"""Function of a summary of the run; an awaitable that it returns is awaited."""
 
 REPORT_SECONDS: Final = 0.2
-"""Seconds between two reports of how a run stands."""
+"""Seconds between two reports."""
 
 
 class Progress:
-    """Tells one function of one run. What the function raises is logged, once, and does not end the run.
+    """Reports one run to one function. Exceptions in the function do not end the run; the first one is logged.
 
-    Use it as an async context manager: it waits at the end until the function has been told everything. If the run is
-    cancelled, so is what the function does then.
+    Use it as an async context manager: leaving it waits until the function has received the last state. If the run is
+    cancelled, so is a running async function.
 
     Args:
-        function: The caller's function; None if nothing is to be told.
+        function: The caller's function; None to report nothing.
 
     Raises:
-        ConfigurationError: if it cannot be called.
+        ConfigurationError: if it is not a function.
     """
 
     def __init__(self, function: OnProgress | None) -> None:
@@ -46,12 +47,12 @@ class Progress:
         check(is_function, f"on_progress={shown(function)} must be a function of one RunSummary")
         self._function = function
         self._has_failed = False
-        self._latest: RunSummary | None = None  # what came while the function was busy
+        self._latest: RunSummary | None = None  # last state that was reported while the function was busy
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is a function to be told."""
+        """Whether there is a function."""
         return self._function is not None
 
     async def __aenter__(self) -> Self:
@@ -67,14 +68,14 @@ class Progress:
                 self._task.cancel()
                 await end_of(self._task)
 
-    def tell(self, now: RunSummary) -> None:
-        """Tell how the run stands."""
+    def report(self, now: RunSummary) -> None:
+        """Report the state of the run."""
         if self._task:
             self._latest = now
         elif self._function:
             try:
                 returned = self._function(now)
-            except Exception:  # noqa: BLE001  # the caller's own, whatever it is
+            except Exception:  # noqa: BLE001  # the caller's function may raise anything
                 self._log()
             else:
                 if inspect.isawaitable(returned):
@@ -82,30 +83,30 @@ class Progress:
 
     @asynccontextmanager
     async def following(self, summary: Callable[[], RunSummary]) -> AsyncIterator[None]:
-        """Tell what `summary` returns a few times a second while this context is open, and at its end."""
+        """Report the value of `summary` a few times per second while this context is open, and at its end."""
         ticking = asyncio.create_task(self._tick(summary), name="asyncembed-progress")
         try:
             yield
         finally:
             ticking.cancel()
             await end_of(ticking)
-            self.tell(summary())
+            self.report(summary())
 
     async def _tick(self, summary: Callable[[], RunSummary]) -> None:
         while True:
-            self.tell(summary())
+            self.report(summary())
             await asyncio.sleep(REPORT_SECONDS)
 
     async def _finish(self, returned: Awaitable[object]) -> None:
         try:
             await returned
-        except Exception:  # noqa: BLE001  # the caller's own
+        except Exception:  # noqa: BLE001  # the caller's function may raise anything
             self._log()
         finally:
             self._task = None
         latest, self._latest = self._latest, None
         if latest:
-            self.tell(latest)
+            self.report(latest)
 
     def _log(self) -> None:
         if not self._has_failed:

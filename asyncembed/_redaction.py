@@ -1,10 +1,10 @@
-"""Texts that are used and not seen: keys, headers that may hold one, addresses with a password.
+"""Hides secrets: keys, headers with a key, and addresses with a password.
 
-Whatever shows objects instead of using them asks for their `repr`: tracebacks with local variables, debuggers, error
-trackers, `vars`, messages with `!r`. So a key is hidden there, and not only where somebody remembers to. aiohttp takes
-such a text for a header as it is, and so does not show it either.
+`Secret` is a str whose `repr` does not show it. Tracebacks with local variables, debuggers, error trackers, `vars` and
+messages with `!r` all use `repr`, so a key is hidden in all of them. aiohttp accepts a `Secret` as the value of a
+header and does not show it either.
 
-Keys, kept out of everything that is shown: servers repeat them in messages, ids and error bodies.
+`Secrets` redacts keys in messages, ids and error bodies of servers, which may repeat them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KeyFunction: TypeAlias = Callable[[], str | Awaitable[str]]
-"""Gives a key whenever it is called; it may be a coroutine function."""
+"""Returns the current key; it may be a coroutine function."""
 
 
 class Secret(str):
-    """A text whose `repr` does not show it, and that no pickle holds; for everything else it is the text."""
+    """A str whose `repr` does not show it, and that cannot be pickled; otherwise it behaves like a str."""
 
     __slots__ = ()
 
@@ -37,32 +37,32 @@ class Secret(str):
         return "'***'"
 
     def __getitem__(self, key: SupportsIndex | slice) -> Secret:
-        return Secret(super().__getitem__(key))  # long texts are shown by their beginning
+        return Secret(super().__getitem__(key))  # debuggers and loggers slice a long str before they show it
 
     def __reduce_ex__(self, _: SupportsIndex) -> NoReturn:
-        raise TypeError("a key cannot be pickled or copied; give it again where it is needed")
+        raise TypeError("a key cannot be pickled or copied; pass it again where you need it")
 
 
 class Address(Secret):
-    """An address whose `repr` shows it without what may be a secret."""
+    """An address whose `repr` shows it without secrets."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         try:
             return repr(without_secrets(self))
-        except ValueError:  # it is no address
+        except ValueError:  # not a valid address
             return super().__repr__()
 
 
 def hide(value: T) -> T | Secret:
-    """Return a text as a secret, and anything else, such as None or a mistake, as it is."""
+    """Return a str as a `Secret`, and any other value, such as None or a mistake of the caller, unchanged."""
     return Secret(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
 class NoKey:
-    """Stands for something that was given as a key or as headers and is neither: it may hold a key all the same.
+    """Stands for an argument of a wrong type in the place of a key or of headers, as its value may contain a key.
 
     Attributes:
         kind: Name of its type.
@@ -72,17 +72,17 @@ class NoKey:
 
 
 def hide_key(given: object) -> Secret | KeyFunction | NoKey | None:
-    """Return a key, or a function that gives one, so that it does not show."""
+    """Return a key, or a function that returns one, in a form whose `repr` shows no secret."""
     if given is None or isinstance(given, str):
         return None if given is None else Secret(given)
     if not callable(given):
         return NoKey(type(given).__name__)
 
-    def ask() -> str | Awaitable[str]:
-        answer: str | Awaitable[str] = given()
-        return answer
+    def get_key() -> str | Awaitable[str]:
+        key: str | Awaitable[str] = given()
+        return key
 
-    return ask  # the `repr` of a method or a partial function shows what it belongs to
+    return get_key  # the `repr` of a method or a partial function shows its object or its arguments
 
 
 _NAMES: Final = (
@@ -93,64 +93,64 @@ _PLAIN_VALUES: Final = frozenset({"true", "false", "yes", "no", "none", "null", 
 
 
 def names_secret(header: str) -> bool:
-    """Whether a header of this name holds a key, or something that is made of one."""
+    """Return whether a header of this name holds a key or something derived from one."""
     return re.search(_NAMES, header) is not None
 
 
 def holds_secret(header: str, value: str) -> bool:
-    """Whether a header holds a key, by its name or by what stands in it; flags and other plain words are none."""
+    """Return whether a header holds a key, by its name or its value; flags and other plain words are no keys."""
     has_scheme = re.match(r"(?i)(?:bearer|basic|token)\s+\S", value) is not None
     return (names_secret(header) and value.lower() not in _PLAIN_VALUES) or has_scheme
 
 
 def is_sendable(text: str) -> bool:
-    """Whether a header can carry a text as it is."""
+    """Return whether a text can be the value of a header."""
     return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def hide_address(url: T) -> T | Address:
-    """Return an address as one that hides what may be secret in it, and anything else as it is."""
+    """Return a str as an `Address`, and any other value unchanged."""
     return Address(url) if isinstance(url, str) else url
 
 
 def hide_headers(given: Mapping[str, str] | None) -> Mapping[str, str] | NoKey:
-    """Return headers whose values are secrets, and what is no mapping so that it does not show."""
+    """Return headers with hidden values, or a `NoKey` if the argument is not a mapping."""
     return hide_values(given) if given is None or isinstance(given, Mapping) else NoKey(type(given).__name__)
 
 
 def hide_values(headers: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return headers whose values are secrets."""
+    """Return headers with hidden values."""
     return {name: hide(value) for name, value in (headers or {}).items()}
 
 
 def without_secrets(url: str, *, encoded: bool = False) -> str:
-    """Return an address without what may be a secret: user, password, query and fragment.
+    """Return an address without user, password, query and fragment.
 
     Args:
         url: The address.
-        encoded: Whether it is escaped as it is sent, which is kept then.
+        encoded: Whether it is already percent-encoded, so that its escapes are kept.
     """
     return str(yarl.URL(str(url), encoded=encoded).with_user(None).with_query(None).with_fragment(None))
 
 
 MAX_WORDS: Final = 500
-"""Characters that are kept of what a server says."""
+"""Maximum number of characters of a server's message."""
 
 MIN_SECRET: Final = 4
-"""Shorter keys, such as the "x" of a local server, are no secrets, and blotting them out would garble any message."""
+"""Minimum length of a secret: redacting shorter keys, such as the "x" of a local server, would garble messages."""
 
 
 MAX_RECENT: Final = 256
-"""Keys and signatures that came later and are remembered; those that a server may still repeat are among them."""
+"""Maximum number of remembered keys and signatures from later requests; a server may still repeat recent ones."""
 
-_SCHEMES: Final = frozenset({"Bearer", "Basic", "Token"})  # what is left where the key is empty
+_SCHEMES: Final = frozenset({"Bearer", "Basic", "Token"})  # the value of a header whose key is empty
 
 
 class Secrets:
-    """Makes a server's words fit to be shown.
+    """Redacts keys in messages of servers.
 
     Args:
-        values: Keys, alone or behind the name of their scheme ("Bearer ...").
+        values: Keys, alone or after the name of their scheme ("Bearer ...").
     """
 
     __slots__ = ("_fixed", "_keys", "_known", "_recent")
@@ -161,32 +161,32 @@ class Secrets:
         self._sort()
 
     def keep(self, value: str) -> None:
-        """Blot out one more key, for as long as this object lives."""
+        """Redact one more key, as long as this object lives."""
         self._fixed |= _forms(value)
         self._sort()
 
     def add(self, value: str) -> None:
-        """Blot out one more key from now on, alone or behind the name of its scheme; of such, the latest are kept."""
-        if value.rpartition(" ")[2] in self._known:
-            return  # as with nearly every request
+        """Redact one more key, alone or after the name of its scheme, until `MAX_RECENT` newer ones were added."""
+        if value.rpartition(" ")[2] in self._known:  # nearly always
+            return
         if new := _forms(value) - self._known:
             self._recent.extend(new)
             self._sort()
 
     def _sort(self) -> None:
         self._known = self._fixed.union(self._recent)
-        # Longer ones first, or the rest of one would be shown that a shorter one is a part of.
+        # The longest first: if a key contains a shorter one, the rest of it would remain visible otherwise.
         self._keys = sorted(self._known, key=len, reverse=True)
 
     def redact(self, words: str, limit: int = MAX_WORDS) -> str:
-        """Return the first `limit` characters of `words`, with every key in them replaced by ***."""
+        """Replace every key in `words` by ***, and return the first `limit` characters."""
         for key in self._keys:
             words = words.replace(key, "***")
         return words[:limit]
 
 
 def _forms(value: str) -> set[Secret]:
-    """Return a key as it is and as addresses show it; nothing for what is no secret."""
+    """Return a key unchanged and percent-encoded; nothing if it is too short or the name of a scheme."""
     key = value.strip().rpartition(" ")[2]
     forms = {Secret(key), Secret(quote(key, safe="", errors="replace"))} if key not in _SCHEMES else set()
     return {form for form in forms if len(form) >= MIN_SECRET}

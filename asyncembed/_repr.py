@@ -1,7 +1,7 @@
-"""How values of ours are shown: in a line of bounded length whatever they hold, and without a secret.
+"""The `repr` of this package's values: one line of bounded length, without secrets.
 
-Notebooks, debuggers, test runners and logs show a value by its `repr`. It gives the shape of a matrix of 10,000 vectors
-and the beginning of a text of a million characters.
+Notebooks, debuggers, test runners and logs show values by their `repr`. It shows only the shape of a matrix of 10,000
+vectors, and only the beginning of a text of a million characters.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_TEXT: Final = 60
-"""Characters of a text that are shown whole; of a longer one fewer are shown, with its length."""
+"""Maximum length of a text that is shown whole; a longer one is shown by its beginning and its length."""
 MAX_BEGINNING: Final = 40
 MAX_MESSAGE: Final = 300
-"""The same for the message of an error."""
+"""Like `MAX_TEXT`, for the message of an error."""
 MAX_ITEMS: Final = 4
-"""Items of a collection that are shown."""
+"""Maximum number of items shown of a collection."""
 MAX_OTHER: Final = 400
-"""Characters of anything else that are shown."""
+"""Maximum number of characters shown of any other value."""
 MAX_BITS: Final = 128
-"""Bits of a whole number that is written out: a huge one takes long, and Python refuses it."""
+"""Maximum number of bits of an int that is written out: huge ones are slow, and Python may refuse them."""
 MAX_DEPTH: Final = 3
 
 _BRACKETS: Final[Mapping[type, tuple[str, str]]] = {
@@ -57,11 +57,11 @@ def _shown(value: object, depth: int, max_text: int) -> str:
     return _other(value)
 
 
-def _text(text: str | bytes | bytearray, most: int) -> str:
-    if len(text) <= most or (isinstance(text, str) and type(text).__repr__ is not str.__repr__):
+def _text(text: str | bytes | bytearray, max_text: int) -> str:
+    if len(text) <= max_text or (isinstance(text, str) and type(text).__repr__ is not str.__repr__):
         return _other(text)
     unit = "characters" if isinstance(text, str) else "bytes"
-    return f"<{text[: most - MAX_TEXT + MAX_BEGINNING]!r}... of {len(text):,} {unit}>"
+    return f"<{text[: max_text - MAX_TEXT + MAX_BEGINNING]!r}... of {len(text):,} {unit}>"
 
 
 def _items(items: Sequence[object], depth: int) -> str:
@@ -90,14 +90,14 @@ def _pairs(mapping: Mapping[Any, object], depth: int) -> str:
 def _other(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001  # the caller's own value, which may raise anything
+    except Exception:  # noqa: BLE001  # a value of the caller may raise anything
         return f"<{type(value).__name__}>"
 
 
 class ShortRepr:
-    """Gives a dataclass a `repr` of bounded length, with `@dataclass(repr=False)`.
+    """Mixin that gives a `@dataclass(repr=False)` a `repr` of bounded length.
 
-    Fields with `repr=False` are left out. A class with `hides_defaults` also leaves out fields that hold their default.
+    It omits fields with `repr=False`, and with `hides_defaults` also fields that have their default value.
     """
 
     __slots__ = ()
@@ -107,8 +107,8 @@ class ShortRepr:
         return f"{type(self).__name__}({', '.join(self._parts())})"
 
     def _parts(self) -> Iterator[str]:
-        of_class: Any = self  # the dataclass that this is mixed into
-        for field in fields(of_class):
+        instance: Any = self  # of the dataclass that uses this mixin
+        for field in fields(instance):
             value = getattr(self, field.name)
             if field.repr and not (self.hides_defaults and _is_default(field, value)):
                 yield f"{field.name}={shown(value)}"

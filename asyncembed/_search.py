@@ -1,4 +1,7 @@
-"""A text that is looked for in a store or a file: it is embedded as the vectors there were, but as a query."""
+"""`search`: finds the rows of a store or a file that are nearest to a text.
+
+The text is embedded as a query, otherwise with the options that the stored vectors were embedded with.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import anyio.lowlevel
 import numpy as np
 
 from asyncembed._exceptions import ConfigurationError
+from asyncembed._public import publish
 from asyncembed._target import provenance_of
 from asyncembed.sinks import PACKED, open_vectors
 from asyncembed.sinks._provenance import differences
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A vector that was found, with its cosine similarity to the query."""
+    """A row that was found, with its cosine similarity to the query."""
 
     score: float
     label: Label
@@ -41,14 +45,14 @@ async def search(
     """Return the `k` rows of a store or a file that are nearest to a text, the nearest first.
 
     Args:
-        where: A store, or the path of a file that `embed_to_file` made; of a file every row is looked at.
-        client: Embeds the text, with model, dimensions and dtype of the vectors that are there.
+        where: A store, or the path of a file that `embed_to_file` wrote; a file is scanned completely.
+        client: Embeds the text, with the model, dimensions and dtype of the stored vectors.
         query: The text.
-        k: How many rows.
+        k: Maximum number of rows.
 
     Raises:
-        ConfigurationError: if the store or the file does not say what its vectors are from, or the client is of another
-            provider; nothing was sent.
+        ConfigurationError: if the store or the file does not record which model its vectors are from, or the client
+            has another provider. Nothing was sent.
         AsyncEmbedError: if the text cannot be embedded.
     """
     if isinstance(where, str | os.PathLike):
@@ -66,18 +70,18 @@ async def search(
 
 
 async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) -> list[Hit]:
-    """Return the `count` rows whose cosine similarity to `vector` is highest; of equals the first in the file.
+    """Return the `count` rows with the highest cosine similarity to `vector`; equal ones in the order of the file.
 
     Args:
         file: The rows.
-        vector: 1-D array in the type of the file.
-        count: How many.
-        packed: Whether 8 dimensions of -1 and 1 are packed into each number. Their cosine similarity is
-            1 - 2 * (number of bits that differ) / (number of bits).
+        vector: 1-D array with the dtype of the file.
+        count: Maximum number of rows.
+        packed: Whether each number packs 8 dimensions of -1 and 1. Their cosine similarity is
+            1 - 2 * (number of different bits) / (number of bits).
     """
     best: list[Hit] = []
     for block in file.blocks():
-        await anyio.lowlevel.checkpoint()  # so that it can be stopped
+        await anyio.lowlevel.checkpoint()  # let other tasks run, and allow cancellation
         scores = similarities(block.vectors, vector, packed=packed)
         nearest = np.argsort(-scores, kind="stable")[:count]
         hits = [Hit(float(scores[row]), block.label(int(row))) for row in nearest]
@@ -86,14 +90,17 @@ async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) ->
 
 
 async def _embed(name: str, kind: StoreFingerprint | None, client: EmbedClient, query: str) -> Vector:
-    """Embed a text so that its vector can be compared with those that there are."""
+    """Embed a query with the options of the stored vectors, whose fingerprint is `kind`."""
     if kind is None:
-        raise ConfigurationError(f"{name} does not say what its vectors are from")
+        raise ConfigurationError(f"{name} does not record which model its vectors are from")
     options = {name: kind[name] for name in ("model", "dtype", "dimensions", "truncate") if kind.get(name) is not None}
     if "input_type" in client.provider.options:
         options["input_type"] = "query"
     given = cast("EmbedOptionsArgs", options)
     mine = fingerprint_of(provenance_of(client._call(given, "raise"), keep_text=False))  # noqa: SLF001
     if differing := differences(kind, {**mine, "input_type": kind.get("input_type")}):
-        raise ConfigurationError(f"{name} was made otherwise than this client would do: {'; '.join(differing)}")
+        raise ConfigurationError(f"{name} was made with other settings than this client's: {'; '.join(differing)}")
     return await client.embed_query(query, **given)
+
+
+publish("asyncembed", [search])

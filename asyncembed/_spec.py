@@ -1,4 +1,4 @@
-"""What is sent to another process in the place of a client: plain values, and no secret among them."""
+"""`ClientSpec`: describes a client in plain values without secrets, to open it in another process."""
 
 from __future__ import annotations
 
@@ -40,35 +40,35 @@ _LONGEST_PLAIN_NAME: Final = 20
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ClientSpec(ShortRepr):
-    """All that makes an `EmbedClient`, but its key: frozen, hashable, and safe to pickle, to log and to store.
+    """The settings of an `EmbedClient` without its key: frozen, hashable, and safe to pickle, to log and to store.
 
-    Where a field is not given, the worker that opens the client takes key and address from its own environment.
+    If you leave out the key variable or the address, `open` reads them from the environment of its own process.
 
     Attributes:
-        provider: Name of a provider; for one of your own its class, or an object of it that can be pickled.
-        model: The provider's name of the model; each provider has a default.
+        provider: Name of a provider; for one of your own its class, or an instance that can be pickled.
+        model: The provider's name of the model; None for the provider's default.
         base_url: Address of the API, without a user, a password or a query.
-        api_key_env: Name of the environment variable that holds the key where the client is opened. If not given, it
-            is the provider's customary one.
-        requests_per_minute: What the API allows in a minute: requests, retries included.
-        inputs_per_minute: Texts in all requests together.
-        tokens_per_minute: Tokens in all requests together.
-        max_memory_mb: As for `EmbedClient`, and so are the others.
+        api_key_env: Name of the environment variable with the key, in the process that opens the client; None for the
+            provider's usual one.
+        requests_per_minute: Maximum number of requests per minute, including retries.
+        inputs_per_minute: Maximum number of texts per minute.
+        tokens_per_minute: Maximum number of tokens per minute.
+        max_memory_mb: As for `EmbedClient`, like all following fields.
         max_concurrency: Maximum number of concurrent requests to one model.
-        initial_concurrency: How many to start with.
-        retry: When to try again.
+        initial_concurrency: Number of concurrent requests at the start.
+        retry: When to retry.
         timeouts: Time limits, in seconds.
         encoding: "base64", "float" or "auto".
-        headers: Further headers of every request, as pairs of name and value; none of them may hold a key.
-        cache: Path of a cache file, which is opened where the client is.
-        cache_mb: Size from which on the cache gives up old rows.
-        query_concurrency: Most requests for queries at once.
-        max_waiting_queries: Queries that may wait for a request.
-        query_cache: Vectors of queries that the client remembers.
-        rate_limit: "off" for no limit, neither one that the provider has published nor one that its headers state.
+        headers: Further headers of every request, as pairs of name and value; none may contain a key.
+        cache: Path of a cache file, in the process that opens the client.
+        cache_mb: Size at which the cache drops old rows.
+        query_concurrency: Maximum number of concurrent requests for queries.
+        max_waiting_queries: Number of queries that may wait for a request.
+        query_cache: Number of query vectors that the client remembers.
+        rate_limit: "off" for no limit: neither the published one nor the one in the API's headers.
 
     Raises:
-        ConfigurationError: if a value is wrong, or one of them holds a secret.
+        ConfigurationError: if a value is wrong or contains a secret.
     """
 
     provider: str | type[Provider] | Provider
@@ -113,20 +113,23 @@ class ClientSpec(ShortRepr):
             check_choice("rate_limit", self.rate_limit, RateLimitOff)
         check(
             not (self.rate_limit and any(getattr(self, name) for name in _LIMITS)),
-            "rate_limit='off' contradicts the limits that are given besides; leave out one of them",
+            "rate_limit='off' contradicts the given limits per minute; leave out one of them",
         )
         for header, value in self.headers:
-            check(not holds_secret(header, value), f"header {header!r} may hold a key, and a ClientSpec must hold none")
+            check(
+                not holds_secret(header, value),
+                f"header {header!r} may contain a key, but a ClientSpec must not contain any",
+            )
 
     def open(self) -> EmbedClient:
-        """Return a new client of these settings; its key is read from the environment now.
+        """Return a new client with these settings; its key is read from the environment now.
 
-        Clients that are opened from one spec share no rate limit: see `share`.
+        Clients that are opened from the same spec do not share a rate limit; see `share`.
 
         Raises:
-            ConfigurationError: if the key is not there.
+            ConfigurationError: if the key is missing.
         """
-        from asyncembed._client import EmbedClient  # noqa: PLC0415  # which imports this module
+        from asyncembed._client import EmbedClient  # noqa: PLC0415  # `_client` imports this module
 
         limits = {name: getattr(self, name) for name in _LIMITS}
         client = EmbedClient(
@@ -148,17 +151,17 @@ class ClientSpec(ShortRepr):
             encoding=self.encoding,
             headers=dict(self.headers),
         )
-        client._describe = lambda: self  # noqa: SLF001  # else it would not know the name of the variable
+        client._describe = lambda: self  # noqa: SLF001  # the client itself does not know the name of the key variable
         return client
 
     def share(self, workers: int) -> ClientSpec:
-        """Return the spec for one of several workers which are to keep the limits of one account together.
+        """Return the spec for one of several workers that share the rate limit of one account.
 
-        Each worker gets an equal part of what was declared or, at the provider's own address, of what the provider
-        has published. Where neither is known there is nothing to divide, and each worker goes by what the API says.
+        Each worker gets an equal share of the limits of this spec or, at the provider's own address, of the limits that
+        the provider has published. If neither is known, each worker follows the rate-limit headers of the API.
 
         Args:
-            workers: How many clients there will be at once.
+            workers: Number of clients that run at the same time.
         """
         check_count("workers", workers)
         limits = {name: getattr(self, name) for name in _LIMITS}
@@ -173,27 +176,27 @@ class ClientSpec(ShortRepr):
         return replace(self, **{name: limit and limit / workers for name, limit in limits.items()})
 
     def dimension(self, **options: Unpack[EmbedOptionsArgs]) -> int:
-        """Return the length of the vectors: as it is known, and otherwise by asking the API for one harmless text.
+        """Return the length of the vectors; if it is not known, embed one harmless text to find it out.
 
-        It is a plain call for code without an event loop, such as the plan of an engine.
+        This call blocks. It is meant for code without an event loop, such as the planner of a data engine.
 
         Raises:
-            AsyncEmbedError: if it is not known and the API does not take a harmless text.
+            AsyncEmbedError: if the length is not known and the API refuses the harmless text.
         """
         from asyncembed._background import run_with  # noqa: PLC0415  # few programs need the thread
 
         return run_with(self, self.open, lambda client: client.dimension(**options))
 
     def make_provider(self) -> Provider:
-        """Return the provider itself, which knows names, limits and options of the API."""
+        """Return the provider object, which knows names, limits and options of the API."""
         return get_provider(self.provider() if isinstance(self.provider, type) else self.provider)
 
     def _key(self) -> str | None:
         if self.api_key_env is None:
             return None
         key = hide(os.environ.get(self.api_key_env, "").strip())
-        check(bool(key), f"the environment variable {self.api_key_env} is to hold the key, and is not set here")
-        check(is_sendable(key), f"{self.api_key_env} holds white space or characters that a header cannot carry")
+        check(bool(key), f"the environment variable {self.api_key_env} must contain the key, and is not set here")
+        check(is_sendable(key), f"{self.api_key_env} contains white space or characters that a header cannot carry")
         return key
 
 
@@ -202,7 +205,7 @@ def describe(
     rate_limit: RateLimit | RateLimitOff | None,
     headers: Mapping[str, str],
     *,
-    hindrances: Mapping[str, bool],
+    obstacles: Mapping[str, bool],
     model: str | None,
     base_url: str | None,
     max_memory_mb: float,
@@ -217,14 +220,14 @@ def describe(
     timeouts: Timeouts | None,
     encoding: Encoding,
 ) -> ClientSpec:
-    """Return the spec of a client that was made of these arguments.
+    """Return the spec of a client that was built with these arguments.
 
-    `hindrances` says what cannot travel, and whether the client has it.
+    `obstacles` says for each setting that a spec cannot contain whether the client has it.
 
     Raises:
-        ConfigurationError: if something of it cannot travel.
+        ConfigurationError: if the client has such a setting.
     """
-    if found := [what for what, is_there in hindrances.items() if is_there]:
+    if found := [what for what, is_there in obstacles.items() if is_there]:
         raise ConfigurationError(f"this client cannot be described by a ClientSpec: it has {' and '.join(found)}")
     return ClientSpec(
         provider,
@@ -248,24 +251,24 @@ def describe(
 
 
 def _portable(provider: object) -> str | type[Provider] | Provider:
-    """Return a provider as what is equal in another process: its name, or its class if its objects hold nothing."""
+    """Return the name of a built-in provider, the class of a stateless one, or else the object itself."""
     if isinstance(provider, type) and issubclass(provider, Provider):
         get_provider(provider())
         return provider
-    found = get_provider(provider)  # type: ignore[arg-type]  # it checks what it is given
+    found = get_provider(provider)  # type: ignore[arg-type]  # it checks the type of its argument
     kind = type(found)
     if PROVIDERS.get(found.name) is kind:
         return found.name
-    return kind if _is_as_made(found, kind) else found
+    return kind if _is_stateless(found, kind) else found
 
 
-def _is_as_made(provider: Provider, kind: type[Provider]) -> bool:
-    """Whether a provider holds nothing that its class would not give to a new one."""
+def _is_stateless(provider: Provider, kind: type[Provider]) -> bool:
+    """Return whether a provider equals a new instance of its class."""
     if any(getattr(each, "__slots__", ()) for each in kind.__mro__):
         return False
     try:
         return vars(provider) == vars(kind())
-    except (TypeError, ConfigurationError):  # it needs arguments
+    except (TypeError, ConfigurationError):  # the class needs arguments
         return False
 
 
@@ -277,13 +280,13 @@ def _check_address(base_url: object, provider: Provider) -> None:
     assert address
     check(
         not address.login and not address.secrets,
-        "base_url= holds a login or a query, and a ClientSpec must hold no secret; set the variable of the provider "
-        "on the worker, or api_key_env=",
+        "base_url= has a user, a password or a query, but a ClientSpec must not contain secrets; set the provider's "
+        "variable on the worker, or api_key_env=",
     )
 
 
 def _check_variable(name: object) -> None:
-    """Raise `ConfigurationError`, without the value, for what is no name of a variable, such as a key."""
+    """Raise `ConfigurationError` unless `name` is a variable's name; do not show it, as it may be a key."""
     is_name = isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
     is_long = isinstance(name, str) and len(name) > _LONGEST_PLAIN_NAME
     is_key = is_long and all(re.search(kind, str(name)) for kind in ("[a-z]", "[0-9]"))

@@ -1,4 +1,4 @@
-"""What ends a run early when its caller sets an event."""
+"""Ends a run early when the caller sets an event."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def stoppable(stop: asyncio.Event | None, end_soon: Callable[[], Awaitable[None]]) -> Iterator[None]:
-    """End this block when the caller wants to stop, after `end_soon`, in which it may end by itself.
+    """Cancel this block after the caller sets `stop`, but first await `end_soon`, so that it may end by itself.
 
     Raises:
-        StreamClosedError: if that has ended it.
+        StreamClosedError: if the block was cancelled.
     """
     if stop is None:
         yield

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, Unpack, cast, overload
+
+from typing_extensions import TypeVar
 
 from asyncembed._background import background, forget, is_current, run_with
 from asyncembed._client import EmbedClient
 from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._hop import Hop, close_texts, from_caller
-from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult
+from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
+from asyncembed._public import publish
 from asyncembed._redaction import hide_address, hide_key, hide_values
 from asyncembed._spec import ClientSpec
 
@@ -19,18 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
     from types import TracebackType
 
-    from asyncembed._config import Encoding, OnError, RetryPolicy, Timeouts
+    import numpy as np
+    import numpy.typing as npt
+
+    from asyncembed._config import Encoding, Float32, Int8, OnError, RaiseOrSkip, RetryPolicy, Timeouts, UInt8
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
     from asyncembed._events import Event
     from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
+    from asyncembed._overloads import AnyStreamArgs, ArgsWithoutDtype, StreamArgs
     from asyncembed._ratelimit import RateLimit, RateLimitOff
     from asyncembed.providers import Provider
     from asyncembed.sinks import FormatName
 
 T = TypeVar("T")
-ItemT = TypeVar("ItemT", bound=EmbedResult | EmbedFailure)
+ItemT_co = TypeVar("ItemT_co", bound=EmbedResult[Scalar] | EmbedFailure, covariant=True, default=EmbedResult)
 
 
 class ClientArguments(TypedDict, total=False):
@@ -119,7 +126,16 @@ class SyncEmbedder:
             return self._key
         return self._open().spec
 
-    def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse:
+    @overload
+    def embed(self, texts: Texts, *, dtype: Float32 = ..., **options: Unpack[ArgsWithoutDtype]) -> EmbedResponse: ...
+    @overload
+    def embed(self, texts: Texts, *, dtype: Int8, **options: Unpack[ArgsWithoutDtype]) -> EmbedResponse[np.int8]: ...
+    @overload
+    def embed(self, texts: Texts, *, dtype: UInt8, **options: Unpack[ArgsWithoutDtype]) -> EmbedResponse[np.uint8]: ...
+    @overload
+    def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse[Scalar]: ...
+
+    def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse[Scalar]:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
         Texts and options are those of `EmbedClient.embed_stream`.
@@ -131,12 +147,34 @@ class SyncEmbedder:
 
     @overload
     def embed_query(
-        self, texts: str | EmbedInput, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
-    ) -> Vector: ...
-
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Float32 = ...,
+        **options: Unpack[ArgsWithoutDtype],
+    ) -> npt.NDArray[np.float32]: ...
     @overload
     def embed_query(
-        self, texts: Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Int8,
+        **options: Unpack[ArgsWithoutDtype],
+    ) -> npt.NDArray[np.int8]: ...
+    @overload
+    def embed_query(
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: UInt8,
+        **options: Unpack[ArgsWithoutDtype],
+    ) -> npt.NDArray[np.uint8]: ...
+    @overload
+    def embed_query(
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
     ) -> Matrix: ...
 
     def embed_query(
@@ -159,22 +197,40 @@ class SyncEmbedder:
 
     @overload
     def stream(
-        self,
-        texts: Texts,
-        *,
-        ordered: bool = ...,
-        on_error: Literal["raise", "skip"] = ...,
-        **options: Unpack[EmbedOptionsArgs],
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
     ) -> SyncStream[EmbedResult]: ...
-
     @overload
     def stream(
-        self, texts: Texts, *, ordered: bool = ..., on_error: Literal["yield"], **options: Unpack[EmbedOptionsArgs]
+        self, texts: Texts, *, dtype: Int8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> SyncStream[EmbedResult[np.int8]]: ...
+    @overload
+    def stream(
+        self, texts: Texts, *, dtype: UInt8, on_error: RaiseOrSkip = ..., **options: Unpack[StreamArgs]
+    ) -> SyncStream[EmbedResult[np.uint8]]: ...
+    @overload
+    def stream(
+        self, texts: Texts, *, on_error: RaiseOrSkip = ..., **options: Unpack[AnyStreamArgs]
+    ) -> SyncStream[EmbedResult[Scalar]]: ...
+    @overload
+    def stream(
+        self, texts: Texts, *, dtype: Float32 = ..., on_error: Literal["yield"], **options: Unpack[StreamArgs]
     ) -> SyncStream[EmbedResult | EmbedFailure]: ...
+    @overload
+    def stream(
+        self, texts: Texts, *, dtype: Int8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> SyncStream[EmbedResult[np.int8] | EmbedFailure]: ...
+    @overload
+    def stream(
+        self, texts: Texts, *, dtype: UInt8, on_error: Literal["yield"], **options: Unpack[StreamArgs]
+    ) -> SyncStream[EmbedResult[np.uint8] | EmbedFailure]: ...
+    @overload
+    def stream(
+        self, texts: Texts, *, on_error: Literal["yield"], **options: Unpack[AnyStreamArgs]
+    ) -> SyncStream[EmbedResult[Scalar] | EmbedFailure]: ...
 
     def stream(
         self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
-    ) -> SyncStream[EmbedResult] | SyncStream[EmbedResult | EmbedFailure]:
+    ) -> SyncStream[EmbedResult[Scalar]] | SyncStream[EmbedResult[Scalar] | EmbedFailure]:
         """Return an iterator of results, which starts when its first result is asked for.
 
         No more is asked for than fits into the memory of the client while results are not taken. Use it in a `with`
@@ -186,7 +242,7 @@ class SyncEmbedder:
         hop = Hop()
         given = from_caller(texts, hop)
 
-        async def open_stream(client: EmbedClient) -> EmbedStream[EmbedResult | EmbedFailure]:
+        async def open_stream(client: EmbedClient) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
             return client.embed_stream(given, ordered=ordered, on_error=on_error, **options)
 
         return SyncStream(run_with(self._usable(), self._open, open_stream), hop, texts)
@@ -262,7 +318,7 @@ class SyncEmbedder:
             close_texts(texts)
 
 
-class SyncStream(Generic[ItemT]):
+class SyncStream(Generic[ItemT_co]):
     """Results as they arrive, for a plain `for`; one thread takes them.
 
     Args:
@@ -271,13 +327,13 @@ class SyncStream(Generic[ItemT]):
         texts: The caller's texts, which are closed at the end if they are a generator.
     """
 
-    def __init__(self, stream: EmbedStream[ItemT], hop: Hop, texts: Texts) -> None:
+    def __init__(self, stream: EmbedStream[ItemT_co], hop: Hop, texts: Texts) -> None:
         self._stream = stream
         self._hop = hop
         self._texts = texts
         self._home = background()
         self._home.own(stream)
-        self._ready: deque[ItemT] = deque()
+        self._ready: deque[ItemT_co] = deque()
         self._ended: StoredError | None = None
         self._has_ended = False
 
@@ -290,7 +346,7 @@ class SyncStream(Generic[ItemT]):
         """Return the stream itself."""
         return self
 
-    def __next__(self) -> ItemT:
+    def __next__(self) -> ItemT_co:
         """Return the next result.
 
         Raises:
@@ -340,7 +396,7 @@ class SyncStream(Generic[ItemT]):
         if self._home.is_here:
             raise ConfigurationError("a plain stream was read on its own event loop, and would wait for itself")
         try:
-            self._ready.extend(self._hop.run(self._home, self._stream.take_burst()))
+            self._ready.extend(self._hop.run(self._home, self._stream.take_chunk()))
         except Exception as error:
             self._end(error)
             raise
@@ -371,3 +427,6 @@ def _spec_of(client: EmbedClient) -> ClientSpec | None:
 
 def _take_error(task: object) -> None:
     """Count what ended a stream that nobody reads as seen."""
+
+
+publish("asyncembed", [SyncEmbedder, SyncStream])

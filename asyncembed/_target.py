@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from asyncembed._config import check
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._repr import shown
-from asyncembed.sinks import BOOKS, Provenance, find_format, folder_of, open_output
+from asyncembed.sinks import TOTALS_SUFFIX, Provenance, find_format, folder_of, open_output
 from asyncembed.sinks._provenance import digest_of_fields
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Target:
         if not isinstance(dead_letter, str | PathLike):
             return
         own = Path(dead_letter).resolve()
-        made = {Path(f"{self.path}{ending}").resolve() for ending in ("", *self.kind.sidecars, BOOKS)}
+        made = {Path(f"{self.path}{ending}").resolve() for ending in ("", *self.kind.sidecars, TOTALS_SUFFIX)}
         if own in made or folder_of(self.path).resolve() in (own, *own.parents):
             raise ConfigurationError(f"dead_letter={str(dead_letter)!r} is a part of {self.path}; choose another name")
 

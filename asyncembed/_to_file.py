@@ -1,6 +1,8 @@
-"""The texts of a run that may be resumed: those that an earlier run has settled are recognised, and left out.
+"""`embed_to_file`: writes vectors to a file that survives a crash, and resumes where an earlier run ended.
 
-Into a file: what arrives is safe on the disk a moment later, and what is safe is never asked for again.
+Results are on disk shortly after they arrive, and texts with a result on disk are never requested again. `Input` reads
+the texts and skips those that an earlier run has settled, `FileRun` does the whole job, and `JournalSettler` writes
+results into the journal of the file.
 """
 
 from __future__ import annotations
@@ -42,47 +44,47 @@ if TYPE_CHECKING:
 
 
 TEXTS_AT_ONCE: Final = 1_000
-"""Texts that are recognised before others get their turn."""
+"""Texts to read and recognize before other tasks may run."""
 
 
 class Input:
-    """Texts that are pulled once, from the first to the last.
+    """The caller's texts, which are read once.
 
     Args:
-        texts: What the caller gave.
+        texts: The caller's texts.
     """
 
     def __init__(self, texts: Texts) -> None:
         self.count = length(texts)
-        """How many texts there are, if that is known."""
+        """Number of texts, if it is known."""
         self.rest: Iterator[TextLike] | AsyncIterator[TextLike]
-        """The texts that were not pulled yet."""
+        """The texts that were not read yet."""
         self.rest = async_lines(texts) if isinstance(texts, AsyncIterable) else lines(texts)
         self.is_exhausted = False
-        """Whether all texts were pulled."""
+        """Whether all texts were read."""
 
     async def add_all_to(self, fingerprints: Sequence[Fingerprint]) -> None:
-        """Pull all texts, and add them to fingerprints."""
+        """Read all texts and add them to fingerprints."""
         first = 0
-        while found := await self._pull(TEXTS_AT_ONCE, first):
+        while found := await self._read(TEXTS_AT_ONCE, first):
             for fingerprint in fingerprints:
                 fingerprint.add(found)
             first += len(found)
 
     async def recognise(self, known: KnownTexts, thread: OneThread) -> list[tuple[int, EmbedInput]]:
-        """Pull the texts up to the last one that an earlier run has settled.
+        """Read the texts up to the last one that an earlier run has settled.
 
         Returns:
-            Those among them that are to be asked for, with their indices. There are only as many as may have been
-            on their way at the end of that run.
+            The texts among them that are not settled, with their indices. These are only texts that were in flight
+            when the earlier run ended.
 
         Raises:
-            ResumeError: if they are not the same texts.
+            ResumeError: if they are not the same texts as in the earlier run.
         """
         gaps: list[tuple[int, EmbedInput]] = []
         first = 0
         while first < known.reach:
-            found = await self._pull(min(known.reach - first, TEXTS_AT_ONCE), first)
+            found = await self._read(min(known.reach - first, TEXTS_AT_ONCE), first)
             if not found:
                 break
             places = await thread.run(partial(known.recognise, first, found))
@@ -92,7 +94,7 @@ class Input:
         return gaps
 
     async def aclose(self) -> None:
-        """Close what was left before its end, so that what it holds open is released now."""
+        """Close the caller's iterator if it was not read to its end, so that it releases its resources now."""
         if self.is_exhausted:
             return
         if isinstance(self.rest, Iterator):
@@ -100,43 +102,46 @@ class Input:
         else:
             await aclose_texts(self.rest)
 
-    async def _pull(self, most: int, first: int) -> list[EmbedInput]:
+    async def _read(self, count: int, first: int) -> list[EmbedInput]:
         items: list[TextLike] = []
         if isinstance(self.rest, Iterator):
-            items.extend(islice(self.rest, most))
+            items.extend(islice(self.rest, count))
         else:
             async for item in self.rest:
                 items.append(item)
-                if len(items) == most:
+                if len(items) == count:
                     break
         await anyio.lowlevel.checkpoint()
-        return [as_input_or_refused(item, first + place) for place, item in enumerate(items)]
+        return [as_input_or_refused(item, first + position) for position, item in enumerate(items)]
 
 
-MAX_HELD_BYTES: Final = 8_000_000
-"""Bytes of texts that failed only because the API did, and that are kept in memory to be asked for again by a later
-run if this one ends early. Of more than that the oldest are given up for good."""
+MAX_UNSETTLED_BYTES: Final = 8_000_000
+"""Maximum memory for failures that are not settled yet, in bytes.
+
+These texts failed because the API did, and if the run ends early, a later run requests them again. Beyond this size,
+the oldest failures are settled as final.
+"""
 
 FAILURE_BYTES: Final = 500
-"""What such a failure takes beside its text."""
+"""Memory of such a failure without its text, in bytes."""
 
 OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]]], EmbedStream[Item]]"
-"""Opens a settling stream of blocks over texts: the first index, and texts that come before it with their indices."""
+"""Opens a settling stream of blocks, from texts, their first index, and earlier texts with their indices."""
 
 _END: Final = object()
 
 
 class FileRun:
-    """One `embed_to_file`.
+    """One call of `embed_to_file`.
 
     Args:
-        call: What is asked for.
+        call: The checked arguments of the call.
         texts: The caller's texts.
         target: The file.
-        open_stream: Opens the stream that is to be settled.
-        progress: Told how the run stands.
-        stop: Set by the caller to end the run early; it then waits `stop_wait` seconds for what is on its way.
-        stop_wait: See there.
+        open_stream: Opens the stream whose results are settled.
+        progress: Reports the state of the run to the caller.
+        stop: The caller sets it to end the run early.
+        stop_wait: How long an early end waits for requests in flight, in seconds.
     """
 
     def __init__(
@@ -161,13 +166,13 @@ class FileRun:
         self._run: SettlingRun | None = None
 
     async def complete(self) -> RunSummary:
-        """Make the file, and say how that went."""
+        """Write the file, and return the final state of the run."""
         async with self._progress:
-            return await self._make()
+            return await self._write()
 
-    async def _make(self) -> RunSummary:
+    async def _write(self) -> RunSummary:
         provenance = provenance_of(self._call, keep_text=self._target.keep_text)
-        claimed: list[Output] = []  # filled also if this task is cancelled meanwhile
+        claimed: list[Output] = []  # a list, so that `finally` sees the output even if this task is cancelled
         with self._thread:
             try:
                 with stoppable(self._stop, self._end_soon):
@@ -183,7 +188,7 @@ class FileRun:
                     for output in claimed:
                         await self._thread.run(output.close)
                     await self._input.aclose()
-        self._progress.tell(summary)
+        self._progress.report(summary)
         return summary
 
     async def _end_soon(self) -> None:
@@ -193,7 +198,7 @@ class FileRun:
     async def _complete(self, output: Output) -> RunSummary:
         journal, finished = output.journal, output.finished
         if journal:
-            summary = await self._go_on(journal)
+            summary = await self._resume(journal)
             await self._in_steps(output.finish())
             return summary
         assert finished
@@ -201,49 +206,49 @@ class FileRun:
         await self._in_steps(output.finish())
         rows = await self._thread.run(lambda: output.rows)
         totals = await self._thread.run(lambda: output.totals) or RunTotals()
-        whole = RunSummary(resumed=finished.texts, saved=rows, model=finished.model, dimension=finished.dimension)
-        return whole.after(totals)
+        summary = RunSummary(resumed=finished.texts, saved=rows, model=finished.model, dimension=finished.dimension)
+        return summary.after(totals)
 
     async def _check_all(self, path: Path, finished: Provenance) -> None:
-        """Raise `ResumeError` unless the texts are those that a whole file was made of."""
+        """Raise `ResumeError` unless a finished file was made from these texts."""
         fingerprints = [Fingerprint(), OldFingerprint()]
         await self._input.add_all_to(fingerprints)
         if finished.fingerprint not in [fingerprint.hexdigest() for fingerprint in fingerprints]:
             raise ResumeError(
-                f"{path} is finished, and belongs to other texts: it was made of {finished.texts} texts, and this "
+                f"{path} is finished, and belongs to other texts: it was made from {finished.texts} texts, and this "
                 f"input of {fingerprints[0].texts} is not the same"
             )
 
-    async def _go_on(self, journal: Journal) -> RunSummary:
-        """Ask for what is not settled yet."""
+    async def _resume(self, journal: Journal) -> RunSummary:
+        """Embed and settle the texts that are not settled yet."""
         budget = self._call.endpoint.budget.total
         before = RunSummary(
             resumed=journal.settled, saved=journal.rows, model=self._call.options.model, budget_bytes=budget
         )
-        self._progress.tell(before.after(journal.committed.totals))
+        self._progress.report(before.after(journal.committed.totals))
         reach, gaps = journal.committed.reach, await self._recognise(journal)
         if self._target.resume and (letters := self._call.dead_letters):
-            # It may have ended between their write and the commit that settles their texts.
+            # The earlier run may have ended after writing failures and before committing them to the journal.
             await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
         stream = self._open_stream(self._input.rest, reach, gaps)
         settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
 
         def report(now: RunSummary) -> None:
-            self._progress.tell(settler.summed(now))
+            self._progress.report(settler.summed(now))
 
         self._run = SettlingRun(stream, settler, report if self._progress.is_wanted else None)
         await self._run.run()
         return settler.summed(stream.summary)
 
     async def _recognise(self, journal: Journal) -> list[tuple[int, EmbedInput]]:
-        """Pull the texts that the journal knows, and return those among them that are to be asked for."""
+        """Read the texts that the journal covers, and return those among them that are not settled."""
         if not journal.committed.reach:
             return []
         known = await self._thread.run(partial(KnownTexts, journal))
         return await self._input.recognise(known, self._thread)
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
-        """Run a generator in the thread, so that it can be left between two of its steps."""
+        """Run a generator in the thread, so that this task can be cancelled between two of its steps."""
         try:
             while await self._thread.run(lambda: next(steps, _END)) is None:
                 await anyio.lowlevel.checkpoint()
@@ -253,15 +258,16 @@ class FileRun:
 
 
 class JournalSettler:
-    """Settles the results of one stream in a journal, and its failures in a file for them.
+    """Settles the results of one stream in a journal, and its failures as dead letters.
 
-    Texts that failed because the API did may be asked for again by a later run, so they are held until the end.
+    If the run ends early, a later run requests texts again that failed because the API did. So these failures are
+    settled only at the end.
 
     Args:
         journal: The journal.
         stream: The stream.
-        letters: What keeps failures, if that is wanted.
-        thread: Where files are written.
+        letters: Stores failures, if the caller wants that.
+        thread: Writes the files.
     """
 
     def __init__(
@@ -272,49 +278,49 @@ class JournalSettler:
         self._letters = letters
         self._thread = thread
         self._resumed, self._earlier = journal.settled, journal.committed.totals
-        self._held: deque[EmbedFailure] = deque()
-        self._held_bytes = 0
-        self._failure = self._earlier.failure  # the first that is settled
+        self._unsettled: deque[EmbedFailure] = deque()
+        self._unsettled_bytes = 0
+        self._failure = self._earlier.failure  # the first settled one
 
     async def settle(self, batch: Sequence[Item], *, is_end: bool) -> None:
-        """Bring results to the disk, and what the run took so far."""
+        """Write results and the totals of the run to disk."""
         if self._journal.is_broken:
             return
-        items = [*self._given_up(batch), *self._let_go(None if is_end else MAX_HELD_BYTES)]
+        items = [*self._defer_failures(batch), *self._release_failures(None if is_end else MAX_UNSETTLED_BYTES)]
         self._failure = self._failure or next((item.error for item in items if isinstance(item, EmbedFailure)), None)
-        totals, said = self._totals(items), self._journal.committed.totals
-        if items or (self._journal.settled and replace(totals, seconds=said.seconds) != said):
+        totals, committed = self._totals(items), self._journal.committed.totals
+        if items or (self._journal.settled and replace(totals, seconds=committed.seconds) != committed):
             await self._thread.run(partial(_settle, items, totals, self._journal, self._letters))
 
     def summed(self, now: RunSummary) -> RunSummary:
-        """Return how the run stands, with what all runs of the file took."""
+        """Return the state of the run, with the totals of all runs of this file."""
         return replace(now, resumed=self._resumed, saved=self._journal.rows).after(self._earlier)
 
     def _totals(self, items: Sequence[Item]) -> RunTotals:
-        """What all runs took; of the failures those that are settled."""
+        """Return the totals of all runs of this file; they count settled failures only."""
         failed = self._journal.committed.failed + sum(isinstance(item, EmbedFailure) for item in items)
         totals = self._earlier + self._stream.totals
         return totals if totals.failed == failed else replace(totals, failed=failed, failure=self._failure)
 
-    def _given_up(self, batch: Sequence[Item]) -> Iterator[Item]:
-        """Give what is settled of a batch, and hold the rest."""
+    def _defer_failures(self, batch: Sequence[Item]) -> Iterator[Item]:
+        """Yield the results of a batch, and keep failures that a later run may request again."""
         for item in batch:
             if isinstance(item, EmbedFailure) and not isinstance(item.error, InvalidInputError):
-                self._held.append(item)
-                self._held_bytes += len(item.text) + FAILURE_BYTES
+                self._unsettled.append(item)
+                self._unsettled_bytes += len(item.text) + FAILURE_BYTES
             else:
                 yield item
 
-    def _let_go(self, max_bytes: int | None) -> Iterator[EmbedFailure]:
-        """Give the oldest failures that were held, until the others take so many bytes; None for all."""
-        while self._held and (max_bytes is None or self._held_bytes > max_bytes):
-            item = self._held.popleft()
-            self._held_bytes -= len(item.text) + FAILURE_BYTES
+    def _release_failures(self, max_bytes: int | None) -> Iterator[EmbedFailure]:
+        """Yield the oldest deferred failures until the others fit into `max_bytes`; None for all."""
+        while self._unsettled and (max_bytes is None or self._unsettled_bytes > max_bytes):
+            item = self._unsettled.popleft()
+            self._unsettled_bytes -= len(item.text) + FAILURE_BYTES
             yield item
 
 
 def _settle(items: Sequence[Item], totals: RunTotals, journal: Journal, letters: DeadLetters | None) -> None:
-    """Bring results to the disk: failures first, as what is in the journal is not asked for again."""
+    """Write failures and then results to disk, because texts in the journal are never requested again."""
     failures = [item for item in items if isinstance(item, EmbedFailure)]
     try:
         if failures and letters:

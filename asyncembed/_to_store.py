@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from asyncembed._core.settling import Item
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import TextLike, Texts
-    from asyncembed._models import EmbedInput, TextId
+    from asyncembed._models import EmbedInput, Scalar, TextId
     from asyncembed.stores._store import Store, StoreFingerprint
 
 T = TypeVar("T")
@@ -344,7 +344,7 @@ class StoreSettler:
                 self._rows.name_places(item.error)
         self._rows.settled(batch)
 
-    async def _put(self, blocks: Sequence[EmbedBlock]) -> None:
+    async def _put(self, blocks: Sequence[EmbedBlock[Scalar]]) -> None:
         await self._check_widths(blocks)
         inputs = [item for block in blocks for item in block.inputs]
         vectors = np.concatenate([block.embeddings for block in blocks]) if len(blocks) > 1 else blocks[0].embeddings
@@ -362,7 +362,7 @@ class StoreSettler:
         )
         self.stored += count
 
-    async def _check_widths(self, blocks: Sequence[EmbedBlock]) -> None:
+    async def _check_widths(self, blocks: Sequence[EmbedBlock[Scalar]]) -> None:
         for block in blocks:
             dimension = block.embeddings.shape[1] * self._packing
             if self.dimension is None:

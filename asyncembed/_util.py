@@ -1,7 +1,4 @@
-"""What `async with` closes.
-
-Work off the event loop that is not left half done.
-"""
+"""Base classes of async context managers and iterators, and a thread whose calls always run to their end."""
 
 from __future__ import annotations
 
@@ -19,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class AsyncClosing(ABC):
-    """Base of what is closed by `aclose`, and so by `async with` and `contextlib.aclosing`."""
+    """Base class of objects with `aclose`, which `async with` and `contextlib.aclosing` call."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close it, and return when nothing of it is left; a second call does nothing."""
+        """Close the object, and return when all its resources are released; a second call does nothing."""
 
     async def __aenter__(self) -> Self:
-        """Return the object itself; nothing is opened before it is needed."""
+        """Return the object itself."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the object."""
         await self.aclose()
 
-    if not TYPE_CHECKING:  # type checkers are to say the same
+    if not TYPE_CHECKING:  # type checkers report these mistakes themselves
 
         def __enter__(self) -> NoReturn:
             name = type(self).__name__
@@ -47,7 +44,7 @@ class AsyncClosing(ABC):
 
 
 class AsyncReading(AsyncClosing):
-    """Base of what is read by `async for`."""
+    """Base class of async iterators that are closed after use."""
 
     if not TYPE_CHECKING:
 
@@ -62,9 +59,9 @@ T = TypeVar("T")
 
 
 class OneThread:
-    """A thread that does one thing after the other, while this context is open.
+    """A thread that runs one function after the other while this context is open.
 
-    Always the same one, because each thread that allocates keeps memory of its own.
+    It is always the same thread, because each thread that allocates memory keeps an arena of its own.
     """
 
     def __init__(self) -> None:
@@ -76,25 +73,25 @@ class OneThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(wait=False)  # every call was waited for
+        self._executor.shutdown(wait=False)  # `run` has waited for every call
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function there and wait for its end, also if this task is being cancelled meanwhile.
+        """Run a function in the thread and wait for its end, even if this task is cancelled meanwhile.
 
-        A thread cannot be interrupted, so whoever went on without it would touch what it is still working on. Neither
-        asyncio's way to cancel a task nor anyio's ends the wait; a cancellation is raised after it.
+        A thread cannot be interrupted, so code that continued without waiting would touch data that the thread still
+        uses. Neither asyncio's cancellation nor anyio's ends the wait; it is raised afterwards.
         """
         future = asyncio.get_running_loop().run_in_executor(self._executor, function)
         try:
             await end_of(future)
         except asyncio.CancelledError:
-            future.exception()  # it counts as seen
+            future.exception()  # mark it as retrieved
             raise
         return future.result()
 
 
 async def end_of(future: asyncio.Future[T]) -> None:
-    """Wait until something has ended, also if this task is being cancelled meanwhile; that is raised after it."""
+    """Wait until a future is done, even if this task is cancelled meanwhile; the cancellation is raised afterwards."""
     try:
         await asyncio.wait([future])
     except asyncio.CancelledError:

@@ -1,18 +1,19 @@
-"""OpenTelemetry: a span for each request and metrics, by the semantic conventions for generative AI.
+"""OpenTelemetry: a span for each request, and metrics, by the semantic conventions for generative AI.
 
     from asyncembed.otel import OpenTelemetryEvents
 
     async with EmbedClient("cohere", on_event=OpenTelemetryEvents()) as client: ...
 
-It needs the extra `otel`, which is the API of OpenTelemetry alone; where spans go is up to the application's SDK.
+It needs the extra `otel`, which installs only the API of OpenTelemetry; the SDK of your application exports the data.
 
-* **Spans** are called `embeddings {model}`, are of kind CLIENT, and are children of the span that was current when the
-  first result of the run was asked for. Each is one request: what is retried is a span of its own, as it asks for other
-  texts, those that are still missing; `asyncembed.run` and `asyncembed.attempt` tie them together. A request that was
-  broken off because its run ended has the `error.type` "CancelledError" and no error status.
-* **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`; ours are the
-  histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`, `asyncembed.bytes_received`,
-  `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.splits` and `asyncembed.failed_inputs`.
+* **Spans** have the name `embeddings {model}` and the kind CLIENT. Their parent is the span that was current when the
+  first result of the run was requested. Each request has a span of its own, also a retry, because it contains only the
+  missing texts; `asyncembed.run` and `asyncembed.attempt` connect them. A request that was cancelled because its run
+  ended has the `error.type` "CancelledError" and no error status.
+* **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`. Further ones
+  are the histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`,
+  `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.splits` and
+  `asyncembed.failed_inputs`.
 * **`error.type`** is the name of one of the exceptions of `asyncembed`.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._events import BatchSplit, EndpointPaused, InputsFailed, RequestEnded, RequestStarted, RetryScheduled
 from asyncembed._exceptions import ConfigurationError
+from asyncembed._public import publish
 from asyncembed._version import __version__
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "bedrock-nova": "aws.bedrock",
     "mistral": "mistral_ai",
 }
-"""What the conventions call a provider, where it is not what we do."""
+"""Names of providers in the conventions, where they differ from this package's."""
 
 _SECONDS: Final = [0.01 * 2**power for power in range(14)]
 _TOKENS: Final = [4**power for power in range(14)]
@@ -53,11 +55,11 @@ _CANCELLED: Final = "CancelledError"
 
 
 class OpenTelemetryEvents:
-    """Makes spans and metrics of events: give it to clients as `on_event`, the same one to as many as you like.
+    """Converts events to spans and metrics; pass it to one or more clients as `on_event`.
 
     Args:
-        tracer_provider: Where spans go; the global provider if None.
-        meter_provider: Where metrics go; the global provider if None.
+        tracer_provider: Receives the spans; None for the global provider.
+        meter_provider: Receives the metrics; None for the global provider.
 
     Raises:
         ConfigurationError: if opentelemetry-api is not installed.
@@ -82,7 +84,7 @@ class OpenTelemetryEvents:
         self._open: dict[tuple[str, int], tuple[Span, dict[str, str | int]]] = {}
 
     def __call__(self, event: Event) -> None:
-        """Take an event in."""
+        """Process an event."""
         match event:
             case RequestStarted():
                 self._start(event)
@@ -97,7 +99,7 @@ class OpenTelemetryEvents:
             common |= {"server.address": event.host, "server.port": event.port}
         details = {
             "gen_ai.request.encoding_formats": [event.encoding],
-            "gen_ai.system": common["gen_ai.provider.name"],  # its name before 1.37, which many still look for
+            "gen_ai.system": common["gen_ai.provider.name"],  # its name before 1.37, which many backends still use
             "asyncembed.run": event.run,
             "asyncembed.attempt": event.attempt,
             "asyncembed.inputs": len(event.indices),
@@ -143,18 +145,18 @@ class _Metrics:
         self._to_first_vector = histogram(
             "asyncembed.time_to_first_vector",
             "s",
-            "From the start of a request until its first vector was read.",
+            "Time from the start of a request until its first vector was read.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
-        self._vectors = counter("asyncembed.vectors", "{vector}", "Vectors that came.")
-        self._bytes = counter("asyncembed.bytes_received", "By", "Bytes of the bodies of answers, decompressed.")
-        self._retries = counter("asyncembed.retries", "{request}", "Requests that ask again.")
-        self._pauses = counter("asyncembed.pauses", "{pause}", "Times that the API asked to be left alone.")
-        self._splits = counter("asyncembed.splits", "{batch}", "Batches that were asked for in parts.")
-        self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that were given up.")
+        self._vectors = counter("asyncembed.vectors", "{vector}", "Vectors received.")
+        self._bytes = counter("asyncembed.bytes_received", "By", "Bytes of response bodies, decompressed.")
+        self._retries = counter("asyncembed.retries", "{request}", "Retries scheduled.")
+        self._pauses = counter("asyncembed.pauses", "{pause}", "Pauses that the API asked for.")
+        self._splits = counter("asyncembed.splits", "{batch}", "Batches that were split into parts.")
+        self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that failed.")
 
     def record(self, event: RequestEnded, common: Mapping[str, str | int]) -> None:
-        """Record how a request went."""
+        """Record the end of a request."""
         self._duration.record(event.seconds, {**common, **_error_type(event)})
         self._vectors.add(event.vectors, common)
         self._bytes.add(event.bytes_received, common)
@@ -164,7 +166,7 @@ class _Metrics:
             self._to_first_vector.record(event.seconds_to_first_vector, common)
 
     def count(self, event: Event) -> None:
-        """Count what happens beside requests."""
+        """Count an event other than those of requests."""
         attributes = {**_common(event), **_error_type(event)}
         match event:
             case RetryScheduled():
@@ -187,3 +189,6 @@ def _common(event: Event) -> dict[str, str | int]:
 
 def _error_type(event: Event) -> dict[str, str]:
     return {"error.type": event.error} if event.error else {}
+
+
+publish("asyncembed", [OpenTelemetryEvents])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,7 @@ PUBLIC = {
     "StreamClosedError",
     "StreamingEmbedResponse",
     "SyncEmbedder",
+    "Scalar",
     "SyncStream",
     "Timeouts",
     "TransportError",
@@ -236,3 +239,69 @@ def test_the_rooms_can_be_imported_one_by_one():
         subprocess.run(
             [sys.executable, "-W", "error", "-c", f"import asyncembed.{name}"], check=True, cwd=PACKAGE.parent
         )
+
+
+TESTS = Path(__file__).parent
+MAX_PRIVATE_MODULES = 25
+"""Each one more is one whose refactoring breaks tests of what did not change."""
+
+
+def private_modules(code: str) -> set[str]:
+    """Our modules that a file names, in imports or in strings, and that nobody else may import."""
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            named |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named |= set(re.findall(r"\basyncembed(?:\.\w+)+", node.value))
+    modules = {module_of(name) for name in named if name.split(".")[0] == "asyncembed"}
+    return {module for module in modules if re.search(r"\._(?!_)", module)}
+
+
+def module_of(name: str) -> str:
+    """The module in a dotted name, which may go on with what is in it."""
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    return name if path.is_dir() or path.with_suffix(".py").is_file() else module_of(name.rpartition(".")[0])
+
+
+def test_tests_use_the_front_doors():
+    """What is public, and few modules that are not: the doors of the rooms, and rooms of one module."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("*.py")):
+        if path != Path(__file__):
+            for module in private_modules(path.read_text("utf-8")):
+                found.setdefault(module, []).append(path.relative_to(TESTS).as_posix())
+    listed = "\n".join(f"{module}: {', '.join(files)}" for module, files in sorted(found.items()))
+    assert len(found) <= MAX_PRIVATE_MODULES, f"tests use {len(found)} private modules:\n{listed}"
+
+
+@pytest.mark.parametrize(
+    ("code", "modules"),
+    [
+        ("from asyncembed._core.memory import MemoryBudget", {"asyncembed._core.memory"}),
+        ("from asyncembed._core import memory, MemoryBudget", {"asyncembed._core.memory", "asyncembed._core"}),
+        ("from asyncembed import _ratelimit as rate, EmbedClient", {"asyncembed._ratelimit"}),
+        ("import asyncembed.cli._app", {"asyncembed.cli._app"}),
+        ("monkeypatch.setattr('asyncembed._to_file.LIMIT', 3)", {"asyncembed._to_file"}),
+        ("importlib.import_module('asyncembed.sinks._table')", {"asyncembed.sinks._table"}),
+        ("from asyncembed import EmbedClient, __version__, testing", set()),
+        ("from asyncembed.cli import main", set()),
+    ],
+)
+def test_that_count_finds_what_it_looks_for(code, modules):
+    assert private_modules(code) == modules
+
+
+@pytest.mark.parametrize("room", ["_core", "_decide", "_http", "_parser"])
+def test_a_door_names_what_other_rooms_use(room):
+    """And nothing for the sake of tests."""
+    used: set[str] = set()
+    for path in SOURCES:
+        if path.relative_to(PACKAGE).parts[0] != room:
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"asyncembed.{room}"):
+                    used |= {alias.name for alias in node.names}
+    door = importlib.import_module(f"asyncembed.{room}")
+    assert not set(door.__all__) - used

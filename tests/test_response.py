@@ -175,9 +175,9 @@ async def test_a_second_loop_goes_on():
 
 
 async def test_text_instead_of_bytes_is_refused():
-    with pytest.raises(ConfigurationError, match="the source gives a str instead of bytes"):
+    with pytest.raises(ConfigurationError, match="source= yields a str, but must yield bytes"):
         list(StreamingEmbedResponse(io.StringIO("{}"), "openai").iter_embeddings())
-    with pytest.raises(ConfigurationError, match="the source gives a str instead of bytes"):
+    with pytest.raises(ConfigurationError, match="source= yields a str, but must yield bytes"):
         await take(StreamingEmbedResponse(chunks("{}", 1), "openai"), [])
     with pytest.raises(ConfigurationError, match="dimension=0 must be a whole number"):
         StreamingEmbedResponse(io.BytesIO(), "openai", dimension=0)

@@ -25,7 +25,6 @@ from asyncembed import (
     Timeouts,
     Usage,
 )
-from asyncembed._config import Dtype, check, check_choice, check_positive
 
 VALUES = [value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)]
 SECONDS = [
@@ -101,15 +100,6 @@ def test_extra_is_a_mapping(value):
     """Of field names to values."""
     with pytest.raises(ConfigurationError, match="extra= must be a mapping of field names to values"):
         EmbedOptions(model="m", extra=value)
-
-
-def test_the_checks_pass_what_is_right():
-    """And raise a ValueError for what is not."""
-    check(True, "x")
-    check_choice("dtype", "int8", Dtype)
-    check_positive("x", 0.1)
-    with pytest.raises(ValueError, match=r"^x$"):
-        check(False, "x")
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -222,7 +212,7 @@ async def test_options_that_were_checked_before_vouch_for_no_others():
         with pytest.raises(ConfigurationError, match=r"chunk_size=1\.0"):
             client.embed_stream(["a"], chunk_size=1.0, dimensions=1)
         extra["input"] = "mine"
-        with pytest.raises(ConfigurationError, match="extra= may not hold input"):
+        with pytest.raises(ConfigurationError, match="extra= must not contain input"):
             client.embed_stream(["a"], chunk_size=1, dimensions=1, extra=extra)
         one, two = (client.embed_stream(["a"], max_memory_mb=1)._run.endpoint.budget for _ in range(2))
         assert one is not two
@@ -272,8 +262,8 @@ WRONG_FOR_A_CLIENT = [
     ("headers", [("X-Team", "nlp")], "headers= is a list, but must map names to values: {'X-Name': 'value'}"),
     ("headers", "X-Team: nlp", "headers= is a str, but must map"),
     ("headers", 7, "headers= is a int, but must map"),
-    ("headers", {"X-Team": 7}, "headers= holds something for 'X-Team' that is not a line of text"),
-    ("headers", {7: "nlp"}, "headers= holds something for 7 that is not a line of text"),
+    ("headers", {"X-Team": 7}, "headers= has a value for 'X-Team' that is not a single line of text"),
+    ("headers", {7: "nlp"}, "headers= has a value for 7 that is not a single line of text"),
     ("model", 7, "model=7 must be a str"),
     ("model", b"m", "model=b'm' must be a str"),
     ("rate_limit", 600, "rate_limit=600 must be a RateLimit, such as RateLimit(requests_per_minute=600)"),

@@ -1,4 +1,4 @@
-"""What one call asks for, checked: the way from a verb's options to the run behind it."""
+"""The checked arguments of one call, which a verb passes to its run."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 class DeadLetters(Protocol):
-    """Keeps failures for later; its methods are called in threads."""
+    """Stores failed texts for later. Its methods are called in worker threads."""
 
     def write(self, failures: Sequence[EmbedFailure]) -> None:
-        """Bring failures to the disk, and raise if they did not get there."""
+        """Write failures to disk; raise if that fails."""
         ...
 
     def recognise(self, first: int) -> None:
-        """Leave out, from now on, failures from index `first` on that an earlier run has written already."""
+        """From now on, skip failures from index `first` on that an earlier run has already written."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What one call asks for; everything in it has been checked.
+    """The checked arguments of one call.
 
     Attributes:
-        endpoint: Where it asks.
-        options: What it asks for each text.
-        chunk_size: Most texts in one request, None for as many as the provider takes.
-        max_wait: Seconds that a request which is not full waits for more texts.
-        on_error: What becomes of texts that cannot be embedded.
-        dead_letters: What keeps them, if that is wanted.
-        dedupe_bytes: Memory for vectors that equal texts share; 0 if each text is asked for.
-        identity: Digest of what shapes a vector besides its text; only where equal texts or a cache need it.
+        endpoint: The API that the requests go to.
+        options: Model, dimension and other options of the requests.
+        chunk_size: Maximum number of texts per request; None for the provider's maximum.
+        max_wait: How long a partly filled request waits for more texts, in seconds.
+        on_error: What happens to texts that cannot be embedded.
+        dead_letters: Stores those texts, if the caller wants that.
+        dedupe_bytes: Memory for vectors that equal texts share, in bytes; 0 to request each text.
+        identity: Digest of everything that shapes a vector besides its text; set only for equal texts or a cache.
     """
 
     endpoint: Endpoint
@@ -51,13 +51,16 @@ class Call:
 
     @property
     def dimension(self) -> int | None:
-        """Dimension of the vectors, if it is asked for or known; a model's name says it only at its own address."""
+        """Dimension of the vectors, if it is requested or known.
+
+        A model's name implies its dimension only at the provider's own address.
+        """
         provider, options = self.endpoint.provider, self.options
         return provider.dimension(options) if self.endpoint.knows_models else options.dimensions
 
     @property
     def known_dimension(self) -> int | None:
-        """The same, or the dimension that vectors had before."""
+        """Dimension of the delivered vectors, if it is requested, known, or learned from earlier responses."""
         options = self.options
         learned = None if options.extra else self.endpoint.learned.dimensions.get((options.model, options.dimensions))
         known = self.dimension or learned

@@ -1,9 +1,8 @@
-"""One pause for all requests of a client when the API asks for one.
+"""Stops all requests of a client while the API is down (`CircuitBreaker`) or asks for a pause (`SharedPause`).
 
-When nothing comes back any more, one request at a time finds out whether that is over, and all others wait.
-
-Else every worker would try again on its own, and most of what an API gets while it is down, or comes up again, would be
-retries. One that is only overloaded, or loses some responses, still answers others, and is not taken for down.
+While the API is down, one request at a time probes whether it is back, and all others wait. Without this, every worker
+would retry on its own, and most of the load on an API that is down or restarting would be retries. An API that is only
+overloaded, or loses some responses, still answers others, so the breaker does not open for it.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class SharedPause:
-    """No request of an endpoint starts before the pause is over, whoever was told to wait."""
+    """A pause for all requests to an endpoint, after the API has asked one of them to wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until = 0.0
 
     def extend(self, seconds: float) -> None:
-        """Pause for at least so many seconds from now."""
+        """Pause for at least `seconds` from now."""
         self._until = max(self._until, self._clock() + seconds)
 
     @property
@@ -40,24 +39,24 @@ class SharedPause:
         return self._until > self._clock()
 
     async def wait(self) -> None:
-        """Return when the pause is over, however often it is extended meanwhile."""
-        while (left := self._until - self._clock()) > 0:  # noqa: ASYNC110  # time is what is waited for
-            await anyio.sleep(left)
+        """Return when the pause is over, even if it is extended meanwhile."""
+        while (remaining := self._until - self._clock()) > 0:  # noqa: ASYNC110  # only time ends a pause
+            await anyio.sleep(remaining)
 
 
-FAILURES: Final = 8
-"""Attempts in a row that brought nothing, by whichever worker, before this counts as an outage."""
+FAILURE_THRESHOLD: Final = 8
+"""Consecutive failed attempts of all workers together after which the API counts as down."""
 
 
-class Probe:
-    """Held by the one attempt that finds out whether an API is back."""
+class ProbeToken:
+    """Token of the one attempt that may find out whether the API is back."""
 
 
 class CircuitBreaker:
-    """Whether an API is down, as all streams of one client see it.
+    """Knows whether an API is down; shared by all streams of one client.
 
     Args:
-        policy: How long to wait between two attempts.
+        policy: How long to wait between two probes.
         clock: Monotonic seconds; replaced in tests.
         draw: Uniform random number in [0, 1); replaced in tests.
     """
@@ -72,56 +71,60 @@ class CircuitBreaker:
         self._clock = clock
         self._draw = draw
         self._failures = 0
-        self._next = 0.0  # when the next attempt may find out
-        self._probe: Probe | None = None  # of the attempt that is finding out
+        self._next = 0.0  # when the next probe may start
+        self._probe: ProbeToken | None = None  # of the probe in flight
         self._changed = asyncio.Event()
 
     @property
-    def is_on(self) -> bool:
-        """Whether the API is down, as far as is known."""
-        return self._failures >= FAILURES
+    def is_open(self) -> bool:
+        """Whether the API counts as down, so that only a probe may be sent."""
+        return self._failures >= FAILURE_THRESHOLD
 
-    def lets_through(self, probe: Probe | None) -> bool:
-        """Whether an attempt may begin now, with what `wait` gave to it."""
-        return not self.is_on or (probe is not None and probe is self._probe)
+    def allows(self, probe: ProbeToken | None) -> bool:
+        """Whether an attempt may start now; `probe` is what `wait` returned to it."""
+        return not self.is_open or (probe is not None and probe is self._probe)
 
-    async def wait(self, begins: Callable[[float | None], None] | None = None) -> Probe | None:
-        """Return None when it is over, or a probe if the caller is to find out; it must be given to `end_attempt`.
+    async def wait(self, on_wait: Callable[[float | None], None] | None = None) -> ProbeToken | None:
+        """Wait until the outage is over, or until the caller is to probe whether it is.
 
-        Each time that there is something to wait for, `begins` is told for how long, None while another finds out.
+        Args:
+            on_wait: Called before each wait with its length in seconds, or None while another request probes.
+
+        Returns:
+            None if the outage is over, or a probe token, which the caller must pass to `end_attempt`.
         """
-        while self.is_on:
-            left = self._next - self._clock()
-            if left <= 0 and self._probe is None:
-                self._probe = Probe()
+        while self.is_open:
+            remaining = self._next - self._clock()
+            if remaining <= 0 and self._probe is None:
+                self._probe = ProbeToken()
                 return self._probe
-            seconds = left if self._probe is None else None
-            if begins:
-                begins(seconds)
+            seconds = remaining if self._probe is None else None
+            if on_wait:
+                on_wait(seconds)
             self._changed.clear()
             with anyio.move_on_after(seconds):
                 await self._changed.wait()
         return None
 
-    def end_attempt(self, probe: Probe | None = None, *, failed: bool | None) -> None:
-        """Note how an attempt ended.
+    def end_attempt(self, probe: ProbeToken | None = None, *, failed: bool | None) -> None:
+        """Record how an attempt ended.
 
-        One that began before the outage was noticed ends it if it goes well; if it fails, that is nothing new.
+        An attempt that started before the outage was noticed ends the outage if it succeeds; its failure is ignored.
 
         Args:
-            probe: What `wait` gave, if it gave anything.
-            failed: Whether the attempt brought nothing; None if it does not say anything about the API.
+            probe: What `wait` returned.
+            failed: Whether the attempt failed without bringing a vector; None if its end says nothing about the API.
         """
         is_probe = probe is not None and probe is self._probe
         if is_probe:
             self._probe = None
         if failed is False:
             self._failures, self._probe = 0, None
-        elif failed and (is_probe or not self.is_on):
+        elif failed and (is_probe or not self.is_open):
             self._failures += 1
-            if self.is_on:
+            if self.is_open:
                 self._next = self._clock() + self._wait()
         self._changed.set()
 
     def _wait(self) -> float:
-        return ceiling(self._policy, self._failures - FAILURES) * (0.5 + self._draw() / 2)
+        return ceiling(self._policy, self._failures - FAILURE_THRESHOLD) * (0.5 + self._draw() / 2)

@@ -1,11 +1,9 @@
-"""Shares of the event loop's time, so that no other task waits until all responses have been read.
+"""What all streams of one client share: the provider, its connection, and what the client has learned about it.
 
-When bytes of many connections are there at once, their workers would all run in one turn of the loop, and a timer or a
-request of the program's own would wait for the sum of them. Here they may use so much of a turn; the others stand in
-line, and one of them goes on in each of the next turns. They wait for a future, as a task that looks again in every
-turn costs as much as the parsing of several vectors each time.
-
-What all streams of one client share: the provider, the way there, and what has been learned about it.
+`LoopBudget` shares the event loop's time. When data of many connections arrives at once, their workers would all run
+in one iteration of the loop, and your program's timers and requests would wait for all of them. The budget lets only
+some of them run per iteration; the others queue, and one continues in each of the next iterations. A queued worker
+waits for a future: a task that polls in every iteration costs as much each time as parsing several vectors.
 """
 
 from __future__ import annotations
@@ -41,62 +39,64 @@ if TYPE_CHECKING:
     from asyncembed.providers import Provider
 
 
-LONGEST: Final = 0.0005
-"""Seconds of a turn of the event loop after which nothing more begins in it: a timer may wait for two whole turns."""
+MAX_LOOP_SECONDS: Final = 0.0005
+"""Seconds of work per event loop iteration after which no more is started; a timer may wait for two iterations."""
 
 
 class LoopBudget:
-    """Lets work begin that takes a while without an `await`; shared by all who do such work on one event loop."""
+    """Limits the synchronous work per event loop iteration; shared by all workers on one event loop."""
 
-    __slots__ = ("_began", "_line", "_loop")
+    __slots__ = ("_loop", "_queue", "_started")
 
     def __init__(self) -> None:
-        self._began: float | None = None  # the first work of this turn
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._started: float | None = None  # when the first work of this iteration started
+        self._queue: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def wait(self) -> None:
-        """Return at once if there is time left in this turn of the loop, and else in a later one."""
-        if self._began is None or self._loop is not asyncio.get_running_loop():  # the last one may have died in a turn
-            self._line.clear()
-            self._begin()
-        elif self._line or time.perf_counter() - self._began > LONGEST:
-            place = asyncio.get_running_loop().create_future()
-            self._line.append(place)
-            await place
+        """Return at once if this iteration of the loop has time left, otherwise in a later iteration."""
+        if (
+            self._started is None or self._loop is not asyncio.get_running_loop()
+        ):  # an earlier loop may have closed before `_end`
+            self._queue.clear()
+            self._start()
+        elif self._queue or time.perf_counter() - self._started > MAX_LOOP_SECONDS:
+            turn = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            await turn
 
-    def _begin(self) -> None:
-        self._began, self._loop = time.perf_counter(), asyncio.get_running_loop()
+    def _start(self) -> None:
+        self._started, self._loop = time.perf_counter(), asyncio.get_running_loop()
         self._loop.call_soon(self._end)
 
     def _end(self) -> None:
-        self._began = None
-        while self._line:
-            place = self._line.popleft()
-            if not place.done():  # whoever stood there may have been cancelled
-                place.set_result(None)
-                self._begin()
+        self._started = None
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():  # its task may have been cancelled
+                turn.set_result(None)
+                self._start()
                 return
 
 
-TOKEN_PARTS: Final = 40
-"""Requests that the tokens of a minute should suffice for: what does not fit any more is lost to the minute."""
+MAX_TOKEN_SHARES: Final = 40
+"""Requests that one minute's token limit is divided among; a remainder too small for one request goes unused."""
 
 
 @dataclass(slots=True)
 class EndpointState:
-    """What the answers of an API have taught.
+    """What the client has learned from the responses of an API.
 
     Attributes:
-        outage: Stops every request but one while the API is down.
-        pause: Stops every request while the API wants to be left alone.
-        refuses_base64: It does not know base64, and is asked for floats.
-        dimensions: Dimension that vectors had, by the model and the dimension that were asked for.
-        tokens: How many tokens texts have, by model.
-        caps: How large a request may be, by model.
-        accepted: Models that requests to went well.
-        has_asked_limits: The server was asked what its limits are.
-        untold: Models of which it was logged that an input type changes nothing.
+        breaker: Stops all requests but one while the API is down.
+        pause: Stops all requests while the API asks for a pause.
+        refuses_base64: The API rejected base64, so requests ask for floats.
+        dimensions: Dimension of earlier vectors, by model and requested dimension.
+        tokens: Estimate of tokens per byte, by model.
+        caps: Learned limits on the size of a request, by model.
+        accepted: Models for which a request has succeeded.
+        has_asked_limits: The server was asked for its limits.
+        warned_models: Models for which the log already says that an input type has no effect.
     """
 
     breaker: CircuitBreaker
@@ -107,7 +107,7 @@ class EndpointState:
     caps: defaultdict[str, LearnedLimits] = field(default_factory=lambda: defaultdict(LearnedLimits))
     accepted: set[str] = field(default_factory=set)
     has_asked_limits: bool = False
-    untold: set[str] = field(default_factory=set)
+    warned_models: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, repr=False)
@@ -116,19 +116,19 @@ class Endpoint:
 
     Attributes:
         provider: The wire format.
-        encoding: "base64", "float", or "auto" to let the provider and its answers decide.
-        retry: When to try again.
-        slots: Slots for requests, by model.
+        encoding: "base64", "float", or "auto" to let the provider and its responses decide.
+        retry: When to retry.
+        slots: Request slots, by model.
         budget: Memory for requests and results.
-        limiter: Requests, texts and tokens a minute.
-        connect: Opens the way there, once, when it is first needed.
-        learned: The same object for every stream, also for those with a budget or slots of their own.
-        address: Where it is, if that is not the provider's own address; None for the embedded server, too.
-        is_official: Whether it is the provider's own address, so that its models are what their names say.
-        prompts: What the caller wants before texts, by input type.
-        cache: Vectors that need not be asked for again.
-        hook: Told of every event, if the caller wants that.
-        turns: Shares of the event loop's time.
+        limiter: Limits requests, texts and tokens per minute.
+        connect: Opens the transport, once, when it is first needed.
+        learned: Shared by all streams, including those with a budget or slots of their own.
+        address: The base URL, unless it is the provider's own or the embedded server.
+        is_official: Whether it is the provider's own address, so that a model's name says which model it is.
+        prompts: Prefix for each text, by input type, as set by the caller.
+        cache: Vectors of earlier runs, which are not requested again.
+        hook: Receives every event, if the caller set `on_event`.
+        loop_budget: Limits the work per event loop iteration.
     """
 
     provider: Provider
@@ -148,61 +148,68 @@ class Endpoint:
 
     @property
     def knows_models(self) -> bool:
-        """Whether models are what their names say, or what the caller has said."""
+        """Whether a model's name, or the caller, says which model it is."""
         return self.is_official or self.provider.is_told_model
 
     def limits_of(self, model: str) -> Limits:
-        """What one request may hold, as it was published."""
+        """Published limits of one request."""
         return self.provider.limits_of(model) if self.knows_models else self.provider.limits
 
     async def ask_limits(self, transport: Transport, model: str) -> None:
-        """Ask the server what a request may hold, once, if it can tell; what it does not tell is found out."""
+        """Ask the server once for its limits, if it has a path for that; other limits are learned from errors."""
         path = self.provider.limits_path
         if path is None or self.learned.has_asked_limits:
             return
         self.learned.has_asked_limits = True
-        told = await transport.get_object(Route(path))
-        limits = self.provider.read_limits(told) if told else None
+        answer = await transport.get_object(Route(path))
+        limits = self.provider.read_limits(answer) if answer else None
         if limits:
             caps = self.learned.caps[model]
             caps.inputs, caps.tokens, caps.request_bytes = limits.inputs, limits.tokens, limits.request_bytes
 
     def slots_of(self, model: str) -> RequestSlots:
-        """Slots for requests to a model."""
-        limits = self.limits_of(model)
-        return self.slots.of(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+        """Return the request slots of a model."""
+        slots = self.slots.get(model)
+        if slots is None:
+            limits = self.limits_of(model)
+            slots = self.slots.add(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+        return slots
 
     def learned_limits(self, model: str) -> Limits:
-        """What one request may hold, as the answers of the API have taught."""
+        """Return the limits of one request, narrowed by what the API's responses have taught."""
         limits = self.learned.caps[model].within(self.limits_of(model))
         size = self.slots_of(model).size
         return limits if limits.inputs <= size else replace(limits, inputs=size)
 
     def limits(self, model: str, chunk_size: int | None) -> Limits:
-        """What one request may hold: at most `chunk_size` texts, and of what a minute allows about an even part.
+        """Return the limits of the next request: no more than `chunk_size` texts, and an even share of the rate limit.
 
-        With 96 texts a request and 100 a minute, 50 at a time use up the minute, and 96 at a time do not.
+        For example, with 96 texts per request and a limit of 100 texts per minute, requests of 50 texts use the whole
+        limit, and requests of 96 do not.
         """
         limits = self.learned_limits(model)
         requests, inputs, tokens = self.limiter.limits
-        most = min(chunk_size or limits.inputs, limits.inputs)
+        max_inputs = min(chunk_size or limits.inputs, limits.inputs)
         if inputs:
-            limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / most))))
+            limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / max_inputs))))
         if tokens:
-            part = max(1, math.floor(tokens / min(TOKEN_PARTS, max(1, requests or TOKEN_PARTS))))
-            limits = replace(limits, tokens=min(part, limits.tokens or part))
+            share = max(1, math.floor(tokens / min(MAX_TOKEN_SHARES, max(1, requests or MAX_TOKEN_SHARES))))
+            limits = replace(limits, tokens=min(share, limits.tokens or share))
         return limits
 
     def proof(self, options: EmbedOptions) -> Proof | None:
-        """What is known of base64 that can be compared with numbers; None where it cannot, or need not."""
-        can_be = self.provider.both_encodings is not None and options.dtype == "float32" and not options.extra
-        if self.encoding != "auto" or not can_be:
+        """Return what is known about the API's base64 from comparing it with numbers.
+
+        None if the two cannot be compared, or the encoding is fixed.
+        """
+        can_compare = self.provider.both_encodings is not None and options.dtype == "float32" and not options.extra
+        if self.encoding != "auto" or not can_compare:
             return None
-        where = self.address or self.provider.base_url
-        return proof_of((self.provider.name, where, options.model, options.dimensions))
+        address = self.address or self.provider.base_url
+        return proof_of((self.provider.name, address, options.model, options.dimensions))
 
     def wire_encoding(self, *, compact: bool = False) -> Literal["base64", "float"]:
-        """Which encoding to ask for now; `compact` asks for base64 also where it has only been promised."""
+        """Return the encoding to request now; `compact` also uses base64 that is documented but not yet observed."""
         if self.encoding != "auto":
             return self.encoding
         base64 = self.provider.base64
@@ -218,7 +225,7 @@ class Endpoint:
         *,
         is_both: bool = False,
     ) -> bytes:
-        """Return a request body as JSON, without the fields that are not set; `is_both` asks for numbers and base64."""
+        """Return a request body as JSON without unset fields; `is_both` requests numbers and base64."""
         if prompt := options.prompt:
             texts = [prompt + text for text in texts]
         fields = self.provider.body(texts, options, encoding)

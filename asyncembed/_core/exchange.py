@@ -1,6 +1,7 @@
-"""One request and its response: what arrives is delivered while it arrives, and what was billed is noted.
+"""One request and its response.
 
-A harmless text, asked for with the options of a run: whether the request is to blame, or a text.
+An `Exchange` sends the texts of a batch, delivers vectors while the response arrives, and records what was billed. A
+`Probe` sends one harmless text with the options of a run, to find out whether the request or a text causes an error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asyncembed._core.rate_gate import believed
+from asyncembed._core.rate_gate import plausible_tokens
 from asyncembed._decide.base64_proof import Comparison
 from asyncembed._decide.chunker import JSON_OVERHEAD, Batch
 from asyncembed._decide.delivery import ResultDelivery
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from asyncembed._decide.delivery import BlockDelivery
     from asyncembed._http.body import Response
     from asyncembed._http.transport import Transport
-    from asyncembed._models import EmbedBlock, EmbedResult
+    from asyncembed._models import EmbedBlock, EmbedResult, Scalar
 
 
 MAX_DROPPED: Final = 2
-"""Responses to one batch that are dropped because they cannot be matched to their texts; one more ends the run."""
+"""Mismatched responses that are dropped and requested again for one batch; one more ends the run."""
 _REFUSALS: Final = frozenset({400, 415, 422})
 
 
@@ -44,13 +45,13 @@ class Exchange:
     """Makes the requests of one batch.
 
     Args:
-        run: The run it belongs to.
-        transport: The way to the API.
-        delivery: The books of the batch.
-        reservation: The memory of its results; None if nobody takes them.
-        request_bytes: Bytes of its texts in a request.
-        is_repeated: Whether its texts were asked for before, in a larger batch.
-        may_prove: Whether it may find out what the API's base64 holds.
+        run: The run that the batch belongs to.
+        transport: The connection to the API.
+        delivery: Matches vectors to the texts of the batch.
+        reservation: The memory of the batch's results; None if they are not delivered.
+        request_bytes: Bytes of the batch's texts in a request.
+        is_repeated: Whether the texts were already requested as part of a larger batch.
+        may_compare: Whether a request may ask for both encodings to compare them.
     """
 
     def __init__(
@@ -62,30 +63,30 @@ class Exchange:
         request_bytes: int,
         *,
         is_repeated: bool = False,
-        may_prove: bool = True,
+        may_compare: bool = True,
     ) -> None:
         self._run = run
         self._transport = transport
-        self._delivery: Any = delivery  # whatever it makes of a vector, it gets from the parser
+        self._delivery: Any = delivery  # the parser returns the row type that this delivery decodes to
         self._reservation = reservation
         self._request_bytes = request_bytes
-        self._has_asked = is_repeated
-        self._proof = run.proof if may_prove else None
+        self._is_retry = is_repeated
+        self._proof = run.proof if may_compare else None
         self._comparison: Comparison | None = None  # of the last request, if it asked for both encodings
         self.refused_both = False
-        """Whether the last request asked for numbers and base64, and was refused."""
-        self._count = 0  # texts of the last request
-        self._dropped = 0  # responses that could not be matched to their texts
-        self._has_ended = False  # the last response was read to its end
+        """Whether the API refused the last request, which asked for numbers and base64."""
+        self._count = 0  # texts in the last request
+        self._dropped = 0  # mismatched responses
+        self._is_read = False  # the last response was read to its end
         self._sent_at = 0.0
         self.seconds_to_headers = 0.0
-        """How long the server took to the headers of its last answer."""
+        """Seconds from sending the last request to the headers of its response."""
 
     async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit) -> None:
-        """Ask for texts, with a permit that has begun, and deliver what arrives.
+        """Request texts and deliver vectors as they arrive; call this right after `permit.begin`.
 
         Raises:
-            AsyncEmbedError: if not all of them arrive; what did was delivered before.
+            AsyncEmbedError: if vectors are missing; those that arrived have been delivered.
         """
         proof = self._proof if encoding == "float" else None
         self.refused_both = False
@@ -107,10 +108,10 @@ class Exchange:
     async def _ask_both(
         self, texts: list[str], permit: RatePermit, watch: RequestSpan, proof: Proof, comparison: Comparison
     ) -> None:
-        """Ask for numbers and base64, and note whether they are the same."""
+        """Request numbers and base64, and record whether they are the same."""
         try:
             await self._ask(texts, "float", permit, watch)
-            if self._has_ended:
+            if self._is_read:
                 proof.settle(comparison)
         except APIStatusError as error:
             self.refused_both = error.status in _REFUSALS
@@ -123,7 +124,7 @@ class Exchange:
                 self._run.observer.settled_encoding(proof.encoding, proof.why)
 
     def _drop(self, error: ResponseError, reservation: Reservation) -> ResponseError:
-        """Forget what a response gave that cannot be matched to its texts, and return the error to be raised."""
+        """Discard the vectors of a mismatched response, and return the error to raise."""
         blocks, withdrawal = self._delivery.withdraw()
         self._run.deliver(blocks, reservation)
         if withdrawal:
@@ -147,13 +148,13 @@ class Exchange:
             body,
             compact=encoding == "base64" and run.proof is None,
             max_bytes=run.cost.largest_response(len(texts), self._request_bytes),
-            on_headers=permit.heard,
+            on_headers=permit.observe_headers,
             on_send=partial(self._begin, len(texts)),
             on_resend=self._resent,
             route=run.route,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
-        del body  # it has been sent, and may be large
+        del body  # it may be large
         run.steps += 1
         watch.opened(response, parser)
         try:
@@ -164,13 +165,13 @@ class Exchange:
         finally:
             response.close()
             parser.discard()
-            tokens = believed(self._tokens(response, parser), size, len(texts))
+            tokens = plausible_tokens(self._tokens(response, parser), size, len(texts))
             watch.billed(tokens)
-            run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._has_ended)
+            run.usage += permit.settle(tokens, complete=delivery.is_complete, ended=self._is_read)
             run.bytes_received += response.bytes_received
 
     def _note_refusal(self, error: APIStatusError, texts: list[str], proof: Proof) -> None:
-        """Stay with numbers if the API says that encodings are to blame; a text may be."""
+        """Use numbers from now on if the API blames the encoding; otherwise a text may be the cause."""
         why = f"the API refused a request for both encodings, with status {error.status}"
         answer = answer_of(error)
         if answer and meaning_of(answer, self._run.endpoint.provider.signs, texts) == "encoding":
@@ -180,11 +181,11 @@ class Exchange:
 
     def _parser(self, encoding: Literal["base64", "float"]) -> ResponseParser[Any]:
         run, delivery, provider = self._run, self._delivery, self._run.endpoint.provider
-        layout, most = provider.layout(run.options, encoding), run.cost.largest_value(self._request_bytes)
+        layout, max_bytes = provider.layout(run.options, encoding), run.cost.largest_value(self._request_bytes)
         if self._comparison is None or provider.both_encodings is None:
-            return ResponseParser(layout, delivery.decode, most, delivery.decode_run)
+            return ResponseParser(layout, delivery.decode, max_bytes, delivery.decode_run)
         layout = replace(layout, proof=provider.both_encodings.place)
-        return ResponseParser(layout, self._comparison.recording(delivery.decode), most)
+        return ResponseParser(layout, self._comparison.recording(delivery.decode), max_bytes)
 
     def _feed(self, parser: ResponseParser[Any], chunk: bytes) -> Sequence[tuple[int, Any]]:
         vectors = parser.feed(chunk)
@@ -193,18 +194,18 @@ class Exchange:
         return vectors
 
     def _tokens(self, response: Response, parser: ResponseParser[Any]) -> int | None:
-        """Return the tokens that were billed, as the body or else a header says."""
+        """Return the number of billed tokens from the body, or else from a header."""
         name = self._run.endpoint.provider.token_header
         if parser.tokens is not None or name is None:
             return parser.tokens
-        told = response.headers.get(name, "")
-        return int(told) if told.isascii() and told.isdigit() else None
+        value = response.headers.get(name, "")
+        return int(value) if value.isascii() and value.isdigit() else None
 
     def _begin(self, count: int) -> None:
-        self._count, self._has_ended, self._sent_at = count, False, time.monotonic()
+        self._count, self._is_read, self._sent_at = count, False, time.monotonic()
         self._run.requests += 1
-        self._run.retries += self._has_asked
-        self._has_asked = True
+        self._run.retries += self._is_retry
+        self._is_retry = True
 
     def _resent(self) -> None:
         self._run.requests += 1
@@ -215,7 +216,7 @@ class Exchange:
             await self._read(response, parser, watch)
         except (TransportError, ResponseError) as error:
             if error.retryable and delivery.is_complete:
-                return  # it broke after the last vector: nothing was lost
+                return  # the response broke after its last vector
             raise
         delivery.finish(parser, self._transport.secrets.redact(parser.message))
 
@@ -232,39 +233,39 @@ class Exchange:
                     raise
                 self._deliver(delivery.accept(self._feed(parser, chunk)))
                 run.steps += 1
-                self._flush_soon()
+                self._schedule_flush()
                 watch.progressed()
                 delivery.check(parser.count)
-                if dimension != run.cost.dimension:  # a vector has said how large the others may be
+                if dimension != run.cost.dimension:  # the first vector shows how large the others may be
                     dimension = run.cost.dimension
                     response.allow(run.cost.largest_response(self._count, self._request_bytes))
             self._deliver(delivery.accept(parser.close()))
-            self._has_ended = True
+            self._is_read = True
             delivery.check()
         except asyncio.CancelledError:
             if run.flusher:
-                while chunk := at_hand(response.read()):
+                while chunk := read_buffered(response.read()):
                     self._keep(parser, chunk)
             raise
-        finally:  # what was held back has arrived, too
+        finally:  # deliver rows that waited for the dimension
             self._deliver(delivery.settle())
 
-    def _deliver(self, results: Sequence[EmbedResult | EmbedBlock]) -> None:
+    def _deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]) -> None:
         if self._reservation:
             self._run.deliver(results, self._reservation)
 
-    def _flush_soon(self) -> None:
+    def _schedule_flush(self) -> None:
         if self._run.flusher and self._reservation:
-            self._run.flusher.note(self._delivery, self._reservation)
+            self._run.flusher.schedule(self._delivery, self._reservation)
 
     def _keep(self, parser: ResponseParser[Any], chunk: bytes) -> None:
-        """Deliver what has arrived and is paid for, when the run is being left; a fault in it is of no interest."""
+        """Deliver vectors that arrived before the run was cancelled, as they are billed; ignore a fault in them."""
         with suppress(ResponseError):
             self._deliver(self._delivery.accept(self._feed(parser, chunk)))
 
 
-def at_hand(read: Coroutine[Any, Any, bytes]) -> bytes:
-    """Return what a read gives at once; nothing if it would have to wait, or the response has broken."""
+def read_buffered(read: Coroutine[Any, Any, bytes]) -> bytes:
+    """Return what `read` returns without waiting; empty if it would wait, or the response has broken."""
     try:
         read.send(None)
     except StopIteration as done:
@@ -277,58 +278,58 @@ def at_hand(read: Coroutine[Any, Any, bytes]) -> bytes:
 
 
 HARMLESS: Final = "hello"
-"""What is asked for: a word that every model knows and no filter minds."""
+"""Text of a probe: a word that every model knows and no content filter rejects."""
 
 
 class Probe:
-    """Asks for the harmless text in the name of one run; whoever wants to know meanwhile gets the same answer.
+    """Sends a harmless text for one run; workers that ask while a probe is in flight share its outcome.
 
     Args:
         run: The run.
-        transport: The way to the API.
+        transport: The connection to the API.
     """
 
     def __init__(self, run: Run, transport: Transport) -> None:
         self._run = run
         self._transport = transport
-        self._began = float("-inf")
+        self._started = float("-inf")  # monotonic time of the last probe that was answered
         self._error: AsyncEmbedError | None = None
-        self._asking: asyncio.Event | None = None
+        self._done: asyncio.Event | None = None  # set when the probe in flight ends
 
     @property
     def is_asking(self) -> bool:
-        """Whether the answer is being waited for."""
-        return self._asking is not None
+        """Whether a probe is in flight."""
+        return self._done is not None
 
     async def wait(self) -> None:
-        """Return when nothing is being asked."""
-        while self._asking:
-            await self._asking.wait()
+        """Return when no probe is in flight."""
+        while self._done:
+            await self._done.wait()
 
     async def ask(self, since: float) -> AsyncEmbedError | None:
-        """Return what the harmless text is refused with, None if it is taken.
+        """Return the error that the API answers the harmless text with, or None if it accepts the text.
 
         Args:
-            since: Monotonic time of the request that is doubted: an answer to a later probe is good enough.
+            since: Monotonic time of the failed request; the outcome of a probe sent after it is reused.
         """
         await self.wait()
-        if self._began < since:
-            self._asking = asyncio.Event()
-            began = time.monotonic()
+        if self._started < since:
+            self._done = asyncio.Event()
+            started = time.monotonic()
             try:
                 self._error = await self._ask()
-                self._began = began
+                self._started = started
             finally:
-                self._asking.set()
-                self._asking = None
+                self._done.set()
+                self._done = None
         return self._error
 
     async def _ask(self) -> AsyncEmbedError | None:
         run = self._run
         size = len(HARMLESS) + JSON_OVERHEAD
         delivery = ResultDelivery(Batch({-1: EmbedInput(HARMLESS)}, request_bytes=size), run.decoder)
-        exchange = Exchange(run, self._transport, delivery, None, size, may_prove=False)
-        permit = await run.admission.ask(1, size)
+        exchange = Exchange(run, self._transport, delivery, None, size, may_compare=False)
+        permit = await run.rate_gate.ask(1, size)
         try:
             await permit.begin()
             await exchange.ask(delivery.begin_attempt(), run.wire_encoding, permit)

@@ -1,7 +1,4 @@
-"""Texts that a run does without, and when it has lost so many that it had better end.
-
-What becomes of texts that are given up: kept, told of, counted, and put in the place of results or left out.
-"""
+"""Texts that could not be embedded: `Failures` records and delivers them, `FailureBudget` says when to end the run."""
 
 from __future__ import annotations
 
@@ -25,18 +22,18 @@ if TYPE_CHECKING:
 
 
 MAX_LOST_IN_A_ROW: Final = 8
-"""Batches that may be lost to a failing server or network, one after the other, before that ends the run."""
+"""Consecutive batches lost to a failing server or network after which the run ends."""
 
 MAX_REFUSED_AT_FIRST: Final = 64
-"""Texts that the API may refuse, each by itself, before it has taken a single one: it must be the request, then."""
+"""Refused texts that end the run if the API has not accepted a single one: the request must be wrong, not the texts."""
 
 
 class FailureBudget:
-    """Counts what was given up.
+    """Counts failed texts and decides when there are too many.
 
     Attributes:
-        count: Texts.
-        first: Why the first of them was.
+        count: Number of failed texts.
+        first: Error of the first one.
     """
 
     def __init__(self) -> None:
@@ -45,50 +42,55 @@ class FailureBudget:
         self._lost_in_a_row = self._refused = 0
 
     def add(self, error: AsyncEmbedError) -> None:
-        """Note a text that was given up."""
+        """Count a failed text."""
         self.count += 1
         self.first = self.first or error
 
-    def end_row(self) -> None:
-        """Note that something has arrived."""
+    def record_success(self) -> None:
+        """Record that a result has arrived, which resets the count of consecutive failures."""
         self._lost_in_a_row = 0
 
-    def may_go_on(self, error: AsyncEmbedError, done: int) -> bool:
-        """Whether a run that has had `done` results goes on without what an error concerns."""
+    def record(self, error: AsyncEmbedError) -> None:
+        """Count an error that makes a text or a batch fail."""
         if isinstance(error, InvalidInputError):
             self._refused += 1
+        else:
+            self._lost_in_a_row += 1
+
+    def allows(self, error: AsyncEmbedError, done: int) -> bool:
+        """Return whether a run with `done` results continues after the recorded `error`."""
+        if isinstance(error, InvalidInputError):
             return done > 0 or self._refused < MAX_REFUSED_AT_FIRST
-        self._lost_in_a_row += 1
         return self._lost_in_a_row < MAX_LOST_IN_A_ROW
 
 
 class FailureWriter:
-    """Has failures written, off the event loop; those that come during one write go together into the next.
+    """Writes failures in a thread; failures that arrive during one write go together into the next.
 
     Args:
-        letters: What writes them; None if nothing is to be kept.
+        letters: Stores the failures; None to store none.
     """
 
     def __init__(self, letters: DeadLetters | None) -> None:
         self._letters = letters
         self._waiting: list[EmbedFailure] = []
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._error: StoredError | None = None
 
     async def write(self, failures: Sequence[EmbedFailure]) -> None:
-        """Return when the failures are safe.
+        """Return when the failures are on disk.
 
         Raises:
-            OSError: if these, or others before them, could not be written.
+            OSError: if these or earlier failures could not be written.
         """
         if self._letters is None:
             return
         self._waiting += failures
-        async with self._turn:
+        async with self._lock:
             if self._error:
                 raise self._error.ready()
             waiting, self._waiting = self._waiting, []
-            if waiting:  # else somebody else has written them
+            if waiting:  # otherwise another call has written them
                 await self._write(self._letters, waiting)
 
     async def _write(self, letters: DeadLetters, failures: Sequence[EmbedFailure]) -> None:
@@ -101,14 +103,14 @@ class FailureWriter:
 
 
 class Failures:
-    """Gives up the texts of one run.
+    """Handles the failed texts of one run: stores, reports and counts them, and delivers or skips them.
 
     Args:
-        call: What is to become of them, and what keeps them.
-        outbox: Where the results of the run go.
-        losses: What counts them.
-        observer: What tells of them.
-        settling: Whether failures come out even where they are skipped, for whoever keeps books of its texts.
+        call: Its `on_error` says whether failures are delivered, its `dead_letters` stores them.
+        result_queue: The queue of the run's results.
+        failure_budget: Counts the failures.
+        observer: Reports the failures.
+        settling: Whether failures are delivered even with `on_error="skip"`, because the consumer tracks every text.
     """
 
     def __init__(
@@ -121,32 +123,32 @@ class Failures:
         settling: bool,
     ) -> None:
         self._writer = FailureWriter(call.dead_letters)
-        self._outbox = result_queue
-        self._losses = failure_budget
+        self._result_queue = result_queue
+        self._failure_budget = failure_budget
         self._observer = observer
-        self._yields = settling or call.on_error != "skip"
+        self._delivers = settling or call.on_error != "skip"
 
     async def give_up(self, lost: Sequence[tuple[int, EmbedInput, AsyncEmbedError]], reservation: Reservation) -> None:
-        """Do without texts, as soon as they are safe where they are to be kept.
+        """Record texts as failed, after they have been stored.
 
         Args:
-            lost: Their indices, and why.
+            lost: Index, text and error of each.
             reservation: The memory of their batch.
 
         Raises:
-            OSError: if they cannot be kept; then nothing is said of them.
+            OSError: if they cannot be stored; then they are neither reported nor delivered.
         """
         failures = [EmbedFailure(index, item.text, item.id, error, item.metadata) for index, item, error in lost]
         await self._writer.write(failures)
         for failure, (index, item, error) in zip(failures, lost, strict=True):
             without_frames(error)
             self._observer.gave_up(index, item, error)
-            self._losses.add(failure.error)
-            self._hand_over(failure, reservation)
+            self._failure_budget.add(failure.error)
+            self._deliver(failure, reservation)
 
-    def _hand_over(self, failure: EmbedFailure, reservation: Reservation) -> None:
-        if self._yields:
-            self._outbox.put([failure], reservation)
+    def _deliver(self, failure: EmbedFailure, reservation: Reservation) -> None:
+        if self._delivers:
+            self._result_queue.put([failure], reservation)
         else:
-            self._outbox.skip(failure.index)
+            self._result_queue.skip(failure.index)
             reservation.take()

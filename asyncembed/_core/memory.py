@@ -1,22 +1,19 @@
-"""What the process really holds in memory, as the operating system counts it.
+"""Memory as a semaphore: a batch starts only while the memory that it may need fits into a budget of bytes.
 
-A budget knows only what it has reserved. The rest, such as results that the consumer keeps, shows here.
+The budget is weighted and first come, first served: if small batches could pass a large one that waits, the large one
+would starve. A batch that is larger than the whole budget runs alone.
 
-Memory as the semaphore: requests start only while what they may need fits into a budget of bytes.
+One rule goes before the queue: a stream that holds no memory never waits. Its consumer may be a task that already
+consumes another stream of the client; if it waited for memory that the other stream's results hold, it would wait for
+itself. So the budget may be exceeded by one batch for each stream after the first.
 
-The budget is weighted and first come, first served: letting a small request pass a large one that waits would starve
-the large one for ever. A request that is larger than the whole budget runs alone instead of never.
+A budget may have a guard, such as a `MemoryMonitor`, that knows how much memory the process has left. Results that the
+consumer keeps count there, but not in the budget. With a guard, reservations of all budgets of the process together
+must also fit into what the guard reports as free, because reserved memory may not be in use yet. No event tells when
+the process uses less memory, so a waiting batch polls the guard.
 
-One thing goes before the queue: a stream that holds nothing never waits. It could be that of a consumer that calls the
-client again before it takes its next result; if it waited for memory that other results hold, it would wait for its own
-caller. So the budget may be exceeded by one batch for each stream after the first.
-
-A budget may have a guard, which says how much memory there really is. Then what is reserved must fit into that too,
-together with what all other budgets of the process have reserved: it may not be in use yet, and so not be seen. Nobody
-says when more of it comes free, so whoever waits looks again now and then.
-
-Grants are made synchronously by whoever releases, so a waiter that is cancelled in the same tick as it is granted
-gives back what it got, and the head of the queue being cancelled wakes the one behind it.
+`release` grants memory to waiters synchronously. A waiter that is cancelled in the same event loop iteration in which
+its grant arrives gives the memory back, and a cancelled waiter at the head of the queue wakes the one behind it.
 """
 
 from __future__ import annotations
@@ -32,18 +29,18 @@ from asyncembed._config import check, check_positive
 MEGABYTE: Final = 1_000_000
 MAX_MEGABYTES: Final = 1e12
 
-BRINK: Final = 0.9
-"""Share of the limit from which on nothing new should be begun; the rest is for what nobody reckoned with."""
+THRESHOLD: Final = 0.9
+"""Share of the limit at which nothing new should start; the rest is a reserve for what no estimate covers."""
 
 
 class MemoryMonitor:
-    """Watches the resident memory of this process, its own and that of all libraries in it.
+    """Watches the resident memory of this process, as the operating system counts it.
 
     Args:
         max_memory_mb: The limit to stay below, in millions of bytes.
 
     Raises:
-        ConfigurationError: if the limit is no number above 0.
+        ConfigurationError: if the limit is not a number above 0.
 
     Example:
         ```python
@@ -54,9 +51,9 @@ class MemoryMonitor:
     """
 
     def __init__(self, max_memory_mb: float) -> None:
-        self.threshold_bytes = int(bytes_of(max_memory_mb) * BRINK)
-        """Bytes from which on nothing new should be begun."""
-        import psutil  # noqa: PLC0415  # most runs need no monitor, and it takes a tenth of the time to import us
+        self.threshold_bytes = int(bytes_of(max_memory_mb) * THRESHOLD)
+        """Resident bytes at which nothing new should start."""
+        import psutil  # noqa: PLC0415  # a tenth of the package's import time, and most runs have no monitor
 
         self._process = psutil.Process()
         self._peak = 0
@@ -66,21 +63,21 @@ class MemoryMonitor:
         return f"MemoryMonitor(max_memory_mb={self._limit!r}, current_mb={self.current_mb:.0f})"
 
     def should_wait(self) -> bool:
-        """Whether nothing new should be begun now, because the process holds nine tenths of the limit."""
+        """Whether nothing new should start now, because the process uses nine tenths of the limit."""
         return self.available_bytes() <= 0
 
     def available_bytes(self) -> int:
-        """Bytes that may still be taken before something should wait; negative beyond that."""
+        """Return the bytes left before new work should wait; negative if the process uses more."""
         return self.threshold_bytes - self._resident()
 
     @property
     def current_mb(self) -> float:
-        """Resident memory now, in millions of bytes."""
+        """Current resident memory, in millions of bytes."""
         return self._resident() / MEGABYTE
 
     @property
     def peak_mb(self) -> float:
-        """The most that this monitor has seen, in millions of bytes; it sees something whenever it is asked."""
+        """Highest resident memory that any call of this monitor has measured, in millions of bytes."""
         self._resident()
         return self._peak / MEGABYTE
 
@@ -91,7 +88,11 @@ class MemoryMonitor:
 
 
 def bytes_of(max_memory_mb: float) -> int:
-    """Return a limit in bytes; raises `ConfigurationError` if it is no number above 0, or more than machines have."""
+    """Return a limit in bytes.
+
+    Raises:
+        ConfigurationError: if it is not a number above 0, or more than any machine has.
+    """
     check_positive("max_memory_mb", max_memory_mb)
     check(max_memory_mb <= MAX_MEGABYTES, f"max_memory_mb={max_memory_mb!r} is more than any machine has")
     return int(max_memory_mb * MEGABYTE)
@@ -101,14 +102,14 @@ Owner: TypeAlias = "set[Reservation]"
 """The open reservations of one stream."""
 
 
-LOOK_AGAIN: Final = 0.05
-"""Seconds after which a request that waits for a guard asks it again."""
+POLL_SECONDS: Final = 0.05
+"""Seconds between two polls of the guard by a waiting batch."""
 
 BATCHES_AT_ONCE: Final = 8
-"""Batches that should fit into what a guard leaves: where it is little, batches get smaller instead of fewer."""
+"""Batches that should fit into the guard's free memory: when it is low, batches get smaller instead of fewer."""
 
 SMALLEST_BATCH: Final = 1_000_000
-"""Bytes that a batch may take however little a guard leaves."""
+"""Bytes that a batch may always take, however little memory the guard reports as free."""
 
 
 _budgets: WeakSet[MemoryBudget] = WeakSet()
@@ -116,10 +117,10 @@ _registering = threading.Lock()
 
 
 class Guard(Protocol):
-    """Watches memory that a budget cannot know of."""
+    """Knows how much memory the process has left."""
 
     def available_bytes(self) -> int:
-        """Bytes that may still be taken; none, or less, if there is too much in use already."""
+        """Return the free bytes; 0 or negative if too much is in use already."""
         ...
 
 
@@ -134,8 +135,8 @@ class MemoryBudget:
     """A weighted first-come-first-served semaphore over bytes; one per client, shared by its streams.
 
     Args:
-        total: Bytes there are.
-        guard: Says how many of them may really be taken, if that can change.
+        total: Size of the budget in bytes.
+        guard: Reports how many bytes the process really has left; None to rely on `total` alone.
     """
 
     def __init__(self, total: int, guard: Guard | None = None) -> None:
@@ -143,46 +144,46 @@ class MemoryBudget:
         self._guard = guard
         self.reserved = 0
         self.peak = 0
-        self._waiters: list[_Waiter] = []  # as many as there are streams that wait
+        self._waiters: list[_Waiter] = []
         with _registering:
             _budgets.add(self)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for memory."""
+        """Number of batches that wait for memory."""
         return len(self._waiters)
 
     @property
     def largest(self) -> int:
-        """Bytes that one batch should take at most."""
+        """Maximum number of bytes that one batch should take."""
         if self._guard is None:
             return self.total
         return min(self.total, max(self._guard.available_bytes() // BATCHES_AT_ONCE, SMALLEST_BATCH))
 
     async def reserve(self, cost: int, owner: Owner) -> None:
-        """Wait until `cost` bytes are free, or everything is, or `owner` holds nothing; and reserve them."""
+        """Wait until `cost` bytes are free, or nothing is reserved, or `owner` holds nothing; then reserve them."""
         if not owner or (not self._waiters and self._fits(cost)):
             self._grant(cost)
         else:
             await self._wait(_Waiter(cost, owner))
 
     def add(self, cost: int) -> None:
-        """Reserve more for what has been let in already, whether it fits or not: what comes after it waits for that."""
+        """Reserve more for a batch that has started, even beyond the budget; later batches wait for it."""
         self._grant(cost)
 
     def take(self, cost: int) -> bool:
-        """Reserve `cost` bytes if they are free and nothing waits; whether they were."""
+        """Reserve `cost` bytes if they are free and nothing waits; return whether it did."""
         if self._waiters or not self._fits(cost):
             return False
         self._grant(cost)
         return True
 
     def release(self, cost: int, owner: Owner) -> None:
-        """Give back bytes of `owner`, and start whoever may go on now."""
+        """Give back bytes of `owner`, and grant memory to waiters that it now suffices for."""
         self.reserved -= cost
         if not owner:
             for waiter in [waiter for waiter in self._waiters if waiter.owner is owner]:
-                self._let_go(waiter)
+                self._start(waiter)
         self._wake()
 
     def _fits(self, cost: int) -> bool:
@@ -195,7 +196,7 @@ class MemoryBudget:
         self.reserved += cost
         self.peak = max(self.peak, self.reserved)
 
-    def _let_go(self, waiter: _Waiter) -> None:
+    def _start(self, waiter: _Waiter) -> None:
         self._waiters.remove(waiter)
         if not waiter.granted.done():
             self._grant(waiter.cost)
@@ -203,13 +204,13 @@ class MemoryBudget:
 
     def _wake(self) -> None:
         while self._waiters and self._fits(self._waiters[0].cost):
-            self._let_go(self._waiters[0])
+            self._start(self._waiters[0])
 
     async def _wait(self, waiter: _Waiter) -> None:
         self._waiters.append(waiter)
         try:
             while self._guard and not waiter.granted.done():
-                await asyncio.wait([waiter.granted], timeout=LOOK_AGAIN)
+                await asyncio.wait([waiter.granted], timeout=POLL_SECONDS)
                 self._wake()
             await waiter.granted
         except asyncio.CancelledError:
@@ -222,64 +223,64 @@ class MemoryBudget:
 
 
 def reserved_by_all() -> int:
-    """Bytes that all budgets of this process have reserved."""
+    """Return the bytes that all budgets of this process have reserved."""
     with _registering:
         return sum(budget.reserved for budget in _budgets)
 
 
 class Reservation:
-    """The bytes of one batch: a part for its requests, and a share for each result until that is taken.
+    """The reserved bytes of one batch: a part for its requests, and a share for each result until it is taken.
 
     Args:
-        budget: Where the bytes were reserved.
-        working: Bytes that are free again when the last request of the batch has ended.
-        waiting: Bytes that become free as its results are taken.
-        results: How many results there will be.
+        budget: The budget that the bytes were reserved in.
+        working: Bytes that become free when the last request of the batch has ended.
+        waiting: Bytes that become free as the results are taken.
+        results: Number of results that the batch will have.
         owner: The stream's open reservations; this one is a member until everything is given back.
     """
 
-    __slots__ = ("_budget", "_held", "_left", "_owner", "_share", "_working")
+    __slots__ = ("_budget", "_owner", "_remaining", "_reserved", "_share", "_working")
 
     def __init__(self, budget: MemoryBudget, *, working: int, waiting: int, results: int, owner: Owner) -> None:
         self._budget = budget
         self._working = working
-        self._held = working + waiting
+        self._reserved = working + waiting
         self._share = waiting // max(results, 1)
-        self._left = results
+        self._remaining = results
         self._owner = owner
         owner.add(self)
 
     def end_work(self) -> None:
-        """Give back the part for requests."""
+        """Give back the bytes for requests."""
         working, self._working = self._working, 0
         self._give_back(working)
 
     def take(self, results: int = 1) -> None:
-        """Give back the share of so many results."""
-        self._left -= results
+        """Give back the shares of results that the consumer has taken."""
+        self._remaining -= results
         self._give_back(self._share * results)
 
     def resize(self, by: int) -> None:
-        """Reserve `by` bytes more for each result that was not taken, or fewer, as its size turns out to be another."""
-        if self._left <= 0 or not by:
+        """Change the share of each result that was not taken by `by` bytes, as its real size becomes known."""
+        if self._remaining <= 0 or not by:
             return
         self._share += by
-        self._held += by * self._left
+        self._reserved += by * self._remaining
         if by > 0:
-            self._budget.add(by * self._left)
+            self._budget.add(by * self._remaining)
         else:
-            self._budget.release(-by * self._left, self._owner)
+            self._budget.release(-by * self._remaining, self._owner)
 
     def release(self) -> None:
         """Give everything back; a second call does nothing."""
-        self._left = self._working = 0
+        self._remaining = self._working = 0
         self._give_back(0)
 
     def _give_back(self, size: int) -> None:
-        if self._left <= 0 and not self._working:
-            size = self._held  # what rounding left over, too
+        if self._remaining <= 0 and not self._working:
+            size = self._reserved  # with what the division into shares left over
             self._owner.discard(self)
-        size = min(size, self._held)
-        self._held -= size
+        size = min(size, self._reserved)
+        self._reserved -= size
         if size:
             self._budget.release(size, self._owner)

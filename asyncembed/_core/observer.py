@@ -1,10 +1,7 @@
-"""Requests that wait for the same thing at the same time are one wait to whoever wonders why nothing happens.
+"""Reports what a run does to the caller's `on_event` and to the log. Without a listener, it builds no events.
 
-One request as it is seen from outside: when it went out, what came of it, and when.
-
-Makes the events of one run and tells them; loaded when somebody listens, as to import it takes its time.
-
-Tells whoever listens what a run does: the caller's `on_event`, and the log. When nobody does, nothing is built.
+`Observer` knows whether there is a listener, `EventEmitter` builds and sends the events, `RequestSpan` measures one
+request, and `WaitNotice` reports the waits of many requests for the same thing as one.
 """
 
 from __future__ import annotations
@@ -49,21 +46,21 @@ if TYPE_CHECKING:
     from asyncembed._parser.parser import ResponseParser
 
 
-LONG: Final = 1.0
-"""Seconds after which somebody may wonder."""
+LONG_WAIT: Final = 1.0
+"""Seconds of waiting that are worth an event."""
 
 
 class WaitNotice:
-    """Entered by each request of a run that has to wait; a long wait is told, once until nobody waits any more.
+    """Reports a long wait once, until no request of the run waits any more; each waiting request enters it.
 
     Args:
-        tell: Told for how many seconds, as far as is known; None if it is not.
+        report: Called with the seconds to wait, or None if they are not known.
     """
 
-    def __init__(self, tell: Callable[[float | None], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[float | None], None]) -> None:
+        self._report = report
         self._waiting = 0
-        self._is_told = False
+        self._is_reported = False
 
     def __enter__(self) -> Self:
         self._waiting += 1
@@ -73,33 +70,33 @@ class WaitNotice:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._waiting -= 1
-        self._is_told = self._is_told and self._waiting > 0
+        self._is_reported = self._is_reported and self._waiting > 0
 
-    def begins(self, seconds: float | None) -> None:
-        """Note how long the wait will be that begins now."""
-        if not self._is_told and (seconds is None or seconds > LONG):
-            self._is_told = True
-            self._tell(seconds)
+    def starts(self, seconds: float | None) -> None:
+        """Report a wait that starts now if it is long, or if its length is not known."""
+        if not self._is_reported and (seconds is None or seconds > LONG_WAIT):
+            self._is_reported = True
+            self._report(seconds)
 
 
 class RequestSpan:
-    """Entered while a request runs. If nobody listens when it starts, it looks at no clock and makes no event.
+    """Measures one request, from entering to leaving it. Without a listener at its start, it reads no clock.
 
     Args:
-        observer: Whom to tell.
-        number: The number of the request.
-        delivery: The books of the batch.
+        observer: Sends the events.
+        number: Number of the request in its run.
+        delivery: Matches vectors to the texts of the batch.
         texts: The texts of the request.
-        server: Name and port of where it goes.
-        encoding: How the vectors are to travel.
+        server: Host and port of the server.
+        encoding: The requested encoding of the vectors.
     """
 
     __slots__ = (
-        "_before",
-        "_began",
+        "_missing_before",
         "_observer",
         "_parser",
         "_response",
+        "_started",
         "delivery",
         "encoding",
         "number",
@@ -126,57 +123,57 @@ class RequestSpan:
         self.texts = texts
         self.server = server
         self.encoding = encoding
-        self._began: float | None = None  # as long as nobody listens; the rest is not even set then
+        self._started: float | None = None  # stays None without a listener; then the other attributes are never set
 
     def __enter__(self) -> Self:
-        if self._observer.listens(DEBUG):
-            self._before = self.delivery.count_missing
+        if self._observer.is_enabled_for(DEBUG):
+            self._missing_before = self.delivery.count_missing
             self._response: Response | None = None
             self._parser: ResponseParser[Any] | None = None
             self.to_headers: float | None = None
             self.to_first: float | None = None
             self.tokens: int | None = None
-            self._observer.teller.request_started(self)
-            self._began = time.monotonic()
+            self._observer.emitter.request_started(self)
+            self._started = time.monotonic()
         return self
 
     @property
     def arrived(self) -> int:
-        """Vectors that the request has brought."""
-        return self._before - self.delivery.count_missing
+        """Number of vectors that the request has brought."""
+        return self._missing_before - self.delivery.count_missing
 
     @property
     def bytes_received(self) -> int:
-        """Bytes of the body that were read."""
+        """Bytes of the response body that were read."""
         return self._response.bytes_received if self._response else 0
 
     def opened(self, response: Response, parser: ResponseParser[Any]) -> None:
-        """Note that the headers of an answer have come, and what its body will be read by."""
-        if self._began is not None:
+        """Record that the headers of a response have arrived, and the parser that reads its body."""
+        if self._started is not None:
             self._response, self._parser = response, parser
-            self.to_headers = time.monotonic() - self._began
+            self.to_headers = time.monotonic() - self._started
 
     def progressed(self) -> None:
-        """Note that something of the body was read."""
-        if self._began is not None and self.to_first is None and self._parser and self._parser.count:
-            self.to_first = time.monotonic() - self._began
+        """Record that a piece of the body was parsed."""
+        if self._started is not None and self.to_first is None and self._parser and self._parser.count:
+            self.to_first = time.monotonic() - self._started
 
     def billed(self, tokens: int | None) -> None:
-        """Note what the API says it billed, as far as that is believed."""
-        if self._began is not None:
+        """Record the number of billed tokens that the API reports, if it is plausible."""
+        if self._started is not None:
             self.tokens = tokens
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._observer.note(error, self.texts)
-        if self._began is not None:
+        self._observer.remember_texts(error, self.texts)
+        if self._started is not None:
             self.progressed()
-            self._observer.teller.request_ended(self, error, time.monotonic() - self._began)
+            self._observer.emitter.request_ended(self, error, time.monotonic() - self._started)
 
 
 class Names(TypedDict):
-    """What every event bears."""
+    """Fields of every event."""
 
     provider: str
     model: str
@@ -184,7 +181,7 @@ class Names(TypedDict):
 
 
 class Reason(TypedDict):
-    """What an event says of the error that it is about."""
+    """Fields of an event about an error."""
 
     error: str | None
     message: str
@@ -192,101 +189,104 @@ class Reason(TypedDict):
 
 
 class EventEmitter:
-    """Makes events of what happens in one run.
+    """Builds the events of one run and sends them to the log and the caller's `on_event`.
 
     Args:
         hook: The caller's `on_event`, if there is one.
         provider: Name of the provider.
-        options: What is asked for.
-        asked: The texts that were asked for when an error came, which its message may repeat.
+        options: Options of the run.
+        texts_of: The texts of the request that an error belongs to; the error's message may quote them.
     """
 
     def __init__(
-        self, hook: Hook | None, provider: str, options: EmbedOptions, asked: Mapping[BaseException, Sequence[str]]
+        self, hook: Hook | None, provider: str, options: EmbedOptions, texts_of: Mapping[BaseException, Sequence[str]]
     ) -> None:
         self._hook = hook
         self._options = options
-        self._asked = asked
-        self._given_up: frozenset[int] = frozenset()  # what the last of these events was about
+        self._texts_of = texts_of
+        self._failed: frozenset[int] = frozenset()  # indices in the last `InputsFailed`
         self._names: Names = {"provider": provider, "model": options.model, "run": os.urandom(6).hex()}
 
     def reason(self, error: BaseException | None, *texts: str) -> Reason:
-        """What may be told of an error; of one that is not ours only its kind, as its words may hold anything."""
+        """Return the fields that describe an error; texts that its message quotes are shortened.
+
+        Of an error that is not an `AsyncEmbedError` only the type is shown: its message may contain anything.
+        """
         message = ""
         if isinstance(error, AsyncEmbedError):
-            message = redact_inputs(str(error), [*self._asked.get(error, ()), *texts])
+            message = redact_inputs(str(error), [*self._texts_of.get(error, ()), *texts])
         status = error.status if isinstance(error, APIStatusError) else None
         return {"error": type(error).__name__ if error else None, "message": message, "status": status}
 
-    def request_started(self, watch: RequestSpan) -> None:
-        """Tell that a request goes out."""
-        host, port = watch.server
+    def request_started(self, span: RequestSpan) -> None:
+        """Report that a request is sent."""
+        host, port = span.server
         event = RequestStarted(
             **self._names,
-            request=watch.number,
-            attempt=watch.delivery.attempts,
-            indices=tuple(index for index in watch.delivery.missing if index >= 0),  # none for a harmless text
-            encoding=watch.encoding,
+            request=span.number,
+            attempt=span.delivery.attempts,
+            indices=tuple(index for index in span.delivery.missing if index >= 0),  # a probe has index -1
+            encoding=span.encoding,
             dimensions=self._options.dimensions,
             host=host,
             port=port,
         )
-        self._tell(event, DEBUG)
+        self._emit(event, DEBUG)
 
-    def request_ended(self, watch: RequestSpan, error: BaseException | None, seconds: float) -> None:
-        """Tell how a request went."""
+    def request_ended(self, span: RequestSpan, error: BaseException | None, seconds: float) -> None:
+        """Report how a request ended."""
         event = RequestEnded(
             **self._names,
             **self.reason(error),
-            request=watch.number,
-            attempt=watch.delivery.attempts,
-            inputs=len(watch.texts),
-            vectors=watch.arrived,
-            tokens=watch.tokens,
-            bytes_received=watch.bytes_received,
+            request=span.number,
+            attempt=span.delivery.attempts,
+            inputs=len(span.texts),
+            vectors=span.arrived,
+            tokens=span.tokens,
+            bytes_received=span.bytes_received,
             seconds=seconds,
-            seconds_to_headers=watch.to_headers,
-            seconds_to_first_vector=watch.to_first,
+            seconds_to_headers=span.to_headers,
+            seconds_to_first_vector=span.to_first,
         )
-        self._tell(event, DEBUG)
+        self._emit(event, DEBUG)
 
     def retry(self, error: AsyncEmbedError, seconds: float, delivery: ResultDelivery | BlockDelivery) -> None:
-        """Tell that what is missing will be asked for again."""
+        """Report that the missing texts will be requested again."""
         missing, attempt = delivery.missing, delivery.attempts
         reason = self.reason(error)
-        self._tell(RetryScheduled(**self._names, **reason, attempt=attempt, indices=missing, seconds=seconds), INFO)
+        self._emit(RetryScheduled(**self._names, **reason, attempt=attempt, indices=missing, seconds=seconds), INFO)
 
     def paused(self, error: AsyncEmbedError, seconds: float, level: int, *, again: bool) -> None:
-        """Tell that the API wants to be left alone."""
-        self._tell(EndpointPaused(**self._names, **self.reason(error), seconds=seconds, again=again), level)
+        """Report that the API asks for a pause."""
+        self._emit(EndpointPaused(**self._names, **self.reason(error), seconds=seconds, again=again), level)
 
-    def held(self, reason: Literal["rate_limit", "outage"], seconds: float | None, level: int) -> None:
-        """Tell that requests begin to wait."""
-        self._tell(RequestsThrottled(**self._names, reason=reason, seconds=seconds), level)
+    def throttled(self, reason: Literal["rate_limit", "outage"], seconds: float | None, level: int) -> None:
+        """Report that requests are waiting."""
+        self._emit(RequestsThrottled(**self._names, reason=reason, seconds=seconds), level)
 
     def probed(self, answer: AsyncEmbedError | None, outcome: Literal["taken", "refused", "unclear"]) -> None:
-        """Tell what came of a harmless text."""
-        self._tell(RequestProbed(**self._names, **self.reason(answer), outcome=outcome), INFO)
+        """Report the outcome of a probe."""
+        self._emit(RequestProbed(**self._names, **self.reason(answer), outcome=outcome), INFO)
 
     def settled_encoding(self, encoding: Literal["base64", "float"], why: str, level: int) -> None:
-        """Tell what came of comparing base64 with numbers."""
-        self._tell(EncodingSettled(**self._names, encoding=encoding, why=why), level)
+        """Report the result of comparing base64 with numbers."""
+        self._emit(EncodingSettled(**self._names, encoding=encoding, why=why), level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
-        """Tell that texts will be asked for in parts of these sizes."""
+        """Report that texts will be requested in parts of these sizes."""
         reason = self.reason(error)
-        self._tell(BatchSplit(**self._names, **reason, indices=tuple(indices), parts=tuple(parts)), INFO)
+        self._emit(BatchSplit(**self._names, **reason, indices=tuple(indices), parts=tuple(parts)), INFO)
 
     def gave_up(self, index: int, item: EmbedInput, error: AsyncEmbedError, level: int, *, skipped: bool) -> None:
-        """Tell that a text is given up, with all others that the error stands for, unless that was told with them."""
-        if index not in self._given_up:
+        """Report a failed text together with all other texts of the same error, in one event for the first of them."""
+        if index not in self._failed:
             indices = error.indices if index in error.indices else (index,)
-            self._given_up = frozenset(indices)
+            self._failed = frozenset(indices)
             reason = self.reason(error, item.text)
-            self._tell(InputsFailed(**self._names, **reason, indices=indices, skipped=skipped), level)
+            self._emit(InputsFailed(**self._names, **reason, indices=indices, skipped=skipped), level)
 
     def ended(self, error: BaseException | None, summary: RunSummary, level: int) -> None:
-        """Tell how the run went."""
+        """Report how the run ended."""
         event = RunEnded(
             **self._names,
             **self.reason(error),
@@ -301,19 +301,19 @@ class EventEmitter:
             bytes_received=summary.bytes_received,
             seconds=summary.elapsed,
         )
-        self._tell(event, level)
+        self._emit(event, level)
 
-    def _tell(self, event: Event, level: int) -> None:
+    def _emit(self, event: Event, level: int) -> None:
         write(event, level)
         if self._hook:
             self._hook(event)
 
 
 class Hook:
-    """The caller's `on_event`. What it raises breaks no run: it is logged, once.
+    """The caller's `on_event`. Exceptions in it do not stop the run; the first one is logged.
 
     Args:
-        function: What is told of each event.
+        function: Called with each event.
     """
 
     def __init__(self, function: Callable[[Event], None]) -> None:
@@ -322,33 +322,33 @@ class Hook:
 
     @classmethod
     def of(cls, function: Callable[[Event], None] | None) -> Self | None:
-        """Return one for this function, if there is one.
+        """Return a hook for `function`, or None without one.
 
         Raises:
-            ConfigurationError: if it is no plain function.
+            ConfigurationError: if it is not a plain function.
         """
         is_async = iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
         plain = function is None or (callable(function) and not is_async)
-        check(plain, f"on_event={function!r} must be a plain function of one event; nobody would await an async one")
+        check(plain, f"on_event={function!r} must be a plain function of one event; an async one is never awaited")
         return None if function is None else cls(function)
 
     def __call__(self, event: Event) -> None:
         try:
             self._function(event)
-        except Exception:  # noqa: BLE001  # the caller's own, whatever it is
+        except Exception:  # noqa: BLE001  # the caller's function may raise anything
             if not self._has_failed:
                 LOGGER.warning("on_event_failed: on_event= raised an error; it will be logged only once", exc_info=True)
             self._has_failed = True
 
 
 class Observer:
-    """Knows whether anybody listens to one run, and what was asked for when it went wrong.
+    """Sends the events of one run, if there is a listener, and remembers the texts of failed requests.
 
     Args:
         hook: The caller's `on_event`, if there is one.
         provider: Name of the provider.
-        options: What is asked for.
-        skips: Whether nobody but the log is told of texts that are given up.
+        options: Options of the run.
+        skips: Whether failed texts are skipped, so that only events and the log mention them.
     """
 
     def __init__(self, hook: Hook | None, provider: str, options: EmbedOptions, *, skips: bool) -> None:
@@ -357,18 +357,16 @@ class Observer:
         self._options = options
         self._skips = skips
         self._requests = 0
-        self._asked: WeakKeyDictionary[BaseException, Sequence[str]] = WeakKeyDictionary()
+        self._texts_of: WeakKeyDictionary[BaseException, Sequence[str]] = WeakKeyDictionary()
 
-    def listens(self, level: int) -> bool:
-        """Whether anybody wants an event of this level: only then is it worth making."""
+    def is_enabled_for(self, level: int) -> bool:
+        """Whether the caller or the log receives events of this level."""
         return self._hook is not None or LOGGER.isEnabledFor(level)
 
     @cached_property
-    def teller(self) -> EventEmitter:
-        """What makes the events and tells them."""
-        from asyncembed._core.observer import EventEmitter  # noqa: PLC0415  # few runs have a listener, and it takes a while
-
-        return EventEmitter(self._hook, self._provider, self._options, self._asked)
+    def emitter(self) -> EventEmitter:
+        """Builds and sends the events."""
+        return EventEmitter(self._hook, self._provider, self._options, self._texts_of)
 
     def request(
         self,
@@ -377,69 +375,69 @@ class Observer:
         transport: Transport,
         encoding: Literal["base64", "float"],
     ) -> RequestSpan:
-        """Return what watches the request that is entered next, for what `delivery` misses."""
+        """Return the span of the next request, which asks for what `delivery` misses."""
         self._requests += 1
         return RequestSpan(self, self._requests, delivery, texts, server=transport.server, encoding=encoding)
 
-    def note(self, error: BaseException | None, texts: Sequence[str]) -> None:
-        """Remember what was asked for when `error` came: its message may repeat it."""
+    def remember_texts(self, error: BaseException | None, texts: Sequence[str]) -> None:
+        """Remember the texts of the request that raised `error`: its message may quote them."""
         if isinstance(error, AsyncEmbedError):
-            self._asked[error] = texts
+            self._texts_of[error] = texts
 
-    def copy_note(self, cause: BaseException, error: BaseException) -> None:
-        """Remember for `error` what is remembered for what it was made of."""
-        if cause in self._asked:
-            self._asked[error] = self._asked[cause]
+    def copy_texts(self, cause: BaseException, error: BaseException) -> None:
+        """Remember for `error` the texts of `cause`, which it was made from."""
+        if cause in self._texts_of:
+            self._texts_of[error] = self._texts_of[cause]
 
     def retry(self, error: AsyncEmbedError, seconds: float, delivery: ResultDelivery | BlockDelivery) -> None:
-        """Tell that what is missing will be asked for again."""
-        if self.listens(INFO):
-            self.teller.retry(error, seconds, delivery)
+        """Report that the missing texts will be requested again."""
+        if self.is_enabled_for(INFO):
+            self.emitter.retry(error, seconds, delivery)
 
     def paused(self, error: AsyncEmbedError, seconds: float, *, again: bool) -> None:
-        """Tell that the API wants to be left alone."""
+        """Report that the API asks for a pause; `again` if one was on already."""
         level = DEBUG if again else INFO
-        if self.listens(level):
-            self.teller.paused(error, seconds, level, again=again)
+        if self.is_enabled_for(level):
+            self.emitter.paused(error, seconds, level, again=again)
 
     @cached_property
-    def limit_hold(self) -> WaitNotice:
-        """Entered by what waits for the rate limits; they may be used up in a run that is well."""
-        return WaitNotice(partial(self._held, "rate_limit", DEBUG))
+    def rate_limit_notice(self) -> WaitNotice:
+        """Entered by requests that wait for the rate limit, which also happens in a healthy run."""
+        return WaitNotice(partial(self._throttled, "rate_limit", DEBUG))
 
     @cached_property
-    def outage_hold(self) -> WaitNotice:
-        """Entered by what waits until the API is back."""
-        return WaitNotice(partial(self._held, "outage", INFO))
+    def outage_notice(self) -> WaitNotice:
+        """Entered by requests that wait until the API is back."""
+        return WaitNotice(partial(self._throttled, "outage", INFO))
 
-    def _held(self, reason: Literal["rate_limit", "outage"], level: int, seconds: float | None) -> None:
-        if self.listens(level):
-            self.teller.held(reason, seconds, level)
+    def _throttled(self, reason: Literal["rate_limit", "outage"], level: int, seconds: float | None) -> None:
+        if self.is_enabled_for(level):
+            self.emitter.throttled(reason, seconds, level)
 
     def probed(self, answer: AsyncEmbedError | None, outcome: Literal["taken", "refused", "unclear"]) -> None:
-        """Tell what came of a harmless text."""
-        if self.listens(INFO):
-            self.teller.probed(answer, outcome)
+        """Report the outcome of a probe."""
+        if self.is_enabled_for(INFO):
+            self.emitter.probed(answer, outcome)
 
     def settled_encoding(self, encoding: Literal["base64", "float"], why: str) -> None:
-        """Tell what came of comparing base64 with numbers."""
+        """Report the result of comparing base64 with numbers."""
         level = DEBUG if encoding == "base64" else INFO
-        if self.listens(level):
-            self.teller.settled_encoding(encoding, why, level)
+        if self.is_enabled_for(level):
+            self.emitter.settled_encoding(encoding, why, level)
 
     def split(self, error: AsyncEmbedError, indices: Sequence[int], parts: Sequence[int]) -> None:
-        """Tell that the texts with these indices will be asked for in parts of these sizes, because of `error`."""
-        if self.listens(INFO):
-            self.teller.split(error, indices, parts)
+        """Report that the texts with these indices will be requested in parts of these sizes, because of `error`."""
+        if self.is_enabled_for(INFO):
+            self.emitter.split(error, indices, parts)
 
     def gave_up(self, index: int, item: EmbedInput, error: AsyncEmbedError) -> None:
-        """Tell that a text is given up; one event tells it of all texts that the error stands for."""
+        """Report a failed text; one event covers all texts of the same error."""
         level = WARNING if self._skips else INFO
-        if self.listens(level):
-            self.teller.gave_up(index, item, error, level, skipped=self._skips)
+        if self.is_enabled_for(level):
+            self.emitter.gave_up(index, item, error, level, skipped=self._skips)
 
     def ended(self, error: BaseException | None, summarise: Callable[[], RunSummary]) -> None:
-        """Tell how the run went."""
+        """Report how the run ended."""
         level = DEBUG if error is None or isinstance(error, StreamClosedError) else INFO
-        if self.listens(level):
-            self.teller.ended(error, summarise(), level)
+        if self.is_enabled_for(level):
+            self.emitter.ended(error, summarise(), level)

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from asyncembed._core.endpoint import Endpoint
     from asyncembed._decide.texts import TextLike
     from asyncembed._http.transport import Transport
-    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult, Matrix, Vector
+    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult, Matrix, Scalar, Vector
 
 ALONE_AT_ONCE: Final = 8
 """Requests for single texts, and other repeated ones, at once."""
@@ -84,7 +84,7 @@ class QueryRun(Run):
         first, self._indices = self._indices, self._indices + count
         return range(first, self._indices)
 
-    def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:  # noqa: ARG002
+    def deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]], reservation: Reservation) -> None:  # noqa: ARG002
         """Keep vectors until their response has turned out to be right."""
         if not self._has_dimension:
             self._learn_dimension()
@@ -103,7 +103,7 @@ class QueryRun(Run):
         learned.accepted.add(self.options.model)
         learned.breaker.end_attempt(failed=False)
         if not self.options.extra:
-            learned.dimensions[self._kind] = self.cost.dimension
+            learned.dimensions[self._dimension_key] = self.cost.dimension
 
     @property
     def most(self) -> int:
@@ -374,7 +374,7 @@ class QueryLane:
         if endpoint.provider.limits_path:
             await endpoint.ask_limits(transport, kind.options.model)
         learned = endpoint.learned
-        if learned.pause.is_on or not learned.breaker.lets_through(None):
+        if learned.pause.is_on or not learned.breaker.allows(None):
             return None
         queries = [queries[0] for queries in job.texts.values()]
         size = sum(map(_size_of, queries)) + JSON_OVERHEAD * len(queries)
@@ -401,7 +401,7 @@ class QueryLane:
         delivery = ResultDelivery(batch, kind.decoder)
         exchange = Exchange(kind, transport, delivery, reservation, batch.request_bytes)
         texts = delivery.begin_attempt()
-        permit = await kind.admission.ask(len(texts), batch.request_bytes)
+        permit = await kind.rate_gate.ask(len(texts), batch.request_bytes)
         await permit.begin()
         try:
             await exchange.ask(texts, kind.wire_encoding, permit)

@@ -1,9 +1,9 @@
-"""How many tokens a request has, without a tokenizer: too many at first, and then what the API has billed before.
+"""Waits for the rate limits before each request (`RateGate`), and reports to them what the API billed (`RatePermit`).
 
-Mean and deviation are learned as TCP learns the time of a round trip, and the estimate lies above the mean: what is
-reckoned too high is given back when the answer comes, what is reckoned too low may have been refused by then.
-
-Leave to send a request: asked of the rate limits, and told afterwards what the API made of it.
+`TokenEstimate` says how many tokens a request has, without a tokenizer. It starts with an upper bound and learns from
+the billed tokens: mean and deviation of tokens per byte, as TCP learns the round-trip time. The estimate lies above the
+mean, because tokens that were estimated too high are given back when the response arrives, and an API may refuse a
+request whose tokens were estimated too low.
 """
 
 from __future__ import annotations
@@ -23,123 +23,125 @@ if TYPE_CHECKING:
     from asyncembed._ratelimit import Limiter, Slot
 
 
-MOST: Final = 1.0
-"""Tokens a byte before anything is known: no tokenizer makes more of a text than it has bytes, but for its ends."""
+MAX_TOKENS_PER_BYTE: Final = 1.0
+"""Estimate before the first response: no tokenizer makes more tokens than bytes, except for special tokens."""
 
-USUAL: Final = 0.5
-"""Tokens a byte where the API never says how many there were; English has about 0.25, code 0.33."""
+ASSUMED_TOKENS_PER_BYTE: Final = 0.5
+"""Estimate where the API never reports tokens; English has about 0.25, code 0.33."""
 
-BESIDES: Final = 128
-"""Tokens that a text may have besides its bytes: those that mark its ends, and what a server writes before each."""
+MAX_EXTRA_TOKENS: Final = 128
+"""Tokens that a text may have beyond its bytes: special tokens, and a prefix that the server adds."""
 
 DEVIATIONS: Final = 2
 _GAIN: Final = 1 / 8
 _DEVIATION_GAIN: Final = 1 / 4
 
 
-def believed(tokens: int | None, size: int, texts: int) -> int | None:
-    """Return what an answer says about the tokens of a request, None if it does not or if that cannot be true.
+def plausible_tokens(tokens: int | None, size: int, texts: int) -> int | None:
+    """Return the reported tokens of a request, or None if the response reports none or an impossible number.
 
     Args:
-        tokens: What it says.
-        size: Bytes of the whole body of the request, as its fields may hold a prompt.
-        texts: How many texts are in it.
+        tokens: The number that the response reports.
+        size: Bytes of the whole request body, as its fields may hold a prompt.
+        texts: Number of texts in the request.
     """
-    return tokens if tokens is not None and 0 <= tokens <= MOST * size + BESIDES * texts else None
+    return (
+        tokens if tokens is not None and 0 <= tokens <= MAX_TOKENS_PER_BYTE * size + MAX_EXTRA_TOKENS * texts else None
+    )
 
 
 class TokenEstimate:
-    """Tokens a byte, for one model."""
+    """Tokens per byte of one model."""
 
     def __init__(self) -> None:
         self._mean: float | None = None
         self._deviation = 0.0
 
     def of(self, size: int) -> int:
-        """Return how many tokens a request of so many bytes is reckoned at."""
-        a_byte = MOST if self._mean is None else self._mean + DEVIATIONS * self._deviation
-        return math.ceil(size * a_byte)
+        """Return how many tokens to count for a request of `size` bytes, with a safety margin."""
+        per_byte = MAX_TOKENS_PER_BYTE if self._mean is None else self._mean + DEVIATIONS * self._deviation
+        return math.ceil(size * per_byte)
 
     def likely(self, size: int) -> int:
         """Return the most likely number of tokens in a request of `size` bytes."""
-        return round(size * (USUAL if self._mean is None else self._mean))
+        return round(size * (ASSUMED_TOKENS_PER_BYTE if self._mean is None else self._mean))
 
     def learn(self, size: int, tokens: int | None) -> None:
-        """Note how many tokens a request of so many bytes had; None if the API has not said."""
-        seen = (tokens or size * USUAL) / max(size, 1)
+        """Learn from the `tokens` of a request of `size` bytes; None if the API did not report them."""
+        per_byte = (tokens or size * ASSUMED_TOKENS_PER_BYTE) / max(size, 1)
         if self._mean is None:
-            self._mean, self._deviation = seen, seen / 4
+            self._mean, self._deviation = per_byte, per_byte / 4
         else:
-            error = seen - self._mean
+            error = per_byte - self._mean
             self._mean += _GAIN * error
             self._deviation += _DEVIATION_GAIN * (abs(error) - self._deviation)
 
 
 class RatePermit:
-    """Leave to send one request, once: `begin` comes before it, or else `withdraw`."""
+    """Permission to send one request. The holder calls `begin` right before sending it, or `withdraw` instead."""
 
-    def __init__(self, limiter: Limiter, ticket: Slot, estimate: TokenEstimate, size: int, observer: Observer) -> None:
+    def __init__(self, limiter: Limiter, slot: Slot, estimate: TokenEstimate, size: int, observer: Observer) -> None:
         self._limiter = limiter
-        self._ticket = ticket
+        self._slot = slot
         self._estimate = estimate
         self._size = size
         self._observer = observer
 
     async def begin(self) -> None:
-        """Return when the request may be sent: at once, unless something has held it up since leave was given.
+        """Return when the request may be sent: at once, unless it was delayed since the permit was granted.
 
-        A request that is held up again after this begins again. One that is cancelled meanwhile has used nothing.
+        If the request is delayed again afterwards, call this again. A cancelled call uses nothing of the limits.
         """
         await self._wait(self._limiter.begin)
 
     async def granted(self) -> None:
-        """Return when the limits give leave."""
+        """Return when the limits allow the request."""
         await self._wait(self._limiter.seconds_left)
 
     def withdraw(self) -> None:
-        """Give back leave to send a request that will not be sent."""
-        self._limiter.withdraw(self._ticket)
+        """Give back a permit whose request will not be sent."""
+        self._limiter.withdraw(self._slot)
 
-    def heard(self, headers: Mapping[str, str]) -> None:
-        """Take over what the answer says about the limits of the API."""
+    def observe_headers(self, headers: Mapping[str, str]) -> None:
+        """Adjust the limits to the rate-limit headers of the response."""
         if quota := read_limit_headers(headers):
-            self._limiter.observe(self._ticket, quota)
+            self._limiter.observe(self._slot, quota)
 
     def settle(self, tokens: int | None, *, complete: bool, ended: bool) -> Usage:
-        """Take over how many tokens the answer says it was, and return what it was billed.
+        """Charge the limits with the billed tokens, and return the usage of the request.
 
         Args:
-            tokens: What the answer says; None if it does not, or nothing that can be true.
-            complete: Whether it has brought all that was asked for.
-            ended: Whether it was read to its end; one that was not is billed all the same, and might have said it.
+            tokens: The tokens that the response reports; None if it reports none or an impossible number.
+            complete: Whether the response brought all requested vectors.
+            ended: Whether the response was read to its end. Otherwise it is billed too, but its report is lost.
         """
         if tokens or (complete and ended):
             self._estimate.learn(self._size, tokens)
-            self._limiter.settle(self._ticket, tokens or self._estimate.of(self._size))
+            self._limiter.settle(self._slot, tokens or self._estimate.of(self._size))
         if tokens is None and not ended:
             return Usage(unreported_tokens=self._estimate.likely(self._size))
         return Usage(tokens or 0)
 
-    async def _wait(self, look: Callable[[Slot], float]) -> None:
+    async def _wait(self, seconds_left: Callable[[Slot], float]) -> None:
         try:
-            if left := look(self._ticket):
-                with self._observer.limit_hold as hold:
-                    while left:
-                        hold.begins(left)
-                        await anyio.sleep(left)
-                        left = look(self._ticket)  # it may have been put off
+            if seconds := seconds_left(self._slot):
+                with self._observer.rate_limit_notice as notice:
+                    while seconds:
+                        notice.starts(seconds)
+                        await anyio.sleep(seconds)
+                        seconds = seconds_left(self._slot)  # the limiter may have moved it to a later time
         except BaseException:
             self.withdraw()
             raise
 
 
 class RateGate:
-    """Asks for leave in the name of one run.
+    """Waits for the rate limits on behalf of one run.
 
     Args:
-        limiter: The limits.
-        estimate: How many tokens the texts have.
-        observer: Whom to tell of waits.
+        limiter: The rate limits.
+        estimate: Estimates the tokens of the run's texts.
+        observer: Reports long waits.
     """
 
     def __init__(self, limiter: Limiter, estimate: TokenEstimate, observer: Observer) -> None:
@@ -148,11 +150,11 @@ class RateGate:
         self._observer = observer
 
     async def ask(self, inputs: int, size: int) -> RatePermit:
-        """Wait until a request of so many texts and bytes may be sent; where there are no texts, at once.
+        """Wait until the limits allow a request of `inputs` texts and `size` bytes, and return the permit.
 
-        A wait that is cancelled has used nothing.
+        A cancelled call uses nothing of the limits.
         """
-        ticket = self._limiter.book(inputs, self._estimate.of(size))
-        permit = RatePermit(self._limiter, ticket, self._estimate, size, self._observer)
+        slot = self._limiter.book(inputs, self._estimate.of(size))
+        permit = RatePermit(self._limiter, slot, self._estimate, size, self._observer)
         await permit.granted()
         return permit

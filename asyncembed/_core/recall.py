@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asyncembed._decide.chunker import Chunker
     from asyncembed._decide.cost import CostModel
     from asyncembed._exceptions import AsyncEmbedError
-    from asyncembed._models import EmbedInput, Vector
+    from asyncembed._models import EmbedInput, Scalar, Vector
 
 KEPT_AT_ONCE: Final = 256
 """Vectors that are written into the cache together."""
@@ -95,7 +95,7 @@ class Recall:
         found += [(index, item, None) for index, item, _ in batch.refused]  # it is refused again in its new batch
         return sorted(found, key=_index_of) if batch.refused else found
 
-    def learn(self, results: Sequence[EmbedResult | EmbedBlock]) -> None:
+    def learn(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]) -> None:
         """Note vectors that arrived; they are copied, as the consumer may change those that it gets."""
         for result in results:
             if isinstance(result, EmbedBlock):
@@ -257,7 +257,9 @@ class RecallingSource:
             self._batches.append(batch)
 
 
-def recalled_results(recalled: Sequence[Recalled], *, as_blocks: bool) -> list[EmbedResult | EmbedBlock]:
+def recalled_results(
+    recalled: Sequence[Recalled], *, as_blocks: bool
+) -> list[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
     """Return results for recalled vectors, ascending by index, with vectors of their own."""
     if not as_blocks:
         return [

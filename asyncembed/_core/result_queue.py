@@ -1,13 +1,13 @@
-"""Finished results on their way to the consumer: in bursts, in order or as completed.
+"""The queue of finished results between the workers and the consumer, by index or in the order of arrival.
 
-A burst is what one piece of a response completed, and in an ordered queue what follows each other in it. It is moved as
-a whole, as most of what a single result would cost here is the same for many.
+Results move in chunks: the results that one piece of a response completed; in an ordered queue, the part of them with
+consecutive indices. A chunk costs about as much here as a single result.
 
-Nothing here blocks a producer. What waits is bounded by the memory budget, because a request's reservation is given
-back burst by burst as the consumer takes them; a producer that waited for room here would keep a request slot from
-the very call that a consumer may make before it takes the next result.
+The queue never blocks a worker. The memory budget bounds the results that wait, because the memory of a chunk is given
+back when the consumer takes it. A worker that waited for room here would keep its request slot, and the consumer may
+need that slot for another call before it takes the next result.
 
-The consumer waits and then takes, so a result is never in the hands of a task that is being cancelled.
+The consumer first waits and then takes synchronously, so no result is lost when its task is cancelled.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from asyncembed._core.memory import Reservation
 from asyncembed._exceptions import AsyncEmbedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Scalar, Withdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-HELD_PER_READY: Final = 8
-"""Bursts that may wait for an earlier one, for each that may be ready."""
+EARLY_PER_READY: Final = 8
+"""Early chunks that may wait for a missing one, per chunk that may be ready."""
 
-Item: TypeAlias = EmbedResult | EmbedFailure | EmbedBlock | Withdrawal
-"""What a stream gives: it has an `index`, and a `span` of inputs from there on that it stands for."""
+Item: TypeAlias = EmbedResult[Scalar] | EmbedFailure | EmbedBlock[Scalar] | Withdrawal
+"""What a stream yields. It has an `index`, and a `span`: the number of consecutive inputs that it covers."""
 
 ResultChunk: TypeAlias = tuple[Sequence[Item], Reservation]
-"""Results, one at least, and the reservation that they are to be taken off."""
+"""One or more results, and the reservation that holds their memory."""
 
 _index_of = attrgetter("index")
 _span_of = attrgetter("span")
@@ -43,80 +43,80 @@ class ResultQueue:
     """A queue of results for one consumer.
 
     Args:
-        ordered: Whether results leave by index, or as they come.
-        first: The lowest index there will be.
-        max_ready: Bursts that may be ready, and an eighth of those that may wait for an earlier one, before there is
-            no room for more; None for as many as memory allows.
-        most_unsettled: Inputs from which on there is no room for more until `settled` was called for some of them.
+        ordered: Whether results leave by index, or in the order of arrival.
+        first: The lowest index of a result.
+        max_ready: Maximum number of ready chunks before the queue has no room; eight times as many may wait for an
+            earlier one. None if only memory limits them.
+        max_unsettled: Maximum number of delivered inputs for which `settled` was not called yet, before the queue has
+            no room. None if the consumer does not call it.
     """
 
     def __init__(
-        self, *, ordered: bool, first: int = 0, max_ready: int | None = None, most_unsettled: int | None = None
+        self, *, ordered: bool, first: int = 0, max_ready: int | None = None, max_unsettled: int | None = None
     ) -> None:
         self._ordered = ordered
         self._ready: deque[ResultChunk] = deque()
-        self._held: dict[int, ResultChunk | None] = {}  # came early, by the first index; None stands for one left out
+        self._early: dict[int, ResultChunk | None] = {}  # by first index; None for a skipped index
         self._next = first
-        self._busy = False  # somebody is in `get`
+        self._busy = False  # a task is in `get`
         self._closed = False
         self.error: BaseException | None = None
         """What the queue was closed with."""
         self._waiter: asyncio.Future[None] | None = None
-        self._most_ready = max_ready
-        self._most_unsettled = most_unsettled
+        self._max_ready = max_ready
+        self._max_unsettled = max_unsettled
         self._unsettled = 0
         self._room = asyncio.Event()
 
     async def wait_for_room(self) -> None:
-        """Wait until few enough bursts are ready for new ones to be asked for."""
+        """Wait until the queue has room for the results of another batch."""
         while not self._has_room():
             self._room.clear()
             await self._room.wait()
 
     def _has_room(self) -> bool:
-        if self._most_unsettled is not None and self._unsettled >= self._most_unsettled:
+        if self._max_unsettled is not None and self._unsettled >= self._max_unsettled:
             return False
-        most = self._most_ready
-        return most is None or (len(self._ready) <= most and len(self._held) <= HELD_PER_READY * most)
+        limit = self._max_ready
+        return limit is None or (len(self._ready) <= limit and len(self._early) <= EARLY_PER_READY * limit)
 
     def put(self, items: Sequence[Item], reservation: Reservation) -> None:
-        """Hand over results, one at least, that came at the same time."""
-        if self._most_unsettled is not None:
+        """Add one or more results that arrived at the same time."""
+        if self._max_unsettled is not None:
             self._unsettled += sum(map(_span_of, items))
         if self._ordered:
-            self._held.update((run[0].index, (run, reservation)) for run in _runs(items))
+            self._early.update((part[0].index, (part, reservation)) for part in _consecutive(items))
             self._release()
         else:
             self._ready.append((items, reservation))
         self._wake()
 
     def settled(self, inputs: int) -> None:
-        """Say that so many inputs that came out of here are where they are safe."""
+        """Record that the consumer has stored `inputs` of the delivered inputs safely."""
         self._unsettled -= inputs
         self._room.set()
 
     def skip(self, index: int) -> None:
-        """Say that nothing will come for this index."""
+        """Record that this index will have no result."""
         if self._ordered:
-            self._held[index] = None
+            self._early[index] = None
             self._release()
             self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the queue: after what is ready, the consumer gets `error`, or the end. The first call counts."""
+        """End the queue: after the ready results, the consumer gets `error`, or the end. Later calls do nothing."""
         if not self._closed:
             self._closed, self.error = True, error
-            self._held.clear()
+            self._early.clear()
             self._wake()
 
     async def get(self) -> deque[ResultChunk]:
-        """Wait for results and take all that are ready; none means that the queue has ended, maybe with `error`."""
+        """Wait for results and take all that are ready; none if the queue has ended, see `error`."""
         if self._busy:
             raise AsyncEmbedError("a stream has one consumer at a time; another task is waiting for its results")
         self._busy = True
         try:
-            # A consumer that keeps up would otherwise never let anything else run.
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a consumer that always finds results must still let other tasks run
             while not self._ready and not self._closed:
                 await self._wait()
         finally:
@@ -124,9 +124,9 @@ class ResultQueue:
         return self.take_ready()
 
     async def wait(self, deadline: float | None) -> None:
-        """Wait until results are ready or the queue has ended, but not beyond a time of the event loop's clock."""
+        """Wait until results are ready, the queue has ended, or the event loop's clock reaches `deadline`."""
         if self._ready or self._closed:
-            await asyncio.sleep(0)  # or nothing else would ever run beside a consumer that keeps up
+            await asyncio.sleep(0)  # a consumer that always finds results must still let other tasks run
             return
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
@@ -140,19 +140,19 @@ class ResultQueue:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come, and nothing is ready."""
+        """Whether all results were taken and no more will come."""
         return self._closed and not self._ready
 
     def take_ready(self) -> deque[ResultChunk]:
-        """Take all results that are ready, without waiting; maybe none."""
-        burst, self._ready = self._ready, deque()
+        """Take all results that are ready, without waiting."""
+        ready, self._ready = self._ready, deque()
         self._room.set()
-        return burst
+        return ready
 
     def clear(self) -> None:
-        """Drop everything that was not taken."""
+        """Drop all results that were not taken."""
         self._ready.clear()
-        self._held.clear()
+        self._early.clear()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -162,11 +162,11 @@ class ResultQueue:
             self._waiter = None
 
     def _release(self) -> None:
-        while self._next in self._held:
-            burst = self._held.pop(self._next)
-            if burst:
-                self._ready.append(burst)
-                last = burst[0][-1]
+        while self._next in self._early:
+            chunk = self._early.pop(self._next)
+            if chunk:
+                self._ready.append(chunk)
+                last = chunk[0][-1]
                 self._next = last.index + last.span
             else:
                 self._next += 1
@@ -181,8 +181,8 @@ def _end_wait(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _runs(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """Split results into those that follow each other."""
+def _consecutive(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Split results into parts with consecutive indices."""
     indices = list(map(_index_of, items))
     if indices == list(range(indices[0], indices[0] + len(indices))):  # nearly always
         yield items

@@ -1,14 +1,8 @@
-"""How a run stops asking: what is on its way may arrive, and whoever waits to ask again does not wait on.
+"""The state of one stream, shared by its supervisor, its workers and the `EmbedStream` that the consumer holds.
 
-Rows of batches that are not complete, handed over a moment after they came, for a run whose results must be safe.
-
-A batch that arrives in one go is handed over as one block, by its worker, and nothing is left to be done here.
-
-What the client does to vectors itself, because the server does not: cut them, and bring them to length 1.
-
-The state of one stream, shared by its supervisor, its workers and the stream object that the consumer holds.
-
-It does not refer back to that object, so that dropping the object can be noticed.
+`Run` does not refer back to the `EmbedStream`, so a stream that the consumer drops is noticed. The helpers: `Stopping`
+ends the waits of a run that stops early, `Flusher` delivers rows of incomplete batches to consumers that store results,
+and `Finish` truncates and normalizes vectors where the server does not.
 """
 
 from __future__ import annotations
@@ -47,27 +41,27 @@ if TYPE_CHECKING:
     from asyncembed._core.recall import Lost, Recalled
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
-    from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Withdrawal
+    from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Scalar, Withdrawal
 
 
 class Stopping:
-    """Waits that end when the run is to ask for nothing more."""
+    """Ends the waits of workers when the run stops; requests in flight may finish."""
 
     def __init__(self) -> None:
         self.is_on = False
-        """Whether nothing more is to be asked for."""
+        """Whether the run sends no more requests."""
         self.is_final = False
-        """Whether what is in flight is of no use, either: the request or the account is to blame."""
-        self._waits: set[anyio.CancelScope] = set()  # of workers that are not asking for anything now
+        """Whether requests in flight are useless too, because the request or the account causes the error."""
+        self._waits: set[anyio.CancelScope] = set()  # of workers without a request in flight
 
     def stop(self) -> None:
-        """Ask for nothing more: nobody begins another attempt."""
+        """Send no more requests, and end all waits."""
         self.is_on = True
         for scope in self._waits:
             scope.cancel()
 
     async def wait(self, pause: Callable[[], Awaitable[None]]) -> None:
-        """Wait for `pause`, but not when the run is stopping."""
+        """Wait for `pause`, but no longer than until the run stops."""
         if self.is_on:
             return
         with anyio.CancelScope() as scope:
@@ -79,40 +73,40 @@ class Stopping:
 
 
 FLUSH_SECONDS: Final = 0.025
-"""Most seconds that a row waits for the rest of its batch."""
+"""Maximum time that a row waits for the rest of its batch, in seconds."""
 
 
 class Flusher:
-    """Hands over what has arrived.
+    """Delivers rows of incomplete batches shortly after they arrive; a worker delivers complete batches itself.
 
     Args:
-        deliver: Takes blocks, and the memory of their batch.
-        whole_only: Whether a row waits for the end of its response all the same.
+        deliver: Called with blocks, and with the memory of their batch.
+        whole_only: Whether rows wait for the end of their response nevertheless.
     """
 
     def __init__(
-        self, deliver: Callable[[Sequence[EmbedBlock], Reservation], None], *, whole_only: bool = False
+        self, deliver: Callable[[Sequence[EmbedBlock[Scalar]], Reservation], None], *, whole_only: bool = False
     ) -> None:
         self._deliver = deliver
         self._whole_only = whole_only
         self._waiting: dict[BlockDelivery, Reservation] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def note(self, delivery: BlockDelivery, reservation: Reservation) -> None:
-        """Hand over soon what a batch has got, if it has anything that waits."""
+    def schedule(self, delivery: BlockDelivery, reservation: Reservation) -> None:
+        """Schedule the rows of a batch that wait, if there are any."""
         if delivery.waiting and not self._whole_only:
             self._waiting[delivery] = reservation
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._expire)
 
     def close(self) -> None:
-        """Hand over nothing more: the run has ended, and its workers have handed over what there was."""
+        """Deliver nothing more: the run has ended, and its workers have delivered all rows."""
         self._waiting.clear()
         if self._timer:
             self._timer.cancel()
 
     def flush(self) -> None:
-        """Hand over now what has arrived."""
+        """Deliver all scheduled rows now."""
         waiting, self._waiting = self._waiting, {}
         for delivery, reservation in waiting.items():
             self._deliver(delivery.flush(), reservation)
@@ -124,24 +118,24 @@ class Flusher:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Makes of vectors as they came those that were asked for.
+    """Truncates and normalizes vectors on the client.
 
     Attributes:
-        dimension: Numbers that are kept of each vector, None for all; fewer in a vector that has no more.
-        normalize: Whether vectors are brought to length 1; those of length 0 stay as they are.
+        dimension: Numbers to keep of each vector; None for all. A shorter vector stays as it is.
+        normalize: Whether to scale vectors to length 1; zero vectors stay as they are.
     """
 
     dimension: int | None
     normalize: bool
 
-    def __call__(self, result: EmbedResult | EmbedBlock) -> EmbedResult | EmbedBlock:
-        """Return a result with its vector, or with all of its vectors, finished."""
+    def __call__(self, result: EmbedResult[Scalar] | EmbedBlock[Scalar]) -> EmbedResult[Scalar] | EmbedBlock[Scalar]:
+        """Return a copy of a result with finished vectors."""
         if isinstance(result, EmbedBlock):
             return replace(result, embeddings=self.rows(result.embeddings))
         return replace(result, embedding=self.rows(result.embedding[np.newaxis])[0])
 
     def rows(self, matrix: Matrix) -> Matrix:
-        """Return a matrix of its own with the finished rows of another one."""
+        """Return a new matrix with the finished rows of `matrix`."""
         kept: Matrix = np.array(matrix[:, : self.dimension])
         if not self.normalize:
             return kept
@@ -154,35 +148,37 @@ class Finish:
 _span_of = attrgetter("span")
 
 QUIET_TURNS: Final = 8
-"""Turns of the event loop in which nothing is read, after which nothing that has come is left to be read."""
+"""Consecutive event loop iterations without any read, after which the buffers count as drained."""
 
 DRAIN_SECONDS: Final = 0.05
-"""Seconds that are spent on reading what has come at most, as more may come meanwhile..."""
+"""Maximum time to drain the buffers, in seconds, because more data may keep arriving..."""
 
 DRAIN_TURNS: Final = 64
-"""...but for so many turns, where something else holds up the event loop."""
+"""...but at least this many event loop iterations, in case something else blocks the event loop."""
 
 
 class Run:
-    """One stream's books.
+    """The state of one stream.
 
     Args:
-        call: What is asked for.
+        call: The checked arguments of the call.
         texts: The caller's texts.
-        ordered: Whether results come by index.
+        ordered: Whether results are delivered by index.
         first: Index of the first text.
-        as_blocks: Whether results are matrices, a batch at a time.
-        compact: Whether base64 is asked for even where it was only promised; what comes is held to the dimension.
-        max_ready: Bursts that may be ready before nothing more is asked for; None if only memory limits them.
-        gaps: Texts that come before the first one, with their indices.
-        withholds: Whether nothing is handed over before its response has been read to its end, or was withdrawn
-            if that showed it to be wrong; such a response is dropped and asked for again. Only with `as_blocks`.
-        settling: Whether the consumer keeps books of its texts. Failures come out even where they are skipped, rows
-            come out before their batch is complete, and what has arrived when the run ends is there to be taken.
-        whole_only: Whether the rows of a settling run come out only when their response is known to be right, so that
-            none is ever taken back.
-        most_unsettled: Inputs that may have come out and not be settled before nothing more is asked for; None if the
-            consumer does not say what is settled.
+        as_blocks: Whether results are matrices, one batch at a time.
+        compact: Whether to request base64 where it is documented but not yet observed. Vectors of another dimension
+            than the known one are then rejected.
+        max_ready: Maximum number of ready result chunks before no more batches start; None if only memory limits them.
+        gaps: Texts before the first one, with their indices.
+        withholds: Whether results are delivered only after their response was read to its end. A response that turns
+            out not to match its texts is dropped and requested again. Only with `as_blocks`.
+        settling: Whether the consumer stores results safely and tracks every text. Failures are then delivered even
+            with `on_error="skip"`, rows are delivered before their batch is complete, and results that have arrived
+            when the run ends can still be taken.
+        whole_only: Whether a settling run delivers rows only when their response is known to be right, so that it
+            never withdraws a row.
+        max_unsettled: Maximum number of delivered inputs that the consumer has not settled before no more batches
+            start; None if the consumer does not report what it has settled.
     """
 
     def __init__(
@@ -199,7 +195,7 @@ class Run:
         withholds: bool = False,
         settling: bool = False,
         whole_only: bool = False,
-        most_unsettled: int | None = None,
+        max_unsettled: int | None = None,
     ) -> None:
         check_texts(texts)
         self.token = object()
@@ -208,25 +204,25 @@ class Run:
         self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
-        demanded = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None
-        self._kind = options.model, options.dimensions
-        # One vector of a dimension that was known before is enough; extra fields may ask for another one.
+        required = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None
+        self._dimension_key = options.model, options.dimensions
         self.proof = endpoint.proof(options)
         compared = self.proof.dimension if self.proof else None
-        usual = None if options.extra else endpoint.learned.dimensions.get(self._kind) or known or compared
-        self._agreement = DimensionVote(usual)
+        # A single vector of the expected dimension settles the vote. Extra fields may change the dimension.
+        expected = None if options.extra else endpoint.learned.dimensions.get(self._dimension_key) or known or compared
+        self._dimension_vote = DimensionVote(expected)
         self.decoder = VectorDecoder(
-            options.dtype, demanded, expected=usual, vote=self._agreement, max_dimension=MAX_DIMENSIONS
+            options.dtype, required, expected=expected, vote=self._dimension_vote, max_dimension=MAX_DIMENSIONS
         )
         self.cost = CostModel(
-            dimension=known or usual or ASSUMED_DIMENSION,
+            dimension=known or expected or ASSUMED_DIMENSION,
             itemsize=self.decoder.stored.itemsize,
             packing=self.decoder.packing,
             is_settled=known is not None,
         )
         changes = options.cut_to is not None or options.normalize
         self._finish = Finish(options.cut_to, options.normalize) if changes else None
-        self._has_dimension = False  # and the cost model has it
+        self._has_dimension = False  # whether `cost` has the dimension of received vectors
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
         strict = call.on_error == "raise"
@@ -241,7 +237,7 @@ class Run:
             prefix=len(options.prompt.encode()),
         )
         self._chunker = new_chunker()
-        self.admission = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
+        self.rate_gate = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
         self.source: Source | RecallingSource = Source(texts, self._chunker, call.max_wait, gaps)
         self.recall: Recall | None = None
         if call.dedupe_bytes or endpoint.cache:
@@ -251,9 +247,7 @@ class Run:
             self._chunker = new_chunker()
             self.source = RecallingSource(self.source, self._chunker, self.recall, self.cost, endpoint.budget)
         self._as_blocks = as_blocks
-        self.result_queue = ResultQueue(
-            ordered=ordered, first=first, max_ready=max_ready, most_unsettled=most_unsettled
-        )
+        self.result_queue = ResultQueue(ordered=ordered, first=first, max_ready=max_ready, max_unsettled=max_unsettled)
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
         self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
@@ -264,7 +258,7 @@ class Run:
         self._call, self._settling = call, settling
         self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
-        """Responses that were opened, and pieces of them that were read or parsed."""
+        """Number of responses opened and of body pieces read or parsed, to see whether anything is still read."""
         self.done = self.requests = self.retries = self.salvaged = self.bytes_received = self.in_flight = 0
         self.stopping = Stopping()
         self.blame = Blame(
@@ -278,12 +272,12 @@ class Run:
 
     @cached_property
     def failures(self) -> Failures:
-        """What becomes of texts that are given up; most runs have none."""
+        """Handles failed texts; created on demand, as most runs have none."""
         return Failures(self._call, self.result_queue, self.failure_budget, self.observer, settling=self._settling)
 
     @property
     def wire_encoding(self) -> Literal["base64", "float"]:
-        """Which encoding to ask for now."""
+        """The encoding to request now."""
         is_proven = self.proof is not None and self.proof.encoding == "base64"
         if is_proven and not self.endpoint.learned.refuses_base64:
             return "base64"
@@ -291,7 +285,7 @@ class Run:
 
     @property
     def dimension(self) -> int | None:
-        """Dimension of the vectors that are delivered, if it is known."""
+        """Dimension of the delivered vectors, if it is known."""
         dimension, cut_to = self.decoder.dimension, self.options.cut_to
         if self.recall and not dimension:
             return self.recall.width * self.decoder.packing or None
@@ -299,12 +293,12 @@ class Run:
 
     @property
     def slots(self) -> RequestSlots:
-        """The slots for its requests."""
+        """The slots for this run's requests."""
         return self.endpoint.slots_of(self.options.model)
 
     @property
     def learned_limits(self) -> Limits:
-        """What a request may hold, as the answers of the API have taught."""
+        """Limits of one request, as learned from the API's responses."""
         return self.endpoint.learned_limits(self.options.model)
 
     def start(self) -> None:
@@ -312,9 +306,9 @@ class Run:
         self._started = time.monotonic()
 
     def finish(self, task: asyncio.Task[None]) -> None:
-        """Tell the consumer that the work is done, and close the texts; the callback of the task that did it.
+        """Close the texts and end the result queue; the done callback of the supervisor `task`.
 
-        Not the last step of that task, because one that is cancelled early never takes a step.
+        This is a callback and not the task's last step, because a task that is cancelled early never takes a step.
         """
         self._ended = time.monotonic()
         if self.flusher:
@@ -327,77 +321,80 @@ class Run:
             self.fail(error)
         try:
             self.source.close()
-        except Exception as error:  # noqa: BLE001  # the caller's own, of a generator that does not want to end
+        except Exception as error:  # noqa: BLE001  # the caller's generator may raise anything when it is closed
             self.fail(error)
-        if self.decoder.is_open and self._agreement.is_disputed:  # what was usual may be so no longer
-            self.endpoint.learned.dimensions.pop(self._kind, None)
+        if self.decoder.is_open and self._dimension_vote.is_disputed:  # the expected dimension may be wrong by now
+            self.endpoint.learned.dimensions.pop(self._dimension_key, None)
         self.result_queue.close(self.error)
         self.observer.ended(self.error, self.summary)
 
     @property
     def has_finished(self) -> bool:
-        """Whether the work is done, and everybody was told."""
+        """Whether the work is done, and the consumer and the observer know it."""
         return self._ended is not None
 
     def abandon(self) -> None:
-        """Drop results that nobody will take, and give back all memory."""
+        """Drop all results that were not taken, and give back all memory."""
         self.result_queue.clear()
         for reservation in tuple(self.reservations):
             reservation.release()
 
     def stop(self) -> None:
-        """Ask for nothing more; what is on its way may arrive, and then the run ends."""
+        """Send no more requests; the run ends when those in flight have finished."""
         self.fail(StreamClosedError("the run was stopped before its end"))
         self.stopping.stop()
 
-    async def take_what_has_come(self) -> None:
-        """Let the workers read what lies in the buffers of the system and of this process, without waiting for more."""
-        deadline, loop_budget, quiet = time.monotonic() + DRAIN_SECONDS, 0, 0
-        while quiet < QUIET_TURNS and (loop_budget < DRAIN_TURNS or time.monotonic() < deadline):
-            before, loop_budget = self.steps, loop_budget + 1
+    async def drain(self) -> None:
+        """Let the workers read data that has already arrived, in buffers of the system and of this process."""
+        deadline, turns, quiet = time.monotonic() + DRAIN_SECONDS, 0, 0
+        while quiet < QUIET_TURNS and (turns < DRAIN_TURNS or time.monotonic() < deadline):
+            before, turns = self.steps, turns + 1
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.steps == before else 0
 
+    def update_batch_size(self) -> None:
+        """Let the next batch be as large as the limits and the memory budget allow now."""
+        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
+        largest = self.endpoint.budget.largest
+        self._chunker.budget = largest - (largest // PART_OF_BUDGET if self.recall else 0)
+
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
-        permit = await self.admission.ask(len(batch.inputs), batch.request_bytes)
-        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
-        return permit
+        return await self.rate_gate.ask(len(batch.inputs), batch.request_bytes)
 
     async def reserve(self, batch: Batch) -> Reservation:
-        """Wait until the budget has what `batch` may need."""
+        """Wait until the memory budget has room for `batch`, and reserve it."""
         working = self.cost.working(batch.request_bytes)
         waiting = self.cost.waiting(len(batch), batch.text_memory)
         budget, owner, row = self.endpoint.budget, self.reservations, self.cost.row
         await budget.reserve(working + waiting, owner)
-        self._chunker.budget = budget.largest - (budget.largest // PART_OF_BUDGET if self.recall else 0)
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
-        reservation.resize(self.cost.row - row)  # it may have been learned meanwhile
+        reservation.resize(self.cost.row - row)  # the dimension may have become known during the wait
         return reservation
 
     def reserve_more(self, batch: Batch) -> Reservation | None:
-        """Reserve what requests for a part of a batch need, if that is free now."""
+        """Reserve the memory for requests of one part of a batch, if it is free now."""
         budget, working = self.endpoint.budget, self.cost.working(batch.request_bytes)
         if not budget.take(working):
             return None
         return Reservation(budget, working=working, waiting=0, results=0, owner=self.reservations)
 
-    def deliver(self, results: Sequence[EmbedResult | EmbedBlock], reservation: Reservation) -> None:
-        """Hand results to the consumer, and learn from what was decoded what dimension is usual."""
+    def deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]], reservation: Reservation) -> None:
+        """Hand results to the consumer, and remember the dimension of their vectors."""
         if not self._has_dimension:
             self._learn_dimension()
         if results:
             self.done += sum(map(_span_of, results))
-            self.failure_budget.end_row()
-            if not self.options.extra:  # which may ask for anything
-                self.endpoint.learned.dimensions[self._kind] = self.cost.dimension
+            self.failure_budget.record_success()
+            if not self.options.extra:  # extra fields may change the dimension
+                self.endpoint.learned.dimensions[self._dimension_key] = self.cost.dimension
             finished = [*map(self._finish, results)] if self._finish else results
             if self.recall:
                 self.recall.learn(finished)
             self.result_queue.put(finished, reservation)
 
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
-        """Take back results that were handed to the consumer."""
+        """Tell the consumer to discard results that were delivered."""
         self.done -= len(withdrawal.indices)
         if self.recall:
             self.recall.withdraw(withdrawal.indices)
@@ -436,7 +433,7 @@ class Run:
             self.result_queue.put(recalled_results(recalled, as_blocks=self._as_blocks), reservation)
 
     def _learn_dimension(self) -> None:
-        """Take over the dimension of the first complete vectors, also for requests that are under way."""
+        """Use the dimension of the first complete vectors, also for the memory of requests in flight."""
         cost, decoder = self.cost, self.decoder
         dimension = decoder.dimension or max(decoder.largest, cost.dimension)
         if decoder.dimension:
@@ -447,14 +444,14 @@ class Run:
                 reservation.resize(cost.row - row)
 
     def fail(self, error: BaseException) -> None:
-        """End the run with `error`; further errors are noted on the first."""
+        """Record the error that ends the run; later errors become notes on the first."""
         if self.error is None:
             self.error = without_frames(error)
         elif error is not self.error:
             self.error.add_note(f"then: {type(error).__name__}: {error}")
 
     def totals(self) -> RunTotals:
-        """What the run took so far."""
+        """Return what the run has used so far."""
         return RunTotals(
             runs=1,
             failed=self.failure_budget.count,
@@ -473,7 +470,7 @@ class Run:
         return (self._ended or time.monotonic()) - self._started if self._started is not None else 0.0
 
     def summary(self) -> RunSummary:
-        """How the run stands."""
+        """Return the current state of the run."""
         budget = self.endpoint.budget
         return RunSummary(
             done=self.done,

@@ -1,7 +1,7 @@
-"""A stream whose results are settled in batches: brought to where they are safe, such as a file or a database.
+"""Settles the results of a stream in batches, which means to store them safely, for example in a file or a database.
 
-While one batch is settled, the next one gathers in the stream. So a slow disk makes larger batches, until it is slower
-than the API; then the stream asks for less. However the run ends, all that has come until then is settled.
+While one batch is being settled, the next one collects in the stream. So a slow disk gets larger batches, and if it is
+slower than the API, the stream sends fewer requests. However the run ends, all results that have arrived are settled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
 
-from asyncembed._models import EmbedBlock, EmbedFailure, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, Scalar, Withdrawal
 from asyncembed._progress import REPORT_SECONDS
 
 if TYPE_CHECKING:
@@ -26,41 +26,41 @@ if TYPE_CHECKING:
 
 
 BATCH_BYTES: Final = 8_000_000
-"""Bytes of vectors and texts from which on a batch is settled at once."""
+"""Bytes of vectors and texts at which a batch is settled at once."""
 
 BATCH_SECONDS: Final = 0.025
-"""Seconds from the begin of one batch to that of the next."""
+"""Seconds from the start of one batch to the start of the next."""
 
 MAX_READY: Final = 8
-"""Blocks that may wait for a batch before nothing more is asked for: what settles them may stall."""
+"""Blocks that may wait to be settled before no more batches are requested, because the settler may stall."""
 
-Item: TypeAlias = EmbedBlock | EmbedFailure | Withdrawal
+Item: TypeAlias = EmbedBlock[Scalar] | EmbedFailure | Withdrawal
 _text_of = attrgetter("text")
 _span_of = attrgetter("span")
 
 
 class Settler(Protocol):
-    """What brings results to where they are safe."""
+    """Stores results safely."""
 
     async def settle(self, batch: Sequence[Item], *, is_end: bool) -> None:
-        """Return when the results are safe.
+        """Store results, and return when they are safe.
 
         Args:
-            batch: The results, in the order in which they came. It may be empty.
-            is_end: Whether the stream has come to its end, so that failures in it are final.
+            batch: The results in the order of arrival; it may be empty.
+            is_end: Whether the stream was read to its end, so that failures are final.
         """
         ...
 
 
 class SettlingRun:
-    """Takes all that a stream gives, and has it settled.
+    """Reads a stream to its end and settles its results.
 
     Args:
         stream: An unordered stream of a settling run, with `max_ready=MAX_READY`.
-        settler: What settles its results.
-        report: Told now and then how the run stands.
-        batch_rows: Most rows of a batch, which is settled at once when it has them; None if bytes and seconds decide.
-        batch_seconds: Seconds from the begin of a batch that does not become full to that of the next.
+        settler: Stores the results.
+        report: Called from time to time with the state of the run.
+        batch_rows: Maximum number of rows in a batch; a full batch is settled at once. None for no such limit.
+        batch_seconds: Seconds from the start of a batch that does not become full to the start of the next.
     """
 
     def __init__(
@@ -74,20 +74,20 @@ class SettlingRun:
     ) -> None:
         self._stream = stream
         self._settler = settler
-        self._tell = report
+        self._on_report = report
         self._batch_rows = batch_rows
         self._batch_seconds = batch_seconds
         self._batch: list[Item] = []
         self._bytes = self._rows = 0
         self._due = self._report_due = 0.0
-        self._has_settled = False  # since something was last said of what it took
+        self._has_settled = False  # a batch was just settled, so the totals are to be stored once more
         self._ended = anyio.Event()
 
     async def run(self) -> None:
-        """Go on to the end of the stream.
+        """Settle all results of the stream.
 
         Raises:
-            AsyncEmbedError: what ended the stream, after all results that came before it.
+            AsyncEmbedError: the error that ended the stream, after all earlier results.
             Exception: what the settler raised.
         """
         try:
@@ -109,7 +109,7 @@ class SettlingRun:
         await self._settle(is_end=True)
 
     async def stop(self, wait: float) -> None:
-        """Ask for nothing more, and wait so many seconds for what is on its way and its end, but not for longer."""
+        """Send no more requests, and wait up to `wait` seconds for those in flight and for the end of the run."""
         self._stream.stop()
         with anyio.move_on_after(wait):
             await self._ended.wait()
@@ -144,12 +144,12 @@ class SettlingRun:
         return self._bytes >= BATCH_BYTES or (self._batch_rows is not None and self._rows >= self._batch_rows)
 
     def _deadline(self) -> float | None:
-        """When something is to be done even if no result comes."""
-        times = [self._due] * (bool(self._batch) or self._has_settled) + [self._report_due] * bool(self._tell)
+        """Return the time of the next batch or report, even if no result arrives."""
+        times = [self._due] * (bool(self._batch) or self._has_settled) + [self._report_due] * bool(self._on_report)
         return min(times, default=None)
 
     async def _settle(self, *, is_end: bool = False, keeps_rest: bool = False) -> None:
-        """Settle what has gathered; with `keeps_rest`, rows that do not fill a batch gather on."""
+        """Settle the collected results; with `keeps_rest`, rows that do not fill a batch stay for the next one."""
         gathered, self._batch, self._bytes, self._rows = self._batch, [], 0, 0
         batches = deque(batches_of(gathered, self._batch_rows) if self._batch_rows else [gathered])
         self._due = asyncio.get_running_loop().time() + self._batch_seconds
@@ -159,17 +159,17 @@ class SettlingRun:
                 batch = batches.popleft()
                 await self._settler.settle(batch, is_end=is_end and not batches)
                 self._stream.settled(sum(map(_span_of, batch)))
-        finally:  # if it is being cancelled, there is more to settle
+        finally:  # after a cancellation, `run` settles the rest
             for item in chain(*batches, rest):
                 self._add(item)
 
     def _report(self) -> None:
-        if self._tell:
-            self._tell(self._stream.summary)
+        if self._on_report:
+            self._on_report(self._stream.summary)
 
 
 def batches_of(items: Sequence[Item], max_rows: int) -> Iterator[list[Item]]:
-    """Cut results into batches of so many rows, but the last one, which may have fewer; there is one at least."""
+    """Split results into batches of `max_rows` rows; the last one may have fewer. There is at least one batch."""
     batch: list[Item] = []
     room = max_rows
     for item in items:

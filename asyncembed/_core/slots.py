@@ -1,4 +1,4 @@
-"""Slots for requests: as many as the controller of the address and the model says."""
+"""Request slots, which limit concurrent requests to the number that the controller of a model sets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class RequestSlots:
-    """Slots for the requests of one client to one model, shared by its streams.
+    """Request slots of one client for one model, shared by its streams.
 
     Args:
-        controller: Says how many there are.
+        controller: Sets the number of slots.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -25,7 +25,7 @@ class RequestSlots:
 
     @property
     def size(self) -> int:
-        """Most texts that the next request should hold."""
+        """Maximum number of texts in the next request."""
         return self._controller.size
 
     @property
@@ -35,27 +35,27 @@ class RequestSlots:
 
     @property
     def limit(self) -> int:
-        """Slots there are now."""
+        """Current number of slots."""
         return int(self._limiter.total_tokens)
 
     @property
     def in_use(self) -> int:
-        """Slots taken."""
+        """Number of slots in use."""
         return self._limiter.borrowed_tokens
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a slot."""
+        """Number of requests that wait for a slot."""
         return self._limiter.statistics().tasks_waiting
 
     async def acquire(self, borrower: object) -> None:
-        """Wait for a slot and take it in the name of `borrower`."""
+        """Wait for a slot and take it for `borrower`."""
         self.adapt()
         if not self.take(borrower):
             await self._limiter.acquire_on_behalf_of(borrower)
 
     def take(self, borrower: object) -> bool:
-        """Take a slot in the name of `borrower` if one is free; whether one was."""
+        """Take a slot for `borrower` if one is free; return whether it did."""
         try:
             self._limiter.acquire_on_behalf_of_nowait(borrower)
         except anyio.WouldBlock:
@@ -67,21 +67,21 @@ class RequestSlots:
         self._limiter.release_on_behalf_of(borrower)
 
     def begin(self, texts: int) -> Flight:
-        """Note that a request begins; `adapt` follows when it has ended."""
+        """Record that a request starts; call `adapt` when it has ended."""
         return self._controller.begin(texts)
 
     def adapt(self) -> None:
-        """Have as many slots as the controller says now."""
+        """Adjust the number of slots to what the controller says now."""
         if self._limiter.total_tokens != self._controller.concurrency:
             self._limiter.total_tokens = self._controller.concurrency
 
 
 class SlotsByModel:
-    """The slots of one client, or of one call with slots of its own, for each model that it asks for.
+    """The request slots of one client, or of one call with slots of its own, by model.
 
     Args:
-        max_concurrency: Most requests at once.
-        initial_concurrency: Requests at once to begin with; None for the controller's default.
+        max_concurrency: Maximum number of concurrent requests to one model.
+        initial_concurrency: Number of concurrent requests at the start; None for the controller's default.
     """
 
     def __init__(self, max_concurrency: int, initial_concurrency: int | None = None) -> None:
@@ -91,23 +91,33 @@ class SlotsByModel:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a slot."""
+        """Number of requests that wait for a slot."""
         return sum(slots.waiting for slots in self._slots.values())
 
     @property
     def in_use(self) -> int:
-        """Slots taken, for all models together."""
+        """Number of slots in use, over all models."""
         return sum(slots.in_use for slots in self._slots.values())
 
-    def of(self, model: str, max_size: int, *, is_own_address: bool, initial_size: int | None = None) -> RequestSlots:
-        """Return the slots for a model, whose requests may hold `max_size` texts, and hold `initial_size` at first."""
-        if model not in self._slots:
-            controller = Controller(
-                max_size=max_size,
-                max_concurrency=self._max,
-                initial_concurrency=self._initial,
-                is_own_address=is_own_address,
-                initial_size=initial_size,
-            )
-            self._slots[model] = RequestSlots(controller)
-        return self._slots[model]
+    def get(self, model: str) -> RequestSlots | None:
+        """Return the slots of a model, None before `add`."""
+        return self._slots.get(model)
+
+    def add(self, model: str, max_size: int, *, is_own_address: bool, initial_size: int | None = None) -> RequestSlots:
+        """Create the slots of a model, and return them.
+
+        Args:
+            model: The provider's name of the model.
+            max_size: Maximum number of texts per request.
+            is_own_address: Whether the address is the provider's own.
+            initial_size: Number of texts per request at the start; None for the controller's default.
+        """
+        controller = Controller(
+            max_size=max_size,
+            max_concurrency=self._max,
+            initial_concurrency=self._initial,
+            is_own_address=is_own_address,
+            initial_size=initial_size,
+        )
+        slots = self._slots[model] = RequestSlots(controller)
+        return slots

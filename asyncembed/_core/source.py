@@ -1,11 +1,11 @@
-"""Where texts come from: any iterable, async iterable or text file, pulled only when a batch may start.
+"""Reads the caller's texts from an iterable, async iterable or open text file, only when a batch may start.
 
-A plain iterable is pulled by the feeder itself. An async iterable may be slow, like a queue that is filled by somebody
-else, and then a half-full batch must not wait for ever. So it is pulled by a task of its own, the pump, which runs only
-while a batch is wanted; if the batch is not full `max_wait` seconds after its first text, it goes as it is.
+The supervisor reads a plain iterable itself. An async iterable may be slow, for example a queue that another task
+fills, and then a partly filled batch must not wait forever. So a task of its own, the pump, reads it, and only while a
+batch is wanted. If the batch is not full `max_wait` seconds after its first text, it is sent partly filled.
 
-An iterator that is left before its end is closed, if it can be: a generator releases what it holds open then, and so
-does a cursor of a database. An open file stays open, as it may be read on.
+When a run ends early, the source closes the iterator if it can, so that a generator or a database cursor releases its
+resources. An open file stays open, because the caller may read on.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 def length(texts: Texts) -> int | None:
-    """Return how many texts there are, if they know it themselves; a wrapper around a generator may not."""
+    """Return the number of texts, or None if they have no length or a `__len__` that fails."""
     try:
         return len(texts) if isinstance(texts, Sized) else None
-    except Exception:  # noqa: BLE001  # the caller's own, and not worth a run
+    except Exception:  # noqa: BLE001  # the caller's `__len__` may raise anything; a wrapper of a generator does
         return None
 
 
 class Source:
-    """Gives the batches of one run, in order.
+    """Yields the batches of one run, in order.
 
     Args:
         texts: The caller's texts.
-        chunker: Groups them.
-        max_wait: Seconds a batch that is not full waits for more texts of an async iterable.
-        gaps: Texts that come before the first one, with their indices.
+        chunker: Groups texts into batches.
+        max_wait: How long a partly filled batch waits for more texts of an async iterable, in seconds.
+        gaps: Texts before the first one, with their indices.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Source:
         self._first = chunker.index
         self._gaps = deque(gaps)
         self._wanted = asyncio.Event()
-        self._changed = asyncio.Event()  # a batch was begun or completed, or the texts have ended
+        self._changed = asyncio.Event()  # a batch was started or filled, or the texts have ended
         self._ended = False
         self._error: Exception | None = None
 
     @property
     def pulled(self) -> int:
-        """Texts taken from the caller so far."""
+        """Number of texts read from the caller so far."""
         return self._chunker.index - self._first
 
     @property
@@ -77,16 +77,20 @@ class Source:
 
     @property
     def needs_pump(self) -> bool:
-        """Whether `pump` must run beside the feeder."""
+        """Whether `pump` must run in a task of its own."""
         return self._iterator is None
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether it is known that there is neither a batch any more nor an error."""
+        """Whether `next_batch` is known to return None next."""
         return self._ended and not self._batches and not self._gaps and not self._error
 
     async def next_batch(self) -> Batch | None:
-        """Return the next batch, or None after the last one; raises what the caller's iterable raises."""
+        """Return the next batch, or None after the last one.
+
+        Raises:
+            Exception: what the caller's iterable raised, after the batch of the texts before it.
+        """
         if self._gaps:
             self._take_gaps()
         if not self._batches and not self._ended:
@@ -102,7 +106,7 @@ class Source:
             while self._gaps and not self._batches:
                 self._chunker.index, item = self._gaps.popleft()
                 self._batches += self._chunker.take([item])
-        except InvalidInputError as error:  # raised after the texts before it
+        except InvalidInputError as error:  # `next_batch` raises it after the texts before it
             self._error = error
             self._gaps.clear()
             self._end()
@@ -115,7 +119,7 @@ class Source:
         assert self._iterator is not None
         try:
             self._batches += self._chunker.take(self._iterator)
-        except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
+        except Exception as error:  # noqa: BLE001  # `next_batch` raises it after the texts before it
             self._error = error
         if not self._batches:
             self._end()
@@ -132,15 +136,16 @@ class Source:
         self._wanted.clear()
 
     async def pump(self) -> None:
-        """Pull an async iterable while batches are wanted.
+        """Read an async iterable while batches are wanted.
 
-        In a plain task, which is cancelled once: anyio would cancel each `await` in a generator's `finally` again.
+        Run this in a plain asyncio task. Such a task is cancelled once, but a task in an anyio scope is cancelled again
+        at each `await` in a generator's `finally`.
         """
         assert isinstance(self._texts, AsyncIterable)
         iterator, is_exhausted = async_lines(self._texts), False
         try:
             await self._wanted.wait()
-            if self._ended:  # by one of the gaps
+            if self._ended:  # a text in the gaps was refused
                 return
             async for item in iterator:
                 self._batches += self._chunker.take([item])
@@ -150,13 +155,13 @@ class Source:
                     self._changed.set()
                 await self._wanted.wait()
             is_exhausted = True
-        except Exception as error:  # noqa: BLE001  # the caller's own, raised after the texts before it
+        except Exception as error:  # noqa: BLE001  # `next_batch` raises it after the texts before it
             self._error = error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Not the run is being cancelled, but something that the iterable waited for: the texts have not ended.
+            # The run is not cancelled, but something that the iterable waited for; the texts have not ended.
             self._error = AsyncEmbedError("the iterable of texts was cancelled")
         finally:
             self._end()
@@ -166,7 +171,7 @@ class Source:
                     await aclose_texts(iterator)
 
     def close(self) -> None:
-        """Close a plain iterator that was left before its end."""
+        """Close a plain iterator that was not read to its end."""
         if self._iterator is not None and (self._error or not self._ended):
             close_texts(self._iterator)
 
@@ -180,7 +185,7 @@ def _is_file(texts: object) -> bool:
 
 
 class _FileLine:
-    """Makes a text of each line of a file, or None of a blank one: the command line reads files by the same rule."""
+    """Turns each line of a file into a text, or a blank line into None; the command line uses the same rule."""
 
     def __init__(self) -> None:
         self._is_first = True
@@ -194,15 +199,15 @@ class _FileLine:
 
 
 def lines(texts: Iterable[TextLike]) -> Iterator[TextLike]:
-    """Return what is to be pulled: of a file of any kind, its lines without their ends, but no blank ones.
+    """Return an iterator over the texts; a file gives its non-blank lines without line ends.
 
-    A line of white space is blank. A byte order mark at the beginning of the file is no part of its first text.
+    A line of white space is blank. A byte order mark at the start of the file is removed.
     """
     return (line for line in map(_FileLine(), texts) if line is not None) if _is_file(texts) else items_of(texts)
 
 
 def async_lines(texts: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]:
-    """Return the same of what must be waited for."""
+    """Return an async iterator over the texts, by the same rules as `lines`."""
     return _async_lines(texts) if _is_file(texts) else aiter(texts)
 
 
@@ -214,14 +219,14 @@ async def _async_lines(file: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]
 
 
 def close_texts(iterator: Iterator[TextLike]) -> None:
-    """Close an iterator if it can be closed, so that what it holds open is released now."""
+    """Close an iterator that has a `close` method, unless it is a file, so that it releases its resources now."""
     close = getattr(iterator, "close", None)
     if callable(close) and not _is_file(iterator) and not inspect.iscoroutinefunction(close):
         close()
 
 
 async def aclose_texts(iterator: AsyncIterator[TextLike]) -> None:
-    """Do the same with what must be waited for."""
+    """Close an async iterator that has an `aclose` or `close` method, unless it is a file."""
     close = getattr(iterator, "aclose", None) or getattr(iterator, "close", None)
     if callable(close) and not _is_file(iterator):
         returned = close()

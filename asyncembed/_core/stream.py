@@ -1,10 +1,10 @@
-"""What the consumer holds: an async iterator that can be closed from anywhere.
+"""The stream of results that the consumer iterates over.
 
-An object and not an async generator, because a generator that is left early is finalised later, in another task.
-This one starts its supervisor at the first result asked for, so a stream that nobody iterates costs nothing. Leaving
-`async with` closes it before the next statement; leaving a bare `async for` early drops it, which warns and stops the
-work from whatever thread the garbage collector runs in. The supervisor never refers to this object, or it would live
-as long as the work.
+`EmbedStream` is an object and not an async generator, because Python finalizes an abandoned generator later, in another
+task. The stream starts its supervisor when the first result is requested, so an unused stream costs nothing. Leaving
+`async with` closes the stream at once. A stream that is dropped without closing emits a warning and stops the work,
+from whichever thread the garbage collector runs in. The supervisor does not refer to the stream, as otherwise it would
+keep it alive.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import asyncio
 import warnings
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Self, cast
 
 import anyio
+from typing_extensions import TypeVar
 
 from asyncembed._core.scheduler import current_run, supervise
 from asyncembed._exceptions import StoredError, StreamClosedError
-from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Withdrawal
+from asyncembed._models import EmbedBlock, EmbedFailure, EmbedResult, Scalar, Withdrawal
 from asyncembed._util import AsyncReading, end_of
 
 if TYPE_CHECKING:
@@ -33,31 +34,36 @@ if TYPE_CHECKING:
 
 _span_of = attrgetter("span")
 
-ItemT_co = TypeVar("ItemT_co", bound=EmbedResult | EmbedFailure | EmbedBlock | Withdrawal, covariant=True)
+ItemT_co = TypeVar(
+    "ItemT_co",
+    bound=EmbedResult[Scalar] | EmbedFailure | EmbedBlock[Scalar] | Withdrawal,
+    covariant=True,
+    default=EmbedResult,
+)
 
 
 class EmbedStream(AsyncReading, Generic[ItemT_co]):
     """Results as they arrive.
 
-    Iterate it with `async for`, preferably inside `async with`, so that leaving early stops the work at once. It has
-    one consumer at a time, is not restarted by a second loop, and holds results back from nobody: closing it drops
-    what was not taken.
+    Iterate over it with `async for`, preferably inside `async with`, so that leaving early stops the work at once. Only
+    one task may iterate at a time. A second loop continues where the first stopped. Closing the stream drops results
+    that were not taken.
 
     Args:
-        run: The run behind it.
-        adopt: Told about the task that does the work, so that the client can end it.
+        run: The run that produces the results.
+        adopt: Called with the supervisor task, so that the client can cancel it.
     """
 
     def __init__(self, run: Run, adopt: Callable[[asyncio.Task[None]], None]) -> None:
         self._run = run
         self._adopt = adopt
-        self._bursts: deque[ResultChunk] = deque()  # to be given after this one
-        self._burst: list[Item] = []  # the next result is last
-        self._size = 0  # inputs that all of this burst stands for
-        self._taken_of: Reservation | None = None  # where its memory goes back to
+        self._chunks: deque[ResultChunk] = deque()  # after the current one
+        self._chunk: list[Item] = []  # the current chunk in reverse order
+        self._size = 0  # inputs that the whole current chunk covers
+        self._reservation: Reservation | None = None  # memory of the current chunk
         self._task: asyncio.Task[None] | None = None
         self._ended = False
-        self._error: StoredError | None = None  # raised by every call from now on
+        self._error: StoredError | None = None  # every further call raises it
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else "running" if self._task else "not started"
@@ -65,12 +71,12 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
 
     @property
     def summary(self) -> RunSummary:
-        """How the run stands now."""
+        """Current state of the run."""
         return self._run.summary()
 
     @property
     def totals(self) -> RunTotals:
-        """What the run took so far."""
+        """What the run has used so far."""
         return self._run.totals()
 
     def __aiter__(self) -> Self:
@@ -81,40 +87,40 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
         """Return the next result.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all results that came before it.
+            AsyncEmbedError: the error that ended the run, after all earlier results.
             StreamClosedError: if the stream or its client was closed.
         """
-        if not self._burst:
+        if not self._chunk:
             await self._refill()
-        item = self._burst.pop()
-        if not self._burst:
+        item = self._chunk.pop()
+        if not self._chunk:
             self._give_back()
         return item  # type: ignore[return-value]  # a `cast` is a call, and there may be millions
 
-    async def take_burst(self) -> list[ItemT_co]:
-        """Wait for the next results, and return those that arrived together; none are left at the end.
+    async def take_chunk(self) -> list[ItemT_co]:
+        """Wait for the next results, and return those that arrived together; an empty list at the end.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all results that came before it.
+            AsyncEmbedError: the error that ended the run, after all earlier results.
             StreamClosedError: if the stream or its client was closed.
         """
         try:
-            if not self._burst:
+            if not self._chunk:
                 await self._refill()
         except StopAsyncIteration:
             return []
-        taken, self._burst = self._burst[::-1], []
+        taken, self._chunk = self._chunk[::-1], []
         self._give_back()
         return cast("list[ItemT_co]", taken)
 
     async def wait(self, deadline: float | None = None) -> bool:
-        """Wait until results are there for `take_ready`, but not beyond a time of the event loop's clock.
+        """Wait until `take_ready` has results, or the event loop's clock reaches `deadline`.
 
         Returns:
-            Whether more may come.
+            Whether the stream goes on; False at its end.
 
         Raises:
-            AsyncEmbedError: what ended the run, if nothing is left to be taken.
+            AsyncEmbedError: the error that ended the run, if no results are left.
         """
         self._start()
         await self._run.result_queue.wait(deadline)
@@ -127,64 +133,64 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
         return False
 
     def take_ready(self) -> list[ItemT_co]:
-        """Return the results that are there already, without waiting for more."""
-        self._bursts += self._run.result_queue.take_ready()
+        """Return the results that have arrived, without waiting."""
+        self._chunks += self._run.result_queue.take_ready()
         taken: list[Item] = []
-        while self._burst or self._bursts:
-            if not self._burst:
-                self._begin_burst()
-            taken += reversed(self._burst)
-            self._burst = []
+        while self._chunk or self._chunks:
+            if not self._chunk:
+                self._begin_chunk()
+            taken += reversed(self._chunk)
+            self._chunk = []
             self._give_back()
         return cast("list[ItemT_co]", taken)
 
     def flush(self) -> None:
-        """Have `take_ready` give what there is of batches that are not complete, if the run is a settling one."""
+        """Make rows of incomplete batches available to `take_ready`, if the run is a settling one."""
         if self._run.flusher:
             self._run.flusher.flush()
 
     def settled(self, inputs: int) -> None:
-        """Say that so many inputs are settled, where the run counts those that are not."""
+        """Record that `inputs` more inputs are settled, if the run limits unsettled ones."""
         self._run.result_queue.settled(inputs)
 
     def stop(self) -> None:
-        """Ask for nothing more: the stream gives what is on its way, and then raises `StreamClosedError`."""
+        """Send no more requests: the stream yields the results of those in flight, then raises `StreamClosedError`."""
         self._run.stop()
 
     async def end(self) -> None:
-        """Ask for nothing more and end the work, without waiting for what is on its way.
+        """Stop the work without waiting for requests in flight.
 
-        What has come until then is there for `take_ready`, if the run is a settling one.
+        If the run is a settling one, `take_ready` then returns all results that have arrived.
         """
         self._run.stopping.stop()
         if not self._task or self._task.done():
             return
         try:
             with anyio.CancelScope(shield=True):
-                await self._run.take_what_has_come()
+                await self._run.drain()
         finally:
             self._task.cancel()
             await end_of(self._task)
 
     async def aclose(self) -> None:
-        """Stop the work and wait until nothing of it is left; a second call, from any task, does nothing."""
+        """Stop the work and wait until it has ended; a second call, from any task, does nothing."""
         self._ended = True
         self._run.result_queue.close(StreamClosedError("the stream was closed"))
         try:
             if self._task:
                 self._task.cancel()
-            # The caller's own texts may close it.
+            # The caller's iterable of texts may close the stream, and must not wait for itself.
             if self._task and not self._run.has_finished and current_run() is not self._run.token:
                 with anyio.CancelScope(shield=True):
                     # Not `await task`: that would raise the task's own cancellation here.
                     await asyncio.wait([self._task])
         finally:
-            self._bursts.clear()
-            self._burst.clear()
+            self._chunks.clear()
+            self._chunk.clear()
             self._run.abandon()
 
     def __del__(self) -> None:
-        """Stop the work of a stream that was left early, and warn that this is not the way to do it."""
+        """Stop the work of a stream that was dropped before its end, and emit a `ResourceWarning`."""
         task = getattr(self, "_task", None)
         if task is None or self._ended:
             return
@@ -192,22 +198,22 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
         if not loop.is_closed():
             loop.call_soon_threadsafe(_abandon, task, self._run)
         warnings.warn(
-            "an EmbedStream was left before its end without `async with` or `aclose()`; its work is being stopped",
+            "an EmbedStream was dropped before its end; close it with `async with` or `aclose()`. Its work is stopped",
             ResourceWarning,
             source=self,
             stacklevel=2,
         )
 
-    def _begin_burst(self) -> None:
-        items, self._taken_of = self._bursts.popleft()
+    def _begin_chunk(self) -> None:
+        items, self._reservation = self._chunks.popleft()
         self._size = sum(map(_span_of, items))
-        self._burst = [*reversed(items)]
+        self._chunk = [*reversed(items)]
 
     def _give_back(self) -> None:
-        """Give back the memory of a burst that was taken: for all of it at once, as that costs as much as for one."""
-        if self._taken_of:
-            self._taken_of.take(self._size)
-        self._taken_of = None
+        """Give back the memory of the current chunk, at once for all results, as one costs as much as all."""
+        if self._reservation:
+            self._reservation.take(self._size)
+        self._reservation = None
 
     def _start(self) -> None:
         if self._task is None and not self._ended:
@@ -216,10 +222,10 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
             self._adopt(self._task)
 
     async def _refill(self) -> None:
-        """Go on with the next burst, and wait for it; raise at the end."""
+        """Wait for the next chunk and make it the current one; raise at the end of the stream."""
         self._start()
-        self._bursts = self._bursts or await self._run.result_queue.get()
-        if not self._bursts:
+        self._chunks = self._chunks or await self._run.result_queue.get()
+        if not self._chunks:
             self._ended = True
             self._run.abandon()
             error = self._run.result_queue.error
@@ -227,7 +233,7 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
                 raise StopAsyncIteration
             self._error = self._error or StoredError(error)
             raise self._error.ready()
-        self._begin_burst()
+        self._begin_chunk()
 
 
 def _abandon(task: asyncio.Task[None], run: Run) -> None:

@@ -1,6 +1,6 @@
-"""The error that ends a run or stands for a text: built once, when it is known what is to blame.
+"""The worker for one part of a batch: request it, retry what did not arrive, and split or give up what is refused.
 
-One part of a batch: ask for it, ask again only for what did not arrive, and say what else is to be asked for.
+The functions before `Worker` build the error that the caller sees, once it is known what causes it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from asyncembed._preview import name_texts
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from asyncembed._core.circuit_breaker import Probe as OutageProbe
+    from asyncembed._core.circuit_breaker import ProbeToken
     from asyncembed._core.exchange import Probe
     from asyncembed._core.memory import Reservation
     from asyncembed._core.rate_gate import RatePermit
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from asyncembed._models import EmbedInput
 
 
-_OF_REQUEST: Final[Mapping[Meaning | None, type[APIStatusError]]] = {
+_REQUEST_ERRORS: Final[Mapping[Meaning | None, type[APIStatusError]]] = {
     "key": AuthenticationError,
     "model": ModelNotFoundError,
     "quota": QuotaExceededError,
@@ -57,19 +57,19 @@ _OK: Final = 200
 
 
 def text_error(error: AsyncEmbedError, indices: tuple[int, ...], note: str = "") -> AsyncEmbedError:
-    """Return the error that stands for texts which the API does not take, whatever status said so."""
+    """Return the error for texts that the API refuses; every `APIStatusError` becomes an `InvalidInputError`."""
     if isinstance(error, APIStatusError):
         return _status_error(InvalidInputError, error, indices, note)
     return attempts_error(error, indices, note)
 
 
 def request_error(error: AsyncEmbedError, meaning: Meaning | None, indices: tuple[int, ...]) -> AsyncEmbedError:
-    """Return the error of a request that the API does not take for what it means; no text is to blame."""
+    """Return the error for a request that the API refuses because of the key, the model, the quota or an option."""
     if isinstance(error, APIStatusError):
         usual = APIStatusError if isinstance(error, InvalidInputError) or meaning else type(error)
-        return _status_error(_OF_REQUEST.get(meaning, usual), error, indices, "")
-    if isinstance(error, ResponseError) and meaning in _OF_REQUEST:
-        kind = _OF_REQUEST[meaning]
+        return _status_error(_REQUEST_ERRORS.get(meaning, usual), error, indices, "")
+    if isinstance(error, ResponseError) and meaning in _REQUEST_ERRORS:
+        kind = _REQUEST_ERRORS[meaning]
         return kind(
             str(error),
             status=_OK,
@@ -81,25 +81,25 @@ def request_error(error: AsyncEmbedError, meaning: Meaning | None, indices: tupl
 
 
 def attempts_error(error: AsyncEmbedError, indices: tuple[int, ...], note: str) -> AsyncEmbedError:
-    """Return the error of texts that were asked for in vain; `note` says how often."""
+    """Return the error for texts whose attempts all failed; `note` says how many there were."""
     indices = indices or error.indices
     if isinstance(error, APIStatusError):
         return _status_error(type(error), error, indices, note)
     if isinstance(error, ResponseError):
-        again: AsyncEmbedError = ResponseError(
+        built: AsyncEmbedError = ResponseError(
             f"{error}{note}",
             missing=indices,
             retryable=error.retryable,
             provider_message=error.provider_message,
             is_empty=error.is_empty,
         )
-        return of_answer(again, error.status, error.request_id)
+        return of_answer(built, error.status, error.request_id)
     if isinstance(error, EmbedTimeoutError):
-        again = EmbedTimeoutError(f"{error}{note}", phase=error.phase, retryable=error.retryable, indices=indices)
-        return of_answer(again, error.status, error.request_id)
+        built = EmbedTimeoutError(f"{error}{note}", phase=error.phase, retryable=error.retryable, indices=indices)
+        return of_answer(built, error.status, error.request_id)
     if isinstance(error, TransportError):
-        again = TransportError(f"{error}{note}", retryable=error.retryable, indices=indices)
-        return of_answer(again, error.status, error.request_id)
+        built = TransportError(f"{error}{note}", retryable=error.retryable, indices=indices)
+        return of_answer(built, error.status, error.request_id)
     error.indices = indices
     return error
 
@@ -120,19 +120,19 @@ def _status_error(
 
 
 MAX_RENEWALS: Final = 3
-"""Refusals of a key after which one batch asks with another one: keys may expire while a batch waits."""
+"""Times that one batch continues with a new key after its key was refused: keys may expire while a batch waits."""
 
 
 class Worker:
-    """Brings one part of a batch to its end: each text gets a result or a failure, goes on in a part, or ends the run.
+    """Processes one part of a batch: each text gets a result or a failure, goes on in a smaller part, or ends the run.
 
     Args:
-        run: The run it belongs to.
-        transport: The way to the API.
-        probe: Asks for a harmless text where a refusal does not tell what is wrong.
+        run: The run that the part belongs to.
+        transport: The connection to the API.
+        probe: Sends a harmless text when a refusal does not say what is wrong.
         part: The texts.
         reservation: The memory of their results.
-        permit: Leave to send the first request, if that was given already.
+        permit: Permission of the rate limits for the first request, if it was granted already.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Worker:
         self._batch = part.batch
         self._reservation = reservation
         self._permit = permit  # for the next request
-        self._outage_probe: OutageProbe | None = None  # if that is to find out whether the API is back
+        self._outage_probe: ProbeToken | None = None  # if the next request probes whether the API is back
         self._delivery = run.new_delivery(part.batch)
         self._transport = transport
         self._probe = probe
@@ -162,10 +162,13 @@ class Worker:
         )
 
     async def complete(self) -> list[SubBatch]:
-        """Ask for the texts until they have arrived; return the parts that are to be asked for instead, if any.
+        """Request the texts until all have a result or a failure.
+
+        Returns:
+            Smaller parts to process instead, if the API does not accept the texts together.
 
         Raises:
-            AsyncEmbedError: if the run cannot go on; what had arrived was delivered before.
+            AsyncEmbedError: if the run cannot go on; vectors that arrived have been delivered.
         """
         if self._batch.refused:
             await self._run.give_up(self._batch.refused, self._reservation)
@@ -182,11 +185,11 @@ class Worker:
             self.withdraw()
 
     def withdraw(self) -> None:
-        """Give back leave to send a request that will not be sent."""
+        """Give back the permit of a request that will not be sent."""
         permit, self._permit = self._permit, None
         if permit:
             permit.withdraw()
-        if self._outage_probe:  # another request may find out
+        if self._outage_probe:  # let another request probe
             self._end_attempt(failed=None)
 
     async def _attempts(self) -> list[SubBatch]:
@@ -208,7 +211,7 @@ class Worker:
             last = await self._attempt(texts, encoding)
             if last is None:
                 continue
-            # Both encodings were refused: numbers alone may be taken, and say more about what is wrong.
+            # A request for both encodings was refused: one for numbers alone may succeed, or fail with a clearer error.
             if self._exchange.refused_both or await self._has_newer_key(last):
                 self._run.observer.retry(last, 0.0, self._delivery)
                 continue
@@ -224,7 +227,7 @@ class Worker:
         return []
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> AsyncEmbedError | None:
-        """Make an attempt and return its error: what is raised later is not raised while that is being handled."""
+        """Make an attempt and return its error, so that later exceptions do not get it as their `__context__`."""
         before = self._delivery.count_missing
         try:
             await self._watched(self._exchange.ask(texts, encoding, self._take_permit()), len(texts))
@@ -239,7 +242,11 @@ class Worker:
     async def _after(
         self, error: AsyncEmbedError, texts: Sequence[str], *, wants_base64: bool
     ) -> list[SubBatch] | None:
-        """Do what is to be done about a request that failed; None if the texts are to be asked for again."""
+        """Handle the error of a request.
+
+        Returns:
+            The parts to process instead; none if the texts have failed; None to request the missing texts again.
+        """
         run = self._run
         verdict = run.blame.decide(error, texts, self._part.case, wants_base64=wants_base64)
         if verdict.step is Step.PROBE:
@@ -252,11 +259,11 @@ class Worker:
             return None
         if verdict.step is Step.END:
             run.stopping.is_final = True
-            raise self._known(error, request_error(error, verdict.meaning, self._delivery.missing))
+            raise self._with_texts_of(error, request_error(error, verdict.meaning, self._delivery.missing))
         return await self._in_parts(error, verdict, len(texts))
 
     async def _in_parts(self, error: AsyncEmbedError, verdict: Verdict, count: int) -> list[SubBatch]:
-        """Return the parts to ask for instead of texts that the API does not take together, or do without them."""
+        """Return the parts to process instead of texts that the API does not accept together, or give them up."""
         part, missing = self._part, self._missing()
         if verdict.step is Step.SMALLER:
             if verdict.meaning == "time" and part.backoff and part.backoff.is_used_up(error):
@@ -269,7 +276,7 @@ class Worker:
             indices = self._delivery.missing
             named = [indices[position] for position in verdict.named]
             return self._into(apart(part, missing, named, error), error, len(named))
-        if verdict.step is Step.HALVES or part.suspects:  # the rest is refused, too, so that suspects may be good
+        if verdict.step is Step.HALVES or part.suspects:  # the rest is refused too, so the suspects may be good
             return self._into(halves(part, missing, error), error)
         await self._lose(error, text_error(error, self._delivery.missing))
         return []
@@ -277,25 +284,25 @@ class Worker:
     async def _probed(
         self, error: AsyncEmbedError, texts: Sequence[str], verdict: Verdict, *, wants_base64: bool
     ) -> Verdict:
-        """Ask for a harmless text, and decide again with the answer."""
+        """Send a probe, and decide again with its outcome."""
         answer = await self._probe.ask(self._asked_at)
         case = self._part.case
         is_likewise = answer is not None and is_refused_likewise(error, answer)
         self._run.observer.probed(answer, "refused" if is_likewise else "unclear" if answer else "taken")
         if answer is None:
             case.is_proven = True
-            case.failures -= 1  # it is looked at again
+            case.failures -= 1  # the same error is decided again, and must not count twice
             return self._run.blame.decide(error, texts, case, wants_base64=wants_base64)
         return replace(verdict, step=Step.END if is_likewise else Step.AGAIN)
 
     def _missing(self) -> Mapping[int, EmbedInput]:
-        """The texts that have not arrived."""
+        """Return the texts whose vectors are missing."""
         return {index: self._batch.inputs[index] for index in self._delivery.missing}
 
     def _into(self, parts: list[SubBatch], refusal: AsyncEmbedError | None, apart: int = 0) -> list[SubBatch]:
-        """Tell that texts are asked for in parts, because of `refusal`."""
+        """Report that texts are split because of `refusal`, and return the parts."""
         if refusal:
-            without_frames(refusal)  # they hold what was sent and received
+            without_frames(refusal)  # the frames hold request and response
         if refusal and (len(parts) > 1 or apart):
             indices = sorted(index for part in parts for index in (*part.batch.inputs, *part.suspects))
             sizes = [len(part) for part in parts] + [apart] * bool(apart)
@@ -303,19 +310,19 @@ class Worker:
         return parts
 
     def _learn_size(self, error: AsyncEmbedError, count: int) -> None:
-        """Take over that a request of so many texts was too large."""
+        """Learn the limit that a request of `count` texts has exceeded."""
         if isinstance(error, APIStatusError) and (excess := read_too_large(error)):
             caps = self._endpoint.learned.caps[self._run.options.model]
             caps.learn(excess, count, self._bytes_of(count))
 
     async def _give_up_suspects(self) -> None:
-        """Do without the texts that were named, as the API takes the rest."""
+        """Give up the texts that the API named, as it accepts the rest."""
         error, suspects = self._part.refusal, self._part.suspects
         assert error
         await self._give_up(list(suspects.items()), text_error(error, tuple(suspects)), error)
 
     async def _lose(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> None:
-        """Do without what is missing, or end the run with `error`."""
+        """Give up the missing texts, or end the run with `error`."""
         await self._give_up(self._delivery.give_up(), error, cause)
         if self._part.suspects:
             await self._give_up_suspects()
@@ -325,27 +332,27 @@ class Worker:
     ) -> None:
         run = self._run
         assert self._part.backoff
+        self._with_texts_of(cause, error)
         if self._part.backoff.is_hopeless:
             run.stopping.is_final = True
-            raise self._known(cause, error)
-        if run.on_error == "raise" or not run.failure_budget.may_go_on(error, run.done):
-            self._known(cause, error)
+            raise error
+        run.failure_budget.record(error)
+        if run.on_error == "raise" or not run.failure_budget.allows(error, run.done):
             name_texts(error, lost, self._transport.secrets)
             raise error
-        self._known(cause, error)
         await run.give_up([(index, item, error) for index, item in lost], self._reservation)
 
-    def _known(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
-        """Let events treat `error` as they would treat what it was made of."""
+    def _with_texts_of(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> AsyncEmbedError:
+        """Let events redact the same texts in `error` as in `cause`, and return `error`."""
         if error is not cause:
-            self._run.observer.copy_note(cause, error)
+            self._run.observer.copy_texts(cause, error)
         return error
 
     async def _has_newer_key(self, error: AsyncEmbedError) -> bool:
-        """Whether the key has expired, and there is another one to ask with."""
+        """Return whether `error` refuses the key and there is a newer one; it may call the caller's function."""
         try:
             has_one = self._renewals < MAX_RENEWALS and await self._transport.renew_key(error)
-        except AsyncEmbedError as failure:  # of the caller's function
+        except AsyncEmbedError as failure:  # raised by the caller's key function
             self._run.stopping.is_final = True
             failure.indices = self._delivery.missing
             raise
@@ -353,7 +360,7 @@ class Worker:
         return has_one
 
     async def _watched(self, attempt: Awaitable[None], count: int) -> None:
-        """Make an attempt, and note what it says about the state of the API."""
+        """Make an attempt, and record what its outcome says about the state of the API."""
         before, failed = self._delivery.count_missing, None
         slots = self._run.slots
         with slots.begin(count) as flight:
@@ -381,7 +388,7 @@ class Worker:
         self._endpoint.learned.breaker.end_attempt(probe, failed=failed)
 
     async def _may_ask(self, count: int) -> bool:
-        """Wait until a request for so many texts may be sent; whether it may, or the run is stopping instead."""
+        """Wait until a request of `count` texts may be sent; return False if the run is stopping instead."""
         stopping, pause, breaker = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.breaker
         probe = self._probe
         while not stopping.is_on:
@@ -390,33 +397,33 @@ class Worker:
             if pause.is_on:
                 await stopping.wait(pause.wait)
             if self._permit is None:
-                await stopping.wait(partial(self._ask_for_leave, count))
-            if not breaker.lets_through(self._outage_probe):
+                await stopping.wait(partial(self._get_permit, count))
+            if not breaker.allows(self._outage_probe):
                 await stopping.wait(self._wait_for_outage)
-            if self._permit:  # the last thing to ask, as it counts from when the request is sent
+            if self._permit:  # the last gate, because the limits count the request from now on
                 await stopping.wait(self._permit.begin)
-            if breaker.lets_through(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
+            if breaker.allows(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
                 return True
         return False
 
     async def _wait_for_outage(self) -> None:
-        with self._run.observer.outage_hold as hold:
-            self._outage_probe = await self._endpoint.learned.breaker.wait(hold.begins)
+        with self._run.observer.outage_notice as notice:
+            self._outage_probe = await self._endpoint.learned.breaker.wait(notice.starts)
 
     def _take_permit(self) -> RatePermit:
         permit, self._permit = self._permit, None
         assert permit
         return permit
 
-    async def _ask_for_leave(self, count: int) -> None:
-        self._permit = await self._run.admission.ask(count, self._bytes_of(count))
+    async def _get_permit(self, count: int) -> None:
+        self._permit = await self._run.rate_gate.ask(count, self._bytes_of(count))
 
     def _bytes_of(self, count: int) -> int:
-        """About how many bytes so many texts of the batch take in a request."""
+        """Return the estimated size of a request of `count` texts of the batch."""
         return self._batch.request_bytes * count // max(len(self._batch), 1)
 
     async def _back_off(self, error: AsyncEmbedError) -> bool:
-        """Wait until the next attempt may begin or the run ends; whether there is to be one."""
+        """Wait before the next attempt, or until the run stops; return False if the texts failed instead."""
         backoff = self._part.backoff
         assert backoff
         wait = backoff.wait_before_retry(error)
@@ -432,6 +439,6 @@ class Worker:
 
 
 def _is_too_slow(error: AsyncEmbedError) -> bool:
-    """Whether the server, or a gateway before it, takes longer than a request may take."""
+    """Return whether the server, or a gateway in front of it, did not respond in time."""
     is_gateway = isinstance(error, APIStatusError) and error.status in {504, 524, 598}
     return is_gateway or (isinstance(error, EmbedTimeoutError) and error.phase == "answer")

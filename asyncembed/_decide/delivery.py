@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from asyncembed._decide.chunker import Batch
-    from asyncembed._models import EmbedInput, Matrix, Vector
+    from asyncembed._models import EmbedInput, Matrix, Scalar, Vector
     from asyncembed._parser.parser import ResponseParser
     from asyncembed._parser.vectors import RawRow, Value, VectorDecoder
 
@@ -122,7 +122,7 @@ class Delivery(ABC, Generic[RowT]):
         """The function that decodes many vectors at once, or returns None if it cannot."""
 
     @abstractmethod
-    def _pack(self, arrived: Arrived[RowT]) -> Sequence[EmbedResult | EmbedBlock]:
+    def _pack(self, arrived: Arrived[RowT]) -> Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
         """Make results of the vectors that have arrived."""
 
     @property
@@ -151,7 +151,7 @@ class Delivery(ABC, Generic[RowT]):
             self.attempts += 1
         return [self._missing[index].text for index in self._requested]
 
-    def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
+    def accept(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
         """Make results of vectors and their positions in the current attempt.
 
         Stops at a position that is out of range or came before. `check` raises that error later, so that you can hand
@@ -170,11 +170,11 @@ class Delivery(ABC, Generic[RowT]):
             return self._sift(self._pending, list(zip(indices, inputs, rows, strict=True)))
         return self._pack((indices, inputs, rows))
 
-    def settle(self) -> Sequence[EmbedResult | EmbedBlock]:
+    def settle(self) -> Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
         """End a response, complete or not, and return the results that were held back."""
         return self._sift(self._pending, [], is_last=True) if self._pending else []
 
-    def flush(self) -> Sequence[EmbedBlock]:
+    def flush(self) -> Sequence[EmbedBlock[Scalar]]:
         """Return all vectors that have arrived but were not handed over. Call it when no more will arrive."""
         return ()
 
@@ -214,8 +214,10 @@ class Delivery(ABC, Generic[RowT]):
         self._awaited.clear()
         return lost
 
-    def _accept_up_to_fault(self, vectors: Sequence[tuple[int, RowT]]) -> Sequence[EmbedResult | EmbedBlock]:
-        results: list[EmbedResult | EmbedBlock] = []
+    def _accept_up_to_fault(
+        self, vectors: Sequence[tuple[int, RowT]]
+    ) -> Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
+        results: list[EmbedResult[Scalar] | EmbedBlock[Scalar]] = []
         for position, row in vectors:
             if position not in self._awaited:
                 break
@@ -228,7 +230,7 @@ class Delivery(ABC, Generic[RowT]):
 
     def _sift(
         self, pending: PendingRows[RowT], arrived: list[Entry[RowT]], *, is_last: bool = False
-    ) -> Sequence[EmbedResult | EmbedBlock]:
+    ) -> Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
         good, bad = pending.sift(arrived, is_last=is_last)
         if bad:
             self._put_back({index: item for index, item, _ in bad}, pending.size_fault(bad[0][2]))
@@ -266,7 +268,7 @@ class ResultDelivery(Delivery["Vector"]):
     def decode_run(self) -> Callable[[Sequence[Value]], list[Vector] | None]:
         return self._decoder.decode_run
 
-    def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult]:
+    def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult[Scalar]]:
         indices, inputs, vectors = arrived
         return [
             EmbedResult(index, vector, item.text, item.id, item.metadata)
@@ -309,7 +311,7 @@ class BlockDelivery(Delivery["RawRow"]):
     def decode_run(self) -> Callable[[Sequence[Value]], list[RawRow] | None]:
         return self._decoder.decode_rows
 
-    def flush(self) -> Sequence[EmbedBlock]:
+    def flush(self) -> Sequence[EmbedBlock[Scalar]]:
         """Return blocks of the rows that have arrived but were not handed over."""
         matrix, state, start = self._matrix, self._state, self._start
         if matrix is None or not self.waiting:
@@ -322,7 +324,7 @@ class BlockDelivery(Delivery["RawRow"]):
         blocks = [self._block(matrix, first, last, start) for first, last in self._stretches(state)]
         return [replace(block, embeddings=block.embeddings.copy()) for block in blocks] if are_few else blocks
 
-    def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock]:
+    def _pack(self, arrived: Arrived[RawRow]) -> Sequence[EmbedBlock[Scalar]]:
         indices, _, rows = arrived
         if self._matrix is None:
             self._start, last = self._state.find(MISSING), self._state.rfind(MISSING)
@@ -333,7 +335,7 @@ class BlockDelivery(Delivery["RawRow"]):
             self._put_back({index: self._inputs[index]}, fault)
         return () if self.count_missing or self._withholds else self.flush()
 
-    def withdraw(self) -> tuple[Sequence[EmbedBlock], Withdrawal | None]:
+    def withdraw(self) -> tuple[Sequence[EmbedBlock[Scalar]], Withdrawal | None]:
         """Forget the vectors of the current attempt, so that their texts are missing again.
 
         Returns:
@@ -369,7 +371,7 @@ class BlockDelivery(Delivery["RawRow"]):
             self._state[place + row : place + row + 1] = MISSING
         return [(first + row, fault) for row, fault in bad]
 
-    def _block(self, matrix: Matrix, first: int, last: int, start: int) -> EmbedBlock:
+    def _block(self, matrix: Matrix, first: int, last: int, start: int) -> EmbedBlock[Scalar]:
         indices = self._indices[first:last]
         rows = matrix[first - start : last - start]
         return EmbedBlock(indices[0], rows, [self._inputs[index] for index in indices])

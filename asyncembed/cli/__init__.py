@@ -1,4 +1,4 @@
-"""The command `asyncembed`: embed files, search them, look at them, and run the embedded server."""
+"""The command `asyncembed`, which embeds files, searches and describes the results, and runs the embedded server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ MISSING: Final = 'Error: the command line needs the package {}, which is not ins
 
 
 def main() -> None:
-    """Run the command; importing this needs nothing but the standard library."""
+    """Run the command. This module imports only the standard library, so that a missing package gives a clear error."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a console may not have every character; an escape is better than none
+        if isinstance(stream, io.TextIOWrapper):  # some consoles lack characters: write escapes instead of failing
             stream.reconfigure(errors="backslashreplace")
     try:
         _run()
@@ -28,12 +26,12 @@ def main() -> None:
 def _run() -> None:
     try:
         from asyncembed.cli._app import app
-        from asyncembed.cli._console import escape_others
+        from asyncembed.cli._console import escape_unsupported
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in {"typer", "rich"}:
             raise
         sys.stderr.write(MISSING.format(package) + "\n")
         raise SystemExit(2) from None
-    escape_others(sys.stdout, sys.stderr)
+    escape_unsupported(sys.stdout, sys.stderr)
     app(prog_name="asyncembed")

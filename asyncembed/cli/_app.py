@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in the modules named after them."""
+"""The commands and their options. Each command calls a function of another module of this package."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from asyncembed.cli._console import WRONG_USE, can_show_all, fail, log_to_stderr
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import embed as run_embed
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
-from asyncembed.cli._providers import provider_with, show_providers
-from asyncembed.cli._rows import Fields, InputError, RowTemplate
+from asyncembed.cli._providers import parse_extra, provider_with, show_providers
+from asyncembed.cli._rows import Fields, InputError, RowTemplate, parse_delimiter
 from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
-from asyncembed.cli._values import parse_delimiter, parse_extra
 from asyncembed.sinks import FORMATS
 from asyncembed.stores import open_store
 from asyncembed.stores._address import FORMS, is_store
@@ -37,14 +36,21 @@ ValueT = TypeVar("ValueT")
 
 app: Final = typer.Typer(
     name="asyncembed",
-    help="Stream text embeddings out of HTTP APIs: fixed memory, nothing lost, the speed of the wire.",
+    help="Compute text embeddings with the HTTP API of a provider, and search them.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # it would print local variables, and errors have one line here
+    pretty_exceptions_enable=False,  # tracebacks would show local variables, which may hold keys
 )
+
+INPUT: Final = "Input"
+PROVIDER: Final = "Provider and model"
+VECTORS: Final = "Vectors"
+LIMITS: Final = "Limits"
+FAILURES: Final = "Failures and interruptions"
+"""Headings of the help of `embed`."""
 
 
 class InputFormat(StrEnum):
-    """What inputs may hold; Parquet only files."""
+    """Formats of inputs. Standard input can have any of them except Parquet."""
 
     TXT = "txt"
     JSONL = "jsonl"
@@ -55,7 +61,7 @@ class InputFormat(StrEnum):
 
 
 class DtypeName(StrEnum):
-    """Types of numbers."""
+    """Number types of vectors."""
 
     FLOAT32 = "float32"
     INT8 = "int8"
@@ -65,7 +71,7 @@ class DtypeName(StrEnum):
 
 
 class Shortening(StrEnum):
-    """Who shortens vectors."""
+    """Which side shortens the vectors."""
 
     SERVER = "server"
     CLIENT = "client"
@@ -79,19 +85,55 @@ class OnErrorChoice(StrEnum):
 
 
 Provider = Annotated[
-    str, typer.Option(help=f"Whose API: one of {len(PROVIDERS)}, see `providers`. Keys come from the environment.")
+    str,
+    typer.Option(
+        help=f"Provider of the API, one of the {len(PROVIDERS)} that `asyncembed providers` lists. API keys are read "
+        "from environment variables.",
+        metavar="NAME",
+        rich_help_panel=PROVIDER,
+    ),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--setting", help="Part of the provider's address, such as region=eu-west-1.")
+    list[str] | None,
+    typer.Option(
+        "--setting",
+        help="Setting that is part of the provider's address, such as region=eu-west-1. Repeatable.",
+        metavar="NAME=VALUE",
+        rich_help_panel=PROVIDER,
+    ),
 ]
 Prompts = Annotated[
-    str | None, typer.Option(help="Family of models whose prompts go before texts: e5, bge, nomic, qwen3, arctic.")
+    str | None,
+    typer.Option(
+        help="Put the prompts of this model family before the texts: e5, bge, nomic, qwen3 or arctic.",
+        metavar="FAMILY",
+        rich_help_panel=PROVIDER,
+    ),
 ]
 Catalogue = Annotated[
-    str | None, typer.Option(help="Which model it is, where the name says nothing, as that of a deployment.")
+    str | None,
+    typer.Option(
+        help="Catalogue name of the model, if --model is the name of a deployment or an alias.",
+        metavar="NAME",
+        rich_help_panel=PROVIDER,
+    ),
 ]
-Model = Annotated[str | None, typer.Option(help="The provider's name of the model; it has a default.")]
-BaseUrl = Annotated[str | None, typer.Option(help="Address of the API, for compatible servers.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Model, by the provider's name for it. Without it: the provider's default model.",
+        metavar="NAME",
+        rich_help_panel=PROVIDER,
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Base URL of a server with a compatible API.",
+        metavar="URL",
+        rich_help_panel=PROVIDER,
+    ),
+]
 
 
 @contextmanager
@@ -103,18 +145,18 @@ def exits() -> Iterator[None]:
         fail(error, WRONG_USE)
     except (AsyncEmbedError, InputError, OSError) as error:
         fail(error)
-    except KeyboardInterrupt:  # about which typer would say nothing, or "Aborted"
+    except KeyboardInterrupt:  # typer would print "Aborted" or nothing
         stop()
 
 
 def given(**values: ValueT | None) -> dict[str, ValueT]:
-    """Return the values that were given."""
+    """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def show_version(asked: bool) -> None:
-    """Print the version and leave."""
-    if asked:
+def show_version(is_set: bool) -> None:
+    """Print the version and exit, if the option is set."""
+    if is_set:
         typer.echo(f"asyncembed {__version__}")
         raise typer.Exit
 
@@ -126,52 +168,87 @@ def common(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the command itself."""
+    """Declare the options of the command itself."""
 
 
 @app.command()
 def embed(
     inputs: Annotated[
         list[str],
-        typer.Argument(help=f"Files: {SUFFIXES}; a folder of Parquet files; - is standard input.", metavar="INPUT..."),
+        typer.Argument(
+            help=f"Files: {SUFFIXES}. A folder stands for its Parquet files, - for standard input.",
+            metavar="INPUT",
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help=f"The file to make: {', '.join(FORMATS)}.")
+        Path | None,
+        typer.Option("--output", "-o", help=f"File to write: {', '.join(FORMATS)}.", metavar="FILE"),
     ] = None,
     *,
     to: Annotated[
         str | None,
         typer.Option(
-            help=f"Put the vectors into a store instead: {FORMS}. It is asked which rows it has; passwords come from "
-            "the environment.",
+            help=f"Write to a table of a vector store instead: {FORMS}. Texts that are in the table already are not "
+            "embedded again. Passwords are read from environment variables.",
             metavar="STORE",
         ),
     ] = None,
-    text_field: Annotated[str, typer.Option(help="Field or column with the text.")] = "text",
-    id_field: Annotated[str | None, typer.Option(help='Field or column with the id; "id", if there is one.')] = None,
+    text_field: Annotated[
+        str,
+        typer.Option(help="Field or column that holds the text.", metavar="NAME", rich_help_panel=INPUT),
+    ] = "text",
+    id_field: Annotated[
+        str | None,
+        typer.Option(
+            help='Field or column that holds the id. Without it: "id", if the input has one.',
+            metavar="NAME",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     input_format: Annotated[
-        InputFormat | None, typer.Option("--format", help="Format of inputs whose suffix does not say it.")
+        InputFormat | None,
+        typer.Option(
+            "--format",
+            help="Format of standard input, and of files whose suffix does not tell it.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     template: Annotated[
         str | None,
         typer.Option(
-            help=r"Make each text of several fields or columns; \n is a line break.", metavar=r"'{title}\n{body}'"
+            help=r"Build each text from several fields or columns, as in '{title}\n{body}'; \n is a line break.",
+            metavar="TEMPLATE",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     keep_column: Annotated[
         list[str] | None,
-        typer.Option(help="Keep this field or column beside the vectors; may be given several times.", metavar="NAME"),
+        typer.Option(
+            help="Copy this field or column to the output. Repeatable.", metavar="NAME", rich_help_panel=INPUT
+        ),
     ] = None,
     delimiter: Annotated[
-        str | None, typer.Option(help=r"What stands between the fields of CSV, such as ';' or '\t'.", metavar="CHAR")
+        str | None,
+        typer.Option(
+            help=r"Character between the fields of CSV, such as ';' or '\t'.", metavar="CHAR", rich_help_panel=INPUT
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Embed only the first texts.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Embed only the first N texts.", metavar="N", rich_help_panel=INPUT),
+    ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="SQLite file of vectors; texts whose vectors it holds cost nothing.")
+        Path | None,
+        typer.Option(help="SQLite file of vectors. Texts whose vectors it holds cost nothing.", rich_help_panel=LIMITS),
     ] = None,
-    cache_mb: Annotated[float, typer.Option(help="Megabytes from which on the cache gives up old vectors.")] = 1_000,
+    cache_mb: Annotated[
+        float, typer.Option(help="Size in megabytes at which the cache drops old vectors.", rich_help_panel=LIMITS)
+    ] = 1_000,
     dedupe: Annotated[
-        bool, typer.Option("--dedupe/--no-dedupe", help="Ask for equal texts once; they share the vector.")
+        bool,
+        typer.Option(
+            "--dedupe/--no-dedupe", help="Send equal texts once; they share the vector.", rich_help_panel=LIMITS
+        ),
     ] = True,
     provider: Provider = "local",
     setting: Settings = None,
@@ -181,57 +258,146 @@ def embed(
     extra: Annotated[
         list[str] | None,
         typer.Option(
-            help="Field for the request body, its value JSON or text; may be given several times.", metavar="NAME=VALUE"
+            help="Additional field of the request body; the value is JSON or text. Repeatable.",
+            metavar="NAME=VALUE",
+            rich_help_panel=PROVIDER,
         ),
     ] = None,
     truncate: Annotated[
-        str | None, typer.Option(help="What the API does with a text that is too long, in its own word.")
+        str | None,
+        typer.Option(
+            help="What the API does with a text that is too long, as the provider spells it.",
+            metavar="VALUE",
+            rich_help_panel=PROVIDER,
+        ),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds to wait for an answer, and for more of it.")
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Longest silence of the server, in seconds: before a response begins, and between two parts of it.",
+            metavar="SECONDS",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, help="Most attempts for one request.")] = None,
-    chunk_size: Annotated[int | None, typer.Option(min=1, help="Most texts in one request.")] = None,
-    max_memory: Annotated[float, typer.Option(help="Megabytes for requests and results that wait.")] = 256,
-    max_concurrency: Annotated[int, typer.Option(min=1, help="Most requests at once.")] = 32,
+    max_attempts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Maximum number of attempts without progress per request, the first included.",
+            metavar="N",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    chunk_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum number of texts per request.", metavar="N", rich_help_panel=LIMITS),
+    ] = None,
+    max_memory: Annotated[
+        float,
+        typer.Option(
+            help="Memory for requests in flight and results not yet written, in megabytes.",
+            metavar="MB",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 256,
+    max_concurrency: Annotated[
+        int,
+        typer.Option(min=1, help="Maximum number of concurrent requests.", metavar="N", rich_help_panel=LIMITS),
+    ] = 32,
     requests_per_minute: Annotated[
-        float | None, typer.Option(help="Requests that the API allows in a minute, retries included.")
+        float | None,
+        typer.Option(
+            help="Rate limit of the API in requests per minute; retries count.", metavar="N", rich_help_panel=LIMITS
+        ),
     ] = None,
-    inputs_per_minute: Annotated[float | None, typer.Option(help="Texts that it allows in a minute.")] = None,
-    tokens_per_minute: Annotated[float | None, typer.Option(help="Tokens that it allows in a minute.")] = None,
+    inputs_per_minute: Annotated[
+        float | None,
+        typer.Option(help="Rate limit of the API in texts per minute.", metavar="N", rich_help_panel=LIMITS),
+    ] = None,
+    tokens_per_minute: Annotated[
+        float | None,
+        typer.Option(help="Rate limit of the API in tokens per minute.", metavar="N", rich_help_panel=LIMITS),
+    ] = None,
     no_rate_limit: Annotated[
-        bool, typer.Option("--no-rate-limit", help="Ignore the published limits and those in the API's headers.")
+        bool,
+        typer.Option(
+            "--no-rate-limit",
+            help="Ignore the provider's published limits and those in the response headers.",
+            rich_help_panel=LIMITS,
+        ),
     ] = False,
-    dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors, if the model allows.")] = None,
-    input_type: Annotated[str | None, typer.Option(help='"document", "query", or the provider\'s own word.')] = None,
+    dimensions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Length of the vectors, for models that support several lengths.",
+            metavar="N",
+            rich_help_panel=VECTORS,
+        ),
+    ] = None,
+    input_type: Annotated[
+        str | None,
+        typer.Option(
+            help='Purpose of the texts: "document", "query", or a word of the provider.',
+            metavar="TYPE",
+            rich_help_panel=VECTORS,
+        ),
+    ] = None,
     prompts: Prompts = None,
     shorten: Annotated[
-        Shortening | None, typer.Option(help="Who shortens vectors to --dimensions; the client cuts them.")
+        Shortening | None,
+        typer.Option(
+            help="Which side shortens vectors to --dimensions. Without it: the server.", rich_help_panel=VECTORS
+        ),
     ] = None,
     normalize: Annotated[
-        bool | None, typer.Option(help="Bring vectors to length 1, or leave them as they are.")
+        bool | None,
+        typer.Option(
+            help="Scale vectors to length 1, or leave them as the API returns them. Without it: scale them if the "
+            "model is known to return others.",
+            rich_help_panel=VECTORS,
+        ),
     ] = None,
-    dtype: Annotated[DtypeName, typer.Option(help="Type of the numbers, if the API has it.")] = DtypeName.FLOAT32,
+    dtype: Annotated[
+        DtypeName, typer.Option(help="Number type of the vectors, if the API has it.", rich_help_panel=VECTORS)
+    ] = DtypeName.FLOAT32,
     on_error: Annotated[
-        OnErrorChoice, typer.Option(help="Stop at a text that cannot be embedded, or leave it out.")
+        OnErrorChoice,
+        typer.Option(help="Stop at a text that cannot be embedded, or skip it.", rich_help_panel=FAILURES),
     ] = OnErrorChoice.RAISE,
     dead_letter: Annotated[
         Path | None,
-        typer.Option(help="Append texts that fail, as JSON lines that can be an input again.", metavar="FILE.jsonl"),
+        typer.Option(
+            help="Append failed texts to this file as JSON lines. You can pass it as an input later.",
+            metavar="FILE",
+            rich_help_panel=FAILURES,
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what an earlier run left, if there is anything.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the file of an earlier run; start a new one if there is none.",
+            rich_help_panel=FAILURES,
+        ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
-    keep_text: Annotated[bool, typer.Option(help="Keep the texts beside ids and vectors.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output file if it exists.")] = False,
+    keep_text: Annotated[bool, typer.Option(help="Store the texts with the vectors.", rich_help_panel=VECTORS)] = True,
     stop_wait: Annotated[
-        float, typer.Option(min=0, help="Most seconds that Ctrl-C or SIGTERM waits for requests in flight.")
+        float,
+        typer.Option(
+            min=0,
+            help="How long to wait for requests in flight after Ctrl-C or SIGTERM, in seconds.",
+            metavar="SECONDS",
+            rich_help_panel=FAILURES,
+        ),
     ] = 10,
-    report: Annotated[Path | None, typer.Option(help="Write a page that shows the run.", metavar="FILE.html")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell of each request and retry.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report of the run.", metavar="FILE")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each request and retry.")] = False,
 ) -> None:
-    """Embed texts from files into one file of vectors."""
+    """Embed the texts of files into one file of vectors or into a vector store."""
     options = given(
         dtype=dtype.value,
         chunk_size=chunk_size,
@@ -246,7 +412,7 @@ def embed(
     )
     with exits():
         if (output is None) == (to is None):
-            raise ConfigurationError("say where the vectors go: either --output FILE or --to STORE")
+            raise ConfigurationError("choose where the vectors go: either --output FILE or --to STORE")
         if to is not None and overwrite:
             raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
         if extra:
@@ -295,24 +461,38 @@ def embed(
 
 @app.command()
 def search(
-    where: Annotated[str, typer.Argument(help="A file made by `embed`, or a store as in --to.", metavar="FILE|STORE")],
-    query: Annotated[str, typer.Argument(help="The text to look for.")],
+    place: Annotated[
+        str, typer.Argument(help="File that `embed` wrote, or a store as in `embed --to`.", metavar="FILE|STORE")
+    ],
+    query: Annotated[str, typer.Argument(help="Text to search for.", metavar="QUERY")],
     *,
-    count: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    count: Annotated[int, typer.Option("-k", min=1, help="Number of results.", metavar="N")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     provider: Annotated[
-        str | None, typer.Option(help="Embed the query with this, not with what the file names.")
+        str | None,
+        typer.Option(
+            help="Provider that embeds the query. Without it: the one that embedded the texts.",
+            metavar="NAME",
+            rich_help_panel=PROVIDER,
+        ),
     ] = None,
     setting: Settings = None,
-    model: Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model that embeds the query. Without it: the one that embedded the texts.",
+            metavar="NAME",
+            rich_help_panel=PROVIDER,
+        ),
+    ] = None,
     prompts: Prompts = None,
     base_url: BaseUrl = None,
 ) -> None:
-    """Find the texts of a file or a store that are nearest to a query."""
+    """Find the texts in a file or a store that are most similar to a query."""
     with exits():
-        place = open_store(where) if is_store(where) else Path(where)
+        vectors = open_store(place) if is_store(place) else Path(place)
         hits = asyncio.run(
-            run_search(place, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+            run_search(vectors, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
         )
     if as_json:
         typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))
@@ -323,29 +503,31 @@ def search(
 @app.command()
 def check(
     *,
-    provider: Annotated[str, typer.Option(help="The API to ask.")] = "local",
+    provider: Provider = "local",
     setting: Settings = None,
     model: Model = None,
     base_url: BaseUrl = None,
-    dimensions: Annotated[int | None, typer.Option(min=1, help="Length of the vectors to ask for.")] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, help="Length of the vector to request.", metavar="N", rich_help_panel=PROVIDER)
+    ] = None,
 ) -> None:
-    """Embed one harmless word, to see whether key, model and address are right."""
+    """Check the API key, the model and the address by embedding one word."""
     with exits():
         asyncio.run(run_check(provider_with(provider, setting or ()), model, base_url, dimensions))
 
 
 @app.command()
 def providers(
-    name: Annotated[str | None, typer.Argument(help="One of them, with its models.", metavar="[NAME]")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show this provider and its models.", metavar="[NAME]")] = None,
 ) -> None:
-    """Show the providers: default models, limits, types, and where keys come from."""
+    """List the providers: default models, limits, number types and API key variables."""
     with exits():
         show_providers(name)
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="A file made by `embed`.")]) -> None:
-    """Show what a file of vectors holds and what it was made with."""
+def info(file: Annotated[Path, typer.Argument(help="File that `embed` wrote, or is writing.", metavar="FILE")]) -> None:
+    """Show what a file of vectors contains and how it was made."""
     with exits():
         show_info(file)
 
@@ -353,18 +535,26 @@ def info(file: Annotated[Path, typer.Argument(help="A file made by `embed`.")]) 
 @app.command()
 def serve(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it needs a key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any but a loopback address needs --api-key-env.", metavar="HOST")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 picks a free one.", metavar="PORT")
+    ] = 8000,
     unix: Annotated[
-        Path | None, typer.Option(help="Unix socket to listen on instead of host and port.", metavar="PATH")
+        Path | None, typer.Option(help="Unix socket to listen on, instead of --host and --port.", metavar="PATH")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a model2vec model, instead of the one built in.")
+        Path | None,
+        typer.Option(help="Folder of a model2vec model, instead of the built-in model.", metavar="FOLDER"),
     ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(help="Environment variable that holds the key to ask for.", metavar="VAR")
+        str | None, typer.Option(help="Environment variable with the API key that clients must send.", metavar="VAR")
     ] = None,
 ) -> None:
-    """Run the embedded server, with Cohere's and OpenAI's APIs, until Ctrl-C."""
+    """Run the embedded server, with the APIs of Cohere and OpenAI.
+
+    It runs until you press Ctrl-C.
+    """
     with exits():
         asyncio.run(run_serve(host, port, unix, model, api_key_env))

@@ -1,4 +1,4 @@
-"""Line charts over time as SVG: axes with round numbers, lines told apart by colour, dash and name."""
+"""Line charts over time, as SVG. Axes have round numbers; lines differ in colour and dash pattern."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        name: For the legend.
-        values: One for each time.
-        is_limit: Whether it is what others should stay below, and not something that was measured.
+        name: Name in the legend.
+        values: One value for each time of the chart.
+        is_limit: Whether the line is a limit and not a measurement; it is drawn dashed.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Line:
 
 
 def chart(title: str, unit: str, times: Sequence[float], lines: Sequence[Line]) -> str:
-    """Return a figure with a title, a legend and the lines.
+    """Return an HTML figure with a title, a legend and the lines.
 
     Args:
-        title: What is shown.
-        unit: Of the values.
-        times: Seconds, ascending.
-        lines: What to draw.
+        title: Title of the chart.
+        unit: Unit of the values.
+        times: Times in seconds, ascending; at least one.
+        lines: The lines to draw.
     """
     tallest = max((value for line in lines for value in line.values), default=0)
     ticks = _ticks(tallest)
@@ -53,7 +53,7 @@ def chart(title: str, unit: str, times: Sequence[float], lines: Sequence[Line]) 
 
 
 def _ticks(tallest: float) -> list[float]:
-    """Return four to six round numbers from 0 to a little above `tallest`."""
+    """Return round numbers at equal distances, from 0 to at least `tallest`."""
     rough = max(tallest, 1) / 4
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in _STEPS if factor * power >= rough)

@@ -1,8 +1,7 @@
-"""`asyncembed check`: one harmless word, before anything larger is paid for.
+"""The commands `check`, `info` and `serve`.
 
-`asyncembed info`: what is in a file of vectors, whole or in the making, and what making it took.
-
-`asyncembed serve`: the embedded server, for other programs.
+`asyncembed check` embeds one word, to test the settings before you pay for a large run. `asyncembed info` describes a
+file of vectors, finished or not, and what it cost. `asyncembed serve` runs the embedded server for other programs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from asyncembed.cli._progress import tokens
 from asyncembed.cli._providers import check_base_url
 from asyncembed.cli._signals import on_stop
 from asyncembed.local import LocalServer
-from asyncembed.sinks import BOOKS, PACKED, find_format, open_vectors, read_books, read_partial
+from asyncembed.sinks import PACKED, TOTALS_SUFFIX, find_format, open_vectors, read_partial, read_totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,30 +30,30 @@ if TYPE_CHECKING:
 
 
 async def check(provider: str | Provider, model: str | None, base_url: str | None, dimensions: int | None) -> None:
-    """Ask for the word, and print what came.
+    """Embed one word and print the model, the dimension and the time it took.
 
     Raises:
-        ConfigurationError: if an address was given for the embedded server.
-        AsyncEmbedError: if the API does not take it.
+        ConfigurationError: if an option is invalid, such as an address for the embedded server.
+        AsyncEmbedError: if the request fails.
     """
     check_base_url(provider, base_url)
     async with EmbedClient(provider, model=model, base_url=base_url) as client:
         found = await (client.check(dimensions=dimensions) if dimensions else client.check())
     where = f" at {found.address}" if found.address else ""
-    told = f", {found.tokens} tokens" if found.tokens else ""
+    usage = f", {found.tokens} tokens" if found.tokens else ""
     stdout().print(
-        f"{found.provider}{where} takes the model {found.model}: {found.dimension} dimensions as {found.encoding}, "
-        f"in {found.seconds:.2f} s{told}",
+        f"{found.provider}{where} accepts the model {found.model}: {found.dimension} dimensions as {found.encoding}, "
+        f"in {found.seconds:.2f} s{usage}",
         markup=False,
         soft_wrap=True,
     )
 
 
 def show_info(path: Path) -> None:
-    """Print what a file of vectors holds.
+    """Print what a file of vectors contains.
 
     Raises:
-        ConfigurationError: if it is no such file.
+        ConfigurationError: if the file does not exist or is not a file of vectors.
     """
     console = stdout()
     for name, value in facts(path):
@@ -62,63 +61,60 @@ def show_info(path: Path) -> None:
 
 
 def facts(path: Path) -> Iterator[tuple[str, str]]:
-    """Give what is known about a file of vectors, or one in the making, by name."""
+    """Yield the name and value of each fact about a file of vectors, finished or not."""
     if path.is_file() or not (found := read_partial(path)):
-        yield from _whole(path)
+        yield from _finished(path)
         return
     commit = found.commit
     yield "folder", str(found.folder)
     yield "state", _state(found)
     yield "size", _size([file for file in found.folder.iterdir() if file.is_file()])
     yield "rows", f"{commit.settled - commit.failed:,}"
-    yield (
-        "texts",
-        f"{commit.settled:,} settled of {f'{found.total:,}' if found.total else 'a number that is not known'}",
-    )
-    yield "dimension", str(commit.width * (8 if found.provenance.dtype in PACKED else 1) or "not known")
+    yield "texts", f"{commit.settled:,} done of {f'{found.total:,}' if found.total else 'an unknown number'}"
+    yield "dimension", str(commit.width * (8 if found.provenance.dtype in PACKED else 1) or "unknown")
     yield from _made_with(found.provenance)
-    yield from _books(commit.totals)
+    yield from _totals(commit.totals)
 
 
-def _whole(path: Path) -> Iterator[tuple[str, str]]:
+def _finished(path: Path) -> Iterator[tuple[str, str]]:
     file = open_vectors(path)
     made = file.provenance
     yield "file", str(path)
-    yield "size", _megabytes(path)
+    yield "size", _size_with_sidecars(path)
     yield "rows", f"{file.rows:,}"
     yield "dimension", str(made.dimension if made else file.width)
     if made is None:
-        yield "made with", "not known: the file does not say it"
+        yield "made with", "unknown: the file has no provenance"
         return
     yield from _made_with(made)
-    if totals := read_books(path.with_name(f"{path.name}{BOOKS}")):
-        yield from _books(totals)
+    if totals := read_totals(path.with_name(f"{path.name}{TOTALS_SUFFIX}")):
+        yield from _totals(totals)
 
 
 def _made_with(made: Provenance) -> Iterator[tuple[str, str]]:
     yield "dtype", made.dtype
     yield "provider", made.provider
     yield "model", made.model
-    yield "input type", made.input_type or "not given"
+    yield "input type", made.input_type or "none"
     if made.prompt:
         yield "prompt", repr(made.prompt)
     if made.shorten:
-        yield "cut by", made.shorten
+        yield "shortened", f"by the {made.shorten}"
     if made.base_url:
         yield "server", made.base_url
     yield "made with", f"asyncembed {made.version}"
 
 
-def _books(totals: RunTotals) -> Iterator[tuple[str, str]]:
+def _totals(totals: RunTotals) -> Iterator[tuple[str, str]]:
     yield "runs", f"{totals.runs:,}, {totals.seconds:,.1f} s"
     yield "requests", f"{totals.requests:,}, {plural(totals.retries, 'retry')}"
     yield "tokens", tokens(totals.usage).removesuffix(" tokens").removesuffix(" token")
     if totals.cached or totals.duplicates:
         yield "unpaid", f"{totals.cached:,} from the cache, {totals.duplicates:,} equal to another text"
-    yield "failed", f"{totals.failed:,}{_first(totals)}"
+    yield "failed", f"{totals.failed:,}{_first_failure(totals)}"
 
 
-def _first(totals: RunTotals) -> str:
+def _first_failure(totals: RunTotals) -> str:
     error = totals.failure
     if error is None:
         return ""
@@ -129,12 +125,13 @@ def _first(totals: RunTotals) -> str:
 def _state(found: Partial) -> str:
     if found.holder:
         return f"being written by {found.holder}"
-    return "whole but for its name; go on with --resume" if found.is_whole else "stopped; go on with --resume"
+    state = "complete, but not yet renamed" if found.is_complete else "stopped"
+    return f"{state}; continue with --resume"
 
 
-def _megabytes(path: Path) -> str:
-    endings = find_format(path).sidecars
-    sidecars = [file for ending in endings if (file := Path(f"{path}{ending}")).is_file()]
+def _size_with_sidecars(path: Path) -> str:
+    candidates = [Path(f"{path}{ending}") for ending in find_format(path).sidecars]
+    sidecars = [file for file in candidates if file.is_file()]
     beside = f", with {plural(len(sidecars), 'file')} beside it" if sidecars else ""
     return f"{_size([path, *sidecars])}{beside}"
 
@@ -147,15 +144,15 @@ async def serve(host: str, port: int, unix: Path | None, model: Path | None, key
     """Run the embedded server until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigurationError: if the model cannot be loaded, or the variable for the key is not set.
-        OSError: if the address is taken.
+        ConfigurationError: if the model cannot be loaded, or the environment variable for the API key is not set.
+        OSError: if the server cannot listen at the address.
     """
     server = LocalServer(model=model, host=host, port=port, unix=unix, api_key=_key(key_variable))
     stop = asyncio.Event()
     with on_stop(stop.set):
         await server.start()
         try:
-            _greet(server.url, key_variable, unix)
+            _print_example(server.url, key_variable, unix)
             await stop.wait()
         finally:
             await server.stop()
@@ -166,15 +163,17 @@ def _key(variable: str | None) -> str | None:
     if variable is None:
         return None
     if not os.environ.get(variable):
-        raise ConfigurationError(f"the environment variable {variable} holds no key")
+        raise ConfigurationError(f"the environment variable {variable} is not set; put the API key into it")
     return os.environ[variable]
 
 
-def _greet(url: str, key_variable: str | None, unix: Path | None) -> None:
+def _print_example(url: str, key_variable: str | None, unix: Path | None) -> None:
     key = f' -H "Authorization: Bearer ${key_variable}"' if key_variable else ""
     where = f"--unix-socket {shlex.quote(str(unix))} http://localhost" if unix else url
     console = stdout()
-    console.print(f"Serving on {url} (Cohere's API) and {url}/v1 (OpenAI's); Ctrl-C stops it. Try:\n", markup=False)
+    console.print(
+        f"Serving on {url} (Cohere's API) and {url}/v1 (OpenAI's API). Press Ctrl-C to stop. Try:\n", markup=False
+    )
     console.print(
         f"  curl {where}/v1/embeddings{key} \\\n"
         "    -H 'Content-Type: application/json' \\\n"

@@ -1,7 +1,4 @@
-"""How the command line speaks: results on standard output, everything about them on standard error.
-
-What `--verbose` shows: the log of the package, a line an event, on standard error.
-"""
+"""Output of the command line: results on standard output; messages and the log of `--verbose` on standard error."""
 
 from __future__ import annotations
 
@@ -23,31 +20,31 @@ if TYPE_CHECKING:
 
 
 FAILED: Final = 1
-"""Exit code for what went wrong on the way: the API, the network, a row, the disk."""
+"""Exit code if the API, the network, a row or the disk causes a failure."""
 WRONG_USE: Final = 2
-"""Exit code for what cannot be done as it was asked for."""
+"""Exit code if the options or arguments are wrong."""
 
 
 def stdout() -> Console:
-    """Return a console for results; it does not break lines that go into a pipe."""
+    """Return a console for results. It wraps lines on a terminal only."""
     return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def stderr() -> Console:
-    """Return a console for messages."""
+    """Return a console for messages. It wraps lines on a terminal only."""
     return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def can_show_all(stream: TextIO) -> bool:
-    """Whether a stream takes every character: one that is not UTF-8 may raise an error for what it lacks."""
+    """Return whether a stream can encode every character. Only the UTF encodings can."""
     try:
         return codecs.lookup(stream.encoding or "ascii").name.startswith("utf")
     except LookupError:
         return False
 
 
-def escape_others(*streams: TextIO) -> None:
-    """Have streams that lack characters write escapes for them, instead of raising an error."""
+def escape_unsupported(*streams: TextIO) -> None:
+    """Make streams write escapes for characters that they cannot encode, instead of raising an error."""
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper) and not can_show_all(stream):
             stream.reconfigure(errors="backslashreplace")
@@ -60,7 +57,7 @@ def say(message: str, style: str = "") -> None:
 
 
 def fail(error: BaseException | str, code: int = FAILED) -> NoReturn:
-    """Write an error message, with the notes on the error, and leave with an exit code."""
+    """Write an error message and the notes of the error, and exit."""
     console = stderr()
     message = printable(str(error) or type(error).__name__, console)
     console.print(Text("Error: ", "bold red").append(message, "not bold default"))
@@ -70,15 +67,15 @@ def fail(error: BaseException | str, code: int = FAILED) -> NoReturn:
 
 
 def stop() -> NoReturn:
-    """Say that the command was stopped, and leave."""
+    """Write that the command was stopped, and exit."""
     say("stopped")
     raise typer.Exit(STOPPED)
 
 
 def printable(text: str, console: Console | None = None) -> str:
-    """Return text on one line without control characters, which could do things to a terminal.
+    """Return a text on one line, without control characters that could manipulate the terminal.
 
-    What `console` has no character for is escaped, so that it takes the room that it is given.
+    Characters that `console` cannot encode are escaped here, so that the console measures the width that it prints.
     """
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
     if console is None or line.isascii():
@@ -90,7 +87,7 @@ def printable(text: str, console: Console | None = None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: 1 text, 2,000 texts."""
+    """Return a count with its noun, such as "1 text" or "2,000 texts"."""
     plurals = {"retry": "retries"}
     return f"{count:,} {noun if count == 1 else plurals.get(noun, noun + 's')}"
 
@@ -99,18 +96,18 @@ _FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what standard error is at that moment: a progress bar puts something of its own in its place."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(printable(self.format(record)) + "\n")
-        except Exception:  # noqa: BLE001  # a log that cannot be written ends no run
+        except Exception:  # noqa: BLE001  # a failing log must not stop the run
             self.handleError(record)
 
 
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Show everything that the package logs meanwhile."""
+    """Write all log messages of this package to standard error while the context is open."""
     logger, handler = logging.getLogger("asyncembed"), _StderrHandler()
     handler.setFormatter(logging.Formatter(_FORMAT, "%H:%M:%S"))
     level = logger.level

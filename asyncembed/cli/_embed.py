@@ -1,4 +1,4 @@
-"""`asyncembed embed`: files in, one file of vectors out."""
+"""`asyncembed embed`: embed the texts of files into one file of vectors or into a vector store."""
 
 from __future__ import annotations
 
@@ -22,11 +22,21 @@ from asyncembed import (
 )
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._inputs import count, read
-from asyncembed.cli._progress import Lines, News, Recorder, Total, can_draw, progress, rate, rows_before, tokens
+from asyncembed.cli._progress import (
+    EventTracker,
+    ProgressLog,
+    Recorder,
+    Total,
+    can_draw,
+    progress,
+    rate,
+    rows_before,
+    tokens,
+)
 from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
-from asyncembed.sinks import BOOKS, find_format, folder_of
+from asyncembed.sinks import TOTALS_SUFFIX, find_format, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,19 +48,19 @@ if TYPE_CHECKING:
     from asyncembed.stores import AnyStore
 
 
-class _Patience(TypedDict, total=False):
+class _RetryOptions(TypedDict, total=False):
     timeouts: Timeouts
     retry: RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What was asked for on the command line; the fields are the options of the same names.
+    """The settings of one `embed` command. Most fields are the options of the same names.
 
     Attributes:
-        limit: Most texts, if not all.
-        limits: What is declared of a `RateLimit`, if anything.
-        rate_limit: "off" for no limit at all, instead of `limits`.
+        limit: Maximum number of texts; None for all.
+        limits: Arguments for a `RateLimit`; empty if no rate limit is set.
+        rate_limit: "off" to send requests without any rate limit; needs empty `limits`.
     """
 
     sources: Sequence[Source]
@@ -83,27 +93,27 @@ class Job:
     @property
     def dead_letter(self) -> Path | None:
         """The file for texts that fail."""
-        given = self.options.get("dead_letter")
-        return None if given is None else Path(given)
+        path = self.options.get("dead_letter")
+        return None if path is None else Path(path)
 
     @property
     def target(self) -> str:
-        """Where the vectors go, without a password."""
+        """Name of the output file or of the store, without passwords."""
         return str(self.output) if self.output else repr(self.store)
 
     @property
     def on_error(self) -> Literal["raise", "skip"]:
-        """What becomes of texts that cannot be embedded."""
+        """What to do about a text that cannot be embedded."""
         return "skip" if self.skip else "raise"
 
 
 async def embed(job: Job) -> None:
-    """Embed the texts of a job, and say how it went.
+    """Embed the texts of a job and print a summary.
 
     Raises:
-        typer.Exit: if it was stopped, or there were no results.
-        ConfigurationError: if it cannot be done as it was asked for; nothing was sent.
-        AsyncEmbedError, InputError, OSError: if it ended early; a note says what was kept.
+        typer.Exit: if a signal stopped the run, or there are no results.
+        ConfigurationError: if the settings are invalid; nothing was sent.
+        AsyncEmbedError, InputError, OSError: if the run failed; a note tells which results were kept.
     """
     check_base_url(job.provider, job.base_url)
     _check_inputs(job)
@@ -134,19 +144,19 @@ class _Run:
     now: RunSummary = field(default_factory=RunSummary)
     total: Total = field(default_factory=Total)
     recorder: Recorder = field(default_factory=Recorder)
-    news: News = field(default_factory=News)
-    lines: Lines | None = None
+    events: EventTracker = field(default_factory=EventTracker)
+    log: ProgressLog | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def finish(self) -> bool:
-        """Make the file, and return whether that was stopped by a signal."""
+        """Run to the end, and return whether a signal stopped the run."""
         console, stop = stderr(), self.stop
         console.quiet = self.job.quiet
         if not can_draw(console) and not self.job.quiet:
-            self.lines = Lines(say)
-        shown = progress(console, lambda: self.now, self.total, stop.is_set, self.news)
-        async with _client(self.job, self.news) as client:
-            with self._counting(), shown, anyio.CancelScope() as scope, on_stop(stop.set, scope.cancel):
+            self.log = ProgressLog(say)
+        display = progress(console, lambda: self.now, self.total, stop.is_set, self.events)
+        async with _client(self.job, self.events) as client:
+            with self._counting(), display, anyio.CancelScope() as scope, on_stop(stop.set, scope.cancel):
                 try:
                     await self._embed(client)
                 except StreamClosedError:
@@ -157,35 +167,35 @@ class _Run:
 
     @property
     def outcome(self) -> str:
-        """How a run ended that came to its end, in a word or two."""
+        """How a run ended that was neither stopped nor failed, in a few words."""
         if not self.now.saved:
             return "nothing was written"
         return "finished, with failures" if self.now.failed else "finished"
 
     def kept(self) -> str:
-        """Say what is left of a run that was stopped."""
+        """Return a message about what is kept of a stopped run."""
         rows, texts = self.now.saved, self.total.texts
         if not rows:
             return "nothing is kept"
         amount = f"{rows:,} of {plural(texts, 'text')}" if texts else plural(rows, "text")
         if not self.job.output:
-            return f"{amount} are in {self.job.target}; the same command goes on"
-        return f"{amount} are kept in {folder_of(self.job.output)}; go on with --resume"
+            return f"{amount} are in {self.job.target}; run the same command again to continue"
+        return f"{amount} are kept in {folder_of(self.job.output)}; continue with --resume"
 
     def report(self) -> None:
-        """Say how a run went that came to its end."""
+        """Print the summary of a run that was neither stopped nor failed."""
         end = self.now
         if end.failure:
             which = f"{plural(end.failed, 'text')} failed, the first with index {min(end.failure.indices, default=0)}"
-            kept = f"; see {self.job.dead_letter}" if self.job.dead_letter else ""
-            say(f"{which}: {end.failure}{kept}", "yellow")
+            hint = f"; see {self.job.dead_letter}" if self.job.dead_letter else ""
+            say(f"{which}: {end.failure}{hint}", "yellow")
         if not end.saved:
             names = ", ".join(source.name for source in self.job.sources)
-            fail("nothing was written" if end.failure else f"{names} holds no text; nothing was written")
+            fail("nothing was written" if end.failure else f"{names} contains no text; nothing was written")
         if self.job.quiet:
             return
         if end.requests == end.earlier.requests and end.resumed:
-            say(f"{self.job.target} is whole already, with {plural(end.saved, 'text')}; nothing was asked for")
+            say(f"{self.job.target} is already complete, with {plural(end.saved, 'text')}; no request was sent")
         else:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
@@ -194,7 +204,7 @@ class _Run:
             )
 
     def record(self, outcome: str) -> None:
-        """Write the page that shows the run, if it is wanted."""
+        """Write the HTML report, if `--report` is set."""
         if self.job.report:
             try:
                 write_report(self.job.report, self.recorder, _settings(self.job), outcome, self.total.texts)
@@ -210,7 +220,7 @@ class _Run:
                     job.store,
                     keep_text=job.keep_text,
                     on_error=job.on_error,
-                    on_progress=self._note,
+                    on_progress=self._update,
                     stop=self.stop,
                     stop_wait=job.stop_wait,
                     **job.options,
@@ -226,26 +236,26 @@ class _Run:
             overwrite=job.overwrite,
             keep_text=job.keep_text,
             on_error=job.on_error,
-            on_progress=self._note,
+            on_progress=self._update,
             stop=self.stop,
             stop_wait=job.stop_wait,
             **job.options,
         )
 
-    def _note(self, now: RunSummary) -> None:
+    def _update(self, now: RunSummary) -> None:
         self.now = now
         self.recorder.add(now)
-        if self.lines:
-            self.lines.note(now, self.total.texts, self.news, is_stopping=self.stop.is_set())
+        if self.log:
+            self.log.update(now, self.total.texts, self.events, is_stopping=self.stop.is_set())
 
     def _reasons(self) -> str:
-        return f" ({self.news.reasons})" if self.news.reasons else ""
+        return f" ({self.events.reasons})" if self.events.reasons else ""
 
     def _resumed(self) -> str:
         runs, rows = self.now.earlier.runs, rows_before(self.now)
         if self.now.resumed and self.job.store:
-            return f"; {plural(rows, 'text')} were there already"
-        return f"; {plural(rows, 'text')} came in {plural(runs, 'earlier run')}" if self.now.resumed else ""
+            return f"; {plural(rows, 'text')} were in the store already"
+        return f"; {plural(rows, 'text')} embedded in {plural(runs, 'earlier run')}" if self.now.resumed else ""
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -260,19 +270,22 @@ class _Run:
 
 
 def _check_inputs(job: Job) -> None:
-    """Raise `ConfigurationError` if an input is a file that is to be written, or belongs to one."""
-    endings = ("", *find_format(job.output).sidecars, BOOKS) if job.output else ()
-    made = [Path(f"{job.output}{ending}") for ending in endings]
-    names = dict.fromkeys(made, "the output")
+    """Raise `ConfigurationError` if the run would overwrite an input, or read its own output."""
+    suffixes = ("", *find_format(job.output).sidecars, TOTALS_SUFFIX) if job.output else ()
+    outputs = [Path(f"{job.output}{suffix}") for suffix in suffixes]
+    names = dict.fromkeys(outputs, "the output")
     if job.dead_letter:
         names[job.dead_letter] = "--dead-letter"
     for source in job.sources:
         for file, name in names.items():
             if source.path and file.exists() and source.path.samefile(file):
                 raise ConfigurationError(f"{file} is an input; choose another name for {name}")
-        is_part = job.output and source.folder and source.folder.resolve() in job.output.resolve().parents
-        if is_part and job.output and source.kind == job.output.suffix.lower().removeprefix("."):
-            raise ConfigurationError(f"{job.output} would be an input in {source.folder}; choose another place")
+        if job.output and source.folder:
+            is_inside = source.folder.resolve() in job.output.resolve().parents
+            if is_inside and source.format == job.output.suffix.lower().removeprefix("."):
+                raise ConfigurationError(
+                    f"{job.output} would become an input of the folder {source.folder}; choose another folder"
+                )
     if job.rate_limit and job.limits:
         declared = ", ".join(f"--{name.replace('_', '-')}" for name in job.limits)
         raise ConfigurationError(f"--no-rate-limit contradicts {declared}; leave out one of them")
@@ -280,7 +293,7 @@ def _check_inputs(job: Job) -> None:
         source.check(job.fields)
 
 
-def _client(job: Job, news: News) -> EmbedClient:
+def _client(job: Job, events: EventTracker) -> EmbedClient:
     return EmbedClient(
         provider_with(job.provider, job.settings),
         model=job.model,
@@ -291,21 +304,21 @@ def _client(job: Job, news: News) -> EmbedClient:
         rate_limit=RateLimit(**job.limits) if job.limits else job.rate_limit,
         cache=job.cache,
         cache_mb=job.cache_mb,
-        on_event=news,
-        **_patience(job),
+        on_event=events,
+        **_retry_options(job),
     )
 
 
-def _patience(job: Job) -> _Patience:
-    """How long and how often is tried, where that is not what the client does by itself."""
-    found: _Patience = {}
+def _retry_options(job: Job) -> _RetryOptions:
+    """Return the client's time-outs and retries, as far as the command line sets them."""
+    options: _RetryOptions = {}
     if job.timeout is not None:
-        found["timeouts"] = Timeouts(
+        options["timeouts"] = Timeouts(
             first_byte=job.timeout, read=job.timeout, connect=min(job.timeout, Timeouts().connect)
         )
     if job.max_attempts is not None:
-        found["retry"] = RetryPolicy(max_attempts=job.max_attempts)
-    return found
+        options["retry"] = RetryPolicy(max_attempts=job.max_attempts)
+    return options
 
 
 def _unpaid(end: RunSummary) -> str:
@@ -315,19 +328,26 @@ def _unpaid(end: RunSummary) -> str:
 
 
 def _settings(job: Job) -> dict[str, object]:
-    """The settings that the report shows; what may hold a secret is not among them."""
-    return {
+    """Return the settings for the report, without values that may hold a secret."""
+    settings: dict[str, object] = {
         "inputs": ", ".join(source.name for source in job.sources),
         "output": job.target,
         "provider": job.provider,
-        "model": job.model or "the provider's own",
+        "model": job.model or "the provider's default",
         **{name: value for name, value in job.options.items() if name != "extra"},
-        **({"extra fields": ", ".join(job.options["extra"])} if "extra" in job.options else {}),
-        **({"text made of": ", ".join(job.fields.template.names)} if job.fields.template else {}),
-        **({"kept columns": ", ".join(job.fields.keep)} if job.fields.keep else {}),
-        **({"limit": job.limit} if job.limit else {}),
+    }
+    if "extra" in job.options:
+        settings["extra fields"] = ", ".join(job.options["extra"])
+    if job.fields.template:
+        settings["text built from"] = ", ".join(job.fields.template.names)
+    if job.fields.keep:
+        settings["kept columns"] = ", ".join(job.fields.keep)
+    if job.limit:
+        settings["limit"] = job.limit
+    return {
+        **settings,
         "on error": job.on_error,
-        "texts kept": job.keep_text,
+        "keep text": job.keep_text,
         "resume": job.resume,
         "max memory": f"{job.max_memory_mb:g} MB",
         "max concurrency": job.max_concurrency,

@@ -1,6 +1,6 @@
-"""Bytes to lines, without I/O, whatever the lines end in: LF, CRLF, or CR alone as old programs write it.
+"""Lines of text files, and decompression of files with gzip or Zstandard.
 
-Files that are compressed, with gzip or Zstandard.
+Lines may end in LF, CRLF, or CR alone, as some old programs write them.
 """
 
 from __future__ import annotations
@@ -21,110 +21,113 @@ if TYPE_CHECKING:
 
 
 MAX_LINE_BYTES: Final = 64_000_000
-"""Longest line that is read; a file with a longer one is no text file."""
+"""Maximum length of a line; a file with a longer line is probably not a text file."""
 
 
 class LineSplitter:
-    """Cuts what comes in pieces into lines.
+    """Splits a stream of bytes into lines, without I/O.
 
-    A CR alone ends a line only in a file whose first piece with a line end has no LF in it; elsewhere it is a character
-    of the text. Such lines are given with LF.
+    CR alone ends a line only if the first chunk with a line ending has no LF; otherwise it is a character of the text.
+    Such line endings are converted to LF.
     """
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._ends_in_cr: bool | None = None  # None before the first line end
+        self._uses_cr: bool | None = None  # None before the first line ending
         self._is_after_cr = False
 
-    def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next piece, and return the lines it completes, their ends included; one too long is cut."""
-        if self._ends_in_cr is None:
-            piece = self._first(piece)
-        if self._ends_in_cr:
-            piece = self._with_lf(piece)
-        *whole, end = piece.split(b"\n")
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that the next chunk completes, line endings included.
+
+        A line longer than `MAX_LINE_BYTES` is returned in parts.
+        """
+        if self._uses_cr is None:
+            chunk = self._detect(chunk)
+        if self._uses_cr:
+            chunk = self._with_lf(chunk)
+        *complete, rest = chunk.split(b"\n")
         lines = []
-        for line in whole:
+        for line in complete:
             lines.append(bytes(self._rest) + line + b"\n")
             self._rest.clear()
-        self._rest += end
+        self._rest += rest
         return lines + self.close() if len(self._rest) > MAX_LINE_BYTES else lines
 
     def close(self) -> list[bytes]:
-        """Return the last line, if it has no end."""
+        """Return the last line, if it has no line ending."""
         rest = bytes(self._rest)
         self._rest.clear()
         return [rest] if rest else []
 
-    def _first(self, piece: bytes) -> bytes:
-        if b"\n" in piece:
-            self._ends_in_cr = False
-        elif b"\r" in piece[:-1] or self._rest.endswith(b"\r"):
-            self._ends_in_cr = True
-            piece = bytes(self._rest) + piece
+    def _detect(self, chunk: bytes) -> bytes:
+        if b"\n" in chunk:
+            self._uses_cr = False
+        elif b"\r" in chunk[:-1] or self._rest.endswith(b"\r"):
+            self._uses_cr = True
+            chunk = bytes(self._rest) + chunk
             self._rest.clear()
-        return piece
+        return chunk
 
-    def _with_lf(self, piece: bytes) -> bytes:
-        if self._is_after_cr and piece.startswith(b"\n"):
-            piece = piece[1:]
-        self._is_after_cr = piece.endswith(b"\r") or (self._is_after_cr and not piece)
-        return piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    def _with_lf(self, chunk: bytes) -> bytes:
+        if self._is_after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        self._is_after_cr = chunk.endswith(b"\r") or (self._is_after_cr and not chunk)
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-PACKED: Final = ("gz", "zst")
-"""The suffixes."""
+COMPRESSIONS: Final = ("gz", "zst")
+"""Suffixes of compressed files, without the dot."""
 
 ZSTD_MISSING: Final = '.zst needs zstandard, which is not installed: pip install "asyncembed[zstd]"'
 
 READ_BYTES: Final = 1_024
-"""Compressed bytes that are unpacked at once: at most 33 MB may come of them."""
+"""Compressed bytes to decompress at once; they expand to at most 33 MB."""
 
 
 class Decompressor(Protocol):
-    """What unpacks one frame."""
+    """Decompresses one frame."""
 
     @property
     def eof(self) -> bool:
-        """Whether the end of the frame was reached."""
+        """Whether the end of the frame has been reached."""
         ...
 
     @property
     def unused_data(self) -> bytes:
-        """What came after it."""
+        """The bytes after the frame."""
         ...
 
     def decompress(self, data: bytes, /) -> bytes:
-        """Return what comes of the next bytes."""
+        """Return the decompressed content of the next bytes."""
         ...
 
 
 class FramesFile(io.RawIOBase):
-    """Reads frames that follow one another, and says so if the last one is cut off.
+    """Reads a file of consecutive compressed frames, and raises an error if the last one is incomplete.
 
     Args:
-        file: The compressed bytes, which are closed with this.
-        decompressor: Makes what unpacks a frame.
+        file: The compressed file. It is closed with this object.
+        new_decompressor: Returns a decompressor for one frame.
     """
 
-    def __init__(self, file: io.BufferedIOBase, decompressor: Callable[[], Decompressor]) -> None:
+    def __init__(self, file: io.BufferedIOBase, new_decompressor: Callable[[], Decompressor]) -> None:
         self._file = file
-        self._new = decompressor
+        self._new_decompressor = new_decompressor
         self._frame: Decompressor | None = None
-        self._ready = memoryview(b"")
+        self._buffered = memoryview(b"")
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read what is there, 0 bytes at the end.
+        """Fill the buffer as far as possible with decompressed bytes, and return their number; 0 at the end.
 
         Raises:
-            EOFError: if a frame has no end.
-            Exception: what the decompressor raises at something else.
+            EOFError: if the last frame is incomplete.
+            Exception: the decompressor's own errors, if the data is invalid.
         """
-        while not self._ready:
+        while not self._buffered:
             data = self._frame.unused_data if self._frame and self._frame.eof else b""
             data = data or self._file.read(READ_BYTES)
             if not data:
@@ -132,37 +135,38 @@ class FramesFile(io.RawIOBase):
                     raise EOFError("Compressed file ended before the end of its last frame")
                 return 0
             if self._frame is None or self._frame.eof:
-                self._frame = self._new()
-            self._ready = memoryview(self._frame.decompress(data))
-        room = memoryview(buffer).cast("B")
-        count = min(len(room), len(self._ready))
-        room[:count], self._ready = self._ready[:count], self._ready[count:]
+                self._frame = self._new_decompressor()
+            self._buffered = memoryview(self._frame.decompress(data))
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._buffered))
+        target[:count] = self._buffered[:count]
+        self._buffered = self._buffered[count:]
         return count
 
     def close(self) -> None:
-        """Close the file, too."""
+        """Close this object and the compressed file."""
         self._file.close()
         super().close()
 
 
-def check_packed(suffix: str) -> None:
-    """Raise `ConfigurationError` if the package is missing that unpacks files of this suffix."""
-    if suffix == "zst" and find_spec("zstandard") is None:
+def check_compression(compression: str) -> None:
+    """Raise `ConfigurationError` if the package that decompresses such files is not installed."""
+    if compression == "zst" and find_spec("zstandard") is None:
         raise ConfigurationError(ZSTD_MISSING)
 
 
-def open_packed(path: Path, suffix: str) -> io.BufferedIOBase:
-    """Open a file so that what it holds is read."""
-    if suffix == "gz":
+def open_compressed(path: Path, compression: str) -> io.BufferedIOBase:
+    """Open a compressed file to read its decompressed content."""
+    if compression == "gz":
         return gzip.GzipFile(path)
     import zstandard
 
-    unpacker = zstandard.ZstdDecompressor()
-    return io.BufferedReader(FramesFile(path.open("rb"), unpacker.decompressobj), 65_536)
+    decompressor = zstandard.ZstdDecompressor()
+    return io.BufferedReader(FramesFile(path.open("rb"), decompressor.decompressobj), 65_536)
 
 
-def packed_errors() -> tuple[type[Exception], ...]:
-    """Return what reading raises if a file is not what its suffix says, or is cut off."""
+def read_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that reading raises if a file is unreadable, truncated or not in its suffix's format."""
     errors: list[type[Exception]] = [OSError, EOFError, zlib.error]
     if find_spec("zstandard") is not None:
         import zstandard

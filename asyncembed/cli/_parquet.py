@@ -1,4 +1,7 @@
-"""Texts from Parquet files. They are read from the end, so compressed ones are unpacked into a temporary file first."""
+"""Texts from Parquet files.
+
+Reading Parquet needs random access, so a compressed file is first decompressed into a temporary file.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 
 from asyncembed._decide.texts import UUID_BYTES, arrow_values
-from asyncembed.cli._files import open_packed, packed_errors
+from asyncembed.cli._files import open_compressed, read_errors
 from asyncembed.cli._rows import Fields, InputError
 
 if TYPE_CHECKING:
@@ -22,20 +25,20 @@ if TYPE_CHECKING:
 
     from asyncembed import EmbedInput
 
-UNPACKED_BYTES: Final = 1_048_576
-"""Bytes that are unpacked at once; between them the run can be stopped."""
+COPY_BYTES: Final = 1_048_576
+"""Bytes to decompress at once. The run can be stopped between two of these steps."""
 
 
 def rows(file: io.BufferedIOBase, name: str, fields: Fields) -> Iterator[EmbedInput]:
-    """Read the inputs, in memory that does not grow with the file.
+    """Yield the inputs of a file. Memory use does not grow with the file.
 
     Args:
-        file: The file, which is closed at the end.
-        name: Name of the file, for errors.
-        fields: What is taken of a row.
+        file: The file. It is closed at the end.
+        name: Name of the file, for error messages.
+        fields: The fields to read from each row.
 
     Raises:
-        InputError: if a column is missing, there twice or of a wrong type, or the file is no Parquet.
+        InputError: if a column is missing, occurs twice or has a wrong type, or the file is not valid Parquet.
     """
     from asyncembed.sinks.parquet import read_batches
 
@@ -51,12 +54,12 @@ def rows(file: io.BufferedIOBase, name: str, fields: Fields) -> Iterator[EmbedIn
                 for values in zip(*columns, strict=True):
                     number += 1
                     yield fields.pick(dict(zip(wanted, values, strict=True)), f"{name}, row {number}")
-        except ValueError as error:  # what pyarrow calls a damaged part
+        except ValueError as error:  # pyarrow raises it if a part of the file is damaged
             raise InputError(f"{name} cannot be read after row {number}: {error}") from None
 
 
 def _check_types(schema: pa.Schema, name: str, fields: Fields) -> None:
-    """Raise `InputError` if a column cannot hold texts or ids, whatever its rows are."""
+    """Raise `InputError` if the type of a column rules out texts or ids."""
     import pyarrow as pa
 
     is_ = pa.types
@@ -68,19 +71,21 @@ def _check_types(schema: pa.Schema, name: str, fields: Fields) -> None:
     if not fields.template:
         kind = schema.field(fields.text).type
         if not is_text(_plain_type(kind)):
-            raise InputError(f"{name}: column {fields.text!r} holds {kind}, and not text; choose with --text-field")
+            raise InputError(
+                f"{name}: column {fields.text!r} has type {kind}, not text; choose another one with --text-field"
+            )
     if fields.id_name in schema.names:
         kind = _plain_type(schema.field(fields.id_name).type)
         is_uuid = is_.is_fixed_size_binary(kind) and kind.byte_width == UUID_BYTES
         if not (is_text(kind) or is_.is_integer(kind) or is_uuid):
             raise InputError(
-                f"{name}: the ids in column {fields.id_name!r} are {kind}, and not text, whole numbers or UUIDs; "
+                f"{name}: the ids in column {fields.id_name!r} have type {kind}, but must be text, integers or UUIDs; "
                 "convert them, or choose another column with --id-field"
             )
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values, where a column names them by number or by a name of its own."""
+    """Return the type of the values of a dictionary or extension type."""
     import pyarrow as pa
 
     if isinstance(kind, pa.DictionaryType):
@@ -89,32 +94,32 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def count(path: Path) -> int:
-    """Return the number of rows, which the file says."""
+    """Return the number of rows, from the metadata of the file."""
     with path.open("rb") as file, _open(file, str(path)) as parquet:
         number: int = parquet.metadata.num_rows
         return number
 
 
-async def unpack(path: Path, packing: str) -> io.BufferedIOBase:
-    """Return a temporary file with what a compressed file holds. It is made in a thread, because that may take long.
+async def decompress(path: Path, compression: str) -> io.BufferedIOBase:
+    """Return a temporary file with the decompressed content of a file. A thread does the work, which may take long.
 
     Raises:
-        InputError: if it is no such file, or its end is missing, or there is no room for what it holds.
+        InputError: if the file is invalid or truncated, or the disk is too small for its content.
     """
     with ExitStack() as stack:
         try:
-            unpacked = stack.enter_context(TemporaryFile())
-            with open_packed(path, packing) as packed:
-                while await anyio.to_thread.run_sync(_copy, packed, unpacked):
+            decompressed = stack.enter_context(TemporaryFile())
+            with open_compressed(path, compression) as compressed:
+                while await anyio.to_thread.run_sync(_copy, compressed, decompressed):
                     pass
-        except packed_errors() as error:
-            raise InputError(f"{path} cannot be unpacked: {error}") from None
+        except read_errors() as error:
+            raise InputError(f"{path} cannot be decompressed: {error}") from None
         stack.pop_all()
-    return unpacked
+    return decompressed
 
 
-def _copy(packed: io.BufferedIOBase, to: io.BufferedIOBase) -> int:
-    return to.write(packed.read(UNPACKED_BYTES))
+def _copy(source: io.BufferedIOBase, target: io.BufferedIOBase) -> int:
+    return target.write(source.read(COPY_BYTES))
 
 
 def _open(file: io.BufferedIOBase, name: str) -> pq.ParquetFile:
@@ -122,5 +127,5 @@ def _open(file: io.BufferedIOBase, name: str) -> pq.ParquetFile:
 
     try:
         return open_parquet(file)
-    except ValueError as error:  # what pyarrow calls a file that is not Parquet
+    except ValueError as error:  # pyarrow raises it if the file is not Parquet
         raise InputError(f"{name} cannot be read: {error}") from None

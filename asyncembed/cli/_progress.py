@@ -1,13 +1,9 @@
-"""What a run looks like while it goes.
+"""Progress of a run, on the screen and for the report.
 
-On a terminal these are two or three lines, drawn a few times a second and gone at the end. Elsewhere, as in a log file,
-under cron or in a notebook, it is a line every ten seconds.
-
-What a run looked like over time: samples in a fixed amount of memory, however long it takes.
-
-When there are too many, every second one is dropped and the time between two of them doubles.
-
-What the events of a run say that its summary does not: why it asks again, and what it waits for.
+On a terminal, `progress` draws two or three lines that disappear at the end of the run. Elsewhere, such as in a log
+file, under cron or in a notebook, `ProgressLog` writes a line every ten seconds. Both also show what an `EventTracker`
+learns from the events of the run: why requests are retried and what the run waits for. A `Recorder` samples the run for
+the report.
 """
 
 from __future__ import annotations
@@ -40,36 +36,40 @@ if TYPE_CHECKING:
 
 FRAMES_PER_SECOND: Final = 5
 LINE_SECONDS: Final = 10.0
-"""Seconds between two lines where nothing can be drawn."""
+"""Seconds between two lines of a `ProgressLog`."""
 
-STOPPING: Final = "stopping: waiting for what is in flight; Ctrl-C ends at once"
+STOPPING: Final = "stopping: waiting for requests in flight; press Ctrl-C again to stop at once"
 
 
 @dataclass(slots=True)
 class Total:
-    """How many texts there are, once that is known."""
+    """The number of texts; None until it is known."""
 
     texts: int | None = None
 
 
 def can_draw(console: Console) -> bool:
-    """Whether lines can be drawn over; a notebook passes itself off as a terminal, and would keep every frame."""
+    """Return whether drawn lines can be replaced. A notebook claims to be a terminal, but keeps every frame."""
     return console.is_terminal and not console.is_dumb_terminal and "JPY_PARENT_PID" not in os.environ
 
 
 @contextmanager
 def progress(
-    console: Console, summary: Callable[[], RunSummary], total: Total, is_stopping: Callable[[], bool], news: News
+    console: Console,
+    summary: Callable[[], RunSummary],
+    total: Total,
+    is_stopping: Callable[[], bool],
+    events: EventTracker,
 ) -> Iterator[None]:
-    """Show how a run stands while this context is open, if it can be drawn on `console`.
+    """Draw the progress of a run on `console` while the context is open, if the console supports it.
 
-    It is drawn from rich's own thread, so that a slow terminal holds up nothing.
+    A thread of rich draws it, so that a slow terminal does not slow down the run.
     """
     if not can_draw(console):
         yield
         return
     with Live(
-        get_renderable=lambda: render(summary(), total.texts, news, is_stopping=is_stopping()),
+        get_renderable=lambda: render(summary(), total.texts, events, is_stopping=is_stopping()),
         console=console,
         refresh_per_second=FRAMES_PER_SECOND,
         transient=True,
@@ -77,12 +77,12 @@ def progress(
         yield
 
 
-class Lines:
-    """Says how a run stands every ten seconds.
+class ProgressLog:
+    """Writes a line about the progress of a run every ten seconds.
 
     Args:
-        say: Writes a line.
-        clock: Monotonic seconds; replaced in tests.
+        say: Function that writes a line.
+        clock: Function that returns monotonic seconds; replaced in tests.
     """
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -90,31 +90,31 @@ class Lines:
         self._clock = clock
         self._due = clock() + LINE_SECONDS
 
-    def note(self, now: RunSummary, total: int | None, news: News, *, is_stopping: bool = False) -> None:
-        """Take in how the run stands, and say it if it is time."""
+    def update(self, now: RunSummary, total: int | None, events: EventTracker, *, is_stopping: bool = False) -> None:
+        """Write a line about the state of the run, if ten seconds have passed since the last one."""
         if self._clock() < self._due:
             return
         self._due = self._clock() + LINE_SECONDS
-        parts = [_state(now, total).replace("  ", ", "), *_details(now, news)]
-        waiting = STOPPING if is_stopping else news.waiting
+        parts = [_state(now, total).replace("  ", ", "), *_details(now, events)]
+        waiting = STOPPING if is_stopping else events.waiting
         self._say(", ".join(parts) + (f"; {waiting}" if waiting else ""))
 
 
-def render(now: RunSummary, total: int | None, news: News, *, is_stopping: bool = False) -> RenderableType:
-    """Draw the state of a run: bar, count and time left above, the rest below, and what it waits for, if anything."""
+def render(now: RunSummary, total: int | None, events: EventTracker, *, is_stopping: bool = False) -> RenderableType:
+    """Draw the state of a run: a line with bar, count and time left, a line of details, and what the run waits for."""
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
     state = f"{_done(now):,} done" if is_stopping else _state(now, total)
     bar.add_row(ProgressBar(total=total, completed=_done(now), pulse=not total), state)
-    lines: list[RenderableType] = [bar, _Line(_details(now, news))]
-    if waiting := STOPPING if is_stopping else printable(news.waiting):
+    lines: list[RenderableType] = [bar, _Line(_details(now, events))]
+    if waiting := STOPPING if is_stopping else printable(events.waiting):
         lines.append(_Line([waiting]))
     return Group(*lines)
 
 
 class _Line:
-    """One line of parts: what does not fit is cut from its end, in characters that the console has."""
+    """One line of several parts. It is cut at the end if it is too long, and is ASCII if the console is."""
 
     def __init__(self, parts: list[str]) -> None:
         self._parts = parts
@@ -135,7 +135,7 @@ def duration(seconds: float) -> str:
 
 
 def rate(now: RunSummary) -> str:
-    """Return the speed of this run so far."""
+    """Return the average speed of this run so far."""
     seconds = now.elapsed - now.earlier.seconds
     return f"{now.done / seconds:,.0f} texts/s" if seconds else "0 texts/s"
 
@@ -146,13 +146,13 @@ def rows_before(now: RunSummary) -> int:
 
 
 def tokens(usage: Usage) -> str:
-    """Return a count of tokens in words."""
-    more = f" and about {usage.unreported_tokens:,} that were not told" if usage.unreported_tokens else ""
+    """Return a count of tokens for a message."""
+    more = f" and about {usage.unreported_tokens:,} not reported" if usage.unreported_tokens else ""
     return f"{plural(usage.tokens, 'token')}{more}"
 
 
 def _settled(now: RunSummary) -> int:
-    """Return how many texts this run has done with."""
+    """Return how many texts this run has embedded or counted as failed."""
     return now.done + now.failed - now.earlier.failed
 
 
@@ -167,17 +167,17 @@ def _state(now: RunSummary, total: int | None) -> str:
     state = f"{done:,} of {total:,}"
     if not settled:
         return state
-    left = max(total - done, 0) * (now.elapsed - now.earlier.seconds) / settled
-    return f"{state}  {min(done / total, 1):.0%}  {duration(left)} left"
+    seconds_left = max(total - done, 0) * (now.elapsed - now.earlier.seconds) / settled
+    return f"{state}  {min(done / total, 1):.0%}  {duration(seconds_left)} left"
 
 
-def _details(now: RunSummary, news: News) -> list[str]:
-    """Return what there is to say besides, what went wrong first: the end is cut where the line is short."""
+def _details(now: RunSummary, events: EventTracker) -> list[str]:
+    """Return the details of the second line, problems first, because a narrow terminal cuts the end."""
     megabyte = 1_000_000
-    parts = [f"{now.failed:,} failed"] * bool(now.failed)
-    if now.retries or news.reasons:
-        count = plural(now.retries, "retry") if now.retries else "trying again"
-        parts.append(count + (f" ({news.reasons})" if news.reasons else ""))
+    parts = [f"{now.failed:,} failed"] if now.failed else []
+    if now.retries or events.reasons:
+        count = plural(now.retries, "retry") if now.retries else "retrying"
+        parts.append(count + (f" ({events.reasons})" if events.reasons else ""))
     return [
         *parts,
         rate(now),
@@ -195,115 +195,124 @@ def _short(count: int) -> str:
 
 
 MAX_SAMPLES: Final = 1_000
-SHORTEST: Final = 0.2
-"""Seconds between two samples at first."""
+MIN_INTERVAL: Final = 0.2
+"""Seconds between two samples at the start of a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How a run stood, and how much memory the process had then, in millions of bytes."""
+    """The state of a run at one time.
+
+    Attributes:
+        run: Summary of the run at that time.
+        resident_mb: Resident memory of the process, in millions of bytes.
+    """
 
     run: RunSummary
     resident_mb: float
 
 
 class Recorder:
-    """Keeps samples of one run."""
+    """Keeps samples of one run in a fixed amount of memory.
+
+    When there are more than `MAX_SAMPLES`, every second one is dropped and the interval doubles.
+    """
 
     def __init__(self) -> None:
-        self._monitor = MemoryMonitor(1)  # for its readings; there is no limit
+        self._monitor = MemoryMonitor(1)  # used for its readings only, so the limit does not matter
         self._samples: list[Sample] = []
         self._latest: Sample | None = None
-        self._between = SHORTEST
+        self._interval = MIN_INTERVAL
 
     @property
     def samples(self) -> Sequence[Sample]:
-        """The samples, and the latest state as the last of them."""
+        """The samples; the last one is the latest state."""
         if self._latest is None or self._latest in self._samples[-1:]:
             return self._samples
         return [*self._samples, self._latest]
 
     @property
     def peak_mb(self) -> float:
-        """The most memory that any reading found, in millions of bytes."""
+        """Maximum resident memory of all readings, in millions of bytes."""
         return self._monitor.peak_mb
 
     def add(self, now: RunSummary) -> None:
-        """Note how the run stands."""
+        """Record the latest state of the run, as a sample if the interval has passed."""
         self._latest = Sample(now, self._monitor.current_mb)
-        if self._samples and now.elapsed < self._samples[-1].run.elapsed + self._between:
+        if self._samples and now.elapsed < self._samples[-1].run.elapsed + self._interval:
             return
         self._samples.append(self._latest)
         if len(self._samples) > MAX_SAMPLES:
             del self._samples[1::2]
-            self._between *= 2
+            self._interval *= 2
 
 
 MAX_REASONS: Final = 2
-"""Reasons of retries that are shown; the last are shown."""
+"""Number of retry reasons to show, the most recent ones."""
 
 DOWN: Final = "the API is down"
 
-_KINDS: Final = {
+_REASONS: Final = {
     "EmbedTimeoutError": "time-out",
     "TransportError": "connection",
     "ResponseError": "broken response",
 }
 
 
-class News:
-    """Takes in the events of one run.
+class EventTracker:
+    """Learns from the events of one run why requests are retried and what the run waits for.
 
     Args:
-        clock: Monotonic seconds; replaced in tests.
+        clock: Function that returns monotonic seconds; replaced in tests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._reasons: Counter[str] = Counter()
         self._latest: list[str] = []  # reasons, the newest first
-        self._why, self._message = "", ""
-        self._until = 0.0
+        self._wait_reason, self._wait_message = "", ""
+        self._wait_end = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Take in one event."""
+        """Handle one event."""
         match event:
             case RetryScheduled():
-                self._note(event)
+                self._add_retry(event)
             case EndpointPaused():
                 self._wait("the API asks to wait", event.seconds, event.message)
             case RequestsThrottled(reason="rate_limit"):
-                self._wait("the rate limit is used up", event.seconds)
+                self._wait("the rate limit is reached", event.seconds)
             case RequestsThrottled():
                 self._wait(DOWN, event.seconds, event.message)
-            case RequestEnded(error=None) if self._why == DOWN:
-                self._until = 0.0
+            case RequestEnded(error=None) if self._wait_reason == DOWN:
+                self._wait_end = 0.0
 
     @property
     def reasons(self) -> str:
-        """Why requests were repeated, with how often: "429 x10, time-out"; empty if none was."""
+        """The latest reasons for retries and their counts, such as "429 x10, time-out"; "" if there were none."""
         counts = ((reason, self._reasons[reason]) for reason in self._latest[:MAX_REASONS])
         return ", ".join(f"{reason} x{count:,}" if count > 1 else reason for reason, count in counts)
 
     @property
     def waiting(self) -> str:
-        """What the run waits for now, and for how long; empty if for nothing but answers."""
-        left = self._until - self._clock()
+        """What the run waits for now, other than responses, and for how long; "" if for nothing."""
+        left = self._wait_end - self._clock()
         if left <= 0:
             return ""
         seconds = f", {math.ceil(left)} s left" if left < float("inf") else ""
-        return f"{self._why}{seconds}{f': {self._message}' if self._message else ''}"
+        message = f": {self._wait_message}" if self._wait_message else ""
+        return f"{self._wait_reason}{seconds}{message}"
 
-    def _note(self, event: RetryScheduled) -> None:
-        reason = str(event.status or _KINDS.get(event.error or "", event.error))
+    def _add_retry(self, event: RetryScheduled) -> None:
+        reason = str(event.status or _REASONS.get(event.error or "", event.error))
         self._reasons[reason] += 1
         if reason in self._latest:
             self._latest.remove(reason)
         self._latest.insert(0, reason)
         if event.seconds >= 1:
-            self._wait("trying again", event.seconds, event.message)
+            self._wait("waiting to retry", event.seconds, event.message)
 
     def _wait(self, reason: str, seconds: float | None, message: str = "") -> None:
-        until = self._clock() + (float("inf") if seconds is None else seconds)
-        if until >= self._until or not self.waiting:
-            self._why, self._message, self._until = reason, message, until
+        end = self._clock() + (float("inf") if seconds is None else seconds)
+        if end >= self._wait_end or not self.waiting:
+            self._wait_reason, self._wait_message, self._wait_end = reason, message, end

@@ -1,9 +1,10 @@
-"""`asyncembed providers`: what each provider is, as a table; and settings of one, as they are given to commands."""
+"""`asyncembed providers`, and the options that configure a provider: `--setting`, `--base-url` and `--extra`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+import orjson
 from rich.text import Text
 
 from asyncembed import ConfigurationError, Dtype
@@ -20,31 +21,54 @@ _BASE64 = {"no": "no", "offered": "on request", "seen": "yes"}
 
 
 def provider_with(name: str, settings: Sequence[str]) -> str | Provider:
-    """Return the provider of a name with settings such as "region=eu-west-1".
+    """Return the named provider with settings such as "region=eu-west-1".
 
     Raises:
-        ConfigurationError: if it has no such setting, or one is not written so.
+        ConfigurationError: if a setting is unknown to the provider or not written as name=value.
     """
     if not settings:
         return name
     pairs = [setting.partition("=") for setting in settings]
     if wrong := [setting for setting, (_, sign, value) in zip(settings, pairs, strict=True) if not (sign and value)]:
         raise ConfigurationError(f"--setting {wrong[0]!r} must be written as name=value")
-    kind = type(get_provider(name))
-    return kind(**{setting: value for setting, _, value in pairs})
+    provider_class = type(get_provider(name))
+    return provider_class(**{setting: value for setting, _, value in pairs})
+
+
+def parse_extra(fields: Sequence[str]) -> dict[str, object]:
+    """Return the fields of `--extra` for the request body.
+
+    Args:
+        fields: `NAME=VALUE` strings. A value that is not valid JSON is text.
+
+    Raises:
+        ConfigurationError: if a name is missing or repeated.
+    """
+    extra: dict[str, object] = {}
+    for field in fields:
+        name, sign, value = field.partition("=")
+        if not sign or not name:
+            raise ConfigurationError("--extra needs a name and a value: --extra NAME=VALUE")
+        if name in extra:
+            raise ConfigurationError(f"--extra {name} is given twice")
+        try:
+            extra[name] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            extra[name] = value
+    return extra
 
 
 def check_base_url(provider: str | Provider, base_url: str | None) -> None:
-    """Raise `ConfigurationError` if an address was given for the embedded server, which the command starts itself."""
+    """Raise `ConfigurationError` if `--base-url` is given for the embedded server, which the command starts itself."""
     if base_url and get_provider(provider).is_embedded:
         raise ConfigurationError(
-            "--base-url does not go with --provider local, which starts the embedded server; name the API that the "
-            "server at that address speaks: --provider openai (the address then ends in /v1) or --provider cohere"
+            "--base-url cannot be combined with --provider local, which starts the embedded server; choose the API of "
+            "the server at that address: --provider openai (the address then ends in /v1) or --provider cohere"
         )
 
 
 def show_providers(name: str | None = None) -> None:
-    """Print the table of all providers, or what is known of one and of its models.
+    """Print a table of all providers, or the facts about one provider and its models.
 
     Raises:
         ConfigurationError: if no provider has that name.
@@ -52,18 +76,29 @@ def show_providers(name: str | None = None) -> None:
     if name is not None:
         _show_provider(get_provider(name))
         return
-    rows = [("provider", "default model", "dimension", "texts", "tokens", "base64", "types", "key")]
-    for kind in PROVIDERS.values():
-        model = kind.models.get(kind.default_model)
+    rows = [
+        (
+            "provider",
+            "default model",
+            "dimension",
+            "texts per request",
+            "tokens per request",
+            "base64",
+            "dtypes",
+            "API key variable",
+        )
+    ]
+    for provider in PROVIDERS.values():
+        model = provider.models.get(provider.default_model)
         rows.append((
-            kind.name,
-            kind.default_model or "-",
+            provider.name,
+            provider.default_model or "-",
             str(model.dimension) if model else "-",
-            _texts(kind.limits),
-            f"{kind.limits.tokens:,}" if kind.limits.tokens else "-",
-            "compared" if kind.both_encodings else _BASE64[kind.base64],
-            "all" if len(kind.dtypes) == len(get_args(Dtype)) else ", ".join(sorted(kind.dtypes)),
-            " or ".join(kind.key_variables) or "none",
+            _texts(provider.limits),
+            f"{provider.limits.tokens:,}" if provider.limits.tokens else "-",
+            "compared" if provider.both_encodings else _BASE64[provider.base64],
+            "all" if len(provider.dtypes) == len(get_args(Dtype)) else ", ".join(sorted(provider.dtypes)),
+            " or ".join(provider.key_variables) or "none",
         ))
     _print_columns(rows)
 
@@ -72,19 +107,29 @@ def _show_provider(provider: Provider) -> None:
     console = stdout()
     for fact, value in _facts(provider):
         console.print(Text(f"{fact:<12}", "bold").append(value, "not bold"))
-    rows = [("model", "dimension", "others", "tokens a text", "texts", "$ a million tokens", "space")]
+    rows = [
+        (
+            "model",
+            "dimension",
+            "shorter",
+            "tokens per text",
+            "texts per request",
+            "$ per million tokens",
+            "vector space",
+        )
+    ]
     for name, model in provider.models.items():
-        others = "?" if model.dimensions is None else "yes" if model.dimensions else "no"
+        shortenable = "?" if model.dimensions is None else "yes" if model.dimensions else "no"
         price = f"{model.price.dollars:g} in {model.price.date}" if model.price else "-"
-        most = f"{model.max_tokens:,}" if model.max_tokens else "-"
+        max_tokens = f"{model.max_tokens:,}" if model.max_tokens else "-"
         limits = _texts(model.limits or provider.limits)
-        rows.append((name, str(model.dimension), others, most, limits, price, model.space or "-"))
+        rows.append((name, str(model.dimension), shortenable, max_tokens, limits, price, model.space or "-"))
     if provider.models:
         _print_columns(rows)
 
 
 def _print_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their heading, each on one line, so that they can be searched and cut."""
+    """Print the heading and the rows without wrapping, so that tools such as grep and cut can process them."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -93,16 +138,17 @@ def _print_columns(rows: Sequence[Sequence[str]]) -> None:
 
 def _facts(provider: Provider) -> Iterator[tuple[str, str]]:
     yield "provider", provider.name
-    yield "address", provider.base_url or ("the embedded server" if provider.is_embedded else "has to be given")
+    yield "address", provider.base_url or ("the embedded server" if provider.is_embedded else "set it with --base-url")
     yield "path", provider.path
     if provider.base_url_variable:
         yield "variable", provider.base_url_variable
     yield "key", " or ".join(provider.key_variables) or "none"
     for setting, fact in {**provider.settings, **provider.query}.items():
-        yield "setting", f"{setting}, by {' or '.join(fact.variables) or 'argument'}; {fact.default or 'needed'}"
+        default = f"default {fact.default}" if fact.default else "required"
+        yield "setting", f"{setting}, from {' or '.join(fact.variables) or '--setting'}; {default}"
     yield "options", ", ".join(sorted(provider.options)) or "none"
     words = provider.words.get("input_type", {})
-    yield "input types", _words(words) or "no words of its own"
+    yield "input types", _words(words) or "none of its own"
 
 
 def _words(words: Mapping[object, object]) -> str:

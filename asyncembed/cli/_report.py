@@ -1,8 +1,6 @@
-"""The page of a report, with `$name` where something is put in.
+"""`--report run.html`: one HTML page about a run, without scripts or external files.
 
-`--report run.html`: one page that shows a run, with nothing to load and no script.
-
-The charts are SVG drawn here: a plotting library would be a hundred times the size of what is needed.
+The charts are SVG, drawn by `_charts`, because a plotting library would be a large dependency for a few lines.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MARK: Final = '<meta name="generator" content="asyncembed">'
-"""What tells a report from any other page."""
+"""Marks a page as a report, which may be replaced."""
 
 PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -90,32 +88,32 @@ footer { margin-top: 28px; font-size: 13px; }
 """
 
 
-MEGABYTE = 1_000_000
+MEGABYTE: Final = 1_000_000
 
 
 def check_report(path: Path, files: Iterable[Path]) -> None:
-    """Make sure that a report may be written, before anything is paid for.
+    """Check that the report can be written, before the run sends paid requests.
 
     Args:
         path: The report.
-        files: What it must not replace, be it one of them or named after one.
+        files: Files of the run. The report must not be one of them, nor be named like a file that belongs to one.
 
     Raises:
-        ConfigurationError: if it would replace something that is no report, or cannot be written.
+        ConfigurationError: if the report would replace another file, or cannot be written.
     """
-    own = path.resolve()
+    report = path.resolve()
     for file in map(Path.resolve, files):
         folder = file.with_name(f"{file.name}.partial")
-        if folder in own.parents or (own.parent == file.parent and own.name.startswith(file.name)):
-            raise ConfigurationError(f"the report {path} would be taken for {file}, or for a part of it")
+        if folder in report.parents or (report.parent == file.parent and report.name.startswith(file.name)):
+            raise ConfigurationError(f"the report {path} has the name of {file} or of a file that belongs to it")
     try:
         if path.exists() and not _is_report(path):
-            raise ConfigurationError(f"{path} exists and is no report; choose another name for the report")
+            raise ConfigurationError(f"{path} exists and is not a report; choose another name for the report")
         if os.path.lexists(path):
             check_owner(path)
-        beside = _beside(path)
-        new_file(beside).close()
-        beside.unlink()
+        temporary = _temporary(path)
+        new_file(temporary).close()
+        temporary.unlink()
     except OSError as error:
         raise ConfigurationError(f"the report {path} cannot be written there: {error.strerror}") from None
 
@@ -123,14 +121,14 @@ def check_report(path: Path, files: Iterable[Path]) -> None:
 def write_report(
     path: Path, recorder: Recorder, settings: Mapping[str, object], outcome: str, total: int | None
 ) -> None:
-    """Write the page.
+    """Write the report.
 
     Args:
-        path: The file; a report that is there is replaced.
-        recorder: What was seen of the run.
-        settings: What was asked for.
-        outcome: How the run ended, in a word or two.
-        total: How many texts there were, if that is known.
+        path: The file. An existing report is replaced.
+        recorder: Samples of the run.
+        settings: Settings of the run, by name.
+        outcome: How the run ended, in a few words.
+        total: Number of texts in the input, if known.
     """
     samples = recorder.samples
     page = Template(PAGE).substitute(
@@ -144,13 +142,13 @@ def write_report(
         settings=_rows(settings),
         footer=escape(f"asyncembed {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
     )
-    beside = _beside(path)
-    with new_file(beside) as file:
+    temporary = _temporary(path)
+    with new_file(temporary) as file:
         file.write(page.encode("utf-8", "backslashreplace"))
-    beside.replace(path)
+    temporary.replace(path)
 
 
-def _beside(path: Path) -> Path:
+def _temporary(path: Path) -> Path:
     return path.parent.resolve() / f"{path.name}.new"
 
 
@@ -168,7 +166,7 @@ def _headline(samples: Sequence[Sample]) -> dict[str, str]:
     return {
         "texts embedded": f"{end.saved:,}",
         "time": duration(end.elapsed),
-        "texts a second": rate(end).removesuffix(" texts/s"),
+        "texts per second": rate(end).removesuffix(" texts/s"),
         "tokens": f"{end.usage.tokens:,}",
         "failed": f"{end.failed:,}",
     }
@@ -192,7 +190,7 @@ def _charts(samples: Sequence[Sample]) -> list[str]:
         chart("Requests in flight", "requests", times, [Line("in flight", [run.in_flight for run in runs])]),
         chart(
             "Retries and failures",
-            "so far",
+            "since the start",
             times,
             [
                 Line("retries", [run.retries - run.earlier.retries for run in runs]),
@@ -203,7 +201,7 @@ def _charts(samples: Sequence[Sample]) -> list[str]:
 
 
 def _rates(runs: Sequence[RunSummary]) -> list[float]:
-    """Return the speed since the sample before, for each."""
+    """Return for each sample the speed since the sample before it."""
     rates = [0.0]
     for before, now in itertools.pairwise(runs):
         seconds = now.elapsed - before.elapsed
@@ -215,48 +213,48 @@ def _totals(samples: Sequence[Sample], total: int | None, peak_mb: float) -> dic
     if not samples:
         return {}
     end = samples[-1].run
-    left = {"texts left": f"{max(total - end.saved - end.failed, 0):,}"} if total else {}
+    remaining = {"texts left": f"{max(total - end.saved - end.failed, 0):,}"} if total else {}
     return {
-        "texts in the input": f"{total:,}" if total else "not known",
-        "rows safe on the disk": f"{end.saved:,}",
+        "texts in the input": f"{total:,}" if total else "unknown",
+        "rows saved": f"{end.saved:,}",
         "embedded in this run": f"{end.saved - rows_before(end):,}",
-        "taken over from earlier runs": f"{rows_before(end):,}",
+        "embedded in earlier runs": f"{rows_before(end):,}",
         "failed": f"{end.failed:,}",
-        **left,
+        **remaining,
         "first failure": end.failure or "none",
         "requests": f"{end.requests:,}",
         "retries": f"{end.retries:,}",
-        "vectors saved from broken responses": f"{end.salvaged:,}",
+        "vectors salvaged from broken responses": f"{end.salvaged:,}",
         "vectors from the cache": f"{end.cached:,}",
         "texts equal to another": f"{end.duplicates:,}",
         "received": f"{end.bytes_received / MEGABYTE:,.1f} MB",
         "tokens billed": f"{end.usage.tokens:,}",
-        "tokens billed and not told, about": f"{end.usage.unreported_tokens:,}",
+        "tokens billed but not reported (estimate)": f"{end.usage.unreported_tokens:,}",
         "seconds": f"{end.elapsed:,.1f}",
-        "of all this in earlier runs": _earlier(end),
+        "earlier runs": _earlier(end),
         "model": end.model,
-        "dimension": end.dimension or "not known",
-        "peak reserved": f"{end.peak_reserved_bytes / MEGABYTE:,.1f} of {end.budget_bytes / MEGABYTE:,.0f} MB",
-        "peak resident": f"{peak_mb:,.0f} MB",
+        "dimension": end.dimension or "unknown",
+        "peak reserved memory": f"{end.peak_reserved_bytes / MEGABYTE:,.1f} of {end.budget_bytes / MEGABYTE:,.0f} MB",
+        "peak resident memory": f"{peak_mb:,.0f} MB",
     }
 
 
 def _earlier(end: RunSummary) -> str:
     before = end.earlier
     if not before.runs:
-        return "nothing: this was the first run"
+        return "none"
     parts = [
         f"{before.failed:,} failed",
         plural(before.requests, "request"),
         plural(before.retries, "retry"),
-        f"{before.salvaged:,} vectors saved",
+        f"{before.salvaged:,} vectors salvaged",
         f"{before.cached:,} from the cache",
         f"{before.duplicates:,} equal texts",
         f"{before.bytes_received / MEGABYTE:,.1f} MB",
         tokens(before.usage),
         f"{before.seconds:,.1f} s",
     ]
-    return f"{', '.join(parts)} in {plural(before.runs, 'run')}"
+    return f"{plural(before.runs, 'run')}: {', '.join(parts)}"
 
 
 def _tile(name: str, value: str) -> str:

@@ -1,4 +1,4 @@
-"""`asyncembed search`: the vectors of a file that are nearest to a text. All are looked at, a block at a time."""
+"""`asyncembed search`: find the texts of a file or a store that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -31,12 +31,24 @@ if TYPE_CHECKING:
     from asyncembed.stores import AnyStore
 
 SHOWN_CHARACTERS = 300
-"""How much of a text the table shows."""
+"""Number of characters of each text that the table shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for, and with what to embed it where that is not to be as the file says."""
+    """The query of one search.
+
+    The options after `count` replace what the file or the store says about its vectors.
+
+    Attributes:
+        text: Text to search for.
+        count: Number of results.
+        provider: Provider that embeds the query.
+        model: Model that embeds the query.
+        base_url: Base URL of the API.
+        settings: Settings of the provider, as name=value.
+        prompts: Model family whose prompts are used.
+    """
 
     text: str
     count: int
@@ -48,11 +60,13 @@ class Query:
 
 
 async def search(path: Path | AnyStore, query: Query) -> list[Hit]:
-    """Return the nearest rows of a file or a store, the nearest first.
+    """Return the rows of a file or a store that are most similar to the query, best first.
+
+    A file is searched exactly: every vector is compared, block by block.
 
     Raises:
-        typer.Exit: if it was stopped.
-        ConfigurationError: if the file cannot be searched, or does not say with what and neither does the query.
+        typer.Exit: if a signal stopped the search.
+        ConfigurationError: if the file cannot be searched, or neither the file nor the query names the provider.
         AsyncEmbedError: if the query cannot be embedded.
     """
     with anyio.CancelScope() as scope, on_stop(scope.cancel):
@@ -70,13 +84,13 @@ def show(hits: Sequence[Hit]) -> None:
     table.columns[0].justify = table.columns[1].justify = "right"
     for number, hit in enumerate(hits, 1):
         name = hit.label.id if with_ids else hit.label.index
-        shown = printable(hit.label.text[:SHOWN_CHARACTERS], console)
-        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name), console), "cyan"), Text(shown))
+        text = printable(hit.label.text[:SHOWN_CHARACTERS], console)
+        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name), console), "cyan"), Text(text))
     console.print(table)
 
 
 def to_json(hits: Sequence[Hit], *, only_ascii: bool = False) -> str:
-    """Return hits as a JSON list of objects; with `only_ascii` other characters are escaped as JSON has it."""
+    """Return hits as a JSON list of objects. With `only_ascii`, all other characters are JSON escapes."""
     rows = [
         {"rank": rank, "score": hit.score, "index": hit.label.index, "id": hit.label.id, "text": hit.label.text}
         for rank, hit in enumerate(hits, 1)
@@ -92,21 +106,21 @@ async def _search(path: Path, query: Query) -> list[Hit]:
     vector = await _embed(provenance, query)
     if len(vector) != file.width:
         raise ConfigurationError(
-            f"the query has a vector of {len(vector)} numbers, but those of {path} have {file.width}: "
-            "they are from another model or of another length"
+            f"the vector of the query has {len(vector)} numbers, but those of {path} have {file.width}: they are from "
+            "another model or have another length"
         )
     return await rank(file, vector, query.count, packed=provenance.dtype in PACKED)
 
 
 async def _search_store(store: AnyStore, query: Query) -> list[Hit]:
     try:
-        kind = await store.fingerprint()
-        if kind is None:
-            raise ConfigurationError(f"{store!r} is no table that vectors were stored in")
-        provider = get_provider(query.provider or str(kind["provider"]))
+        fingerprint = await store.fingerprint()
+        if fingerprint is None:
+            raise ConfigurationError(f"{store!r} is not a table of vectors that `asyncembed embed --to` wrote")
+        provider = get_provider(query.provider or str(fingerprint["provider"]))
         base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
-        if kind["address"] != "the provider's own" and not base_url:
-            raise ConfigurationError(f"the vectors of {store!r} are from a server of its own; add --base-url")
+        if fingerprint["address"] != "the provider's own" and not base_url:
+            raise ConfigurationError(f"the vectors of {store!r} are from another server; add --base-url")
         async with EmbedClient(provider.name, model=query.model, base_url=base_url) as client:
             found = await asyncembed.search(store, client, query.text, query.count)
     finally:
@@ -121,18 +135,18 @@ def _plain(id_: TextId | None) -> str | int | None:
 def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:
     found = file.provenance
     if found is None and query.provider is None:
-        raise ConfigurationError(f"{path} does not say what its vectors are from; name --provider and --model")
+        raise ConfigurationError(f"{path} does not say which model its vectors are from; add --provider and --model")
     found = found or Provenance(provider=query.provider or "", model=query.model or "")
     if not found.base_url:
         check_base_url(query.provider or found.provider, query.base_url)
-    same = query.provider in {None, found.provider}
+    is_same_provider = query.provider in {None, found.provider}
     provider = get_provider(query.provider or found.provider)
     base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
-    if same and found.base_url and not base_url:
-        # Not taken from the file: a file may come from anybody, and must not decide where a key is sent.
-        raise ConfigurationError(f"the vectors of {path} are from a server of its own; add --base-url {found.base_url}")
-    model = query.model or (found.model if same else provider.default_model)
-    if same and found.model and not share_space(found.provider, found.model, model):
+    if is_same_provider and found.base_url and not base_url:
+        # The address in the file is not used: a file from another person must not decide where an API key is sent.
+        raise ConfigurationError(f"the vectors of {path} are from another server; add --base-url {found.base_url}")
+    model = query.model or (found.model if is_same_provider else provider.default_model)
+    if is_same_provider and found.model and not share_space(found.provider, found.model, model):
         say(f"the vectors are from {found.model}, which is not known to share a vector space with {model}", "yellow")
     return replace(found, provider=provider.name, model=model, base_url=base_url)
 

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM as calls in the event loop, one for each time; one more ends the process at once.
+"""Handling of Ctrl-C and SIGTERM as calls in the event loop.
 
-asyncio's own way, to cancel the main task, knows nothing of SIGTERM and looks like any other cancellation. Handlers of
-the signal module, other than those of the loop, are the same on every system.
+asyncio handles only Ctrl-C, by cancelling the main task, which looks like any other cancellation. An event loop on
+Windows has no signal handlers of its own, so this uses the `signal` module.
 """
 
 from __future__ import annotations
@@ -22,18 +22,24 @@ STOPPED: Final = 130
 
 @contextmanager
 def on_stop(*steps: Callable[[], None]) -> Iterator[None]:
-    """Call the next of these in the running event loop each time the process is asked to end in this context."""
-    loop, left = asyncio.get_running_loop(), list(steps)
+    """Call the next step in the running event loop at each Ctrl-C or SIGTERM.
+
+    After the last step, the next signal ends the process.
+
+    Args:
+        *steps: At least one function without arguments.
+    """
+    loop, remaining = asyncio.get_running_loop(), list(steps)
 
     def handle(number: int, frame: object) -> None:  # noqa: ARG001  # as the signal module calls it
-        loop.call_soon_threadsafe(left.pop(0))
-        if not left:
+        loop.call_soon_threadsafe(remaining.pop(0))
+        if not remaining:
             for each in SIGNALS:
                 signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler or signal.SIG_DFL)

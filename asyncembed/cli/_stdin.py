@@ -1,7 +1,7 @@
-"""Input that another program fills, slowly: standard input, or a named pipe as `<(zcat a b)` makes one.
+"""Lines of standard input and of named pipes, such as the shell makes for `<(zcat a b)`.
 
-Reading it would block everything, Ctrl-C included. So the event loop waits for it, and it is read only when there is
-something. A regular file or a device cannot be waited for, and need not be.
+Another program may write to them slowly, and a blocking read would stop the event loop and Ctrl-C. So the event loop
+waits until data is available. Regular files need no waiting, and an event loop cannot wait for them.
 """
 
 from __future__ import annotations
@@ -21,36 +21,38 @@ if TYPE_CHECKING:
 
 STDIN: Final = 0
 READ_BYTES: Final = 65_536
-_GZIP: Final = 31  # zlib's word for data with gzip's header
+_GZIP: Final = 31  # zlib: gzip header, largest window
 
 
-def is_awaited(path: Path | None = None) -> bool:
-    """Whether reading a path, or standard input, may take any time, and the event loop can wait for it."""
+def needs_waiting(path: Path | None = None) -> bool:
+    """Return whether reading a path, or standard input, may block and the event loop can wait for it."""
     if os.name == "nt":
         return False
     try:
         mode = os.fstat(STDIN).st_mode if path is None else path.stat().st_mode
     except OSError:
-        return False  # what is wrong is told when it is read
+        return False  # reading it raises the error
     is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
     return is_pipe or (os.isatty(STDIN) if path is None else _is_terminal(path, mode))
 
 
 async def lines(path: Path | None = None, *, compressed: bool = False) -> AsyncGenerator[bytes, None]:
-    """Give the lines of standard input or a pipe, their ends included, as they come; one that is too long is cut.
+    """Yield the lines of standard input or a pipe as they arrive, line endings included.
+
+    A line that is longer than the limit of `LineSplitter` is yielded in parts.
 
     Args:
         path: The pipe; None for standard input.
-        compressed: Whether it is compressed with gzip.
+        compressed: Whether the data is compressed with gzip.
 
     Raises:
-        OSError, EOFError, zlib.error: if it cannot be read or unpacked.
+        OSError, EOFError, zlib.error: if the data cannot be read or decompressed.
     """
-    # A pipe that nothing is written into yet would hold up the opening.
+    # Without O_NONBLOCK, opening a pipe blocks until another process opens it for writing.
     file = STDIN if path is None else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     splitter = LineSplitter()
     try:
-        async for chunk in _unpacked(file) if compressed else _chunks(file):
+        async for chunk in _decompressed(file) if compressed else _chunks(file):
             for line in splitter.feed(chunk):
                 yield line
         for line in splitter.close():
@@ -65,29 +67,29 @@ async def _chunks(file: int) -> AsyncGenerator[bytes, None]:
         await anyio.wait_readable(file)
         try:
             chunk = os.read(file, READ_BYTES)
-        except BlockingIOError:  # another reader was faster
+        except BlockingIOError:  # another process has read the data
             continue
         if not chunk:
             return
         yield chunk
 
 
-async def _unpacked(file: int) -> AsyncGenerator[bytes, None]:
-    """Give what the members of a gzip file hold, of which there may be several, one after the other."""
-    unpacker = zlib.decompressobj(_GZIP)
-    is_begun = False
+async def _decompressed(file: int) -> AsyncGenerator[bytes, None]:
+    """Yield the decompressed content of a gzip file, which may have several members."""
+    decompressor = zlib.decompressobj(_GZIP)
+    is_started = False
     async for chunk in _chunks(file):
         packed = chunk
         while packed:
-            if unpacker.eof:
-                packed = packed.lstrip(b"\0")  # gzip takes zeros between and after members for padding
-                unpacker, is_begun = zlib.decompressobj(_GZIP), False
+            if decompressor.eof:
+                packed = packed.lstrip(b"\0")  # gzip treats zeros between and after members as padding
+                decompressor, is_started = zlib.decompressobj(_GZIP), False
                 continue
-            is_begun = True
-            if data := unpacker.decompress(packed, READ_BYTES):
+            is_started = True
+            if data := decompressor.decompress(packed, READ_BYTES):
                 yield data
-            packed = unpacker.unconsumed_tail or unpacker.unused_data
-    if is_begun and not unpacker.eof:
+            packed = decompressor.unconsumed_tail or decompressor.unused_data
+    if is_started and not decompressor.eof:
         raise EOFError("the compressed data ends too early")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._client import EmbedClient
-    from asyncembed._models import EmbedResponse, Vector
+    from asyncembed._models import EmbedResponse, Scalar, Vector
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._spec import ClientSpec
 
@@ -36,11 +36,11 @@ class Embedder:
     spec: ClientSpec
     dimensions: int | None = None
 
-    def embed(self, texts: Sequence[str], role: Role) -> EmbedResponse:
+    def embed(self, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         """Embed texts, and wait for them."""
         return run_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
-    async def aembed(self, texts: Sequence[str], role: Role) -> EmbedResponse:
+    async def aembed(self, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         """Embed texts; the caller's event loop goes on meanwhile."""
         return await await_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
@@ -56,5 +56,5 @@ class Embedder:
     def _options(self) -> EmbedOptionsArgs:
         return {} if self.dimensions is None else {"dimensions": self.dimensions}
 
-    async def _ask(self, client: EmbedClient, texts: Sequence[str], role: Role) -> EmbedResponse:
+    async def _ask(self, client: EmbedClient, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         return await client.embed(texts, **for_texts(self._options, role))

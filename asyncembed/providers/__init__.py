@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from asyncembed._decide.signs import Sign
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._models import Limits
+from asyncembed._public import publish
 from asyncembed._repr import shown
 from asyncembed.providers._base import Model, Price, Provider, Setting
 from asyncembed.providers._sigv4 import Credentials
@@ -107,3 +108,6 @@ def share_space(provider: str, one: str, other: str) -> bool:
     table = PROVIDERS[provider].models if provider in PROVIDERS else {}
     spaces = [table[name].space for name in (one, other) if name in table]
     return one == other or (len(spaces) == 2 and spaces[0] is not None and spaces[0] == spaces[1])  # noqa: PLR2004
+
+
+publish(__name__, [globals()[name] for name in __all__])

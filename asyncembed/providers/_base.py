@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping  # for `typing.get_type_hints`
 from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ from asyncembed._parser.layout import Layout
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from asyncembed._config import Dtype, EmbedOptions
     from asyncembed._decide.signs import Sign

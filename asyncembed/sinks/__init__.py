@@ -1,5 +1,6 @@
-"""Where vectors go: a `Journal` while they arrive, and one module for each file format that is made of it."""
+"""Files of vectors: the `Journal` that keeps results while they arrive, and one module per file format."""
 
+from asyncembed._public import publish
 from asyncembed.sinks._base import (
     ARROW_MISSING,
     FORMATS,
@@ -11,19 +12,19 @@ from asyncembed.sinks._base import (
     find_format,
     open_vectors,
 )
-from asyncembed.sinks._books import BOOKS, read_books
 from asyncembed.sinks._journal import Journal, KnownTexts
 from asyncembed.sinks._output import Output, open_output
 from asyncembed.sinks._partial import Partial, read_partial
 from asyncembed.sinks._partial_dir import PartialFolder, folder_of
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, OldFingerprint, Provenance
+from asyncembed.sinks._totals import TOTALS_SUFFIX, read_totals
 
 __all__ = [
     "ARROW_MISSING",
-    "BOOKS",
     "FORMATS",
     "NUMPY_TYPES",
     "PACKED",
+    "TOTALS_SUFFIX",
     "Block",
     "Fingerprint",
     "Format",
@@ -41,6 +42,8 @@ __all__ = [
     "folder_of",
     "open_output",
     "open_vectors",
-    "read_books",
     "read_partial",
+    "read_totals",
 ]
+
+publish(__name__, [globals()[name] for name in __all__])

@@ -1,8 +1,8 @@
-"""The small file beside a format that has no room for the provenance of its vectors: `vectors.npy.meta.json`.
+"""The interface of a file format, and the registry of all formats.
 
-What a file format is: a function that writes it, and a `VectorFile` that reads it, both in one module.
-
-The file formats by suffix; a new one is a module and a line here.
+A format is a module with a function that writes it, a `VectorFile` that reads it, and a `FORMAT`. To add one, write the
+module and add its suffix to `FORMATS`. Formats without a place for the provenance of the vectors store it in a small
+file beside the vectors, `vectors.npy.meta.json`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ META: Final = ".meta.json"
 
 
 def write_meta(path: Path, provenance: Provenance, rows: int) -> None:
-    """Write the provenance of the file at `path` beside it."""
+    """Write the provenance of the vectors in `path` to the file beside it."""
     with new_file(Path(f"{path}{META}")) as file:
         file.write(provenance.to_json(rows=rows))
 
 
 def read_meta(path: Path) -> Provenance | None:
-    """Read it again; None if there is none.
+    """Return the provenance that `write_meta` wrote beside `path`; None if there is none.
 
     Raises:
-        ConfigurationError: if it is not what `write_meta` wrote.
+        ConfigurationError: if the file is damaged.
     """
     meta = Path(f"{path}{META}")
     return Provenance.from_json(meta.read_bytes(), str(meta)) if meta.is_file() else None
@@ -49,9 +49,9 @@ class Block:
     """Consecutive rows of a file.
 
     Attributes:
-        vectors: Array of shape (rows, width), in the type of the file.
-        label: Gives index, id and text of a row of this block; valid until the next block is read.
-        lines: The labels of all rows as JSON lines, if they lie there so.
+        vectors: Array of shape (rows, width), in the number type of the file.
+        label: Returns the label of a row of this block, counted from 0; valid until the next block is read.
+        lines: The labels of all rows as JSON lines, if the file stores them in this form; else empty.
     """
 
     vectors: Matrix
@@ -60,19 +60,19 @@ class Block:
 
     @property
     def labels(self) -> list[Label]:
-        """Index, id and text of all rows."""
+        """The labels of all rows."""
         return [self.label(row) for row in range(len(self.vectors))]
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a vector stands for.
+    """The text that a vector belongs to.
 
     Attributes:
         index: Position of the text in the input, from 0.
-        id: The id it was given, if any.
-        text: The text; empty where the file holds none.
-        metadata: What else belongs to the text, if anything.
+        id: Id of the text, if it has one.
+        text: The text; "" if the file does not store texts.
+        metadata: Metadata of the text, if it has any.
     """
 
     index: int
@@ -85,12 +85,12 @@ class VectorFile(ABC):
     """A file of vectors, read in blocks.
 
     Attributes:
-        provenance: What was written with the vectors; None if nothing was.
-        rows: How many vectors there are.
-        width: Numbers in each of them.
+        provenance: Provenance of the vectors; None if the file does not have it.
+        rows: Number of vectors.
+        width: Numbers per vector.
 
     Raises:
-        ConfigurationError: if it is no such file.
+        ConfigurationError: if the file does not have this format.
     """
 
     provenance: Provenance | None
@@ -102,20 +102,20 @@ class VectorFile(ABC):
 
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
-        """Give all rows, some thousand at a time."""
+        """Yield all rows in blocks of up to a few thousand."""
 
 
 class Format(NamedTuple):
-    """How a file is written and read; each format's module calls its own `FORMAT`.
+    """How to write and read a file format. Each format's module has one, named `FORMAT`.
 
     Attributes:
-        name: What it is called.
-        write: Makes a file of this format out of the rows of another one, block by block, in memory that does not
-            grow with them, and is told what its ids and metadata are. It is a generator that stops after each block,
-            so that it can be left between two.
-        file: Reads it.
-        sidecars: Endings of further files that belong to the file and are named after it.
-        is_journal: Whether the rows of a journal are such a file already, if they arrived in order.
+        name: Name of the format.
+        write: Writes the rows of a `VectorFile` to a new file, block by block, so that memory use does not grow with
+            the number of rows. It is a generator that yields after each block, so that the caller can stop in between.
+            The `Columns` tell the types of ids and metadata.
+        file: The class that reads the format.
+        sidecars: Suffixes of the files that belong to a file and are stored beside it.
+        is_journal: Whether the files of a journal already have this format if the rows arrived in order.
     """
 
     name: str
@@ -134,23 +134,23 @@ FORMATS: Final[Mapping[str, str]] = {
     ".arrow": "asyncembed.sinks.arrow",
     ".jsonl": "asyncembed.sinks.jsonl",
 }
-"""The module of each suffix, loaded when it is first needed: what it imports may be slow, or not installed."""
+"""The module of each suffix, imported on first use, because its dependencies may be slow or not installed."""
 
 ARROW_MISSING: Final = '.parquet and .arrow need pyarrow, which is not installed: pip install "asyncembed[arrow]"'
 
 
 def find_format(path: Path, name: FormatName | None = None) -> Format:
-    """Return the format of this name, or else the one that the suffix of `path` names.
+    """Return the format with this name, or the format of the suffix of `path` if there is no name.
 
     Raises:
-        ConfigurationError: if there is no such format, or the package that it needs is not installed.
+        ConfigurationError: if the format does not exist, or a package that it needs is not installed.
     """
     if name is not None:
         check_choice("format", name, FormatName)
     suffix = f".{name}" if name else path.suffix.lower()
     if suffix not in FORMATS:
         found = f"the suffix {suffix}" if suffix else "no suffix"
-        raise ConfigurationError(f"{path} has {found}; vectors are kept in files that end in {', '.join(FORMATS)}")
+        raise ConfigurationError(f"{path} has {found}; the name of a file of vectors ends in {', '.join(FORMATS)}")
     try:
         kind: Format = import_module(FORMATS[suffix]).FORMAT
     except ModuleNotFoundError as error:
@@ -164,7 +164,7 @@ def open_vectors(path: Path) -> VectorFile:
     """Open a file of vectors for reading.
 
     Raises:
-        ConfigurationError: if there is no such file, or it is not what its suffix says.
+        ConfigurationError: if the file does not exist, or does not have the format of its suffix.
     """
     kind = find_format(path)
     if not path.is_file():

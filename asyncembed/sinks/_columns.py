@@ -1,6 +1,6 @@
-"""What kinds of values the ids and the metadata of a file are, noted while its rows arrive.
+"""Types of the id and metadata columns of a file, collected while its rows arrive.
 
-So the type of each column is known when the file is made at the end, and nothing has to be read twice for it.
+So the type of each column is known when the file is written at the end, without reading the rows twice.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ INT64_BITS: Final = 63
 _FLOAT_BITS: Final = 53
 
 _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]*")
-"""What a whole number looks like as text."""
+"""Text that looks like an integer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The kinds of values that were seen.
+    """The kinds of values that the rows have so far.
 
     Attributes:
-        ids: Of ids: "int" within 64 bits, "big" beyond, "text", and "digits" for text that looks like a number.
-        metadata: Of each name, in metadata: "bool", "int" that a float can hold, "long", "float", "text", "json".
+        ids: Kinds of the ids: "int" for integers of up to 64 bits, "big" for larger ones, "digits" for text that looks
+            like an integer, "text" for other text.
+        metadata: Kinds of the values of each metadata name: "bool", "int" for integers that a float holds exactly,
+            "long" for others of up to 64 bits, "float", "text", "json".
     """
 
     ids: frozenset[str] = frozenset()
@@ -41,9 +43,9 @@ class Columns:
 
     @property
     def id_type(self) -> ColumnType:
-        """Type of the column of ids.
+        """Type of the id column.
 
-        Where some are whole numbers and others text that looks like one, all are JSON: 1 and "1" must stay two ids.
+        It is JSON if there are both integers and text that looks like integers, because 1 and "1" are different ids.
         """
         if self.ids and self.ids <= {"int"}:
             return "int"
@@ -51,11 +53,11 @@ class Columns:
 
     @property
     def types(self) -> dict[str, ColumnType]:
-        """Types of the columns of metadata, in the order of their names."""
+        """Types of the metadata columns, sorted by name."""
         return {name: _type_of(kinds) for name, kinds in sorted(self.metadata.items())}
 
     def after(self, inputs: Sequence[EmbedInput]) -> Columns:
-        """Return this with what is in further inputs."""
+        """Return these columns together with the kinds of more inputs."""
         ids = {_id_kind(item.id) for item in inputs if item.id is not None}
         metadata: dict[str, set[str]] = {}
         for item in inputs:
@@ -74,16 +76,16 @@ class Columns:
 
     @classmethod
     def from_dict(cls, given: object) -> Self:
-        """Read what `to_dict` gave; something else says that ids are text, as all were once."""
+        """Return the columns that `to_dict` encoded. Any other value means text ids, as in files of old versions."""
         match given:
             case {"ids": [*ids], "metadata": {**metadata}}:
-                kinds = {str(name): frozenset(_names(found)) for name, found in metadata.items()}
-                return cls(frozenset(_names(ids)), kinds)
+                kinds = {str(name): frozenset(_strings(values)) for name, values in metadata.items()}
+                return cls(frozenset(_strings(ids)), kinds)
         return cls(frozenset({"text"}))
 
 
-def _names(given: object) -> list[str]:
-    return [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+def _strings(values: object) -> list[str]:
+    return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
 
 def _id_kind(value: TextId) -> str:
@@ -95,7 +97,7 @@ def _id_kind(value: TextId) -> str:
 
 
 def _kinds(value: object) -> set[str]:
-    """Return the kind of a value; none if it is null."""
+    """Return the kind of a value, in a set that is empty for null."""
     if value is None:
         return set()
     if isinstance(value, bool | np.bool_):
@@ -105,7 +107,7 @@ def _kinds(value: object) -> set[str]:
         return {"int"} if bits <= _FLOAT_BITS else {"long"} if bits <= INT64_BITS else {"json"}
     if isinstance(value, float | np.floating):
         return {"float"}
-    return {"json"} if isinstance(value, dict | list | tuple | np.ndarray) else {"text"}  # dates and UUIDs, too
+    return {"json"} if isinstance(value, dict | list | tuple | np.ndarray) else {"text"}  # includes dates and UUIDs
 
 
 def _type_of(kinds: frozenset[str]) -> ColumnType:

@@ -1,7 +1,8 @@
-"""Failures as JSON lines that can be read again as an input: `{"index": 7, "id": ..., "text": "...", "error": ...}`.
+"""Dead-letter files: failed texts as JSON lines that you can use as input again.
 
-The file is opened for each write, so there is nothing to close and many runs may share it. A lock keeps processes
-apart while one of them writes, which is what makes it safe to cut off a line that a killed one has left half written.
+A line looks like this: `{"index": 7, "id": ..., "text": "...", "error": ...}`. The file is opened for each write, so it
+needs no closing and several runs can share it. A lock ensures that one process at a time writes, so an incomplete last
+line is from a process that was killed, and can be removed.
 """
 
 from __future__ import annotations
@@ -33,59 +34,61 @@ if TYPE_CHECKING:
 
     from asyncembed._models import EmbedFailure
 
-PATIENCE: Final = 30.0
-"""Seconds to wait for another process that is writing."""
+LOCK_TIMEOUT: Final = 30.0
+"""Seconds to wait for the lock."""
 
-_SAME: Final = ("index", "id", "text", "provider", "model")
-"""What makes two lines the same failure."""
+_IDENTITY: Final = ("index", "id", "text", "provider", "model")
+"""Fields that are equal in two lines about the same failure."""
 
 _START: Final = b'{"index":'
-"""How every line begins."""
+"""Start of every line."""
 
 _END: Final = re.compile(rb'"provider":"[^"]*","model":"[^"]*","time":"[^"]*"}\s*\Z')
-"""How every line ends."""
+"""End of every line."""
 
 _BLOCK: Final = 65_536
-"""Bytes read at once to find the end of a line."""
+"""Bytes to read at once when looking for the end of a line."""
 
 MAX_LINE_BYTES: Final = 64_000_000
-"""Longest line there may be: a longer one is none of ours, and is not read."""
+"""Maximum length of a line. A longer one was not written by this module, and is not read."""
 
 
 class DeadLetterFile:
-    """The file that the failures of one run are written to.
+    """The file to which one run appends its failures.
 
     Args:
-        path: The file; it is made if it is not there, and else appended to.
-        provider: Name of the provider, to be written with each failure.
-        model: The model that was asked for, likewise.
+        path: The file. It is created if it does not exist.
+        provider: Name of the provider, written with each failure.
+        model: Name of the model, written with each failure.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, provider: str, model: str) -> None:
         given = Path(path).absolute()
-        self._path = given.parent.resolve() / given.name  # the folder may be a link, and the file may not
+        self._path = given.parent.resolve() / given.name  # the folder may be a symbolic link, but not the file
         self._origin = {"provider": provider, "model": model}
         self._known: set[bytes] = set()
 
     def check(self) -> None:
-        """Make the file if it is not there.
+        """Create the file if it does not exist.
 
         Raises:
-            ConfigurationError: if that is not possible, or it holds something else.
+            ConfigurationError: if the file cannot be written, or is not a dead-letter file.
         """
         try:
             with _open(self._path) as file:
-                _check_ours(file)
+                _check_format(file)
+        except ConfigurationError:
+            raise
         except (OSError, ValueError) as error:
             raise ConfigurationError(
                 f"dead_letter={str(self._path)!r} cannot be written: {getattr(error, 'strerror', None) or error}"
             ) from None
 
     def write(self, failures: Sequence[EmbedFailure]) -> None:
-        """Bring a line for each failure to the disk, but for those that were recognised.
+        """Append a line for each failure and flush it to disk; failures that `recognise` found are left out.
 
         Raises:
-            OSError: if that failed; the file is as it was then.
+            OSError: if writing fails. The file is unchanged then.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [{**_row(failure), **self._origin, "time": now} for failure in failures]
@@ -95,18 +98,18 @@ class DeadLetterFile:
                 _append(self._path, b"".join(lines))
         except OSError as error:
             found = OSError(error.errno, error.strerror, str(self._path))
-            found.add_note(f"{len(lines)} failed texts could not be written there, so the run was ended")
+            found.add_note(f"{len(lines)} failed texts could not be written to this file, so the run was stopped")
             raise found from None
 
     def recognise(self, first: int) -> None:
-        """Leave out, from now on, failures from index `first` on that are in the file already.
+        """Remember the failures with index `first` or higher in the file, so that `write` does not repeat them.
 
         Raises:
-            OSError: if it cannot be read.
+            OSError: if the file cannot be read.
         """
         with self._path.open("rb") as lines:
             while line := lines.readline(MAX_LINE_BYTES):
-                with suppress(ValueError, TypeError, KeyError, AttributeError):  # whatever somebody has made of it
+                with suppress(ValueError, TypeError, KeyError, AttributeError):  # someone may have edited the line
                     row = orjson.loads(line)
                     if row["index"] >= first:
                         self._known.add(_digest(row))
@@ -132,13 +135,13 @@ def _line(row: Mapping[str, str | int | None]) -> bytes:
 
 
 def _digest(row: Mapping[str, str | int | None]) -> bytes:
-    return blake2b(orjson.dumps([json_id(row[name]) for name in _SAME]), digest_size=16).digest()
+    return blake2b(orjson.dumps([json_id(row[name]) for name in _IDENTITY]), digest_size=16).digest()
 
 
 def _append(path: Path, lines: bytes) -> None:
-    """Write lines behind the last whole one, all of them or none."""
-    with _open(path) as file, _alone(file):
-        size = _mend(file)
+    """Append lines after the last complete one, either all of them or none."""
+    with _open(path) as file, _locked(file):
+        size = _repair_end(file)
         try:
             write_all(file, lines)
             os.fsync(file.fileno())
@@ -147,7 +150,7 @@ def _append(path: Path, lines: bytes) -> None:
                 file.truncate(size)
             raise
     if not size:
-        sync(path.parent)  # the name may be as new as the lines
+        sync(path.parent)  # the file may be new
 
 
 @contextmanager
@@ -159,23 +162,23 @@ def _open(path: Path) -> Iterator[io.FileIO]:
 
 
 @contextmanager
-def _alone(file: io.FileIO) -> Iterator[None]:
-    """Keep other processes from writing."""
-    if sys.platform == "win32":  # nothing there keeps writers apart without keeping readers out
+def _locked(file: io.FileIO) -> Iterator[None]:
+    """Keep other processes from writing while the context is open."""
+    if sys.platform == "win32":  # a lock on Windows would also keep out readers
         yield
         return
-    deadline = time.monotonic() + PATIENCE
-    while not _lock(file):
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while not _try_lock(file):
         if time.monotonic() >= deadline:
-            raise OSError(errno.EAGAIN, f"another process has kept it locked for {PATIENCE:.0f} s")
+            raise OSError(errno.EAGAIN, f"another process has kept it locked for {LOCK_TIMEOUT:.0f} s")
         time.sleep(0.01)
     try:
         yield
     finally:
-        fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have the file open, too
+        fcntl.flock(file, fcntl.LOCK_UN)  # closing does not unlock while a forked process has the file open
 
 
-def _lock(file: io.FileIO) -> bool:
+def _try_lock(file: io.FileIO) -> bool:
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,19 +187,19 @@ def _lock(file: io.FileIO) -> bool:
     return True
 
 
-def _mend(file: io.FileIO) -> int:
-    """Cut off a line that is not whole, because it was never reported, and return the length of the file."""
+def _repair_end(file: io.FileIO) -> int:
+    """Remove an incomplete last line, whose failure was never reported, and return the length of the file."""
     size = file.seek(0, os.SEEK_END)
-    whole = _end_of_last_line(file, size)
-    if whole < size:
-        if size - whole > MAX_LINE_BYTES:
-            raise OSError(errno.EINVAL, "it ends in something that is no failed text")
-        file.seek(whole)
-        if _is_ours(file.read(size - whole)):  # an editor may have left out the last line break
+    end = _end_of_last_line(file, size)
+    if end < size:
+        if size - end > MAX_LINE_BYTES:
+            raise OSError(errno.EINVAL, "its last line is not a failed text")
+        file.seek(end)
+        if _is_failure(file.read(size - end)):  # some editors drop the last line break
             file.write(b"\n")
             return size + 1
-        file.truncate(whole)
-    return whole
+        file.truncate(end)
+    return end
 
 
 def _end_of_last_line(file: io.FileIO, size: int) -> int:
@@ -210,23 +213,25 @@ def _end_of_last_line(file: io.FileIO, size: int) -> int:
     return 0
 
 
-def _check_ours(file: io.FileIO) -> None:
-    """Raise `ConfigurationError` if a file begins with something else than a failure, or a part of one."""
+def _check_format(file: io.FileIO) -> None:
+    """Raise `ConfigurationError` if a file does not begin with a failure or an incomplete one."""
     file.seek(0)
     start = file.read(_BLOCK)
     end = start.find(b"\n")
     if end >= 0 or len(start) < _BLOCK:
         first = start[: end + 1] if end >= 0 else start
-        is_part = end < 0 and (first.startswith(_START) or _START.startswith(first))
-        is_ours = is_part or _is_ours(first)
+        is_incomplete = end < 0 and (first.startswith(_START) or _START.startswith(first))
+        is_valid = is_incomplete or _is_failure(first)
     else:
-        is_ours = start.startswith(_START) and _is_long_line(file)
-    if not is_ours:
-        raise ConfigurationError(f"dead_letter={str(file.name)!r} exists and holds something else; choose another name")
+        is_valid = start.startswith(_START) and _is_long_failure(file)
+    if not is_valid:
+        raise ConfigurationError(
+            f"dead_letter={str(file.name)!r} exists and is not a dead-letter file; choose another name"
+        )
 
 
-def _is_long_line(file: io.FileIO) -> bool:
-    """Whether a line that goes on may be a failure, or the beginning of one that was not written to its end."""
+def _is_long_failure(file: io.FileIO) -> bool:
+    """Return whether the rest of a first line longer than a block may be a failure, complete or not."""
     before, length = b"", _BLOCK
     while block := file.read(_BLOCK):
         length += len(block)
@@ -239,7 +244,7 @@ def _is_long_line(file: io.FileIO) -> bool:
     return True
 
 
-def _is_ours(line: bytes) -> bool:
+def _is_failure(line: bytes) -> bool:
     try:
         row = orjson.loads(line)
     except ValueError:

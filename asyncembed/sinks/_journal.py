@@ -1,14 +1,11 @@
-"""What has arrived of a file in the making, safe from any end of the process and from power cuts.
+"""The journal: the results of an unfinished file, safe from crashes and power cuts.
 
-A journal is a log of results in the order in which they arrived (see `_log`) and a note of what they are, in a folder
-beside the file. So there is one way to survive crashes for all formats: they are made of a journal when it is complete.
+A journal is a folder beside the file with `run.json`, which describes the run, and a log of the results in the order in
+which they arrived (see `_row_log`). All formats are written from a complete journal, so they survive crashes in the
+same way. For that, `OrderedRows` reads the rows in the order of their texts.
 
-The input is not kept. Each text has a digest, so a run that is resumed must bring the same texts.
-
-The rows of a journal in the order of their texts, for the formats that are made of them.
-
-Rows lie in the journal as they arrived. Those that arrived together lie together, so most of what is read here is read
-in long stretches.
+The journal does not store the input. It stores a digest of each text, so `KnownTexts` can check that a resumed run has
+the same texts.
 """
 
 from __future__ import annotations
@@ -34,10 +31,10 @@ from asyncembed.sinks._row_log import (
     VECTORS,
     Commit,
     RowLog,
+    consecutive_ranges,
     find_latest,
     gather,
     read_into,
-    stretches,
 )
 from asyncembed.sinks._safe_open import open_to_read, read_file, sync, write_whole
 from asyncembed.sinks.npy import BLOCK_BYTES, HEADER_BYTES, rows_in_block
@@ -49,43 +46,43 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed._models import EmbedFailure, EmbedInput, Matrix, RunTotals, Withdrawal
+    from asyncembed._models import EmbedFailure, EmbedInput, Matrix, RunTotals, Scalar, Withdrawal
     from asyncembed.sinks._partial_dir import PartialFolder
 
 
-JOURNAL: Final = 2
-"""Number of the form that a journal has; that of version 0.1 had none."""
+JOURNAL_VERSION: Final = 2
+"""Version of the journal format. Journals of version 0.1 of this package do not have the number."""
 
 
 class RunNote:
-    """What a run was begun with, as it is written into its folder.
+    """The settings of a run, read from the file `run.json` of its folder.
 
     Args:
         folder: The folder.
 
     Attributes:
-        provenance: What its vectors are made with.
-        identity: What another run must share to go on with it.
-        total: How many texts there are, if the run was told.
-        may_replace: Whether the run may replace the file it makes.
+        provenance: Provenance of the vectors.
+        identity: Properties that a later run must share to resume this one.
+        total: Number of texts, if known at the start.
+        may_replace: Whether the run may replace an existing output file.
 
     Raises:
-        ResumeError: if another version wrote it that this one cannot go on from, or it is damaged.
+        ResumeError: if the file is damaged, or from a version of this package that this one cannot resume.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
             note = orjson.loads(read_file(folder / RUN))
             version = note["provenance"]["version"]
-            form = note.get("journal", 1)
-            if form < JOURNAL:
+            journal_version = note.get("journal", 1)
+            if journal_version < JOURNAL_VERSION:
                 raise ResumeError(
-                    f"{folder} was left by asyncembed {version}, whose journal does not say which texts it holds and "
-                    "cannot be read any more; finish the file with that version, or begin again with --overwrite "
-                    "(overwrite=True)"
+                    f"{folder} was left by asyncembed {version}, whose journal does not record which texts it has and "
+                    "cannot be read by this version; finish the file with that version, or start again with "
+                    "--overwrite (overwrite=True)"
                 )
-            if form > JOURNAL:
-                raise newer(folder, version, f"has a journal of form {form}")
+            if journal_version > JOURNAL_VERSION:
+                raise newer(folder, version, f"has a journal of format {journal_version}")
             self.provenance = read_provenance(folder, note["provenance"])
             self.identity: Mapping[str, object] = dict(note["identity"])
             self.total: int | None = note["total"]
@@ -95,9 +92,9 @@ class RunNote:
 
     @staticmethod
     def write(folder: Path, provenance: Provenance, *, total: int | None, may_replace: bool) -> None:
-        """Write what is read again by making one."""
+        """Write the settings of a run into its folder."""
         note = {
-            "journal": JOURNAL,
+            "journal": JOURNAL_VERSION,
             "identity": provenance.identity,
             "provenance": provenance.to_dict(),
             "total": total,
@@ -107,14 +104,15 @@ class RunNote:
 
 
 class Journal:
-    """The results of all runs of one file; used from one thread at a time, and not from the event loop's.
+    """The results of all runs of one file.
 
-    Use `create` or `open` to get one, and `close` it.
+    Use `create` or `open` to get a journal, and `close` it. The methods block: call them from one thread at a time, and
+    not from the thread of the event loop.
 
     Attributes:
-        folder: Where it is.
-        note: What the run was begun with.
-        is_broken: Whether something could not be written; then nothing more is.
+        folder: The folder of the journal.
+        note: Settings of the run.
+        is_broken: Whether a write has failed. No more results are accepted then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -125,10 +123,10 @@ class Journal:
 
     @classmethod
     def create(cls, folder: PartialFolder, provenance: Provenance, *, total: int | None, may_replace: bool) -> Self:
-        """Begin a journal; what another run left in the folder is lost.
+        """Start a journal. The results of earlier runs in the folder are deleted.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if the journal cannot be written.
         """
         folder.clear()
         RunNote.write(folder.path, provenance, total=total, may_replace=may_replace)
@@ -137,10 +135,10 @@ class Journal:
 
     @classmethod
     def open(cls, folder: PartialFolder) -> Self:
-        """Go on with a journal.
+        """Open the journal of an earlier run.
 
         Raises:
-            ResumeError: if it is damaged, or another version wrote it that this one cannot go on from.
+            ResumeError: if it is damaged, or from a version of this package that this one cannot resume.
         """
         try:
             return cls(folder.path)
@@ -149,48 +147,52 @@ class Journal:
 
     @property
     def provenance(self) -> Provenance:
-        """What the vectors are made with."""
+        """Provenance of the vectors."""
         return self.note.provenance
 
     @property
     def committed(self) -> Commit:
-        """What is safe."""
+        """Counts of what is safely on disk."""
         return self._log.committed
 
     @property
     def settled(self) -> int:
-        """Texts that need not be asked for again: those with a row, and those that were given up."""
+        """Number of texts with a result: a row or a failure. They are not embedded again."""
         return self.committed.settled
 
     @property
     def rows(self) -> int:
-        """Texts with a row that is safe."""
+        """Number of texts with a row on disk."""
         return self.committed.settled - self.committed.failed
 
     @property
     def width(self) -> int:
-        """Numbers in each row; 0 before there is one."""
+        """Numbers per row; 0 before the first row."""
         return self.committed.width
 
     @property
     def vectors(self) -> Path:
-        """The file with the rows in the order in which they arrived, as `NpyFile` reads it."""
+        """The .npy file with the rows in the order in which they arrived."""
         return self.folder / VECTORS
 
     def check_total(self, total: int | None) -> None:
-        """Raise `ResumeError` if there are not as many texts as the run was begun with."""
+        """Raise `ResumeError` if the number of texts differs from the one at the start of the run."""
         if None not in {total, self.note.total} and total != self.note.total:
-            raise ResumeError(f"{self.folder} was begun with {self.note.total} texts, and there are {total} now")
+            raise ResumeError(
+                f"{self.folder} is for {self.note.total} texts, but the input has {total} now; pass the same texts"
+            )
 
-    def add(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal], totals: RunTotals | None = None) -> None:
-        """Bring results to the disk, in any order, and what all runs took so far, if there is news of that.
+    def add(
+        self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal], totals: RunTotals | None = None
+    ) -> None:
+        """Write results to disk, in any order, with the totals of all runs so far if they have changed.
 
         Raises:
-            OSError: if they cannot be written; everything before them stays as it was.
-            ResumeError: if their vectors have another dimension than those before.
+            OSError: if the results cannot be written. Earlier results stay safe.
+            ResumeError: if the dimension of the vectors differs from that of earlier ones.
         """
         if self.is_broken:
-            raise RuntimeError(f"{self.folder} could not be written before")
+            raise RuntimeError(f"an earlier write to {self.folder} failed; open the journal again")
         try:
             self._check_widths(items)
             if items:
@@ -204,10 +206,10 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Let go of the files; a second call does nothing."""
+        """Close the files. A second call does nothing."""
         self._log.close()
 
-    def _check_widths(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
+    def _check_widths(self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal]) -> None:
         known = self._log.width
         for block in items:
             if isinstance(block, EmbedBlock):
@@ -215,32 +217,36 @@ class Journal:
                 known = known or width
                 if known != width:
                     raise ResumeError(
-                        f"{self.folder} holds vectors of {known} numbers, but those that come now have {width}: the "
-                        "model is another one"
+                        f"{self.folder} has vectors of {known} numbers, but the new ones have {width}: they are from "
+                        "another model"
                     )
 
 
 class KnownTexts:
-    """Recognises the texts of an earlier run as they are read again.
+    """Recognises the texts of an earlier run when the input is read again.
 
-    It takes 4 bytes for each of them.
+    It needs 4 bytes of memory per text.
 
     Args:
-        journal: What the earlier run left.
+        journal: The journal of the earlier run.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._folder = journal.folder
         self.reach = journal.committed.reach
-        """How many texts must be read to have seen all that are settled."""
+        """Number of texts at the start of the input that include all settled ones."""
         with open_to_read(self._folder / RECORDS) as records:
             self._latest = find_latest(records, journal.committed.records, self.reach)
 
     def recognise(self, first: int, inputs: Sequence[EmbedInput]) -> list[int]:
-        """Return the places of those that are not settled among the next texts, of which `first` is the index.
+        """Return the positions, within `inputs`, of the texts that are not settled.
+
+        Args:
+            first: Index of the first of these texts in the whole input.
+            inputs: Consecutive texts of the input.
 
         Raises:
-            ResumeError: if one that is settled is another text.
+            ResumeError: if a settled text differs from the one in the input.
         """
         latest = self._latest[first : first + len(inputs)]
         places = np.flatnonzero(latest)
@@ -250,60 +256,61 @@ class KnownTexts:
         is_settled = records["row"] != DROPPED
         settled = places[is_settled]
         found = np.frombuffer(digests_of([inputs[place] for place in settled.tolist()]), "<u8").reshape(-1, 2)
-        is_other = (found != records["digest"][is_settled]).any(axis=1)
-        if is_other.any():
-            index = first + int(settled[is_other][0])
+        is_different = (found != records["digest"][is_settled]).any(axis=1)
+        if is_different.any():
+            index = first + int(settled[is_different][0])
             raise ResumeError(
-                f"{self._folder} belongs to other texts: the text with index {index}, or its id or metadata, is not "
-                "the same now"
+                f"{self._folder} belongs to other texts: the text with index {index}, or its id or metadata, has "
+                "changed; pass the same texts, or start again with --overwrite (overwrite=True)"
             )
-        return _without(settled, len(inputs))
+        is_missing = np.ones(len(inputs), np.bool_)
+        is_missing[settled] = False
+        return np.flatnonzero(is_missing).tolist()
 
     def check_count(self, texts: int) -> None:
-        """Raise `ResumeError` if the input has ended after so many texts, before all that are settled were seen."""
+        """Raise `ResumeError` if the input has only this number of texts and so lacks settled ones."""
         if texts < self.reach:
             raise ResumeError(
-                f"{self._folder} holds results for {self.reach} texts of another input; this one has only {texts}"
+                f"{self._folder} has results for the first {self.reach} texts, but the input has only {texts}; pass "
+                "the same texts"
             )
 
 
 def read_provenance(folder: Path, fields: Mapping[str, object]) -> Provenance:
-    """Return the provenance that is noted in a folder.
+    """Return a provenance that was read from a folder.
 
     Raises:
-        ResumeError: if a later version wrote it, and something in it that this one does not know of.
+        ResumeError: if it has fields of a later version of this package that this one does not know.
     """
     provenance, unknown = Provenance.from_dict(fields)
     if unknown:
-        raise newer(folder, provenance.version, f"asks for {', '.join(unknown)}")
+        raise newer(folder, provenance.version, f"uses {', '.join(unknown)}")
     return provenance
 
 
 def newer(folder: Path, version: str, what: str) -> ResumeError:
+    """Return the error for a folder that only a later version of this package can resume."""
     return ResumeError(
-        f"{folder} was written by asyncembed {version} and {what}, which this version does not know; go on with "
+        f"{folder} was written by asyncembed {version} and {what}, which this version does not know; continue with "
         f"asyncembed {version} or later"
     )
 
 
 def damaged(folder: Path, error: Exception) -> ResumeError:
+    """Return the error for a damaged folder."""
     return ResumeError(f"{folder} is damaged and cannot be resumed: {error}")
 
 
-def _without(places: npt.NDArray[np.intp], count: int) -> list[int]:
-    is_left = np.ones(count, np.bool_)
-    is_left[places] = False
-    return np.flatnonzero(is_left).tolist()
-
-
 class OrderedRows(VectorFile):
-    """Reads a complete journal in the order of its texts; a context manager that closes its files.
+    """Reads a complete journal in the order of its texts.
 
-    It takes 4 bytes a text, 8 where there are over four billion.
+    Use it as a context manager, which closes its files.
+
+    It needs 4 bytes of memory per text, or 8 if there are more than four billion records.
 
     Args:
         journal: The journal.
-        block_bytes: Most bytes of vectors in a block, as nearly as one row allows.
+        block_bytes: Maximum bytes of vectors per block; a block has at least one row.
     """
 
     def __init__(self, journal: Journal, block_bytes: int = BLOCK_BYTES) -> None:
@@ -311,13 +318,13 @@ class OrderedRows(VectorFile):
         self._folder = journal.folder
         self._number = journal.provenance.number
         self._committed = committed = journal.committed
-        self._order: npt.NDArray[np.uint32 | np.uint64] = np.zeros(0, np.uint32)  # numbers of records, from 1
+        self._order: npt.NDArray[np.uint32 | np.uint64] = np.zeros(0, np.uint32)  # record numbers, from 1
         self.provenance: Provenance | None = None
         self.rows, self.width = journal.rows, committed.width
         self.fingerprint = Fingerprint()
-        """Of all texts, once `arrange` has come to its end."""
+        """Fingerprint of all texts; complete after `arrange`."""
         self.is_in_order = committed.rows == journal.rows
-        """Whether the rows lie in the journal as they are given here."""
+        """Whether the rows are in the journal in the order of their texts, without gaps; final after `arrange`."""
         with ExitStack() as stack:
             self._records, self._labels, self._vectors = (
                 stack.enter_context(open_to_read(path))
@@ -334,10 +341,10 @@ class OrderedRows(VectorFile):
         self._open.close()
 
     def arrange(self) -> Iterator[None]:
-        """Find the order, stopping now and then; nothing can be read before.
+        """Find the order of the rows. Iterate to the end before you read `blocks`; each step is short.
 
         Raises:
-            ResumeError: if the journal does not have a result for each text.
+            ResumeError: if the journal is damaged or does not have a result for each text.
         """
         latest = find_latest(self._records, self._committed.records, self._committed.reach)
         found = 0
@@ -350,23 +357,21 @@ class OrderedRows(VectorFile):
             has_row = records["row"] >= 0
             rows = records["row"][has_row]
             self.is_in_order &= bool((rows == np.arange(found, found + len(rows))).all())
-            latest[found : found + len(rows)] = part[has_row]  # in place: there is no second list
+            latest[found : found + len(rows)] = part[has_row]  # in place, to save memory
             found += len(rows)
             yield
         if found != self.rows:
-            raise ResumeError(
-                f"{self._folder} is damaged and cannot be resumed: it does not have all rows it speaks of"
-            )
+            raise ResumeError(f"{self._folder} is damaged and cannot be resumed: some of its rows are missing")
         self._order = latest[:found]
 
     def blocks(self) -> Iterator[Block]:
-        """Give the rows; the same ones make a block in whatever order they arrived."""
+        """Yield the rows in blocks, whose limits do not depend on the order of arrival."""
         step, start = rows_in_block(self.width * self._number.itemsize, self._block_bytes), 0
         while start < self.rows:
             records = self._read_records(self._order[start : start + step])
-            records = records[: _rows_of(records["label_bytes"])]
+            records = records[: _rows_that_fit(records["label_bytes"])]
             start += len(records)
-            yield self._block(records)  # which is not kept here: the next one is read in its place
+            yield self._block(records)  # no local name, so that the memory of the block is free before the next is read
 
     def _block(self, records: npt.NDArray[np.void]) -> Block:
         vectors = gather(self._vectors, records["row"], self.width * self._number.itemsize, HEADER_BYTES)
@@ -382,15 +387,16 @@ class OrderedRows(VectorFile):
 
     def _read_lines(self, records: npt.NDArray[np.void]) -> list[bytes]:
         lines: list[bytes] = []
-        for first, last in stretches(records["row"]):
+        for first, last in consecutive_ranges(records["row"]):
             start = int(records["label"][first])
-            room = bytearray(int(records["label"][last - 1]) + int(records["label_bytes"][last - 1]) - start)
-            read_into(self._labels, memoryview(room), start)
-            lines += bytes(room).splitlines(keepends=True)
+            end = int(records["label"][last - 1]) + int(records["label_bytes"][last - 1])
+            buffer = bytearray(end - start)
+            read_into(self._labels, memoryview(buffer), start)
+            lines += bytes(buffer).splitlines(keepends=True)
         return lines
 
 
-def _rows_of(label_bytes: npt.NDArray[np.uint32]) -> int:
-    """How many rows with labels of these lengths make a block."""
+def _rows_that_fit(label_bytes: npt.NDArray[np.uint32]) -> int:
+    """Return how many rows with labels of these lengths fit into a block."""
     before = np.cumsum(label_bytes, dtype=np.int64) - label_bytes
     return int(np.count_nonzero(before < MAX_BYTES))

@@ -1,4 +1,4 @@
-"""Index, id and text of each row as JSON lines, for formats that hold nothing but numbers."""
+"""Labels of rows (index, id, text and metadata) as JSON lines, for formats that store only numbers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from asyncembed.sinks._columns import ColumnType
 
 MAX_BYTES: Final = 8_000_000
-"""Most bytes of lines that are held at once, as nearly as one line allows."""
+"""Maximum bytes of lines to hold at once; the last line may exceed it."""
 
 
 def label_line(index: int, item: EmbedInput, *, keep_text: bool) -> bytes:
-    """Return the line of one row."""
+    """Return the JSON line of one row."""
     id_ = b"null" if item.id is None else orjson.dumps(json_id(item.id))
     more = b',"metadata":%b' % metadata_json(item.metadata) if item.metadata else b""
     if not keep_text:
@@ -36,10 +36,10 @@ def metadata_json(metadata: Metadata) -> bytes:
     return orjson.dumps(dict(metadata), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def next_lines(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Give the next lines, `most` of them or fewer."""
+def next_lines(lines: Iterable[bytes], max_lines: int) -> Iterator[bytes]:
+    """Yield up to `max_lines` of the next lines, fewer if they exceed `MAX_BYTES`."""
     size = 0
-    for line in islice(lines, most):
+    for line in islice(lines, max_lines):
         yield line
         size += len(line)
         if size >= MAX_BYTES:
@@ -47,27 +47,27 @@ def next_lines(lines: Iterable[bytes], most: int) -> Iterator[bytes]:
 
 
 def label_reader(lines: Sequence[bytes], source: object) -> Callable[[int], Label]:
-    """Return what parses a line when its label is asked for."""
+    """Return a function that parses the line of a row into its label."""
 
     def read(row: int) -> Label:
         try:
             return Label(**orjson.loads(lines[row]))
         except (ValueError, TypeError):
-            raise ConfigurationError(f"{source} holds a line that is not index, id and text") from None
+            raise ConfigurationError(f"{source} has a line that is not a label with index, id and text") from None
 
     return read
 
 
 def row_numbers(start: int) -> Callable[[int], Label]:
-    """Return labels that say nothing but where a row stands."""
+    """Return a function that makes the label of a row from its number alone."""
     return lambda row: Label(start + row, None)
 
 
 def json_id(value: TextId | None) -> str | int | None:
-    """Return an id as JSON can carry it everywhere.
+    """Return an id as a value that every JSON parser can read.
 
-    UUIDs become strings, and so do whole numbers beyond 64 bits, enormous ones in hexadecimal; half a surrogate pair is
-    written out.
+    UUIDs and integers of more than 64 bits become strings, in hexadecimal if Python refuses to print them in decimal.
+    A lone surrogate becomes an escape sequence.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -75,7 +75,7 @@ def json_id(value: TextId | None) -> str | int | None:
         return None
     if isinstance(value, UUID):
         return str(value)
-    number = int(value)  # it may be NumPy's
+    number = int(value)  # value may be a NumPy integer
     if number.bit_length() <= INT64_BITS:
         return number
     try:
@@ -85,7 +85,7 @@ def json_id(value: TextId | None) -> str | int | None:
 
 
 def id_text(value: TextId | None, kind: ColumnType) -> str | None:
-    """Return an id as text; as JSON, if the others are so."""
+    """Return an id as text, or as JSON if the column is JSON."""
     if value is None:
         return None
     return orjson.dumps(json_id(value)).decode() if kind == "json" else str(value)

@@ -1,10 +1,8 @@
-"""Giving a file its name, in steps that can each be taken twice.
+"""An output file: claimed before any request, and written from its journal when all results have arrived.
 
-When the file is whole and on the disk, inside the folder, a note `ready.json` says so. Only then is anything renamed:
-what it replaces is put aside first, then come the files that belong to it, and the vectors last. Whoever finds the note
-goes on with what is still there.
-
-A file in the making: claimed before anything is paid for, made of its journal when all results are there.
+The file is written inside its `.partial` folder. When it is complete and on disk, `ready.json` is written there. Only
+then are files renamed: first an existing file is moved into the folder, then the sidecar files get their names, and
+the vectors last. Each step can be repeated, so a run that finds `ready.json` can finish the renames of an earlier one.
 """
 
 from __future__ import annotations
@@ -19,11 +17,11 @@ import orjson
 
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed.sinks._base import write_meta
-from asyncembed.sinks._books import BOOKS, read_books, write_books
 from asyncembed.sinks._journal import Journal, OrderedRows, damaged, read_provenance
 from asyncembed.sinks._partial_dir import PartialFolder, folder_of
 from asyncembed.sinks._provenance import PACKED, Provenance, differences
 from asyncembed.sinks._safe_open import check_owner, read_file, sync, write_whole
+from asyncembed.sinks._totals import TOTALS_SUFFIX, read_totals, write_totals
 from asyncembed.sinks.npy import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -40,14 +38,14 @@ REPLACED: Final = "replaced"
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What is known of a file that lacks nothing but its name.
+    """A complete file that only needs to be renamed; the content of `ready.json`.
 
     Attributes:
-        provenance: What it was made with.
-        format: The name of its format.
-        names: What its files are called in the folder, by ending; the vectors have none and come last.
-        sizes: Their lengths, by ending.
-        may_replace: Whether the run may replace files.
+        provenance: Provenance of the vectors.
+        format: Name of the file format.
+        names: Names of the files in the folder, by suffix. The vectors have the suffix "" and come last.
+        sizes: Sizes of the files, by suffix.
+        may_replace: Whether existing files may be replaced.
     """
 
     provenance: Provenance
@@ -57,22 +55,26 @@ class Ready:
     may_replace: bool
 
 
-def is_left(path: Path, ending: str) -> bool:
-    """Whether a file beside the one at `path` is what was told of a file that has gone, and may be replaced."""
-    return ending == BOOKS and not os.path.lexists(path) and read_books(path.with_name(path.name + BOOKS)) is not None
+def is_stale_totals(path: Path, suffix: str) -> bool:
+    """Return whether a sidecar of `path` has the totals of a file that no longer exists, and may be replaced."""
+    return (
+        suffix == TOTALS_SUFFIX
+        and not os.path.lexists(path)
+        and read_totals(path.with_name(path.name + TOTALS_SUFFIX)) is not None
+    )
 
 
 def make_ready(folder: Path, provenance: Provenance, *, kind: str, names: Mapping[str, str], may_replace: bool) -> None:
-    """Bring files to the disk, and say that they are whole."""
+    """Flush the files to disk, and write `ready.json`."""
     for name in names.values():
         sync(folder / name)
-    sizes = {ending: (folder / name).stat().st_size for ending, name in names.items()}
+    sizes = {suffix: (folder / name).stat().st_size for suffix, name in names.items()}
     ready = Ready(provenance, kind, names, sizes, may_replace)
     write_whole(folder / READY, orjson.dumps(asdict(ready)))
 
 
 def read_ready(folder: Path) -> Ready | None:
-    """Return what the note says, None if there is none."""
+    """Return the content of `ready.json`; None if it does not exist."""
     try:
         note = orjson.loads(read_file(folder / READY))
     except FileNotFoundError:
@@ -85,45 +87,45 @@ def read_ready(folder: Path) -> Ready | None:
 
 
 def publish(folder: Path, path: Path, ready: Ready) -> None:
-    """Rename what has not been renamed yet.
+    """Rename the files that have not been renamed yet.
 
     Raises:
-        ConfigurationError: if a file was made by somebody else meanwhile.
-        ResumeError: if a file of the folder is not the one that was whole.
+        ConfigurationError: if another program has created one of the files during the run.
+        ResumeError: if a file in the folder is damaged, or a file that was renamed has gone.
     """
-    made = {ending: folder / name for ending, name in ready.names.items() if (folder / name).exists()}
+    made = {suffix: folder / name for suffix, name in ready.names.items() if (folder / name).exists()}
     if "" not in made and not path.exists():
-        raise ResumeError(f"{path} was finished, and has gone; remove {folder} to make it again")
-    for ending, file in made.items():
-        if file.stat().st_size != ready.sizes[ending]:
-            raise ResumeError(f"{file} is damaged: it is not as long as it was when it was whole")
-        if os.path.lexists(f"{path}{ending}") and not ready.may_replace and not is_left(path, ending):
+        raise ResumeError(f"{path} was finished, but has been removed; remove {folder} to write it again")
+    for suffix, file in made.items():
+        if file.stat().st_size != ready.sizes[suffix]:
+            raise ResumeError(f"{file} is damaged: its size has changed since it was finished")
+        if os.path.lexists(f"{path}{suffix}") and not ready.may_replace and not is_stale_totals(path, suffix):
             raise ConfigurationError(
-                f"{path}{ending} was made by somebody else meanwhile; move it away, and go on with --resume "
-                "(resume=True)"
+                f"{path}{suffix} was created by another program during the run; move it away, and continue with "
+                "--resume (resume=True)"
             )
     if "" in made and os.path.lexists(path):
-        path.replace(folder / REPLACED)  # else it would have the texts of the new one beside it for a moment
-    for ending, file in made.items():
-        file.replace(f"{path}{ending}")
+        path.replace(folder / REPLACED)  # so that old vectors are never beside the texts of the new file
+    for suffix, file in made.items():
+        file.replace(f"{path}{suffix}")
     sync(path.parent)
 
 
 FINISHED: Final = "finished.vectors"
 
 SMALL_BLOCK_BYTES: Final = 1_000_000
-"""Bytes of vectors that are read at once for a file in which blocks are not to be seen."""
+"""Bytes of vectors to read at once for formats whose files do not depend on the size of the blocks."""
 
 
 class Output:
-    """One file, from its first row to its name.
+    """One output file, from its first row to its final name.
 
     Args:
-        path: The file to make.
+        path: The file to write.
         kind: Its format.
-        folder: Where it is made, held by this; None if the file is finished and nothing is left to be done.
-        journal: The rows it is made of; None if it lacks nothing, or nothing but its name.
-        finished: What it was made of, if that is so.
+        folder: Its folder, which this object releases; None if the file already has its final name.
+        journal: The journal of its rows; None if the file is complete.
+        finished: Provenance of the file, if it is complete.
     """
 
     def __init__(
@@ -143,34 +145,36 @@ class Output:
 
     @property
     def rows(self) -> int:
-        """Rows of the file, once it is whole."""
+        """Number of rows of the finished file."""
         return self._kind.file(self.path).rows
 
     @property
     def totals(self) -> RunTotals | None:
-        """What all runs of the file took, once it is whole; None if that is not known."""
-        return read_books(Path(f"{self.path}{BOOKS}"))
+        """Totals of all runs of the finished file; None if they are not known."""
+        return read_totals(Path(f"{self.path}{TOTALS_SUFFIX}"))
 
     @property
     def kept(self) -> str:
-        """What there is to go on with, in words; empty if that is not the question."""
+        """Message about what a later run can resume; "" if there is nothing to say."""
         with suppress(OSError):
-            if self._folder and self._folder.counts:
+            if self._folder and self._folder.has_run:
                 if (self._folder.path / READY).exists():
-                    return f"all rows are kept in {self._folder.path}; go on with --resume (resume=True)"
+                    return f"all rows are kept in {self._folder.path}; continue with --resume (resume=True)"
                 if self.journal and self.journal.settled:
                     rows = f"{self.journal.rows:,} rows are" if self.journal.rows != 1 else "1 row is"
-                    return f"{rows} kept in {self._folder.path}; go on with --resume (resume=True)"
+                    return f"{rows} kept in {self._folder.path}; continue with --resume (resume=True)"
             return "" if self.finished else "nothing is kept"
         return ""
 
     def finish(self) -> Iterator[None]:
-        """Make the file of the journal and give it its name, stopping now and then; no rows make no file.
+        """Write the file from the journal and rename it. Without rows, no file is written.
+
+        Iterate to the end; each step is short.
 
         Raises:
-            ConfigurationError: if the file was made by somebody else meanwhile.
-            ResumeError: if there were other texts than the run was begun with.
-            OSError: if it cannot be written.
+            ConfigurationError: if another program has created the file during the run.
+            ResumeError: if the number of texts differs from the one at the start of the run.
+            OSError: if the file cannot be written.
         """
         if self._folder is None:
             return
@@ -181,13 +185,13 @@ class Output:
             if self.journal.rows:
                 yield from self._make(self.journal)
             self.journal.close()
-        ready = read_ready(self._folder.path) if self._folder.counts else None
+        ready = read_ready(self._folder.path) if self._folder.has_run else None
         if ready:
             publish(self._folder.path, self.path, ready)
         self._folder.clear()
 
     def close(self) -> None:
-        """Let go of everything, and remove the folder if it holds nothing."""
+        """Close the journal, release the folder, and remove the folder if it has no results."""
         if self.journal:
             self.journal.close()
             if self._folder and not self.journal.settled:
@@ -210,63 +214,63 @@ class Output:
             else:
                 made = journal.folder / FINISHED
                 yield from self._write(made, rows, provenance, journal.committed.columns)
-        books = Path(f"{made}{BOOKS}")
-        totals, with_words = journal.committed.totals, provenance.keep_text
-        write_books(books, totals, texts=provenance.texts, rows=rows.rows, with_words=with_words)
-        # The vectors come last: where they are, the rest is.
-        names = {ending: f"{made.name}{ending}" for ending in (*endings_of(self._kind), "")}
+        totals_path = Path(f"{made}{TOTALS_SUFFIX}")
+        totals, with_messages = journal.committed.totals, provenance.keep_text
+        write_totals(totals_path, totals, texts=provenance.texts, rows=rows.rows, with_messages=with_messages)
+        # The vectors are renamed last: a file with its final name has all its sidecars.
+        names = {suffix: f"{made.name}{suffix}" for suffix in (*sidecar_suffixes(self._kind), "")}
         make_ready(journal.folder, provenance, kind=self._kind.name, names=names, may_replace=journal.note.may_replace)
 
     def _write(self, made: Path, rows: OrderedRows, provenance: Provenance, columns: Columns) -> Iterator[None]:
         try:
             yield from self._kind.write(made, rows, provenance, columns)
         except BaseException:
-            for ending in ("", *self._kind.sidecars):
-                Path(f"{made}{ending}").unlink(missing_ok=True)  # the disk may be full of it
+            for suffix in ("", *self._kind.sidecars):
+                Path(f"{made}{suffix}").unlink(missing_ok=True)  # frees the disk, which may be full
             raise
 
 
-def endings_of(kind: Format) -> tuple[str, ...]:
-    """Return the endings of all files that lie beside a file of this format."""
-    return (*kind.sidecars, BOOKS)
+def sidecar_suffixes(kind: Format) -> tuple[str, ...]:
+    """Return the suffixes of all files that are stored beside a file of this format."""
+    return (*kind.sidecars, TOTALS_SUFFIX)
 
 
 def open_output(
     path: Path, kind: Format, provenance: Provenance, *, resume: bool, overwrite: bool, total: int | None
 ) -> Output:
-    """Claim a file before anything is paid for, or find what an earlier run left of it.
+    """Claim an output file before any request is sent, or resume the file of an earlier run.
 
     Args:
-        path: The file to make.
+        path: The file to write.
         kind: Its format.
-        provenance: What it is to be made with.
-        resume: Whether to go on with what an earlier run left.
-        overwrite: Whether files that exist may be replaced.
-        total: How many texts there are, if that is known.
+        provenance: Provenance of the vectors.
+        resume: Whether to resume an earlier run.
+        overwrite: Whether to replace an existing file.
+        total: Number of texts, if known.
 
     Raises:
         ConfigurationError: if the file exists or cannot be written.
-        ResumeError: if what is there was made with something else.
+        ResumeError: if the earlier run had other settings or texts.
     """
     if resume and overwrite:
-        raise ConfigurationError("resume and overwrite contradict each other; give one of them")
+        raise ConfigurationError("resume and overwrite contradict each other; choose one of them")
     try:
         if not resume:
             _check_free(path, kind, overwrite=overwrite)
         elif path.is_file() and not folder_of(path).exists():
             return Output(path, kind, finished=_check_finished(path, kind, provenance))
-        folder = PartialFolder.take(path)
+        folder = PartialFolder.acquire(path)
     except ConfigurationError:
         raise
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
     try:
-        if resume and (folder.counts or path.is_file()):
-            return _go_on(path, kind, folder, provenance, total)
+        if resume and (folder.has_run or path.is_file()):
+            return _resume(path, kind, folder, provenance, total)
         _check_free(path, kind, overwrite=overwrite)
-        if folder.counts and not overwrite:
+        if folder.has_run and not overwrite:
             raise ConfigurationError(  # noqa: TRY301
-                f"{folder.path} exists: a run that was stopped left it; go on with it by --resume (resume=True), or "
+                f"{folder.path} exists, from a run that was stopped; continue it with --resume (resume=True), or "
                 "replace it with --overwrite (overwrite=True)"
             )
         journal = Journal.create(folder, provenance, total=total, may_replace=overwrite)
@@ -276,12 +280,14 @@ def open_output(
         raise
 
 
-def _go_on(path: Path, kind: Format, folder: PartialFolder, provenance: Provenance, total: int | None) -> Output:
-    if not folder.counts:
+def _resume(path: Path, kind: Format, folder: PartialFolder, provenance: Provenance, total: int | None) -> Output:
+    if not folder.has_run:
         return Output(path, kind, folder, finished=_check_finished(path, kind, provenance))
     if ready := read_ready(folder.path):
         if ready.format != kind.name:
-            raise ResumeError(f"{folder.path} holds a whole {ready.format} file, and not one of {kind.name}")
+            raise ResumeError(
+                f"{folder.path} has a complete {ready.format} file, not {kind.name}; resume with the same format"
+            )
         _check_same(folder.path, ready.provenance.identity, provenance)
         return Output(path, kind, folder, finished=ready.provenance)
     journal = Journal.open(folder)
@@ -296,14 +302,14 @@ def _go_on(path: Path, kind: Format, folder: PartialFolder, provenance: Provenan
 
 
 def _check_free(path: Path, kind: Format, *, overwrite: bool) -> None:
-    """Raise `ConfigurationError` if a file that is to be made exists, and may not be replaced."""
-    for ending in ("", *endings_of(kind)):
-        file = f"{path}{ending}"
+    """Raise `ConfigurationError` if one of the files to write exists and may not be replaced."""
+    for suffix in ("", *sidecar_suffixes(kind)):
+        file = f"{path}{suffix}"
         try:
             found = os.lstat(file)
         except FileNotFoundError:
             continue
-        if not overwrite and is_left(path, ending):
+        if not overwrite and is_stale_totals(path, suffix):
             continue
         if not overwrite or os.path.isdir(file):  # noqa: PTH112
             raise ConfigurationError(
@@ -316,11 +322,13 @@ def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provena
     check_owner(path)
     found = kind.file(path).provenance
     if found is None or not found.fingerprint:
-        raise ResumeError(f"{path} exists, and does not say which texts it is from; replace it with overwrite")
+        raise ResumeError(
+            f"{path} exists, but does not say which texts it is from; replace it with --overwrite (overwrite=True)"
+        )
     _check_same(path, found.identity, provenance)
     return found
 
 
 def _check_same(path: Path, found: Mapping[str, object], provenance: Provenance) -> None:
     if different := differences(found, provenance.identity):
-        raise ResumeError(f"{path} belongs to another run: {'; '.join(different)}")
+        raise ResumeError(f"{path} belongs to a run with other settings: {'; '.join(different)}")

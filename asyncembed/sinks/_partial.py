@@ -1,4 +1,4 @@
-"""What can be seen of a file in the making without holding its folder: another process may be writing it."""
+"""The state of an unfinished file, read without a lock while another process may be writing it."""
 
 from __future__ import annotations
 
@@ -21,33 +21,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """How a file in the making stands.
+    """The state of an unfinished file.
 
     Attributes:
-        folder: Where it is made.
-        provenance: What its vectors are made with.
-        total: How many texts there are, if the run was told.
-        commit: What is safe.
-        is_whole: Whether it lacks nothing but its name.
-        holder: Who writes it now, in words; empty if nobody does.
+        folder: The folder with its journal.
+        provenance: Provenance of its vectors.
+        total: Number of texts, if known.
+        commit: Counts of what is safely on disk.
+        is_complete: Whether the file is complete and needs only to be renamed.
+        holder: Description of the process that is writing the file; "" if there is none.
     """
 
     folder: Path
     provenance: Provenance
     total: int | None
     commit: Commit
-    is_whole: bool
+    is_complete: bool
     holder: str
 
 
 def read_partial(path: Path) -> Partial | None:
-    """Return how the file at `path` stands that is being made, or the one that is made in the folder `path`.
+    """Return the state of an unfinished file.
+
+    Args:
+        path: The file, or its `.partial` folder.
 
     Returns:
-        None if there is no such folder, or nothing in it.
+        None if there is no such folder, or no run in it.
 
     Raises:
-        ResumeError: if the folder is damaged, or was written by another version that this one cannot go on from.
+        ResumeError: if the folder is damaged, or from a version of this package that this one cannot resume.
     """
     folder = path if path.name.endswith(".partial") else folder_of(path)
     if not (folder / RUN).is_file():
@@ -66,7 +69,7 @@ def _read_commit(folder: Path) -> Commit:
     try:
         file = open_to_read(folder / COMMITS)
     except FileNotFoundError:
-        return Commit()  # the run has only just begun
+        return Commit()  # the run has just started
     with file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - MAX_COMMIT_BYTES))

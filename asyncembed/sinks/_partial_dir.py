@@ -1,11 +1,11 @@
-"""The folder beside a file in the making, `vectors.npy.partial/`, held by one process at a time.
+"""The folder of an unfinished file, `vectors.npy.partial/`, which one process at a time may use.
 
-Everything that is decided about the file is decided while the folder is held, from the claim to the last clean-up. The
-lock is a file in the folder that goes with it, so whoever locks it looks whether it is still the one that lies there;
-libraries for locks leave their file behind instead. A process that ends in any way lets go of it. In the lock it is
-written who holds it, for those who are refused.
+A process holds the lock of the folder from before it checks whether the file exists until it has cleaned up. The lock
+is released when the process ends, however it ends. The lock file is in the folder and is removed with it, so a process
+that gets the lock checks that the file it locked still has its name. (Libraries for file locks leave their file behind
+instead.) The lock file contains a description of its holder, for the error message that other processes show.
 
-`run.json` is what makes the folder count: it comes first and goes first.
+A folder has a run if it contains `run.json`, which is written first and removed first.
 """
 
 from __future__ import annotations
@@ -36,22 +36,30 @@ else:
 RUN: Final = "run.json"
 LOCK: Final = "lock"
 
-_OURS: Final = (RUN, "ready.json", "commits.jsonl", "records.bin", "vectors.npy", "finished.vectors", "replaced")
-"""How the names of our files begin; others are left alone."""
+_OWN_PREFIXES: Final = (
+    RUN,
+    "ready.json",
+    "commits.jsonl",
+    "records.bin",
+    "vectors.npy",
+    "finished.vectors",
+    "replaced",
+)
+"""Prefixes of the names of the files in the folder. Files with other names are never removed."""
 
 _LOCKED_BYTE: Final = 1_000_000
-"""Where the lock lies on Windows, behind what is written into it: nobody may read a byte that is locked."""
+"""Position of the locked byte on Windows, after the content, because a locked byte cannot be read."""
 
-_TRIES: Final = 100
-"""Times that the folder may be removed by another process while this one is about to take it."""
+_MAX_TRIES: Final = 100
+"""Maximum number of tries, in which another process removes the folder while this one acquires it."""
 
 
 class PartialFolder:
-    """The folder of one file; use `take` to get it, and `release` it.
+    """The locked folder of one file. Use `acquire` to get it, and `release` it.
 
     Args:
         path: The folder.
-        handle: Of its lock.
+        handle: File descriptor of its lock.
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -59,15 +67,15 @@ class PartialFolder:
         self._handle: int | None = handle
 
     @classmethod
-    def take(cls, file: Path) -> Self:
-        """Take the folder of a file, and make it if it is not there.
+    def acquire(cls, file: Path) -> Self:
+        """Lock the folder of a file, and create it if it does not exist.
 
         Raises:
-            ConfigurationError: if another process holds it, or it is not ours.
-            OSError: if it cannot be made.
+            ConfigurationError: if another process holds the lock, or the folder is a link or from another user.
+            OSError: if the folder cannot be created.
         """
         path = folder_of(file)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             _make(path)
             with suppress(FileNotFoundError):
                 if handle := _lock(path / LOCK):
@@ -75,28 +83,28 @@ class PartialFolder:
         raise ConfigurationError(f"{path} is being written by other processes")
 
     @property
-    def counts(self) -> bool:
-        """Whether there is something to go on with."""
+    def has_run(self) -> bool:
+        """Whether the folder has a run that can be resumed."""
         return (self.path / RUN).is_file()
 
     def clear(self) -> None:
-        """Remove what is in it, first what makes it count."""
+        """Remove the files of the run, `run.json` first."""
         (self.path / RUN).unlink(missing_ok=True)
         for file in self.path.glob("*"):
-            if file.name.startswith(_OURS):
+            if file.name.startswith(_OWN_PREFIXES):
                 file.unlink()
 
     def release(self) -> None:
-        """Let go of the folder, and remove it if it holds nothing that counts; a second call does nothing."""
+        """Release the lock, and remove the folder if it has no run. A second call does nothing."""
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        if self.counts or not _lies_at(handle, self.path / LOCK):
+        if self.has_run or not _is_same_file(handle, self.path / LOCK):
             with suppress(OSError):
                 os.ftruncate(handle, 0)
             os.close(handle)
             return
-        with suppress(OSError):  # it may have gone, or somebody keeps other files there
+        with suppress(OSError):  # it may be gone already, or contain files of other programs
             self.clear()
             if sys.platform == "win32":
                 os.close(handle)
@@ -108,12 +116,12 @@ class PartialFolder:
 
 
 def folder_of(file: Path) -> Path:
-    """Where a file lies while it is made."""
+    """Return the folder of an unfinished file."""
     return file.with_name(f"{file.name}.partial")
 
 
 def read_holder(folder: Path) -> str:
-    """Say which process holds a folder; empty if none does, or that is not known."""
+    """Return a description of the process that holds a folder; "" if there is none or it is not known."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         note = orjson.loads(read_file(folder / LOCK))
         if note["host"] != platform.node() or psutil.pid_exists(note["pid"]):
@@ -125,12 +133,12 @@ def _make(path: Path) -> None:
     try:
         path.mkdir()
     except FileExistsError:
-        with suppress(FileNotFoundError):  # another process has removed it meanwhile
+        with suppress(FileNotFoundError):  # another process has just removed it
             check_folder(path)
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a file, and return its handle; None if it was removed meanwhile, by whoever held it."""
+    """Lock a file and return its descriptor; None if its previous holder has just removed it."""
     handle = open_lock(path)
     try:
         if sys.platform == "win32":
@@ -138,14 +146,14 @@ def _lock(path: Path) -> int | None:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _lies_at(handle, path):
-            _sign(handle)
+        if _is_same_file(handle, path):
+            _write_holder(handle)
             return handle
     except (BlockingIOError, PermissionError):
         os.close(handle)
         holder = read_holder(path.parent)
-        who = f": {holder}" if holder else ""
-        raise ConfigurationError(f"{path.parent} is being written by another process{who}") from None
+        details = f": {holder}" if holder else ""
+        raise ConfigurationError(f"{path.parent} is being written by another process{details}") from None
     except BaseException:
         os.close(handle)
         raise
@@ -153,8 +161,8 @@ def _lock(path: Path) -> int | None:
     return None
 
 
-def _sign(handle: int) -> None:
-    """Write into a lock who holds it."""
+def _write_holder(handle: int) -> None:
+    """Write the description of this process into a lock."""
     note = {"pid": os.getpid(), "host": platform.node(), "since": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"}
     with suppress(OSError):  # the disk may be full
         os.ftruncate(handle, 0)
@@ -162,8 +170,8 @@ def _sign(handle: int) -> None:
         os.write(handle, orjson.dumps(note))
 
 
-def _lies_at(handle: int, path: Path) -> bool:
-    """Whether a file that is open is still the one of that name."""
+def _is_same_file(handle: int, path: Path) -> bool:
+    """Return whether an open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:

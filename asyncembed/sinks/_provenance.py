@@ -1,6 +1,6 @@
-"""Where the vectors of a file come from, as it is written into the file or beside it.
+"""The provenance of vectors, which is stored with them, and digests of texts.
 
-What tells whether the texts of a resumed run are the same: a digest of each, and one of all of them in order.
+The digests show whether a resumed run has the same texts: there is one of each text, and a `Fingerprint` of all.
 """
 
 from __future__ import annotations
@@ -31,32 +31,34 @@ NUMPY_TYPES: Final[Mapping[Dtype, type[np.float32 | np.int8 | np.uint8]]] = {
     "binary": np.int8,
     "ubinary": np.uint8,
 }
-"""Type of the numbers of each dtype; the last two hold 8 dimensions in each number."""
+"""NumPy type of each dtype; "binary" and "ubinary" have 8 dimensions in each number."""
 
 PACKED: Final = frozenset({"binary", "ubinary"})
-"""The dtypes with 8 dimensions in each number."""
+"""Dtypes with 8 dimensions in each number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What is needed to embed a further text, such as a query, into the same space. It holds no key.
+    """Where vectors come from: all you need to embed another text, such as a query, into the same vector space.
+
+    It does not contain an API key.
 
     Attributes:
         provider: Name of the provider.
-        model: The provider's name of the model.
-        dtype: Type of the vectors, as it was asked for.
-        input_type: What the texts were said to be, None if nothing was said.
-        dimensions: Length that was asked for, None if the model's own length was taken.
-        truncate: What the API was told to do with texts that are too long.
-        extra: Digest of the fields that were passed to the API as they are, None if there were none.
-        prompt: What the client put before each text, None if nothing.
-        shorten: "client" if the client cut the vectors to `dimensions`, None if it did not.
-        normalize: True if the client brought the vectors to length 1, None if it did not.
-        keep_text: Whether the texts are in the file.
+        model: The provider's name for the model.
+        dtype: The requested number type.
+        input_type: The requested input type; None if not set.
+        dimensions: The requested length of the vectors; None for the model's default.
+        truncate: The requested handling of texts that are too long; None if not set.
+        extra: Digest of the additional request fields; None if there are none.
+        prompt: The prompt that the client puts before each text; None if there is none.
+        shorten: "client" if the client shortens the vectors to `dimensions`, else None.
+        normalize: True if the client scales the vectors to length 1, else None.
+        keep_text: Whether the file contains the texts.
         base_url: Address of the server if it is not the provider's own, without user, password and query.
-        texts: How many texts there were, those without a row included; 0 if that is not known.
-        fingerprint: Digest of all texts and ids, see `Fingerprint`; empty if it is not known.
-        dimension: Length of the vectors in dimensions; 0 before the first vector is known.
+        texts: Number of texts, including those without a row; 0 if not known.
+        fingerprint: Digest of all texts and ids, see `Fingerprint`; "" if not known.
+        dimension: Number of dimensions of the vectors; 0 if not known yet.
         version: Version of this package that wrote the file.
     """
 
@@ -79,20 +81,20 @@ class Provenance:
 
     @property
     def width(self) -> int:
-        """Numbers in one vector: the dimension, or an eighth of it for packed bits."""
+        """Numbers per vector: the dimension, or an eighth of it for packed bits."""
         return self.dimension // 8 if self.dtype in PACKED else self.dimension
 
     @property
     def number(self) -> np.dtype[np.float32 | np.int8 | np.uint8]:
-        """The numpy type of the numbers."""
+        """NumPy type of the numbers."""
         return np.dtype(NUMPY_TYPES[self.dtype])
 
     @property
     def identity(self) -> dict[str, object]:
-        """What vectors must share to belong into one file, if not their texts; None where nothing was asked for.
+        """The properties that all vectors of a file must share, by name.
 
-        Of the server only whether it is the provider's own: another one may move. What a later version adds counts as
-        None where it is missing.
+        The address of a server is not one of them, because a server may move; only whether it is the provider's own.
+        A property that is missing, such as one of a later version, equals None.
         """
         return {
             "provider": self.provider,
@@ -120,15 +122,15 @@ class Provenance:
         return asdict(self)
 
     def to_json(self, **more: int) -> bytes:
-        """Return this as JSON, with further numbers such as the count of rows."""
+        """Return this as JSON, with more numbers, such as the number of rows."""
         return orjson.dumps({**self.to_dict(), **more}, option=orjson.OPT_INDENT_2)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, object]) -> tuple[Self, list[str]]:
-        """Read what `to_dict` gave, and name the fields that this version does not know and that say something.
+        """Return the provenance that `to_dict` encoded, and the names of unknown fields that are not None.
 
         Raises:
-            TypeError, AttributeError: if it is something else.
+            TypeError, AttributeError: if the value is not an encoded provenance.
         """
         known = {field.name for field in fields(cls)}
         provenance = cls(**{name: value for name, value in given.items() if name in known})  # type: ignore[arg-type]
@@ -136,14 +138,14 @@ class Provenance:
 
     @classmethod
     def from_json(cls, text: bytes, source: str) -> Self:
-        """Read what `to_json` wrote.
+        """Return the provenance that `to_json` encoded.
 
         Args:
             text: The JSON.
-            source: Where it was found, for the error.
+            source: Name of the file, for the error message.
 
         Raises:
-            ConfigurationError: if it is something else.
+            ConfigurationError: if the text is not an encoded provenance.
         """
         try:
             provenance, _ = cls.from_dict(orjson.loads(text))
@@ -162,56 +164,58 @@ def digest_of_fields(extra: Mapping[str, object]) -> str | None:
     return hashlib.sha256(orjson.dumps(extra, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def differences(mine: Mapping[str, object], others: Mapping[str, object]) -> list[str]:
-    """Say where two identities differ."""
-    names = [*mine, *(name for name in others if name not in mine)]
-    pairs = [(name, mine.get(name), others.get(name)) for name in names]
-    return [f"{name} was {found!r} and is {now!r} now" for name, found, now in pairs if found != now]
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Return a description of each difference between the identity of earlier vectors and that of new ones."""
+    return [
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r} now"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
 
 
 DIGEST_BYTES: Final = 16
-"""Length of the digest of one text."""
+"""Length of the digest of a text."""
 
 
 def digests_of(inputs: Iterable[EmbedInput]) -> bytes:
-    """Return the digests of texts and their ids, one behind the other."""
+    """Return the digests of inputs (text, id and metadata), concatenated."""
     given = list(inputs)
     try:
         return b"".join([
-            # A call for each text would take as long as its digest.
+            # Inlined for the common case: a function call takes as long as the digest.
             blake2s(item.text.encode(), digest_size=DIGEST_BYTES).digest()
             if item.id is None and not item.metadata
             else _digest(item)
             for item in given
         ])
-    except UnicodeEncodeError:  # half a pair is no text, but it is counted as a failure
+    except UnicodeEncodeError:  # a text with a lone surrogate fails, but its failure needs a digest
         return b"".join(map(_digest, given))
 
 
 class Fingerprint:
-    """A digest of texts and their ids, in order, that can be read while more are added."""
+    """A digest of all texts in order. You can read it while more texts are added."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.texts = 0
-        """How many were added."""
+        """Number of texts added so far."""
 
     def add(self, inputs: Iterable[EmbedInput]) -> None:
         """Add the next texts."""
         self.add_digests(digests_of(inputs))
 
     def add_digests(self, digests: bytes) -> None:
-        """Add the next texts by what `digests_of` gives for them."""
+        """Add the next texts by their digests from `digests_of`."""
         self.texts += len(digests) // DIGEST_BYTES
         self._hash.update(digests)
 
     def hexdigest(self) -> str:
-        """Return the digest of what was added so far."""
+        """Return the digest of the texts so far."""
         return self._hash.hexdigest()
 
 
 class OldFingerprint(Fingerprint):
-    """The digest of all texts that version 0.1 wrote into its files."""
+    """The digest that version 0.1 of this package wrote into its files."""
 
     def add(self, inputs: Iterable[EmbedInput]) -> None:
         """Add the next texts."""
@@ -234,7 +238,7 @@ def _digest(item: EmbedInput) -> bytes:
 
 
 def _id_bytes(value: TextId | None) -> bytes:
-    # The id 1 is not "1".
+    # The prefix keeps the ids 1 and "1" apart.
     if value is None:
         return b""
     if isinstance(value, str):

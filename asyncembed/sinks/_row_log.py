@@ -1,12 +1,9 @@
-"""What a journal keeps of each text, in records of one length, and how rows are found by the index of their text.
+"""The files of a journal: an append-only log of results with commits.
 
-Records are appended in the order in which results arrive. The latest record of a text counts.
-
-Results that are appended as they arrive and then committed: files in which nothing counts before its commit.
-
-Vectors go to `vectors.npy`, their labels to `vectors.npy.texts.jsonl`, and a record for each text to `records.bin`, all
-in the same order. When the three are on the disk, a line in `commits.jsonl` says how far they count. What lies behind
-the last whole line of that file never happened, and is cut off when the log is opened again.
+Vectors are appended to `vectors.npy`, their labels to `vectors.npy.texts.jsonl`, and a record of fixed length for each
+text to `records.bin`, all in the order in which results arrive. The latest record of a text is valid. When the three
+files are on disk, a line in `commits.jsonl` records their lengths. Data after the last complete commit is removed when
+the log is opened again.
 """
 
 from __future__ import annotations
@@ -20,11 +17,11 @@ import numpy as np
 import orjson
 
 from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, RunTotals
-from asyncembed.sinks._books import totals_from_dict, totals_to_dict
 from asyncembed.sinks._columns import Columns
 from asyncembed.sinks._labels import label_line
 from asyncembed.sinks._provenance import DIGEST_BYTES, digests_of
 from asyncembed.sinks._safe_open import open_log, sync, write_all, write_whole
+from asyncembed.sinks._totals import totals_from_dict, totals_to_dict
 from asyncembed.sinks.npy import HEADER_BYTES, TEXTS, header_of
 
 if TYPE_CHECKING:
@@ -33,25 +30,25 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from asyncembed._models import Withdrawal
+    from asyncembed._models import Scalar, Withdrawal
     from asyncembed.sinks._provenance import Provenance
 
 
 RECORD: Final = np.dtype([
     ("index", "<i8"),
-    ("row", "<i8"),  # in the file of vectors, from 0; or one of the two below
-    ("label", "<u8"),  # where its line begins in the file of labels
+    ("row", "<i8"),  # row number in the file of vectors, from 0; or FAILED or DROPPED
+    ("label", "<u8"),  # position of its line in the file of labels
     ("label_bytes", "<u4"),
     ("reserved", "<u4"),
     ("digest", "<u8", 2),
 ])
 FAILED: Final = -1
-"""In place of a row: the text was given up."""
+"""In place of a row number: the text could not be embedded."""
 DROPPED: Final = -2
-"""In place of a row: what came for the text cannot be trusted, and it is to be asked for again."""
+"""In place of a row number: the vector of the text cannot be trusted, and the text must be embedded again."""
 
 STEP: Final = 8_192
-"""Records that are looked at in one step."""
+"""Records to process in one step."""
 
 
 def read_records(file: io.FileIO, start: int, count: int) -> npt.NDArray[np.void]:
@@ -60,49 +57,51 @@ def read_records(file: io.FileIO, start: int, count: int) -> npt.NDArray[np.void
 
 
 def find_latest(file: io.FileIO, records: int, texts: int) -> npt.NDArray[np.uint32 | np.uint64]:
-    """Return for each index below `texts` the number of its latest record, counted from 1; 0 where there is none.
+    """Return for each index below `texts` the number of its latest record, counted from 1; 0 if there is none.
 
-    It takes 4 bytes a text, 8 where there are over four billion records.
+    It needs 4 bytes of memory per text, or 8 if there are more than four billion records.
     """
     number = np.uint32 if records < np.iinfo(np.uint32).max else np.uint64
     latest: npt.NDArray[np.uint32 | np.uint64] = np.zeros(texts, number)
     for start in range(0, records, STEP):
         part = read_records(file, start, min(STEP, records - start))
-        latest[part["index"]] = np.arange(start + 1, start + 1 + len(part), dtype=number)  # of equal ones the last
+        latest[part["index"]] = np.arange(
+            start + 1, start + 1 + len(part), dtype=number
+        )  # of several records of a text, NumPy keeps the last
     return latest
 
 
 def gather(file: io.FileIO, numbers: npt.NDArray[np.integer], size: int, start: int = 0) -> npt.NDArray[np.uint8]:
-    """Return items of `size` bytes by their numbers, as the rows of a matrix; the first item lies at `start`.
+    """Return the items with these numbers, each of `size` bytes, as the rows of a matrix.
 
-    Items that follow one another in the file, and are asked for so, are read together.
+    Item 0 is at position `start` of the file. Consecutive items are read together.
     """
-    found = np.empty((len(numbers), size), np.uint8)
-    for first, last in stretches(numbers):
-        read_into(file, found[first:last].data, start + int(numbers[first]) * size)
-    return found
+    items = np.empty((len(numbers), size), np.uint8)
+    for first, last in consecutive_ranges(numbers):
+        read_into(file, items[first:last].data, start + int(numbers[first]) * size)
+    return items
 
 
-def stretches(numbers: npt.NDArray[np.integer]) -> Iterator[tuple[int, int]]:
-    """Give begin and end of each stretch in which numbers follow one another."""
+def consecutive_ranges(numbers: npt.NDArray[np.integer]) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each range of positions whose numbers are consecutive."""
     if not len(numbers):
         return
     cuts = np.flatnonzero(np.diff(numbers.astype(np.int64)) != 1) + 1
     yield from zip([0, *cuts.tolist()], [*cuts.tolist(), len(numbers)], strict=True)
 
 
-def read_into(file: io.FileIO, room: memoryview, position: int) -> None:
-    """Fill `room` with what lies at a position.
+def read_into(file: io.FileIO, buffer: memoryview, position: int) -> None:
+    """Fill a buffer with the bytes at a position of a file.
 
     Raises:
-        ValueError: if the file ends before.
+        ValueError: if the file is too short.
     """
     file.seek(position)
-    rest = room.cast("B")
+    rest = buffer.cast("B")
     while rest:
         read = file.readinto(rest)
         if not read:
-            raise ValueError(f"{file.name!r} is shorter than what was committed")
+            raise ValueError(f"{file.name!r} is shorter than its last commit says")
         rest = rest[read:]
 
 
@@ -112,26 +111,26 @@ RECORDS: Final = "records.bin"
 COMMITS: Final = "commits.jsonl"
 
 MAX_COMMIT_BYTES: Final = 1_000_000
-"""Bytes of `commits.jsonl` at which it is begun anew."""
+"""Size at which `commits.jsonl` is replaced by its last line."""
 
 _TAIL_BYTES: Final = 65_536
-"""Bytes from its end in which its last good line is looked for."""
+"""Bytes at the end of `commits.jsonl` in which the last valid line is searched."""
 
 
 @dataclass(slots=True)
 class Commit:
-    """How far the files count.
+    """The valid contents of the files of a journal.
 
     Attributes:
-        settled: Texts that need not be asked for again.
-        failed: How many of them were given up.
-        reach: Texts up to the last one that has a record; those among them that are not settled are gaps.
-        records: Records in their file.
-        rows: Rows in the file of vectors.
+        settled: Number of texts with a result, a row or a failure.
+        failed: Number of settled texts that failed.
+        reach: 1 + the highest index with a record. Lower indices that are not settled are gaps.
+        records: Number of records.
+        rows: Number of rows in the file of vectors.
         label_bytes: Length of the file of labels.
-        width: Numbers in each row; 0 before there is one.
-        totals: What all runs took up to there.
-        columns: What their ids and metadata are.
+        width: Numbers per row; 0 before the first row.
+        totals: Totals of all runs so far.
+        columns: Kinds of values of the ids and metadata.
     """
 
     settled: int = 0
@@ -145,12 +144,12 @@ class Commit:
     columns: Columns = field(default_factory=Columns)
 
     def copy(self) -> Commit:
-        """Return another one."""
+        """Return a copy."""
         counts = self.settled, self.failed, self.reach, self.records, self.rows, self.label_bytes, self.width
         return Commit(*counts, self.totals, self.columns)
 
-    def to_json(self, *, with_words: bool) -> bytes:
-        """Return this as a line."""
+    def to_json(self, *, with_messages: bool) -> bytes:
+        """Return this commit as a JSON line."""
         line = {
             "settled": self.settled,
             "failed": self.failed,
@@ -159,17 +158,17 @@ class Commit:
             "rows": self.rows,
             "label_bytes": self.label_bytes,
             "width": self.width,
-            "totals": totals_to_dict(self.totals, with_words=with_words),
+            "totals": totals_to_dict(self.totals, with_messages=with_messages),
             "columns": self.columns.to_dict(),
         }
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
     def from_json(cls, line: bytes) -> Self:
-        """Read what `to_json` gave, or a later version, which may say more.
+        """Return the commit of a line that `to_json` made. Unknown fields of later versions are ignored.
 
         Raises:
-            ValueError: if it is something else.
+            ValueError: if the line is not a commit.
         """
         given = orjson.loads(line)
         if not isinstance(given, dict) or not all(isinstance(given.get(name), int) for name in _COUNTS):
@@ -186,41 +185,41 @@ class RowLog:
     """The files of one journal.
 
     Args:
-        folder: Where they are, or are to be.
-        provenance: What the rows are made with.
+        folder: The folder of the journal. Missing files are created.
+        provenance: Provenance of the rows.
 
     Attributes:
-        committed: What counts.
+        committed: The last commit.
 
     Raises:
-        ValueError, TypeError: if they do not hold what was committed.
+        ValueError, TypeError: if the files are shorter than the last commit says, or damaged.
     """
 
     def __init__(self, folder: Path, provenance: Provenance) -> None:
         self._folder = folder
         self._provenance = provenance
         self._files: list[io.FileIO] = []
-        self._header = b""  # for no rows: to make one takes as long as to write many rows
+        self._header = b""  # for 0 rows; cached because making one takes as long as writing many rows
         try:
             self._vectors, self._labels, self._records, self._commits = map(
                 self._open, (VECTORS, LABELS, RECORDS, COMMITS)
             )
-            self.committed = self._go_back_to_last_commit()
+            self.committed = self._roll_back()
         except BaseException:
             self.close()
             raise
         self._next = self.committed.copy()
         if self.committed.rows:
-            self._write_header()  # it may speak of other rows than those that count
+            self._write_header()  # it may have the number of rows before the rollback
         sync(folder)
 
     @property
     def width(self) -> int:
-        """Numbers in each row; 0 before there is one."""
+        """Numbers per row; 0 before the first row."""
         return self._next.width
 
-    def append(self, items: Sequence[EmbedBlock | EmbedFailure | Withdrawal]) -> None:
-        """Write results, which count from the next commit on."""
+    def append(self, items: Sequence[EmbedBlock[Scalar] | EmbedFailure | Withdrawal]) -> None:
+        """Append results. They are valid after the next `commit`."""
         now, new = self._next, _NewRecords()
         keep_text = self._provenance.keep_text
         for item in items:
@@ -251,9 +250,9 @@ class RowLog:
         now.reach = max(now.reach, max(new.indices, default=-1) + 1)
 
     def commit(self, totals: RunTotals) -> None:
-        """Bring what was appended to the disk, and then say that it counts, and what all runs took so far."""
+        """Flush the appended results to disk, then write a commit with the totals of all runs so far."""
         if os.fstat(self._commits.fileno()).st_nlink == 0:
-            raise FileNotFoundError(2, "the folder was removed while it was being written")
+            raise FileNotFoundError(2, "another program removed the folder during the run")
         self._next.totals = totals
         commit = self._next.copy()
         if commit.rows > self.committed.rows:
@@ -262,11 +261,11 @@ class RowLog:
             os.fsync(self._labels.fileno())
         if commit.records > self.committed.records:
             os.fsync(self._records.fileno())
-        self._write_commit(commit.to_json(with_words=self._provenance.keep_text))
+        self._write_commit(commit.to_json(with_messages=self._provenance.keep_text))
         self.committed = commit
 
     def close(self) -> None:
-        """Close the files; a second call does nothing."""
+        """Close the files. A second call does nothing."""
         for file in self._files:
             file.close()
 
@@ -275,29 +274,29 @@ class RowLog:
         self._files.append(file)
         return file
 
-    def _go_back_to_last_commit(self) -> Commit:
+    def _roll_back(self) -> Commit:
         size = self._commits.seek(0, os.SEEK_END)
         start = self._commits.seek(max(0, size - _TAIL_BYTES))
-        whole, commit = last_commit(self._commits.read())
-        _cut(self._commits, start + whole)
-        _cut(self._records, commit.records * RECORD.itemsize)
-        _cut(self._labels, commit.label_bytes)
+        end, commit = last_commit(self._commits.read())
+        _truncate(self._commits, start + end)
+        _truncate(self._records, commit.records * RECORD.itemsize)
+        _truncate(self._labels, commit.label_bytes)
         row_bytes = commit.width * self._provenance.number.itemsize
-        _cut(self._vectors, HEADER_BYTES + commit.rows * row_bytes if commit.rows else 0)
+        _truncate(self._vectors, HEADER_BYTES + commit.rows * row_bytes if commit.rows else 0)
         return commit
 
     def _write_commit(self, line: bytes) -> None:
         if self._commits.tell() < MAX_COMMIT_BYTES:
             write_all(self._commits, line)
             os.fsync(self._commits.fileno())
-        else:  # only the last one counts
+        else:  # start a new file: only the last commit is needed
             self._commits.close()
             write_whole(self._folder / COMMITS, line)
             self._commits = self._open(COMMITS)
             self._commits.seek(0, os.SEEK_END)
 
     def _write_header(self) -> None:
-        """Say how many rows there are, so that `numpy.load` takes the file as it is."""
+        """Write the number of rows into the header, so that `numpy.load` can read the file as it is."""
         if not self._header:
             self._header = header_of(self._provenance.number, (0, self.width))
         empty, full = b"(0, ", b"(%d, " % self._next.rows
@@ -308,10 +307,13 @@ class RowLog:
 
 
 def last_commit(tail: bytes) -> tuple[int, Commit]:
-    """Return the last commit that can be read in the end of a file of them, and where its line ends.
+    """Return where the line of the last valid commit ends, and that commit.
+
+    Args:
+        tail: The end of a file of commits.
 
     Raises:
-        ValueError: if there are lines, and none can be read.
+        ValueError: if there are lines, but none is valid.
     """
     lines = tail[: tail.rfind(b"\n") + 1]
     error: Exception | None = None
@@ -322,12 +324,12 @@ def last_commit(tail: bytes) -> tuple[int, Commit]:
         except ValueError as found:
             error, lines = found, lines[:start]
     if error:
-        raise ValueError(f"none of its commits can be read: {error}")
+        raise ValueError(f"none of its commits is valid: {error}")
     return 0, Commit()
 
 
 class _NewRecords:
-    """Records of several results, made at once, as that takes hardly longer than for one."""
+    """Collects records and labels of several results, and makes them in one step, which is much faster."""
 
     def __init__(self) -> None:
         self.indices: list[int] = []
@@ -344,7 +346,7 @@ class _NewRecords:
         self._lines += lines
 
     def arrays(self, start: int) -> tuple[npt.NDArray[np.void], bytes]:
-        """Return the records, and the labels that begin at a position of their file."""
+        """Return the records and the label lines; `start` is the length of the file of labels so far."""
         lengths = np.fromiter(map(len, self._lines), np.int64, len(self._lines))
         records = np.zeros(len(self.indices), RECORD)
         records["index"] = self.indices
@@ -355,8 +357,8 @@ class _NewRecords:
         return records, b"".join(self._lines)
 
 
-def _cut(file: io.FileIO, length: int) -> None:
+def _truncate(file: io.FileIO, length: int) -> None:
     if file.seek(0, os.SEEK_END) < length:
-        raise ValueError(f"{Path(str(file.name)).name} is shorter than what was committed")
+        raise ValueError(f"{Path(str(file.name)).name} is shorter than its last commit says")
     file.truncate(length)
     file.seek(length)

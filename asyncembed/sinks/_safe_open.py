@@ -1,10 +1,10 @@
-"""Files that nobody but us may have put where they are.
+"""Functions that open files safely in shared folders, and write them durably.
 
-In a folder where everybody may write, such as /tmp, somebody can put a symbolic link at a name that we are going to
-write to, and have us write into a file of ours that is elsewhere. So none is followed, in any folder: neither at the
-name nor at the folder that we have made. Only folders that the caller has named may be links.
+In a folder where every user may write, such as /tmp, another user can create a symbolic link with the name of a file
+that this process is about to write, and so make it overwrite another file of its user. So these functions follow no
+symbolic link: neither for the file nor for its folder. A caller that allows a folder to be a link resolves it first.
 
-Files that survive a power cut: what is written is on the disk when these functions return.
+`write_whole` and `sync` return when the data is on disk, so that it survives a power cut.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)  # Windows does not have it, nor links for everybody
+_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)  # missing on Windows, where links need special rights
 _FOLDER: Final = _NO_LINKS | getattr(os, "O_DIRECTORY", 0)
 
 
 def open_log(path: Path) -> io.FileIO:
-    """Open a file to read and write it without a buffer; it is made if it is not there.
+    """Open a file for reading and writing without a buffer. It is created if it does not exist.
 
     Raises:
-        ConfigurationError: if it is a link, or its folder is.
+        ConfigurationError: if the file or its folder is a symbolic link.
     """
     return cast("io.FileIO", _open(path, "r+b", os.O_CREAT, buffering=0))
 
 
 def open_to_read(path: Path) -> io.FileIO:
-    """Open a file to read it without a buffer.
+    """Open a file for reading without a buffer.
 
     Raises:
-        ConfigurationError: if it is a link, or its folder is.
+        ConfigurationError: if the file or its folder is a symbolic link.
     """
     return cast("io.FileIO", _open(path, "rb", 0, buffering=0))
 
 
 def open_to_append(path: Path) -> io.FileIO:
-    """Open a file to read it, and to write behind its end without a buffer; it is made if it is not there.
+    """Open a file for reading and appending without a buffer. It is created if it does not exist.
 
     Raises:
-        ConfigurationError: if it is a link, or its folder is, or another user may have put it there.
+        ConfigurationError: if the file or its folder is a symbolic link, or another user may have created the file.
     """
     file = cast("io.FileIO", _open(path, "a+b", 0, buffering=0))
     try:
@@ -61,50 +61,50 @@ def open_to_append(path: Path) -> io.FileIO:
 
 
 def open_lock(path: Path) -> int:
-    """Open a file to lock it, and return its handle; it is made if it is not there.
+    """Open a file to lock it, and return its descriptor. It is created if it does not exist.
 
     Raises:
-        ConfigurationError: if it is a link, or its folder is.
+        ConfigurationError: if the file or its folder is a symbolic link.
     """
     with _inside(path) as (name, folder):
         return os.open(name, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666, dir_fd=folder)
 
 
 def new_file(path: Path) -> BinaryIO:
-    """Make a file in the place of one that may be there, and open it for writing.
+    """Create a file and open it for writing. An existing file of this name is removed first.
 
     Raises:
-        ConfigurationError: if its folder is a link.
+        ConfigurationError: if its folder is a symbolic link.
     """
     with _inside(path) as (name, folder), suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)  # a link itself, and not what it leads to
+        os.unlink(name, dir_fd=folder)  # removes a link itself, not its target
     return cast("BinaryIO", _open(path, "xb", 0))
 
 
 def read_file(path: Path) -> bytes:
-    """Return what is in a file.
+    """Return the content of a file.
 
     Raises:
-        ConfigurationError: if it is a link, or its folder is.
+        ConfigurationError: if the file or its folder is a symbolic link.
     """
     with open_to_read(path) as file:
         return file.read()
 
 
 def check_folder(path: Path) -> None:
-    """Raise `ConfigurationError` if a folder that was there before us is a link, or was put there by another user."""
+    """Raise `ConfigurationError` if an existing folder is a link, not a folder, or from another user."""
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
         raise _link(path)
     if not stat.S_ISDIR(found.st_mode):
-        raise ConfigurationError(f"{path} exists, and is no folder; move it away")
+        raise ConfigurationError(f"{path} exists and is not a folder; move it away")
     check_owner(path, found)
 
 
 def check_owner(path: Path, found: os.stat_result | None = None) -> None:
-    """Raise `ConfigurationError` if somebody else may have put there what we are going to use or replace.
+    """Raise `ConfigurationError` if a file or folder may be from another user, in a folder where every user may write.
 
-    As Linux does for links in such folders, the owner of the folder is trusted, as he can do anything there.
+    The owner of that folder is trusted, as Linux does for links, because the owner can replace files there anyway.
     """
     if sys.platform == "win32":
         return
@@ -112,7 +112,7 @@ def check_owner(path: Path, found: os.stat_result | None = None) -> None:
     folder = path.parent.stat()
     if folder.st_mode & stat.S_IWOTH and found.st_uid not in {os.geteuid(), folder.st_uid}:
         raise ConfigurationError(
-            f"{path} was made by another user, in a folder where everybody may write; choose another name or folder"
+            f"{path} belongs to another user, in a folder where every user may write; choose another name or folder"
         )
 
 
@@ -126,7 +126,7 @@ def _open(path: Path, mode: str, flags: int, *, buffering: int = -1) -> object:
 
 @contextmanager
 def _inside(path: Path) -> Iterator[tuple[str, int | None]]:
-    """Give a name and the folder it is in, which is held so that it cannot be exchanged for a link meanwhile."""
+    """Yield the name of a file and a descriptor of its folder, so that no process can replace the folder by a link."""
     if os.open not in os.supports_dir_fd:
         yield str(path), None
         return
@@ -145,32 +145,32 @@ def _inside(path: Path) -> Iterator[tuple[str, int | None]]:
 
 def _link(path: Path) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} is a symbolic link, and nothing is written through one; remove it, or choose another name"
+        f"{path} is a symbolic link, which is not followed for safety; remove it, or choose another name"
     )
 
 
 def write_all(file: io.FileIO, data: bytes | memoryview) -> None:
-    """Write all of `data`; a file without a buffer may take only a part at once."""
+    """Write all of `data`, although a file without a buffer may write only a part per call."""
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[file.write(rest) :]
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Make a file that is there with all its content, or not at all."""
-    beside = path.with_name(f"{path.name}.new")
-    with new_file(beside) as file:
+    """Write a file atomically: afterwards it has all of its new content, or is unchanged."""
+    temporary = path.with_name(f"{path.name}.new")
+    with new_file(temporary) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    temporary.replace(path)
     sync(path.parent)
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+    """Flush a file, or the names in a folder, to disk."""
     if os.name == "nt" and path.is_dir():
-        return  # Windows has no way to ask for it
+        return  # not possible on Windows
     handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(handle)

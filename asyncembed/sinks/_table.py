@@ -1,11 +1,11 @@
-"""Vectors as Arrow tables, for all that is made of them: `index`, `id`, `text`, metadata and `embedding` in columns.
+"""Vectors as Arrow tables, with the columns `index`, `id`, `text`, one per metadata name, and `embedding`.
 
-`index` is int64, `text` a string, `embedding` a list of fixed size of float32, int8 or uint8. `id` is int64 if all ids
-are such numbers, and else a string. Metadata has the type that all its values have; where they have several, and for
-lists and objects, each value is JSON in a string, and the field says so.
+`index` is int64, `text` a string, and `embedding` a fixed-size list of float32, int8 or uint8. `id` is int64 if all ids
+are integers of up to 64 bits, else a string. A metadata column has the type of its values. If they have several types,
+or are lists or objects, each value is a JSON string, and the metadata of the column says so.
 
-Columns are made of buffers and not with `pyarrow.array`, which imports pandas wherever that is installed: 43 MB and a
-quarter of a second for nothing.
+Columns are made from buffers, because `pyarrow.array` imports pandas if it is installed, which takes 43 MB of memory
+and a quarter of a second.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
     "json": pa.string(),
 }
 _IS_JSON: Final = {METADATA_KEY: b"json"}
-"""What a field says whose strings are JSON."""
+"""Arrow metadata of a column whose strings are JSON."""
 
 
 def new_schema(
     number: npt.DTypeLike, width: int, *, with_text: bool, note: bytes | None = None, of: Columns | None = None
 ) -> pa.Schema:
-    """Return a schema; `note` goes into its metadata, and `of` tells the types of ids and metadata."""
+    """Return a schema with `note` in its metadata; `of` gives the types of the id and metadata columns."""
     columns: list[pa.Field[Any]] = [pa.field("index", pa.int64()), _field("id", of.id_type if of else "text")]
     if with_text:
         columns.append(pa.field("text", pa.string()))
@@ -77,7 +77,7 @@ def labelled_batch(schema: pa.Schema, vectors: Matrix, labels: Sequence[Label]) 
     return record_batch(schema, vectors, index, ids, texts, [label.metadata or {} for label in labels])
 
 
-def record_batch(  # noqa: PLR0917  # a column each
+def record_batch(  # noqa: PLR0917  # one per column
     schema: pa.Schema,
     vectors: Matrix,
     index: npt.NDArray[np.int64],
@@ -85,7 +85,7 @@ def record_batch(  # noqa: PLR0917  # a column each
     texts: Sequence[str] = (),
     metadata: Sequence[Metadata] = (),
 ) -> pa.RecordBatch:
-    """Return rows as a record batch; the vectors are not copied. Texts are needed only if the schema has them."""
+    """Return rows as a record batch; the vectors are not copied. `texts` is needed only if the schema has texts."""
     columns: list[pa.Array[Any]] = []
     for field in schema:
         if field.name == "index":
@@ -102,12 +102,12 @@ def record_batch(  # noqa: PLR0917  # a column each
 
 
 def table_of(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Return batches as a table that shares their memory."""
+    """Return a table that shares the memory of the batches."""
     return pa.Table.from_batches(batches, schema=schema)
 
 
 def vector_column(schema: pa.Schema, vectors: Matrix) -> pa.Array[Any]:
-    """Return a matrix as a column that shares its memory."""
+    """Return a column that shares the memory of a matrix."""
     kind = schema.field("embedding").type
     return pa.FixedSizeListArray.from_arrays(_numbers(vectors.reshape(-1)), type=kind)
 
@@ -150,7 +150,7 @@ def _numbers(numbers: npt.NDArray[np.generic]) -> pa.Array[Any]:
 
 
 def _strings(values: Sequence[str | None]) -> pa.Array[Any]:
-    # As in JSON, half a surrogate pair is written out: an id may hold one.
+    # An id may contain a lone surrogate, which becomes an escape sequence, as in JSON.
     data = [(value or "").encode("utf-8", "backslashreplace") for value in values]
     ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
     buffers = [_present(values), pa.py_buffer(ends), pa.py_buffer(b"".join(data))]
@@ -158,22 +158,22 @@ def _strings(values: Sequence[str | None]) -> pa.Array[Any]:
 
 
 def read_schema(path: Path, schema: pa.Schema) -> tuple[int, Provenance | None]:
-    """Return the numbers in each vector, and the provenance if there is one.
+    """Return the numbers per vector, and the provenance if there is one.
 
     Raises:
-        ConfigurationError: if it is not the schema of a file of vectors.
+        ConfigurationError: if the schema is not that of a file of vectors.
     """
     if missing := [name for name in NEEDED if name not in schema.names]:
         raise ConfigurationError(f"{path} has no column {missing[0]!r}; its columns are {', '.join(schema.names)}")
     vector = schema.field("embedding").type
     if not pa.types.is_fixed_size_list(vector):
-        raise ConfigurationError(f"{path} holds embeddings of type {vector}, not lists of a fixed size")
+        raise ConfigurationError(f"{path} has embeddings of type {vector}, not lists of a fixed size")
     note = (schema.metadata or {}).get(METADATA_KEY)
     return vector.list_size, Provenance.from_json(note, str(path)) if note else None
 
 
 def block_of(batch: pa.RecordBatch, width: int) -> Block:
-    """Return the rows of a batch, vectors without a copy; labels become Python objects only where asked for."""
+    """Return the rows of a batch. The vectors are not copied, and labels are created on demand."""
     vectors = cast("pa.FixedSizeListArray[Any, Any]", batch.column("embedding"))
 
     names = [name for name in LABELS if name in batch.schema.names]

@@ -1,7 +1,7 @@
-"""Arrow IPC files: one file with everything, in columns that can be mapped into memory.
+"""Arrow IPC: one file with columns that programs can map into memory.
 
-The columns are those of `_table`. Each block is a record batch; the provenance is JSON in the schema's metadata under
-`asyncembed`.
+The columns are those of `_table`. Each block is a record batch. The provenance is JSON under the key `asyncembed` of
+the schema's metadata.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns
 
 
 class ArrowFile(VectorFile):
-    """Maps such a file."""
+    """Reads an Arrow IPC file that is mapped into memory."""
 
     def __init__(self, path: Path) -> None:
         try:
             self._file = pa.ipc.open_file(pa.memory_map(str(path)))
         except ValueError as error:
-            raise ConfigurationError(f"{path} is not a whole Arrow IPC file: {error}") from None
+            raise ConfigurationError(f"{path} is not a complete Arrow IPC file: {error}") from None
         self.width, self.provenance = read_schema(path, self._file.schema)
         batches = range(self._file.num_record_batches)
         self.rows = sum(self._file.get_batch(number).num_rows for number in batches)
 
     def blocks(self) -> Iterator[Block]:
-        """Give the record batches."""
+        """Yield each record batch as a block."""
         for number in range(self._file.num_record_batches):
             yield block_of(self._file.get_batch(number), self.width)
 

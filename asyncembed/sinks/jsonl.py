@@ -1,9 +1,7 @@
-"""JSON lines: `{"index": 0, "id": ..., "text": "...", "embedding": [...]}` in each, for tools that read nothing else.
+"""JSON lines, for tools that cannot read the other formats, which are about 2.5 times smaller.
 
-Metadata stands between text and embedding, each value by its name.
-
-About ten bytes a number, two and a half times the size of the other formats. The provenance lies beside it in
-`vectors.jsonl.meta.json`.
+A line looks like this: `{"index": 0, "id": ..., "text": "...", "embedding": [...]}`. Metadata are additional fields
+between text and embedding. The provenance is in `vectors.jsonl.meta.json` beside the file.
 """
 
 from __future__ import annotations
@@ -30,13 +28,13 @@ if TYPE_CHECKING:
     from asyncembed.sinks._provenance import Provenance
 
 BLOCK_ROWS: Final = 1_024
-"""Most rows read at once."""
+"""Maximum rows to read at once."""
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
 def write(path: Path, rows: VectorFile, provenance: Provenance, _columns: Columns) -> Iterator[None]:
-    """Write a line for each row."""
+    """Write a line for each row, and the provenance beside the file."""
     with new_file(path) as file:
         for block in rows.blocks():
             pairs = zip(block.labels, block.vectors, strict=True)
@@ -46,7 +44,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance, _columns: Column
 
 
 class JsonlFile(VectorFile):
-    """Reads such a file some lines at a time; counts its lines when it is opened."""
+    """Reads a file of JSON lines. It counts the lines when it is opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,7 +55,7 @@ class JsonlFile(VectorFile):
             self.rows = 1 + sum(1 for _ in lines)
 
     def blocks(self) -> Iterator[Block]:
-        """Parse some lines at a time."""
+        """Yield blocks of up to `BLOCK_ROWS` rows."""
         with self._path.open("rb") as lines:
             numbered = enumerate(lines, 1)
             while rows := [self._parse(number, line) for number, line in islice(numbered, BLOCK_ROWS)]:
@@ -72,7 +70,7 @@ class JsonlFile(VectorFile):
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             raise ConfigurationError(f"{self._path}:{number} is not a row with index and embedding") from None
         if vector.shape != (getattr(self, "width", vector.size),):
-            raise ConfigurationError(f"{self._path}:{number} has an embedding of another length than line 1")
+            raise ConfigurationError(f"{self._path}:{number} has an embedding of another length than the one in line 1")
         return _Row(vector, label)
 
 

@@ -1,9 +1,10 @@
-"""NumPy's `.npy`: the matrix alone, which `numpy.load(path, mmap_mode="r")` maps without reading it.
+"""NumPy's `.npy`: a matrix that `numpy.load(path, mmap_mode="r")` can map into memory.
 
-Beside it lie `vectors.npy.texts.jsonl` with index, id and text of each row, and `vectors.npy.meta.json` with the
-provenance. Row i is the i-th result; it is the text with index i unless texts were skipped.
+`vectors.npy.texts.jsonl` beside it has index, id, text and metadata of each row, and `vectors.npy.meta.json` has the
+provenance. Row i belongs to the text with index i, unless texts were skipped.
 
-A journal keeps its rows in the same two files, as they arrive: if that was in order, nothing is written at the end.
+A journal has its rows in the same two files, in the order of arrival. If that is the order of the texts, the files of
+the journal are only renamed at the end.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ if TYPE_CHECKING:
 
 TEXTS: Final = ".texts.jsonl"
 BLOCK_BYTES: Final = 8_000_000
-"""Most bytes of vectors read at once, as nearly as one row allows."""
+"""Maximum bytes of vectors to read at once; a block has at least one row."""
 BLOCK_ROWS: Final = 8_192
-"""Most rows read at once."""
+"""Maximum rows to read at once."""
 HEADER_BYTES: Final = 128
-"""Length of the header of a matrix of any size."""
+"""Length of the header, which does not depend on the size of the matrix."""
 
 
 def write(path: Path, rows: VectorFile, provenance: Provenance, _columns: Columns) -> Iterator[None]:
-    """Write the matrix, and the two files beside it."""
+    """Write the matrix and the two files beside it."""
     with new_file(path) as matrix, new_file(Path(f"{path}{TEXTS}")) as texts:
         write_header(matrix, provenance.number, (rows.rows, rows.width))
         for block in rows.blocks():
             matrix.write(block.vectors.data)
             texts.writelines(block.lines)
-            del block  # else there would be two of them at once
+            del block  # otherwise two blocks would be in memory at once
             yield
     write_meta(path, provenance, rows.rows)
 
 
 class NpyFile(VectorFile):
-    """Reads the matrix in blocks; works without the files beside it, but then without ids, texts and provenance."""
+    """Reads a matrix and the files beside it. Without these files, there are no ids, texts and provenance."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -66,7 +67,7 @@ class NpyFile(VectorFile):
         self.provenance = read_meta(path)
 
     def blocks(self) -> Iterator[Block]:
-        """Read the rows; the same ones make a block whatever lies in the texts of others."""
+        """Yield the rows in blocks, which are smaller if the texts are long."""
         step = rows_in_block(self.width * self._matrix.itemsize)
         if not self._texts.is_file():
             for start in range(0, self.rows, step):
@@ -78,7 +79,7 @@ class NpyFile(VectorFile):
                 labels = list(next_lines(lines, min(step, self.rows - start)))
                 if not labels:
                     raise ConfigurationError(
-                        f"{self._texts} does not have a line for each vector; it belongs to another file"
+                        f"{self._texts} does not have a line for each vector; it may belong to another file"
                     )
                 yield Block(self._read(start, len(labels)), label_reader(labels, self._texts), labels)
                 start += len(labels)
@@ -89,32 +90,34 @@ class NpyFile(VectorFile):
         if not matrix.flags.c_contiguous:
             part: Matrix = matrix[start : start + rows]
             return part
-        # Not a slice of the map: the pages of a large file would count as memory of this process.
+        # Not a slice of the map, because pages of a mapped file count as memory of this process.
         offset = matrix.offset + start * self.width * matrix.itemsize
         return np.fromfile(self._path, matrix.dtype, rows * self.width, offset=offset).reshape(rows, self.width)
 
 
 def header_of(number: npt.DTypeLike, shape: tuple[int, ...]) -> bytes:
-    """Return what `write_header` writes."""
+    """Return the header that `write_header` writes."""
     file = io.BytesIO()
     write_header(file, number, shape)
     return file.getvalue()
 
 
 def write_header(file: IO[bytes] | io.RawIOBase, number: npt.DTypeLike, shape: tuple[int, ...]) -> None:
-    """Write the header of an array in C order. NumPy leaves room in it for any count of rows."""
+    """Write the header of an array in C order. NumPy pads it, so that any number of rows fits in later."""
     descr = npy_format.dtype_to_descr(np.dtype(number))
     npy_format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
 def check_matrix(path: Path, shape: tuple[int, ...], number: np.dtype[np.generic]) -> None:
-    """Raise `ConfigurationError` unless an array can be vectors as rows."""
+    """Raise `ConfigurationError` unless the rows of an array can be vectors."""
     if len(shape) != 2 or number not in (np.float32, np.int8, np.uint8):  # noqa: PLR2004
-        raise ConfigurationError(f"{path} holds an array of shape {shape} and type {number}, not vectors as rows")
+        raise ConfigurationError(
+            f"{path} has an array of shape {shape} and type {number}, not rows of float32, int8 or uint8 vectors"
+        )
 
 
 def rows_in_block(row_bytes: int, block_bytes: int = BLOCK_BYTES) -> int:
-    """Rows of this size that are read at once."""
+    """Return how many rows of this size to read at once."""
     return min(BLOCK_ROWS, max(1, block_bytes // max(row_bytes, 1)))
 
 

@@ -1,9 +1,9 @@
-"""NumPy's `.npz`: one uncompressed zip file with everything.
+"""NumPy's `.npz`: one uncompressed zip file with all data.
 
-`numpy.load` gives `embeddings` (rows, width), `index` int64 and, if there were ids, `ids`: int64 if all are whole
-numbers, else strings, "" where there was none; no array if one of them has over 256 characters. Two members are no
-arrays: `texts.jsonl`, with index, id, text and metadata of each row, and `meta.json`, with the provenance. Texts are no
-array because NumPy pads strings to the longest of them.
+`numpy.load` returns `embeddings` of shape (rows, width), `index` (int64) and, if the rows have ids, `ids`: int64 if all
+are integers, else strings, with "" for a missing id. If an id has more than 256 characters, there is no `ids` array.
+Two members are not arrays: `texts.jsonl` with index, id, text and metadata of each row, and `meta.json` with the
+provenance. There is no array of texts, because NumPy pads strings to the length of the longest one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ EMBEDDINGS: Final = "embeddings.npy"
 TEXTS: Final = "texts.jsonl"
 META: Final = "meta.json"
 MAX_ID_CHARACTERS: Final = 256
-"""Characters of an id from which on there is no array of them: NumPy pads each to the longest."""
+"""Maximum length of an id for the `ids` array, because NumPy pads all strings to the longest one."""
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
-"""The date of every member, so that the same vectors make the same file."""
+"""Date of all members, so that the same vectors result in the same file."""
 
 
 def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns) -> Iterator[None]:
-    """Write the file; the members follow one another, so the rows are read once for each."""
+    """Write the file. The rows are read once per member, because a zip file is written member by member."""
     with new_file(path) as made, zipfile.ZipFile(made, "w") as archive:
         with _member(archive, EMBEDDINGS) as file:
             write_header(file, provenance.number, (rows.rows, rows.width))
@@ -57,7 +57,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns
 
 
 class NpzFile(VectorFile):
-    """Reads such a file from its beginning to its end."""
+    """Reads a `.npz` file sequentially."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -74,16 +74,16 @@ class NpzFile(VectorFile):
         self.provenance = Provenance.from_json(note, str(path)) if note else None
 
     def blocks(self) -> Iterator[Block]:
-        """Read rows and labels side by side."""
+        """Yield blocks of vectors with their labels."""
         row_bytes = self.width * self._number.itemsize
         with zipfile.ZipFile(self._path) as archive, archive.open(EMBEDDINGS) as file:
             _read_header(self._path, file)
             lines = archive.open(TEXTS) if self._has_texts else None
             start = 0
             while start < self.rows:
-                most = min(rows_in_block(row_bytes), self.rows - start)
-                labels = list(next_lines(lines, most)) if lines else []
-                count = len(labels) or most
+                max_rows = min(rows_in_block(row_bytes), self.rows - start)
+                labels = list(next_lines(lines, max_rows)) if lines else []
+                count = len(labels) or max_rows
                 vectors = np.frombuffer(file.read(count * row_bytes), self._number)
                 matrix = cast("Matrix", vectors.reshape(count, self.width))
                 yield Block(matrix, label_reader(labels, f"{self._path}/{TEXTS}") if labels else row_numbers(start))
@@ -95,20 +95,20 @@ def _member(archive: zipfile.ZipFile, name: str) -> io.RawIOBase:
 
 
 def _write_index(archive: zipfile.ZipFile, rows: VectorFile, id_type: ColumnType) -> Iterator[None]:
-    """Write `index`, and `ids` if there is any."""
-    widest, only_numbers, found = 1, True, False
+    """Write `index`, and `ids` if at least one row has an id."""
+    longest, all_integers, has_ids = 1, True, False
     with _member(archive, "index.npy") as file:
         write_header(file, np.int64, (rows.rows,))
         for block in rows.blocks():
             labels = block.labels
             file.write(np.array([label.index for label in labels], np.int64).data)
             ids = [label.id for label in labels]
-            found |= any(value is not None for value in ids)
-            only_numbers &= all(isinstance(value, int) for value in ids)
-            widest = max(widest, *(len(id_text(value, id_type) or "") for value in ids))
+            has_ids |= any(value is not None for value in ids)
+            all_integers &= all(isinstance(value, int) for value in ids)
+            longest = max(longest, *(len(id_text(value, id_type) or "") for value in ids))
             yield
-    if found and widest <= MAX_ID_CHARACTERS:
-        kind: np.dtype[np.generic] = np.dtype(np.int64) if only_numbers else np.dtype(f"<U{widest}")
+    if has_ids and longest <= MAX_ID_CHARACTERS:
+        kind: np.dtype[np.generic] = np.dtype(np.int64) if all_integers else np.dtype(f"<U{longest}")
         yield from _write_ids(archive, rows, kind, id_type)
 
 
@@ -130,7 +130,7 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype
     shape, fortran_order, number = read(file)
     check_matrix(path, shape, number)
     if fortran_order:
-        raise ConfigurationError(f"{path} holds its vectors as columns, not as rows")
+        raise ConfigurationError(f"{path} has its vectors in columns (Fortran order), not in rows")
     return shape, number
 
 

@@ -1,7 +1,7 @@
-"""Parquet: one file with everything, in columns that can be read apart.
+"""Parquet: one file with columns that programs can read separately.
 
-The columns are those of `_table`. Each block of rows is a row group. The provenance is JSON in the schema's metadata
-under `asyncembed`. Texts are compressed; vectors are not, because their bits are close to random.
+The columns are those of `_table`. Each block is a row group. The provenance is JSON under the key `asyncembed` of the
+schema's metadata. Texts are compressed. Vectors are not, because their bits are almost random.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from asyncembed.sinks._provenance import Provenance
 
 BLOCK_ROWS: Final = 1_024
-"""Most rows read at once."""
+"""Maximum rows to read at once."""
 READ_BUFFER: Final = 1_048_576
-"""Bytes read ahead of each column."""
+"""Bytes to read ahead per column."""
 
 
 def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns) -> Iterator[None]:
@@ -35,7 +35,7 @@ def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns
     schema = schema_of(provenance, columns)
     compression = {**dict.fromkeys(schema.names, "zstd"), "embedding.list.element": "none"}
     del compression["embedding"]
-    # Statistics and dictionaries of vectors would cost time and say nothing.
+    # Statistics and dictionaries of vectors take time and are useless.
     with (
         new_file(path) as file,
         pq.ParquetWriter(
@@ -49,18 +49,18 @@ def write(path: Path, rows: VectorFile, provenance: Provenance, columns: Columns
 
 
 class ParquetVectors(VectorFile):
-    """Reads such a file a few thousand rows at a time."""
+    """Reads a Parquet file in blocks."""
 
     def __init__(self, path: Path) -> None:
         try:
             self._file = open_parquet(str(path))
         except ValueError as error:
-            raise ConfigurationError(f"{path} is not a whole Parquet file: {error}") from None
+            raise ConfigurationError(f"{path} is not a complete Parquet file: {error}") from None
         self.width, self.provenance = read_schema(path, self._file.schema_arrow)
         self.rows = self._file.metadata.num_rows
 
     def blocks(self) -> Iterator[Block]:
-        """Give record batches."""
+        """Yield each record batch as a block."""
         names = self._file.schema_arrow.names
         columns = names if self.provenance else [name for name in (*LABELS, "embedding") if name in names]
         for batch in read_batches(self._file, columns):
@@ -68,14 +68,14 @@ class ParquetVectors(VectorFile):
 
 
 def open_parquet(file: str | io.BufferedIOBase) -> pq.ParquetFile:
-    """Open any Parquet file for `read_batches`; raises `ValueError`, as pyarrow does, if it is none."""
+    """Open a Parquet file for `read_batches`; raise pyarrow's `ValueError` if the file is not Parquet."""
     return pq.ParquetFile(file, buffer_size=READ_BUFFER, pre_buffer=False)
 
 
 def read_batches(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Read rows in memory that does not grow with the file.
+    """Yield the rows in record batches. Memory use does not grow with the file.
 
-    Row group by row group, because pyarrow keeps what it has read of a group until it is done with all of them.
+    It reads one row group per call of pyarrow, which keeps the data of all groups of a call until the call ends.
     """
     for group in range(file.num_row_groups):
         yield from file.iter_batches(BLOCK_ROWS, row_groups=[group], columns=list(columns))

@@ -6,6 +6,7 @@ None of the packages that a store needs is imported before the store is used.
 from __future__ import annotations
 
 from asyncembed._models import Metadata, TextId
+from asyncembed._public import publish
 from asyncembed.stores._address import AnyStore, open_store
 from asyncembed.stores._fingerprint import check_fingerprint, fingerprint_from_json, fingerprint_to_json, text_hash
 from asyncembed.stores._store import Found, SearchableStore, Store, StoreFingerprint
@@ -30,3 +31,5 @@ __all__ = [
     "open_store",
     "text_hash",
 ]
+
+publish(__name__, [globals()[name] for name in __all__])

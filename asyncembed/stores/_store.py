@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from asyncembed._models import Metadata, TextId  # noqa: TC001  # for `typing.get_type_hints`
+from asyncembed._public import publish
 from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncembed._models import Matrix, Metadata, TextId, Vector
+    from asyncembed._models import Matrix, Vector
 
 StoreFingerprint: TypeAlias = Mapping[str, object]
 """What all vectors of one store share: provider, model, dimensions, dtype, input type and so on, as JSON has them."""
@@ -95,3 +97,6 @@ class Found(ShortRepr):
     score: float
     text: str | None
     metadata: Metadata
+
+
+publish("asyncembed", [Found])

@@ -29,6 +29,7 @@
 
 from __future__ import annotations
 
+from asyncembed._public import publish
 from asyncembed.testing import faults
 from asyncembed.testing._answers import Answer, Body, Item, Mark, Order, Style
 from asyncembed.testing._chaos import Chaos
@@ -67,3 +68,5 @@ __all__ = [  # noqa: RUF022  # grouped by purpose
     "Style",
     "right",
 ]
+
+publish(__name__, [globals()[name] for name in __all__])

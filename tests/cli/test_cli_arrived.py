@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from support.arrivals import PROGRAM, Vectors
 
-from asyncembed.sinks import BOOKS, FORMATS, open_vectors
+from asyncembed.sinks import FORMATS, TOTALS_SUFFIX, open_vectors
 from asyncembed.testing import FakeServer, vector_of
 
 STOPS = int(os.environ.get("ASYNCEMBED_STOPS", "1"))
@@ -62,7 +62,7 @@ def forget(server):
 
 def content(out):
     """What the files hold, but for the books of the runs."""
-    files = (file for file in out.parent.glob(f"{out.name}*") if not file.name.endswith(BOOKS))
+    files = (file for file in out.parent.glob(f"{out.name}*") if not file.name.endswith(TOTALS_SUFFIX))
     return {file.name.removeprefix(out.name): file.read_bytes() for file in files}
 
 

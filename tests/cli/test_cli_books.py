@@ -99,7 +99,7 @@ def test_the_books_of_two_runs_add_up(run, embed, threaded_server, tmp_path, suf
     assert (failure["index"], failure["error"], failure["status"]) == (13, "InvalidInputError", 400)
     warning, line = ended.err.splitlines()
     assert warning.startswith("3 texts failed, the first with index 13: ")
-    before = re.search(r"; (\d+) texts came in 1 earlier run$", line)
+    before = re.search(r"; (\d+) texts embedded in 1 earlier run$", line)
     assert f"{served} texts embedded to {out}" in line
     assert f"{billed} tokens, {told['retries']} retries, 3 failed;" in line
     found = facts(run, out)
@@ -107,11 +107,11 @@ def test_the_books_of_two_runs_add_up(run, embed, threaded_server, tmp_path, suf
     assert (found["requests"], found["tokens"]) == (f"{told['requests']}, {told['retries']} retries", str(billed))
     assert found["failed"].startswith("3, the first with index 13: InvalidInputError: ")
     report = Tables((tmp_path / "r.html").read_text())
-    assert report["texts in the input"] == report["rows safe on the disk"] + report["failed"] + report["texts left"]
-    assert report["rows safe on the disk"] == report["embedded in this run"] + report["taken over from earlier runs"]
-    assert report["taken over from earlier runs"] == int(before[1])
+    assert report["texts in the input"] == report["rows saved"] + report["failed"] + report["texts left"]
+    assert report["rows saved"] == report["embedded in this run"] + report["embedded in earlier runs"]
+    assert report["embedded in earlier runs"] == int(before[1])
     assert (report["failed"], report["requests"], report["tokens billed"]) == (3, told["requests"], billed)
-    assert f"{first} requests" in report.rows["of all this in earlier runs"]
+    assert f"{first} requests" in report.rows["earlier runs"]
     assert report.outcome == "outcome bad"
     assert ">finished, with failures<" in (tmp_path / "r.html").read_text()
 
@@ -121,7 +121,7 @@ def test_a_run_without_failures_is_green(embed, threaded_server, tmp_path):
     assert embed(tmp_path / "v.npy").code == 0
     report = Tables((tmp_path / "r.html").read_text())
     assert report.outcome == "outcome good"
-    assert report.rows["of all this in earlier runs"] == "nothing: this was the first run"
+    assert report.rows["earlier runs"] == "none"
     assert report["embedded in this run"] == report["texts in the input"] == COUNT
 
 
@@ -131,7 +131,7 @@ def test_info_shows_a_file_in_the_making(run, embed, threaded_server, tmp_path):
     for path in (out, tmp_path / "v.parquet.partial"):
         found = facts(run, path)
         assert found["folder"] == str(tmp_path / "v.parquet.partial")
-        assert found["state"] == "stopped; go on with --resume"
+        assert found["state"] == "stopped; continue with --resume"
         rows, settled = int(found["rows"]), int(found["texts"].split()[0])
         assert settled == rows + 2
         probes = sum(request.texts == ["hello"] for request in threaded_server.requests)
@@ -139,7 +139,7 @@ def test_info_shows_a_file_in_the_making(run, embed, threaded_server, tmp_path):
         assert found["runs"].startswith("1, ")
         assert found["failed"].startswith("2, the first with index 13")
     report = Tables((tmp_path / "r.html").read_text())
-    assert report["texts in the input"] == report["rows safe on the disk"] + report["failed"] + report["texts left"]
+    assert report["texts in the input"] == report["rows saved"] + report["failed"] + report["texts left"]
     assert report["texts left"] == COUNT - settled
 
 
@@ -151,7 +151,7 @@ def test_info_on_what_another_version_left_names_it(run, embed, threaded_server,
     note.write_bytes(orjson.dumps({**fields, "journal": 99}))
     ended = run("info", out)
     assert ended.code == 1
-    assert "has a journal of form 99, which this version does not know" in ended.err
+    assert "has a journal of format 99, which this version does not know" in ended.err
 
 
 def test_the_books_of_a_file_that_has_gone_are_replaced(embed, tmp_path):
@@ -175,4 +175,4 @@ def test_the_books_stay_as_they_are_when_nothing_is_left_to_do(embed, threaded_s
     before, asked = books(out), len(threaded_server.requests)
     ended = embed(out, "--resume")
     assert (ended.code, len(threaded_server.requests), books(out)) == (0, asked, before)
-    assert "is whole already, with 197 texts; nothing was asked for" in ended.err
+    assert "is already complete, with 197 texts; no request was sent" in ended.err

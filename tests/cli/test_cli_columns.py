@@ -144,10 +144,10 @@ def test_a_resumed_run_with_other_columns_is_refused(run, threaded_server, opena
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("index", "stands for something else in the output"),
-        ("embedding", "stands for something else"),
-        ("text", "stands for something else"),
-        ("lang", "is the text or the id, and kept as such"),
+        ("index", "reserved for a column of the output"),
+        ("embedding", "reserved for a column"),
+        ("text", "reserved for a column"),
+        ("lang", "this name is the text or the id, which is kept anyway"),
         ("nothing", "there is no field 'nothing'"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from asyncembed.sinks import BOOKS, FORMATS
+from asyncembed.sinks import FORMATS, TOTALS_SUFFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def settled(out: Path) -> int:
 
 def content(out: Path) -> dict[str, bytes]:
     """What the files hold, but for the books of the runs."""
-    files = (file for file in out.parent.glob(f"{out.name}*") if not file.name.endswith(BOOKS))
+    files = (file for file in out.parent.glob(f"{out.name}*") if not file.name.endswith(TOTALS_SUFFIX))
     return {file.name.removeprefix(out.name): file.read_bytes() for file in files}
 
 

@@ -122,7 +122,7 @@ def test_an_unknown_suffix_is_refused_before_anything_is_sent(run, threaded_serv
     ended = run("embed", texts_file, "-o", tmp_path / "v.xlsx", *openai(threaded_server))
     assert ended.code == 2
     assert (
-        "v.xlsx has the suffix .xlsx; vectors are kept in files that end in .parquet, .npy, .npz, .arrow, .jsonl"
+        "v.xlsx has the suffix .xlsx; the name of a file of vectors ends in .parquet, .npy, .npz, .arrow, .jsonl"
         in ended.err
     )
     assert threaded_server.requests == []
@@ -172,17 +172,17 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     error, kept = ended.err.splitlines()
     assert error.startswith("Error: ")
     assert "402" in error
-    assert kept == f"4 rows are kept in {partial}; go on with --resume (resume=True)"
+    assert kept == f"4 rows are kept in {partial}; continue with --resume (resume=True)"
     assert not out.exists()
     assert "rows        4\n" in run("info", partial / "vectors.npy").out
 
     again = run("embed", texts_file, "-o", out, *one_by_one)
     assert again.code == 2
-    assert f"{partial} exists: a run that was stopped left it" in again.err
+    assert f"{partial} exists, from a run that was stopped" in again.err
     threaded_server.requests.clear()
     ended = run("embed", texts_file, "-o", out, "--resume", *one_by_one)
     assert ended.code == 0
-    assert ended.err.endswith("0 failed; 4 texts came in 1 earlier run\n")
+    assert ended.err.endswith("0 failed; 4 texts embedded in 1 earlier run\n")
     assert sorted(text for asked in threaded_server.asked for text in asked) == [f"text {n}" for n in range(4, 10)]
     assert not list(tmp_path.glob("*partial*"))
     _, matrix = read(out)
@@ -190,7 +190,7 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
 
     threaded_server.requests.clear()
     ended = run("embed", texts_file, "-o", out, "--resume", *one_by_one)
-    assert (ended.code, ended.err) == (0, f"{out} is whole already, with 10 texts; nothing was asked for\n")
+    assert (ended.code, ended.err) == (0, f"{out} is already complete, with 10 texts; no request was sent\n")
     assert threaded_server.requests == []
 
 
@@ -244,7 +244,7 @@ def test_an_input_without_texts_is_an_error(run, threaded_server, openai, tmp_pa
     empty.write_text("\n \n")
     ended = run("embed", empty, "-o", tmp_path / "v.npy", *openai(threaded_server))
     assert ended.code == 1
-    assert f"{empty} holds no text; nothing was written" in ended.err
+    assert f"{empty} contains no text; nothing was written" in ended.err
     assert not (tmp_path / "v.npy").exists()
 
 

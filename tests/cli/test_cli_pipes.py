@@ -100,7 +100,7 @@ async def test_a_pipe_that_breaks_off(start, server, openai, pipe, tmp_path):
 def test_parquet_cannot_be_a_pipe(run, pipe, tmp_path):
     ended = run("embed", pipe("in.parquet"), "-o", tmp_path / "v.npy")
     assert ended.code == 2
-    assert "Parquet cannot be read from one" in ended.err
+    assert "Parquet cannot be read from a pipe" in ended.err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "gbk", "ascii"])

@@ -10,8 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from asyncembed import EndpointPaused, RequestEnded, RequestsThrottled, RetryScheduled, RunSummary, Usage
-from asyncembed.cli._console import plural, printable
-from asyncembed.cli._progress import Lines, News, Total, can_draw, duration, progress, render
+from asyncembed.cli._progress import EventTracker, ProgressLog, Total, can_draw, duration, progress, render
 
 BUSY = RunSummary(
     done=1_234_567,
@@ -48,14 +47,14 @@ def drawn(
     summary: RunSummary,
     total: int | None,
     width: int,
-    news: News | None = None,
+    news: EventTracker | None = None,
     *,
     encoding: str = "utf-8",
     **state: bool,
 ) -> list[str]:
     file = io.TextIOWrapper(io.BytesIO(), encoding)
     console = Console(file=file, width=width, force_terminal=True, color_system=None, legacy_windows=False)
-    console.print(render(summary, total, news or News(), **state))
+    console.print(render(summary, total, news or EventTracker(), **state))
     file.flush()
     return file.buffer.getvalue().decode(encoding).splitlines()
 
@@ -72,7 +71,7 @@ def test_two_lines_that_fit(width):
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_what_went_wrong_is_never_cut(width):
     """How many failed, how many requests were repeated, and why."""
-    news = News()
+    news = EventTracker()
     for _ in range(12):
         news(retried())
     _, details = drawn(replace(BUSY, failed=1_234_567), 10_000_000, width, news)
@@ -83,18 +82,18 @@ def test_what_went_wrong_is_never_cut(width):
 
 def test_the_latest_reasons_of_retries_are_shown():
     """With how often each was met."""
-    news = News()
+    news = EventTracker()
     for reason in (DOWN, {**DOWN, "status": 429}, SLOW, SLOW, {**DOWN, "status": 429}):
         news(retried(**reason))
     assert news.reasons == "429 x2, time-out x2"
     assert "12 retries (429 x2, time-out x2)" in drawn(BUSY, None, 80, news)[1]
-    assert drawn(RunSummary(), None, 80, news)[1].startswith("trying again (429 x2, time-out x2)")
+    assert drawn(RunSummary(), None, 80, news)[1].startswith("retrying (429 x2, time-out x2)")
 
 
 def test_a_wait_is_shown_with_its_reason_and_its_end():
     """In a line of its own, until it is over."""
     clock = Clock()
-    news = News(clock)
+    news = EventTracker(clock)
     assert len(drawn(BUSY, None, 80, news)) == 2
     news(EndpointPaused(seconds=30.0, again=False, **DOWN))
     clock.now += 10
@@ -130,7 +129,7 @@ def ended() -> RequestEnded:
 def test_a_console_without_our_characters(width, encoding):
     """Gets others."""
     clock = Clock()
-    news = News(clock)
+    news = EventTracker(clock)
     news(EndpointPaused(seconds=30.0, again=False, **{**DOWN, "message": "the model is being loaded " * 20}))
     lines = drawn(BUSY, 10_000_000, width, news, encoding=encoding)
     assert all(line.isascii() and cell_len(line) <= width for line in lines)
@@ -142,29 +141,29 @@ def test_a_run_that_stops_says_so():
     """Where there is room for it."""
     lines = drawn(BUSY, 10_000_000, 80, is_stopping=True)
     assert lines[0].endswith(" 1,234,577 done")
-    assert lines[2] == "stopping: waiting for what is in flight; Ctrl-C ends at once"
+    assert lines[2] == "stopping: waiting for requests in flight; press Ctrl-C again to stop at once"
 
 
 def test_off_a_terminal_there_is_a_line_every_ten_seconds():
     """And none between them."""
     clock, said = Clock(), []
-    lines = Lines(said.append, clock)
-    news = News(clock)
+    lines = ProgressLog(said.append, clock)
+    news = EventTracker(clock)
     for _ in range(300):
         clock.now += 0.1
-        lines.note(BUSY, 10_000_000, news)
+        lines.update(BUSY, 10_000_000, news)
     start = "1,234,577 of 10,000,000, 12%, 47:20 left, 10 failed, 12 retries, 3,086 texts/s, 32 in flight, "
     assert said == [f"{start}memory 123/256 MB, 98.8M tokens"] * len(said)
     assert 2 <= len(said) <= 3
     news(retried())
     news(EndpointPaused(seconds=30.0, again=False, **DOWN))
     clock.now += 10
-    lines.note(BUSY, None, news)
+    lines.update(BUSY, None, news)
     assert said[-1].startswith("1,234,577 texts, 10 failed, 12 retries (503), 3,086 texts/s")
     assert said[-1].endswith("; the API asks to wait, 20 s left: openai answered 503: loading")
     clock.now += 10
-    lines.note(BUSY, None, news, is_stopping=True)
-    assert said[-1].endswith("; stopping: waiting for what is in flight; Ctrl-C ends at once")
+    lines.update(BUSY, None, news, is_stopping=True)
+    assert said[-1].endswith("; stopping: waiting for requests in flight; press Ctrl-C again to stop at once")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_lines_are_drawn_over_only_where_that_works(monkeypatch, terminal, varia
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, color_system=None)
     assert can_draw(console) is draws
-    with progress(console, lambda: BUSY, Total(10), lambda: False, News()):
+    with progress(console, lambda: BUSY, Total(10), lambda: False, EventTracker()):
         pass
     assert bool(file.getvalue()) is draws
 
@@ -209,11 +208,3 @@ def test_the_beginning_is_no_special_case():
 )
 def test_durations(seconds, shown):
     assert duration(seconds) == shown
-
-
-def test_counts_have_their_nouns():
-    assert [plural(1, "text"), plural(2_000, "text"), plural(0, "retry")] == ["1 text", "2,000 texts", "0 retries"]
-
-
-def test_what_is_printed_is_one_harmless_line():
-    assert printable("a\n b\x1b[31m\u202e") == "a b\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"

@@ -76,7 +76,7 @@ def test_an_address_for_the_embedded_server_is_refused(run, rows_file, tmp_path,
     arguments = [part.format(rows=rows_file, out=tmp_path / "v.npy") for part in command]
     ended = run(*arguments, "--base-url", "http://127.0.0.1:1/v1")
     assert ended.code == 2
-    assert "--base-url does not go with --provider local" in ended.err
+    assert "--base-url cannot be combined with --provider local" in ended.err
     assert "--provider openai" in ended.err
     assert not list(tmp_path.glob("v.npy*"))
 
@@ -87,7 +87,7 @@ def test_a_file_of_the_embedded_model_is_not_searched_elsewhere(run, rows_file, 
     assert run("embed", rows_file, "-o", out).code == 0
     ended = run("search", out, "party", "--base-url", "http://127.0.0.1:1/v1")
     assert ended.code == 2
-    assert "--base-url does not go with --provider local" in ended.err
+    assert "--base-url cannot be combined with --provider local" in ended.err
 
 
 @pytest.mark.parametrize(("provider", "variable"), [("openai", "OPENAI_API_KEY"), ("cohere", "CO_API_KEY")])
@@ -120,4 +120,4 @@ def test_info_reads_what_is_in_the_making(run, threaded_server, openai, rows_fil
     for name in (out, f"{out}.partial", f"{out}.partial{os.sep}"):
         ended = run("info", name)
         assert ended.code == 0, ended.err
-        assert "stopped; go on with --resume" in ended.out
+        assert "stopped; continue with --resume" in ended.out

@@ -25,7 +25,7 @@ def test_rows_go_into_a_table_and_the_same_command_asks_for_nothing_more(run, ro
     database.close()
     again = run("embed", rows_file, "--to", store)
     assert again.code == 0
-    assert "is whole already, with 30 texts; nothing was asked for" in again.err
+    assert "is already complete, with 30 texts; no request was sent" in again.err
 
 
 def test_changed_rows_are_counted_apart_from_those_that_were_there(run, rows_file, tmp_path):
@@ -34,7 +34,7 @@ def test_changed_rows_are_counted_apart_from_those_that_were_there(run, rows_fil
     rows_file.write_text(rows_file.read_text().replace('"text 3"', '"text three"'))
     ended = run("embed", rows_file, "--to", store)
     assert "1 failed" not in ended.err
-    assert "29 texts were there already" in ended.err
+    assert "29 texts were in the store already" in ended.err
 
 
 @pytest.mark.parametrize(

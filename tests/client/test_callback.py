@@ -290,7 +290,7 @@ async def test_the_error_of_a_callback_is_not_hidden_by_one_of_the_run(server, c
     asked.set()
     with pytest.raises(Broken, match="the database is down") as caught:
         await task
-    assert "besides: QuotaExceededError" in " ".join(caught.value.__notes__)
+    assert "also raised: QuotaExceededError" in " ".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize("at_once", [1, 3])

@@ -356,7 +356,7 @@ async def test_a_full_disk_for_failures_leaves_what_was_safe(client, fake, path,
     with pytest.raises(OSError, match="No space") as caught:
         await client.embed_to_file(TEXTS, tmp_path / "v.npy", dead_letter=path, **SMALL)
     assert caught.value.filename == str(path)
-    assert "so the run was ended" in caught.value.__notes__[0]
+    assert "so the run was stopped" in caught.value.__notes__[0]
     assert "kept" in caught.value.__notes__[1]
     monkeypatch.undo()
     summary = await client.embed_to_file(TEXTS, tmp_path / "v.npy", dead_letter=path, resume=True, **SMALL)

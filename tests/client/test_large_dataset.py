@@ -96,6 +96,6 @@ async def test_failures_take_part(client):
 
 
 async def test_a_limit_below_what_the_process_holds_is_refused_before_anything_is_sent(server, client):
-    with pytest.raises(ConfigurationError, match=r"max_memory_mb=20 is for the whole process, which holds"):
+    with pytest.raises(ConfigurationError, match=r"max_memory_mb=20 is a limit for the whole process"):
         client.embed_large_dataset(TEXTS, max_memory_mb=20)
     assert server.requests == []

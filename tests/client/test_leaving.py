@@ -145,7 +145,7 @@ async def test_dropped(scene, consumer):
     task.cancel()
     await asyncio.wait([task])
     del task
-    with pytest.warns(ResourceWarning, match="left before its end"):
+    with pytest.warns(ResourceWarning, match="dropped before its end"):
         scene.drop()
     await until(lambda: not leftovers(scene.client))
     consumer.check(scene.client)

@@ -275,7 +275,7 @@ async def test_a_function_that_is_cancelled_shows_nothing(connect):
     with pytest.raises(asyncio.CancelledError) as caught:
         await posting
     trace = caught.value.__traceback__
-    while trace.tb_frame.f_code.co_name != "_answer_of":
+    while trace.tb_frame.f_code.co_name != "_call_key_function":
         trace = trace.tb_next
     trace.tb_next = None  # what comes then are the caller's own frames
     assert seen(*error_views(caught.value)) == []
@@ -358,7 +358,7 @@ async def test_a_client_can_be_neither_pickled_nor_copied(client, used):
     if used:
         await client.embed(["a"])
     for copy_it in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="an EmbedClient holds a key and connections, and cannot be pickled"):
+        with pytest.raises(TypeError, match="an EmbedClient has a key and connections, and cannot be pickled"):
             copy_it(client)
 
 

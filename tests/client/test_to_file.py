@@ -27,7 +27,7 @@ from asyncembed import (
     RunSummary,
     ServerError,
 )
-from asyncembed.sinks import BOOKS, FORMATS, Label, Provenance, _output, open_vectors
+from asyncembed.sinks import FORMATS, TOTALS_SUFFIX, Label, Provenance, open_vectors
 from asyncembed.sinks._row_log import RowLog
 
 TEXTS = numbered(40)
@@ -42,7 +42,7 @@ def expected(texts=TEXTS):
 
 def content(folder: Path, name: str) -> dict[str, bytes]:
     """The bytes of a file and of what belongs to it, but for the books of its runs."""
-    files = (file for file in folder.glob(f"{name}*") if not file.name.endswith(BOOKS))
+    files = (file for file in folder.glob(f"{name}*") if not file.name.endswith(TOTALS_SUFFIX))
     return {file.name.removeprefix(name): file.read_bytes() for file in files}
 
 
@@ -57,7 +57,7 @@ async def broken_off(server, client, path: Path, texts=TEXTS, **options) -> None
     with pytest.raises(QuotaExceededError) as caught:
         await client.embed_to_file(texts, path, **{**SMALL, **options})
     server.script.clear()
-    assert caught.value.__notes__ == [f"12 rows are kept in {path}.partial; go on with --resume (resume=True)"]
+    assert caught.value.__notes__ == [f"12 rows are kept in {path}.partial; continue with --resume (resume=True)"]
     assert not path.exists()
     server.requests.clear()
 
@@ -120,7 +120,7 @@ async def test_resuming_a_finished_file_asks_for_nothing(server, client, tmp_pat
     assert server.requests == []
     assert content(tmp_path, path.name) == before
     for other in (TEXTS[:-1], [*TEXTS, "more"], [*TEXTS[:-1], "other"]):
-        with pytest.raises(ResumeError, match="is finished, and belongs to other texts: it was made of 40 texts"):
+        with pytest.raises(ResumeError, match="is finished, and belongs to other texts: it was made from 40 texts"):
             await client.embed_to_file(other, path, resume=True)
     with pytest.raises(ResumeError, match="model was 'text-embedding-3-small' and is 'other' now"):
         await client.embed_to_file(TEXTS, path, resume=True, model="other")
@@ -143,7 +143,7 @@ async def test_resuming_a_finished_file_asks_for_nothing(server, client, tmp_pat
 async def test_another_model_or_option_is_refused_before_anything_is_sent(server, client, tmp_path, options, words):
     path = tmp_path / "v.npy"
     await broken_off(server, client, path)
-    with pytest.raises(ResumeError, match=f"belongs to another run: {words}"):
+    with pytest.raises(ResumeError, match=f"belongs to a run with other settings: {words}"):
         await client.embed_to_file(TEXTS, path, resume=True, **options)
     assert server.requests == []
     await client.embed_to_file(TEXTS, path, resume=True)  # the refusal has harmed nothing
@@ -155,11 +155,11 @@ async def test_another_model_or_option_is_refused_before_anything_is_sent(server
     [
         (
             ["other", *TEXTS[1:]],
-            "the text with index 0, or its id or metadata, is not the same",
+            "the text with index 0, or its id or metadata, has changed",
         ),
-        (TEXTS[:30], "was begun with 40 texts, and there are 30 now"),
-        ([*TEXTS, "more"], "was begun with 40 texts, and there are 41 now"),
-        (iter(TEXTS[:5]), "holds results for 12 texts of another input; this one has only 5"),
+        (TEXTS[:30], "is for 40 texts, but the input has 30 now"),
+        ([*TEXTS, "more"], "is for 40 texts, but the input has 41 now"),
+        (iter(TEXTS[:5]), "has results for the first 12 texts, but the input has only 5"),
         ([("id", text) for text in TEXTS], "belongs to other texts"),
     ],
     ids=["another", "fewer", "more", "far fewer", "ids"],
@@ -178,7 +178,7 @@ async def test_what_the_client_does_itself_goes_on_where_it_is_the_same(server, 
     prompted = {f"passage: {text}": text for text in TEXTS}
     await broken_off(server, client, path, **options)
     for other in ({**options, "prompts": "e5", "input_type": "query"}, {**options, "dimensions": 5}):
-        with pytest.raises(ResumeError, match="belongs to another run"):
+        with pytest.raises(ResumeError, match="belongs to a run with other settings"):
             await client.embed_to_file(TEXTS, path, resume=True, **other)
     await client.embed_to_file(TEXTS, path, resume=True, **options)
     assert sorted(prompted[text] for request in server.requests for text in request.texts) == sorted(TEXTS[12:])
@@ -198,7 +198,7 @@ async def test_an_input_type_that_is_the_default_is_no_difference(server, connec
 async def test_vectors_of_another_length_are_refused(server, client, tmp_path):
     await broken_off(server, client, tmp_path / "v.npy")
     server.dimension = 16
-    with pytest.raises(ResumeError, match="holds vectors of 8 numbers, but those that come now have 16"):
+    with pytest.raises(ResumeError, match="has vectors of 8 numbers, but the new ones have 16"):
         await client.embed_to_file(TEXTS, tmp_path / "v.npy", resume=True)
     server.dimension = 8
     await client.embed_to_file(TEXTS, tmp_path / "v.npy", resume=True)
@@ -221,7 +221,7 @@ async def test_nothing_that_exists_is_replaced_unless_it_is_asked_for(server, cl
 async def test_what_a_run_left_is_not_replaced_unless_it_is_asked_for(server, client, tmp_path):
     path = tmp_path / "v.npy"
     await broken_off(server, client, path)
-    with pytest.raises(ConfigurationError, match=r"v\.npy\.partial exists: a run that was stopped left it.* --resume"):
+    with pytest.raises(ConfigurationError, match=r"v\.npy\.partial exists, from a run that was stopped.* --resume"):
         await client.embed_to_file(TEXTS, path)
     with pytest.raises(ConfigurationError, match="contradict each other"):
         await client.embed_to_file(TEXTS, path, resume=True, overwrite=True)
@@ -248,7 +248,7 @@ async def test_a_file_that_somebody_makes_meanwhile_is_not_replaced(server, clie
         if not path.exists():
             path.write_bytes(b"precious")
 
-    with pytest.raises(ConfigurationError, match="was made by somebody else meanwhile"):
+    with pytest.raises(ConfigurationError, match="was created by another program during the run"):
         await client.embed_to_file(TEXTS, path, on_progress=make_it)
     assert path.read_bytes() == b"precious"
     server.requests.clear()
@@ -283,7 +283,7 @@ async def test_a_full_disk_is_an_error_that_leaves_everything_to_go_on_with(serv
         # Longer than the files of the journal, and shorter than what is made of them.
         with files_no_longer_than(2_600), pytest.raises(OSError, match="File too large") as caught:
             await client.embed_to_file(TEXTS, path, resume=True, **SMALL)
-        assert caught.value.__notes__ == [f"40 rows are kept in {path}.partial; go on with --resume (resume=True)"]
+        assert caught.value.__notes__ == [f"40 rows are kept in {path}.partial; continue with --resume (resume=True)"]
         assert not path.exists()
         assert not list(Path(f"{path}.partial").glob("finished*"))
         server.requests.clear()
@@ -325,15 +325,18 @@ async def test_an_end_between_two_renames_costs_nothing(server, client, tmp_path
 async def test_a_whole_file_of_another_format_is_not_given_the_name(client, tmp_path, monkeypatch):
     """It lacks only its name, which says nothing of its format."""
 
-    def stops(*_: object) -> None:
-        raise KeyboardInterrupt
+    path, replace = tmp_path / "vectors", Path.replace
 
-    path = tmp_path / "vectors"
+    def stops(self, target):
+        if Path(target).parent == tmp_path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr("asyncembed.sinks._output.publish", stops)
+        patch.setattr(Path, "replace", stops)
         with pytest.raises(KeyboardInterrupt):
             await client.embed_to_file(TEXTS, path, format="npz")
-    with pytest.raises(ResumeError, match="holds a whole npz file, and not one of arrow"):
+    with pytest.raises(ResumeError, match="has a complete npz file, not arrow"):
         await client.embed_to_file(TEXTS, path, format="arrow", resume=True)
     await client.embed_to_file(TEXTS, path, format="npz", resume=True)
     np.testing.assert_array_equal(np.load(path)["embeddings"], expected())
@@ -347,7 +350,7 @@ async def test_a_folder_that_is_removed_is_an_error_and_not_a_surprise_at_the_en
         for file in sorted(folder.rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
 
-    with pytest.raises(FileNotFoundError, match="removed while it was being written") as caught:
+    with pytest.raises(FileNotFoundError, match="another program removed the folder") as caught:
         await client.embed_to_file((f"text {n}" for n in range(10**9)), folder / "v.npy", on_progress=remove)
     assert caught.value.__notes__ == ["nothing is kept"]
 
@@ -558,18 +561,18 @@ async def test_an_id_that_json_cannot_carry_is_refused_before_it_is_paid_for(ser
 
 async def test_the_folder_is_held_until_the_last_file_has_its_name(server, client, tmp_path, monkeypatch):
     """Whoever comes meanwhile is refused, whatever they want, and harms nothing."""
-    path = tmp_path / "v.npy"
-    publish = _output.publish
+    path, replace = tmp_path / "v.npy", Path.replace
     refused_with = []
 
-    def publish_watched(*arguments):
-        for mode in ({"resume": True}, {"overwrite": True}, {}):
-            with pytest.raises(ConfigurationError, match="is being written by another process") as caught:
-                claim(path, Provenance(provider="openai", model="text-embedding-3-small"), **mode)
-            refused_with.append(caught.value)
-        publish(*arguments)
+    def watched(self, target):
+        if Path(target).parent == tmp_path and not refused_with:  # the first of them
+            for mode in ({"resume": True}, {"overwrite": True}, {}):
+                with pytest.raises(ConfigurationError, match="is being written by another process") as caught:
+                    claim(path, Provenance(provider="openai", model="text-embedding-3-small"), **mode)
+                refused_with.append(caught.value)
+        return replace(self, target)
 
-    monkeypatch.setattr(_output, "publish", publish_watched)
+    monkeypatch.setattr(Path, "replace", watched)
     await client.embed_to_file(TEXTS, path)
     assert len(refused_with) == 3
     np.testing.assert_array_equal(np.load(path), expected())
@@ -690,7 +693,7 @@ async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_p
 
 async def test_a_run_that_was_begun_with_more_texts_is_not_finished_with_fewer(server, client, tmp_path):
     await broken_off(server, client, tmp_path / "v.npy")
-    with pytest.raises(ResumeError, match="was begun with 40 texts, and there are 20 now"):
+    with pytest.raises(ResumeError, match="is for 40 texts, but the input has 20 now"):
         await client.embed_to_file(iter(TEXTS[:20]), tmp_path / "v.npy", resume=True)
     assert not (tmp_path / "v.npy").exists()
     await client.embed_to_file(iter(TEXTS), tmp_path / "v.npy", resume=True)

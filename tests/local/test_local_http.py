@@ -13,7 +13,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from asyncembed._version import __version__
+from asyncembed import __version__
 from asyncembed.local import LocalModel, LocalServer
 
 pytest.importorskip("model2vec")

@@ -11,7 +11,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from asyncembed._exceptions import ConfigurationError
+from asyncembed import ConfigurationError
 from asyncembed.local import LocalModel, LocalServer
 
 pytest.importorskip("model2vec")

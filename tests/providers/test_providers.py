@@ -16,12 +16,9 @@ from asyncembed import (
     Limits,
     Provider,
     RetryPolicy,
+    Sign,
 )
-from asyncembed._core.circuit_breaker import CircuitBreaker
-from asyncembed._core.endpoint import Endpoint, EndpointState
-from asyncembed._core.memory import MemoryBudget
-from asyncembed._core.slots import SlotsByModel
-from asyncembed._decide.signs import Sign
+from asyncembed._core import CircuitBreaker, Endpoint, EndpointState, MemoryBudget, SlotsByModel
 from asyncembed._ratelimit import Limiter
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
@@ -98,7 +95,7 @@ def test_extra_fields_that_json_does_not_have_are_refused(value):
 def test_extra_fields_do_not_replace_what_the_client_sends(provider):
     """Or other texts would be embedded than were given."""
     field = "input" if provider == "openai" else "texts"
-    with pytest.raises(ConfigurationError, match=f"extra= may not hold {field}"):
+    with pytest.raises(ConfigurationError, match=f"extra= must not contain {field}"):
         EmbedClient(provider, api_key="k").embed_stream(["a"], extra={field: ["b"], "user": "u"})
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedFailure, InvalidInputError, TransportError
-from asyncembed.cli._rows import Fields, JsonlParser
+from asyncembed.cli._inputs import Fields, parse_sources, read
 from asyncembed.sinks import _dead_letters
 from asyncembed.sinks._dead_letters import DeadLetterFile
 
@@ -80,8 +80,7 @@ def test_every_line_can_be_read_as_an_input(tmp_path_factory, text, id_):
     """What is not Unicode is spelled out, and so are numbers that JSON has no room for."""
     path = tmp_path_factory.mktemp("letters") / "failed.jsonl"
     letters(path).write([failure(0, text, id_)])
-    parser = JsonlParser("failed.jsonl", Fields())
-    (given_back,) = [parser.feed(line) for line in path.read_bytes().splitlines(keepends=True)]
+    (given_back,) = read(parse_sources([str(path)], None), Fields())
     assert given_back.text == text.encode("utf-8", "backslashreplace").decode()
     assert str(given_back.id) == str(id_)
 
@@ -122,7 +121,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as caught:
         letters(path).write([failure(1), failure(2)])
     assert caught.value.filename == str(path)
-    assert caught.value.__notes__ == ["2 failed texts could not be written there, so the run was ended"]
+    assert caught.value.__notes__ == ["2 failed texts could not be written to this file, so the run was stopped"]
     assert path.read_bytes() == before
 
 
@@ -155,7 +154,7 @@ def test_writers_side_by_side_share_a_file(path):
 def test_a_process_that_stands_still_with_the_lock_does_not_hold_up_others_for_ever(path, monkeypatch):
     import fcntl
 
-    monkeypatch.setattr(_dead_letters, "PATIENCE", 0.05)
+    monkeypatch.setattr(_dead_letters, "LOCK_TIMEOUT", 0.05)
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(OSError, match="locked for"):
@@ -222,10 +221,10 @@ def make_endless_line(path):
 
 REFUSALS = {
     "folder": (make_folder, "Is a directory"),
-    "inputs": (make_foreign, "holds something else"),
-    "text": (make_text, "holds something else"),
-    "vectors": (make_vectors, "holds something else"),
-    "long vectors": (make_long_vectors, "holds something else"),
+    "inputs": (make_foreign, "is not a dead-letter file"),
+    "text": (make_text, "is not a dead-letter file"),
+    "vectors": (make_vectors, "is not a dead-letter file"),
+    "long vectors": (make_long_vectors, "is not a dead-letter file"),
     "pipe": (make_pipe, "regular file|seek"),
     "link": (make_link, "symbolic link"),
 }
@@ -248,12 +247,12 @@ def test_a_line_without_an_end_is_not_read_to_its_end(path):
     make_endless_line(path)
     tracemalloc.start()
     try:
-        with pytest.raises(ConfigurationError, match="holds something else"):
+        with pytest.raises(ConfigurationError, match="is not a dead-letter file"):
             letters(path).check()
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
-    with pytest.raises(OSError, match="no failed text"):
+    with pytest.raises(OSError, match="is not a failed text"):
         letters(path).write([failure(0)])
     assert path.stat().st_size == 800_000_000
 

@@ -10,10 +10,7 @@ import pytest
 from support.blocks import claim, numbered_block, read
 
 from asyncembed import ConfigurationError, ResumeError
-from asyncembed.cli._progress import Recorder
-from asyncembed.cli._report import check_report, write_report
 from asyncembed.sinks import FORMATS, Provenance
-from asyncembed.sinks._safe_open import new_file, open_lock, open_log, read_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no links that everybody may make")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes files of others")
@@ -74,7 +71,7 @@ def test_a_link_at_the_name_is_replaced_and_not_followed(shared, victim, suffix)
 def test_a_link_that_comes_while_the_run_goes(shared, victim, suffix):
     """It is noticed before the file gets its name, and the rows stay."""
     path = shared / f"v{suffix}"
-    with pytest.raises(ConfigurationError, match="made by somebody else meanwhile"):
+    with pytest.raises(ConfigurationError, match="was created by another program during the run"):
         make(path, plant=lambda: path.symlink_to(victim))
     assert path.readlink() == victim
     assert (shared / f"v{suffix}.partial" / "ready.json").is_file()
@@ -87,7 +84,9 @@ def test_a_link_in_the_place_of_the_folder_is_refused(shared, tmp_path, target, 
     if target == "folder":
         elsewhere.mkdir()
     (shared / "v.npy.partial").symlink_to(elsewhere)
-    with pytest.raises(ConfigurationError, match=r"v\.npy\.partial is a symbolic link, and nothing is written through"):
+    with pytest.raises(
+        ConfigurationError, match=r"v\.npy\.partial is a symbolic link, which is not followed for safety"
+    ):
         claim(shared / "v.npy", PROVENANCE, **settings)
     assert target == "nowhere" or not list(elsewhere.iterdir())
     assert not (tmp_path / "nowhere").exists()
@@ -159,21 +158,6 @@ def test_the_folder_exchanged_for_a_link_while_the_run_goes(shared, tmp_path):
     assert [(file.name, file.read_bytes()) for file in elsewhere.iterdir()] == [("ready.json.new", VALUABLE)]
 
 
-def test_every_way_to_open_a_file_refuses_links(tmp_path, victim):
-    folder, link = tmp_path / "folder", tmp_path / "link"
-    folder.mkdir()
-    link.symlink_to(folder)
-    (folder / "name").symlink_to(victim)
-    for way in (open_log, open_lock, read_file):
-        for path in (folder / "name", link / "name"):
-            with pytest.raises(ConfigurationError, match="symbolic link"):
-                way(path)
-    with pytest.raises(ConfigurationError, match="link is a symbolic link"):
-        new_file(link / "name")
-    new_file(folder / "name").close()
-    assert not (folder / "name").is_symlink()
-
-
 @as_root
 @pytest.mark.parametrize("settings", [{}, {"resume": True}, {"overwrite": True}])
 def test_a_folder_of_another_user_is_refused_where_everybody_may_write(shared, settings):
@@ -181,7 +165,7 @@ def test_a_folder_of_another_user_is_refused_where_everybody_may_write(shared, s
     folder = shared / "v.npy.partial"
     folder.mkdir()
     os.chown(folder, SOMEBODY, SOMEBODY)
-    with pytest.raises(ConfigurationError, match="made by another user, in a folder where everybody may write"):
+    with pytest.raises(ConfigurationError, match="belongs to another user, in a folder where every user may write"):
         claim(shared / "v.npy", PROVENANCE, **settings)
     assert not list(folder.iterdir())
     shared.chmod(0o755)
@@ -204,7 +188,7 @@ def test_a_file_of_another_user_is_neither_replaced_nor_believed(shared, setting
     """Before anything is paid for: where everybody may write, only its owner could be robbed of it, or has laid it."""
     make(shared / "v.npy")
     os.chown(shared / "v.npy", SOMEBODY, SOMEBODY)
-    with pytest.raises(ConfigurationError, match="made by another user"):
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
         claim(shared / "v.npy", PROVENANCE, **settings)
 
 
@@ -233,23 +217,3 @@ def test_a_folder_may_be_reached_by_a_link(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     make(tmp_path / "link" / "v.npy")
     assert len(read(tmp_path / "real" / "v.npy")[1]) == 4
-
-
-def test_the_report_is_not_written_through_links(shared, victim, tmp_path):
-    (shared / "run.html.new").symlink_to(victim)
-    check_report(shared / "run.html", [])
-    for name in ("run.html", "run.html.new"):
-        (shared / name).unlink(missing_ok=True)
-        (shared / name).symlink_to(victim)
-    write_report(shared / "run.html", Recorder(), {"output": "v.npy"}, "finished", 1)
-    assert not (shared / "run.html").is_symlink()
-    (tmp_path / "link").symlink_to(shared)
-    write_report(tmp_path / "link" / "run.html", Recorder(), {"output": "v.npy"}, "finished", 1)
-
-
-@as_root
-def test_a_report_of_another_user_is_not_replaced(shared):
-    write_report(shared / "run.html", Recorder(), {"output": "v.npy"}, "finished", 1)
-    os.chown(shared / "run.html", SOMEBODY, SOMEBODY)
-    with pytest.raises(ConfigurationError, match="made by another user"):
-        check_report(shared / "run.html", [])

@@ -13,7 +13,6 @@ from support.blocks import block_of, read, write
 
 from asyncembed import ConfigurationError
 from asyncembed.sinks import FORMATS, Label, Provenance, find_format, open_vectors
-from asyncembed.sinks._table import METADATA_KEY
 
 PROVENANCE = Provenance(provider="openai", model="m", input_type="document", base_url="http://127.0.0.1/v1")
 AWKWARD = [
@@ -109,7 +108,7 @@ def test_parquet_has_a_row_group_for_each_block_and_no_compressed_vectors(tmp_pa
 
 
 def test_a_suffix_without_a_format_is_refused_with_those_there_are():
-    with pytest.raises(ConfigurationError, match=r"no suffix; .* end in \.parquet, \.npy, \.npz, \.arrow, \.jsonl"):
+    with pytest.raises(ConfigurationError, match=r"no suffix; .* ends in \.parquet, \.npy, \.npz, \.arrow, \.jsonl"):
         find_format(Path("vectors"))
 
 
@@ -128,7 +127,7 @@ def damaged_json(path):
 @pytest.mark.parametrize(
     ("suffix", "damage", "message"),
     [
-        (".npy", damaged_texts, "does not have a line for each vector; it belongs to another file"),
+        (".npy", damaged_texts, "does not have a line for each vector; it may belong to another file"),
         (".npy", damaged_meta, "does not say which provider and model"),
         (".jsonl", damaged_json, "does not say which provider and model"),
     ],
@@ -144,13 +143,15 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, suffix, damage,
 def test_rows_of_different_lengths_are_refused(tmp_path):
     path = tmp_path / "v.jsonl"
     path.write_bytes(b'{"index":0,"embedding":[1,2]}\n{"index":1,"embedding":[1,2,3]}\n')
-    with pytest.raises(ConfigurationError, match=r"v\.jsonl:2 has an embedding of another length than line 1"):
+    with pytest.raises(
+        ConfigurationError, match=r"v\.jsonl:2 has an embedding of another length than the one in line 1"
+    ):
         read(path)
 
 
 def test_arrays_that_are_no_vectors_are_refused(tmp_path):
     np.save(tmp_path / "v.npy", np.arange(3))
-    with pytest.raises(ConfigurationError, match=r"an array of shape \(3,\) and type int64, not vectors as rows"):
+    with pytest.raises(ConfigurationError, match=r"an array of shape \(3,\) and type int64, not rows of float32"):
         open_vectors(tmp_path / "v.npy")
 
 
@@ -167,7 +168,7 @@ def test_tables_that_hold_no_vectors_are_refused(tmp_path):
 def test_a_note_in_the_metadata_that_is_not_ours_is_refused(tmp_path):
     path = tmp_path / "v.parquet"
     write(path, [results(2)], PROVENANCE)
-    table = pq.read_table(path).replace_schema_metadata({METADATA_KEY: b"[]"})
+    table = pq.read_table(path).replace_schema_metadata({b"asyncembed": b"[]"})
     pq.write_table(table, path)
     with pytest.raises(ConfigurationError, match="does not say which provider"):
         open_vectors(path)

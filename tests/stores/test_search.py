@@ -44,7 +44,7 @@ async def test_a_client_of_another_provider_is_refused(server, connect, tmp_path
 
 
 async def test_a_store_that_was_never_written_is_refused(client, tmp_path):
-    with pytest.raises(ConfigurationError, match="does not say what its vectors are from"):
+    with pytest.raises(ConfigurationError, match="does not record which model its vectors are from"):
         await asyncembed.search(SqliteVectors(tmp_path / "none.db"), client, "text 1")
     assert not (tmp_path / "none.db").exists()
 

@@ -17,10 +17,10 @@ from support.stores import MemoryStore, asked_for
 from support.watching import turns, until
 
 from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, ResumeError, StreamClosedError
-from asyncembed._to_store import BATCH_ROWS
 from asyncembed.stores import LanceTable, PgVector, SqliteVectors
 
 HARMLESS = "hello"
+BATCH_ROWS = 1_000
 
 
 def rows_of(count, change=""):

@@ -27,7 +27,6 @@ from asyncembed import (
     Event,
     Layout,
     Limits,
-    Matrix,
     MemoryMonitor,
     NumpyStreamReader,
     OpenTelemetryEvents,
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     import io
 
 Vector = npt.NDArray[np.float32 | np.int8 | np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 async def stream(client: EmbedClient, texts: Sequence[str]) -> None:
@@ -60,11 +60,11 @@ async def stream(client: EmbedClient, texts: Sequence[str]) -> None:
     client.embed_stream(texts, on_error="skip", dead_letter=Path("failed.jsonl"))
     client.embed_stream(texts, on_error="skip", dead_letter=b"failed.jsonl")  # type: ignore[call-overload]
     async with client.embed_stream(texts, chunk_size=10, dtype="int8") as opened:
-        assert_type(opened, EmbedStream[EmbedResult])
+        assert_type(opened, EmbedStream[EmbedResult[np.int8]])
         async for result in opened:
-            assert_type(result, EmbedResult)
+            assert_type(result, EmbedResult[np.int8])
             assert_type(result.index, int)
-            assert_type(result.embedding, Vector)
+            assert_type(result.embedding, npt.NDArray[np.int8])
             assert_type(result.text, str)
             assert_type(result.id, str | int | UUID | None)
         assert_type(opened.summary, RunSummary)
@@ -81,10 +81,10 @@ async def everything(client: EmbedClient, texts: list[str]) -> None:
     """One matrix, whose rows it iterates over."""
     response = await client.embed(texts, input_type="query", dimensions=256, truncate="END", extra={"user": "u"})
     assert_type(response, EmbedResponse)
-    assert_type(response.embeddings, Vector)
-    assert_type(response[0], Vector)
+    assert_type(response.embeddings, Floats)
+    assert_type(response[0], Floats)
     assert_type(len(response), int)
-    assert_type([row for row in response], list[Vector])  # noqa: C416
+    assert_type([row for row in response], list[Floats])  # noqa: C416
     assert_type(response.usage + Usage(3), Usage)
     assert_type(response.ok, npt.NDArray[np.bool_])
     assert_type(response.failures, Sequence[EmbedFailure])
@@ -94,7 +94,7 @@ async def everything(client: EmbedClient, texts: list[str]) -> None:
 
     await client.embed(texts, on_error="skip", on_progress=tell)
     await client.embed(texts, on_progress=lambda now: print(now.done))
-    await client.embed(texts, on_error="yield")  # type: ignore[arg-type]
+    await client.embed(texts, on_error="yield")  # type: ignore[call-overload]
 
 
 async def for_functions(client: EmbedClient, texts: list[str]) -> None:
@@ -107,9 +107,10 @@ async def for_functions(client: EmbedClient, texts: list[str]) -> None:
     assert_type(await client.embed_with_callback(texts, later, callback_concurrency=4), RunSummary)
     assert_type(await client.embed_with_callback(texts, now, on_error="skip", ordered=False), RunSummary)
     callback: Callback = now
-    await client.embed_with_callback(texts, callback, dtype="int8")
-    await client.embed_with_callback(texts, now, on_error="yield")  # type: ignore[arg-type]
-    await client.embed_with_callback(texts, 3)  # type: ignore[arg-type]
+    await client.embed_with_callback(texts, callback)
+    await client.embed_with_callback(texts, now, dtype="int8")
+    await client.embed_with_callback(texts, now, on_error="yield")  # type: ignore[call-overload]
+    await client.embed_with_callback(texts, 3)  # type: ignore[call-overload]
 
 
 async def into_files(client: EmbedClient, texts: list[str]) -> None:
@@ -132,11 +133,11 @@ async def in_blocks(client: EmbedClient, texts: list[str]) -> None:
         assert_type(reader, NumpyStreamReader)
         assert_type(reader.summary, RunSummary)
         async for block in reader:
-            assert_type(block, tuple[int, Matrix])
+            assert_type(block, tuple[int, Floats])
         async for block in reader.rechunk(10):
-            assert_type(block, tuple[int, Matrix])
-        assert_type(await reader.read_all(), Matrix)
-    assert_type(client.embed_binary_stream(texts, format="numpy", dtype="int8"), NumpyStreamReader)
+            assert_type(block, tuple[int, Floats])
+        assert_type(await reader.read_all(), Floats)
+    assert_type(client.embed_binary_stream(texts, format="numpy", dtype="int8"), NumpyStreamReader[np.int8])
     assert_type(client.embed_binary_stream(texts, format="arrow"), ArrowStreamReader)
     client.embed_binary_stream(texts, format="polars")  # type: ignore[call-overload]
 
@@ -155,10 +156,10 @@ async def held_already(chunks: AsyncIterator[bytes], file: io.BytesIO) -> None:
     """From another client, or from a file."""
     response = StreamingEmbedResponse(chunks, "cohere", dtype="int8")
     async for position, vector in response:
-        assert_type((position, vector), tuple[int, Vector])
+        assert_type((position, vector), tuple[int, npt.NDArray[np.int8]])
     assert_type((response.count, response.usage, response.message), tuple[int, Usage, str])
     for pair in StreamingEmbedResponse(file, Mine()).iter_embeddings():
-        assert_type(pair, tuple[int, Vector])
+        assert_type(pair, tuple[int, Floats])
 
 
 async def forms(client: EmbedClient) -> None:
@@ -179,7 +180,7 @@ async def forms(client: EmbedClient) -> None:
     client.embed_stream(["a"], on_error="ignore")  # type: ignore[call-overload]
     client.embed_stream(["a"], dtype="float64")  # type: ignore[call-overload]
     client.embed_stream(["a"], chunksize=3)  # type: ignore[call-overload]
-    await client.embed(["a"], dimensions="256")  # type: ignore[arg-type]
+    await client.embed(["a"], dimensions="256")  # type: ignore[call-overload]
 
 
 async def fetch_key() -> str:
@@ -226,7 +227,7 @@ async def own_vectors(client: EmbedClient) -> None:
     """What the client puts before texts, and does to vectors."""
     await client.embed(["a"], prompts="e5", normalize=True)
     await client.embed(["a"], prompts={"query": "q: "}, dimensions=8, shorten="client")
-    await client.embed(["a"], shorten="nobody")  # type: ignore[arg-type]
+    await client.embed(["a"], shorten="nobody")  # type: ignore[call-overload]
     EmbedClient("vllm", model="m", prompts="e5", catalogue="embed-v4.0")
 
 

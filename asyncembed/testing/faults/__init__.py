@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from asyncembed._public import publish
 from asyncembed.testing.faults._breaks import (
     CutOff,
     Drip,
@@ -90,3 +91,5 @@ __all__ = [
     "WrongIndex",
     "WrongVector",
 ]
+
+publish(__name__, [globals()[name] for name in __all__])
