@@ -968,7 +968,7 @@ class EmbedClient(AsyncClosing):
         if kind is None or self._connection.closed:
             call = self._call(for_texts(options, "query"), "raise")
             identity = provenance_of(call, keep_text=False).digest
-            kind = self._lane.open(key, replace(call, dedupe_bytes=0, identity=identity))
+            kind = self._lane.open(key, replace(call, dedupe_bytes=0, identity=identity, is_query=True))
         return kind
 
     def _adopt(self, task: asyncio.Task[None]) -> None:

@@ -38,6 +38,7 @@ class Call:
         dead_letters: Stores those texts, if the caller wants that.
         dedupe_bytes: Memory for vectors that equal texts share, in bytes; 0 to request each text.
         identity: Digest of everything that shapes a vector besides its text; set only for equal texts or a cache.
+        is_query: Whether it goes before calls that are no queries.
     """
 
     endpoint: Endpoint
@@ -48,6 +49,7 @@ class Call:
     dead_letters: DeadLetters | None = None
     dedupe_bytes: int = 0
     identity: bytes = b""
+    is_query: bool = False
 
     @property
     def dimension(self) -> int | None:

@@ -83,6 +83,10 @@ MAX_TOKEN_SHARES: Final = 40
 """Requests that one minute's token limit is divided among; a remainder too small for one request goes unused."""
 
 
+QUERY_SHARES: Final = 60
+"""The same while queries come: each request then uses the limit of at most a second."""
+
+
 @dataclass(slots=True)
 class EndpointState:
     """What the client has learned from the responses of an API.
@@ -190,10 +194,14 @@ class Endpoint:
         limits = self.learned_limits(model)
         requests, inputs, tokens = self.limiter.limits
         max_inputs = min(chunk_size or limits.inputs, limits.inputs)
+        shares, has_queries = MAX_TOKEN_SHARES, (inputs or tokens) and self.limiter.has_queries
+        if has_queries:  # the room for a query must not come back in large pieces
+            shares, requests = QUERY_SHARES, None
+            max_inputs = min(max_inputs, max(1, math.floor(inputs / QUERY_SHARES))) if inputs else max_inputs
         if inputs:
             limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / max_inputs))))
         if tokens:
-            share = max(1, math.floor(tokens / min(MAX_TOKEN_SHARES, max(1, requests or MAX_TOKEN_SHARES))))
+            share = max(1, math.floor(tokens / min(shares, max(1, requests or shares))))
             limits = replace(limits, tokens=min(share, limits.tokens or share))
         return limits
 
