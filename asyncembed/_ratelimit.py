@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from asyncembed._config import check_positive
@@ -46,6 +47,9 @@ RateLimitOff = Literal["off"]
 """No rate limit: neither a published limit of the provider nor one from its headers applies."""
 
 _REQUESTS, _TOKENS = range(2)
+
+
+_knows_limit = attrgetter("knows_limit")
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +109,8 @@ class Limiter:
         self._max_delay = period * SLACK  # a request that is sent later than this after its time is planned anew
         self._period = period
         self._numbers = itertools.count()
-        self._queries: deque[Slot] = deque()  # of the last minute
+        self._queries: deque[tuple[float, tuple[int, ...]]] = deque()  # of the last minute: time and costs
+        self._used_by_queries = [0] * len(limits)
         self._waiting: dict[Slot, None] = {}  # requests that have not begun, by start time
         # Re-entrant, as garbage collection may end a wait, and so withdraw a slot, inside any of these methods.
         self._lock = threading.RLock()
@@ -124,7 +129,7 @@ class Limiter:
     @property
     def has_queries(self) -> bool:
         """Whether a query came within the last minute."""
-        return bool(self._queries) and self._clock() - self._queries[-1].at <= self._period
+        return bool(self._queries) and self._clock() - self._queries[-1][0] <= self._period
 
     def book(self, inputs: int, tokens: int, *, is_query: bool = False) -> Slot:
         """Plan a request behind all others, and a query before those that are none.
@@ -133,11 +138,16 @@ class Limiter:
         """
         with self._lock:
             now = self._clock()
+            if is_query and not any(map(_knows_limit, self._windows)):
+                # It leaves the log as it is, which costs little of its time: a header that names a limit counts it.
+                costs = [0] * len(self._windows)
+                self._note_query(costs, now)
+                return Slot(now, costs, next(self._numbers), is_query)
             amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
             costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
             slot = Slot(now, costs, next(self._numbers), is_query)
             if is_query:
-                self._queries.append(slot)
+                self._note_query(costs, now)
                 later = [each for each in self._planned(now) if not each.is_query]
                 self._unplan(later)
                 self._plan([slot, *later], now)
@@ -208,7 +218,7 @@ class Limiter:
         """Plan requests behind all others, in this order, and none before its previous start time."""
         for window in self._windows:
             window.forget(now)
-        kept = self._kept(now) if self._queries else None
+        kept = self._kept(now) if self._queries and not all(slot.is_query for slot in slots) else None
         for slot in slots:
             if any(slot.costs):
                 slot.at = max(slot.at, self._earliest(slot, now, kept))
@@ -226,17 +236,25 @@ class Limiter:
             )
         return max(window.earliest(cost, first) for window, cost in pairs)
 
+    def _note_query(self, costs: list[int], now: float) -> None:
+        self._forget_queries(now)
+        self._queries.append((now, tuple(costs)))
+        self._used_by_queries = [used + cost for used, cost in zip(self._used_by_queries, costs, strict=True)]
+
+    def _forget_queries(self, now: float) -> None:
+        while self._queries and now - self._queries[0][0] > self._period:
+            _, costs = self._queries.popleft()
+            self._used_by_queries = [used - cost for used, cost in zip(self._used_by_queries, costs, strict=True)]
+
     def _kept(self, now: float) -> list[float] | None:
         """Return the units of each limit that bulk must leave for queries now; None if no query has come lately."""
-        while self._queries and now - self._queries[0].at > self._period:
-            self._queries.popleft()
+        self._forget_queries(now)
         if not self._queries:
             return None
         kept: list[float] = []
-        for unit, window in enumerate(self._windows):
-            costs = [slot.costs[unit] for slot in self._queries if not slot.is_withdrawn]
-            used, limit = sum(costs), window.limit or 0.0
-            share = min(MAX_KEPT * limit, max(MIN_KEPT * limit, KEPT_PER_USED * used, max(costs, default=0)))
+        for window, used in zip(self._windows, self._used_by_queries, strict=True):
+            limit, one = window.limit or 0.0, used / len(self._queries)
+            share = min(MAX_KEPT * limit, max(MIN_KEPT * limit, KEPT_PER_USED * used, one))
             kept.append(max(0.0, share - used))
         return kept
 

@@ -20,6 +20,7 @@ import orjson
 from asyncembed._core.circuit_breaker import SharedPause
 from asyncembed._core.rate_gate import TokenEstimate
 from asyncembed._decide.base64_proof import proof_of
+from asyncembed._decide.giving_way import GivingWay
 from asyncembed._decide.splitting import LearnedLimits
 from asyncembed._http.route import Route
 
@@ -98,6 +99,7 @@ class EndpointState:
         dimensions: Dimension of earlier vectors, by model and requested dimension.
         tokens: Estimate of tokens per byte, by model.
         caps: Learned limits on the size of a request, by model.
+        giving_way: How much bulk runs beside queries, by model.
         accepted: Models for which a request has succeeded.
         has_asked_limits: The server was asked for its limits.
         warned_models: Models for which the log already says that an input type has no effect.
@@ -109,6 +111,7 @@ class EndpointState:
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, LearnedLimits] = field(default_factory=lambda: defaultdict(LearnedLimits))
+    giving_way: defaultdict[str, GivingWay] = field(default_factory=lambda: defaultdict(GivingWay))
     accepted: set[str] = field(default_factory=set)
     has_asked_limits: bool = False
     warned_models: set[str] = field(default_factory=set)
@@ -176,7 +179,13 @@ class Endpoint:
         slots = self.slots.get(model)
         if slots is None:
             limits = self.limits_of(model)
-            slots = self.slots.add(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+            slots = self.slots.add(
+                model,
+                self.learned.giving_way[model],
+                limits.inputs,
+                is_own_address=self.is_official,
+                initial_size=limits.first,
+            )
         return slots
 
     def learned_limits(self, model: str) -> Limits:

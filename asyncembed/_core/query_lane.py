@@ -96,9 +96,10 @@ class QueryRun(Run):
         """Return the vectors that have arrived for these indices."""
         return [self._arrived.pop(index, None) for index in indices]
 
-    def succeeded(self) -> None:
+    def succeeded(self, seconds: float) -> None:
         """Note what a response that was right has taught."""
         learned = self.endpoint.learned
+        self.slots.query_answered(seconds)
         self.blame.accepted += 1
         learned.accepted.add(self.options.model)
         learned.breaker.end_attempt(failed=False)
@@ -401,6 +402,7 @@ class QueryLane:
         delivery = ResultDelivery(batch, kind.decoder)
         exchange = Exchange(kind, transport, delivery, reservation, batch.request_bytes)
         texts = delivery.begin_attempt()
+        kind.slots.query_came()
         permit = await kind.rate_gate.ask(len(texts), batch.request_bytes)
         await permit.begin()
         try:
@@ -408,7 +410,7 @@ class QueryLane:
         except AsyncEmbedError as error:
             job.is_dropped = bool(delivery.mismatch)
             return error
-        kind.succeeded()
+        kind.succeeded(exchange.seconds_to_headers)
         return None
 
     def _hand_over(self, job: Job, vectors: Sequence[Vector | None]) -> None:

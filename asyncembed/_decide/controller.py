@@ -314,7 +314,8 @@ class Controller:
         initial_size: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_concurrency = max_concurrency
+        self.max_concurrency = max_concurrency
+        """Maximum number of concurrent requests."""
         self._clock = clock
         own_size = initial_size or max_size
         self._size = min(own_size if is_own_address else min(FIRST_SIZE, own_size), max_size)
@@ -587,7 +588,7 @@ class Controller:
         self._rest = 0
         self._rejected.clear()
         self._without_effect.clear()
-        self._ceiling = self._max_concurrency
+        self._ceiling = self.max_concurrency
         self._unavoidable = 0.0
 
     def _setting(self, step: _Step, measured: _Measurement) -> tuple[int, int] | None:

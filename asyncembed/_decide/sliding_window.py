@@ -78,6 +78,11 @@ class Window:
         self._used_by_others = 0.0  # units, as reported by the API
         self._others_until = -math.inf  # when that report expires
 
+    @property
+    def knows_limit(self) -> bool:
+        """Whether there is a limit, or the API has said that nothing is left."""
+        return self.limit is not None or self._used_by_others > 0
+
     def cost(self, amount: int) -> int:
         """Return the units to charge for a request: at most the limit, if it only comes from a header."""
         if self.limit is None or self._is_declared:
