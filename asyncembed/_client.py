@@ -199,7 +199,7 @@ class EmbedClient(AsyncClosing):
         self._provider = get_provider(provider)
         if catalogue is not None:
             check_text("catalogue", catalogue)
-            self._provider = self._provider.knowing(find_model(catalogue, self._provider))
+            self._provider = self._provider.with_model(find_model(catalogue, self._provider))
         if model is not None:
             check_text("model", model)
         self._model = model or self._provider.default_model

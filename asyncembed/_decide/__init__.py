@@ -28,6 +28,7 @@ from asyncembed._decide.texts import (
     not_utf8,
     text_key,
 )
+from asyncembed._decide.token_count import estimate_tokens
 from asyncembed._decide.too_large import is_too_large_to_process, read_too_large
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "as_input_or_refused",
     "ceiling",
     "check_texts",
+    "estimate_tokens",
     "fits",
     "halves",
     "id_of_bytes",

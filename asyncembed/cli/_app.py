@@ -552,7 +552,7 @@ def serve(
         str | None, typer.Option(help="Environment variable with the API key that clients must send.", metavar="VAR")
     ] = None,
 ) -> None:
-    """Run the embedded server, with the APIs of Cohere and OpenAI.
+    """Run the embedded server, with the APIs of Cohere, OpenAI, Ollama and TEI.
 
     It runs until you press Ctrl-C.
     """

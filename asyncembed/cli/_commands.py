@@ -172,7 +172,8 @@ def _print_example(url: str, key_variable: str | None, unix: Path | None) -> Non
     where = f"--unix-socket {shlex.quote(str(unix))} http://localhost" if unix else url
     console = stdout()
     console.print(
-        f"Serving on {url} (Cohere's API) and {url}/v1 (OpenAI's API). Press Ctrl-C to stop. Try:\n", markup=False
+        f"Serving on {url} (APIs of Cohere, Ollama and TEI) and {url}/v1 (OpenAI's API). Press Ctrl-C to stop. Try:\n",
+        markup=False,
     )
     console.print(
         f"  curl {where}/v1/embeddings{key} \\\n"

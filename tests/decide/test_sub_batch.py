@@ -14,8 +14,8 @@ from asyncembed._decide import Chunker, CostModel, SubBatch, apart, fits, halves
 REFUSAL = InvalidInputError("no", status=400)
 
 
-def part_of(texts: list[str]) -> SubBatch:
-    (batch,) = Chunker(Limits(inputs=len(texts)), None, CostModel(), 1 << 60).take(texts)
+def part_of(texts: list[str], prefix: int = 0) -> SubBatch:
+    (batch,) = Chunker(Limits(inputs=len(texts)), None, CostModel(), 1 << 60, prefix=prefix).take(texts)
     return SubBatch(batch)
 
 
@@ -88,11 +88,36 @@ def test_the_other_half_waits_for_the_first():
     assert second.is_guilty
 
 
-@given(st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=60), st.integers(1, 40), st.integers(1, 300))
-def test_smaller_parts_keep_to_the_limits(texts, inputs, size):
-    part = part_of(texts)
+@given(
+    st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=60),
+    st.integers(1, 40),
+    st.integers(1, 300),
+    st.integers(0, 50),
+)
+def test_smaller_parts_keep_to_the_limits(texts, inputs, size, prefix):
+    """With what is put before each text."""
+    part = part_of(texts, prefix)
     limits = Limits(inputs=inputs, request_bytes=size, tokens=size // 2 + 1)
     parts = smaller(part, part.batch.inputs, limits, None)
     assert [index for each in parts for index in each.batch.inputs] == list(range(len(texts)))
     assert all(fits(each.batch, limits) for each in parts)
     assert len(smaller(part, part.batch.inputs, Limits(inputs=10**6), REFUSAL)) == min(len(texts), 2)
+
+
+@pytest.mark.parametrize("cut", ["halves", "apart", "smaller"])
+def test_parts_count_the_prompt_before_each_text(cut):
+    """As the whole does."""
+    chunker = Chunker(Limits(inputs=4), None, CostModel(), 10**9, prefix=100)
+    (batch,) = chunker.take(["ab", "cd", "ef", "gh"])
+    assert batch.request_bytes == 4 * (2 + 3 + 100)
+    part = SubBatch(batch)
+    parts = {
+        "halves": lambda: halves(part, batch.inputs, REFUSAL),
+        "apart": lambda: apart(part, batch.inputs, [0], REFUSAL),
+        "smaller": lambda: smaller(part, batch.inputs, Limits(inputs=10, request_bytes=220), None),
+    }[cut]()
+    for each in parts:
+        assert each.batch.request_bytes == len(each) * (2 + 3 + 100)
+        assert fits(each.batch, Limits(inputs=4, tokens=len(each) * 51))
+        assert len(each) == 1 or not fits(each.batch, Limits(inputs=4, tokens=len(each) * 50))
+        assert all(again.batch.prefix == 100 for again in (each, *halves(each, each.batch.inputs, REFUSAL)))

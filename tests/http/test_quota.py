@@ -36,6 +36,14 @@ MISTRAL = {
     "x-ratelimit-limit-tokens-minute": "500000",
     "x-ratelimit-remaining-tokens-minute": "499990",
 }
+MISTRAL_2025 = {
+    "x-ratelimit-limit-req-10-second": "50",
+    "x-ratelimit-remaining-req-10-second": "48",
+    "x-ratelimit-limit-tokens-minute": "500000",
+    "x-ratelimit-remaining-tokens-minute": "499990",
+    "x-ratelimit-limit-tokens-month": "1000000000",
+    "x-ratelimit-tokens-query-cost": "4",
+}
 COHERE_TRIAL = {"x-trial-endpoint-call-limit": "40", "x-trial-endpoint-call-remaining": "38"}
 
 
@@ -51,6 +59,12 @@ COHERE_TRIAL = {"x-trial-endpoint-call-limit": "40", "x-trial-endpoint-call-rema
         (AZURE, RateLimitHeaders(None, LimitHeader(120_000, 0, 55))),
         (JINA, RateLimitHeaders(LimitHeader(None, 499), LimitHeader(None, 0))),
         (MISTRAL, RateLimitHeaders(LimitHeader(60, 0), LimitHeader(500_000, 499_990))),
+        (MISTRAL_2025, RateLimitHeaders(LimitHeader(300, 298, 10), LimitHeader(500_000, 499_990))),
+        (
+            MISTRAL_2025 | {"x-ratelimit-remaining-req-10-second": "0"},
+            RateLimitHeaders(LimitHeader(300, 0, 10), LimitHeader(500_000, 499_990)),
+        ),
+        ({"x-ratelimit-remaining-req-10-second": "3"}, RateLimitHeaders(LimitHeader(None, 3, 10))),
         (COHERE_TRIAL, RateLimitHeaders(LimitHeader(40, 38), None)),
         ({"x-ratelimit-limit-requests": "0", "x-ratelimit-remaining-requests": "0"}, None),
         ({"x-ratelimit-limit-requests": "-1"}, None),
@@ -181,7 +195,10 @@ def test_a_body_says_how_long_to_wait_where_no_header_does():
 
 
 @settings(max_examples=200)
-@given(st.dictionaries(st.sampled_from([*OPENAI, *MISTRAL, *COHERE_TRIAL]), st.text(max_size=12)), st.text(max_size=40))
+@given(
+    st.dictionaries(st.sampled_from([*OPENAI, *MISTRAL, *MISTRAL_2025, *COHERE_TRIAL]), st.text(max_size=12)),
+    st.text(max_size=40),
+)
 def test_nothing_is_too_strange(headers, message):
     """What comes out are numbers from 0 up."""
     quota = read_limit_headers(CIMultiDict(headers)) or RateLimitHeaders()

@@ -130,7 +130,7 @@ def test_a_class_is_no_provider_yet():
         EmbedClient(OpenAI)
 
     hollow = type("Hollow", (Provider,), {"body": None, "layout": None, "path": "/x", "base_url": "http://a"})
-    with pytest.raises(ConfigurationError, match="Hollow does not say its name, default_model, limits"):
+    with pytest.raises(ConfigurationError, match="Hollow must declare its name, default_model, limits"):
         EmbedClient(hollow())
 
 

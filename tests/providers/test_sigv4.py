@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,7 @@ def _canonical(signer, request, account):
     return signer.canonical_request(request)
 
 
+@pytest.mark.skipif(find_spec("botocore") is None, reason="botocore is not installed")
 @given(model=models, body=st.binary(max_size=64), token=st.none() | words, query=st.lists(st.tuples(words, words)))
 async def test_signatures_are_those_of_botocore(model, body, token, query):
     """Whatever stands in the path, the query and the body."""
