@@ -6,7 +6,7 @@ best latency is. It grows while queries stay near their own best latency, and sh
 times as long: first the number of requests, down to one, then its size. Without a query for a minute, bulk has
 everything again.
 
-The best latency is the lowest median of three queries in a row, in the last minutes. It may never be seen again,
+The best latency is what two queries in a row have not exceeded, in the last minutes. It may never be seen again,
 because it was luck or because the server has become slower. So if queries are slow although hardly any bulk is left,
 their latency is not bulk's doing, and counts as their best for some minutes.
 """
@@ -27,13 +27,21 @@ QUERY_MEMORY: Final = 60.0
 SLOW_RATIO: Final = 2.5
 """Latency, as a multiple of the best, above which bulk shrinks..."""
 
-QUICK_RATIO: Final = 1.8
+QUICK_RATIO: Final = 1.7
 """...and below which it grows."""
 
 GROWTH: Final = 1.5
 MIN_CUT: Final = 0.5
 MAX_CUT: Final = 0.8
 """Shares of bulk that one step down leaves."""
+
+FEW: Final = 2.0
+CROWD: Final = 4.0
+"""Numbers of bulk requests below which, and above which, their latency is compared with that beside few..."""
+
+AS_QUICK: Final = 1.1
+SLOWER: Final = 1.2
+"""...so that bulk grows only as long as it is the same, and shrinks if it is not."""
 
 ENOUGH_QUERIES: Final = 5
 """Queries after which a step may follow: one may be a straggler."""
@@ -75,7 +83,9 @@ class GivingWay:
         self._allowed = SMALLEST  # requests of the usual size; a fraction is one smaller request
         self._changed_at = self._answered_at = -math.inf
         self._seconds: list[float] = []  # latencies since then
-        self._last = self._last_but_one = math.inf  # latencies
+        self._last = math.inf  # latency
+        self._calm = math.inf  # latency beside few bulk requests
+        self._calm_since = -math.inf
         self._steps_at_smallest = 0
         self._best = self._best_before = math.inf
         self._best_since = -math.inf
@@ -111,12 +121,16 @@ class GivingWay:
         typical, best = median(self._seconds), self.best
         ratio = typical / best if best < math.inf else 1.0
         allowed = min(self._allowed, float(concurrency))
+        if allowed < FEW:
+            self._calm, self._calm_since = typical, now
         self._steps_at_smallest = self._steps_at_smallest + 1 if allowed <= SMALLEST and ratio > SLOW_RATIO else 0
         if self._steps_at_smallest >= ENOUGH_STEPS:
             self._unavoidable, self._unavoidable_until = typical, now + UNAVOIDABLE_MEMORY
         elif ratio > SLOW_RATIO:
             allowed = max(SMALLEST, allowed * min(MAX_CUT, max(MIN_CUT, SLOW_RATIO / ratio)))
-        elif ratio <= QUICK_RATIO:
+        elif allowed >= CROWD and typical > SLOWER * self._calm_at(now, typical):
+            allowed *= MAX_CUT
+        elif ratio <= QUICK_RATIO and (allowed < FEW or typical <= AS_QUICK * self._calm_at(now, typical)):
             allowed *= GROWTH
         else:
             del self._seconds[0]
@@ -141,6 +155,12 @@ class GivingWay:
         unkept = max(1, maximum - math.ceil(maximum * KEPT_SLOTS))
         return min(max(1, int(self._grown())), concurrency, unkept)
 
+    def _calm_at(self, now: float, typical: float) -> float:
+        """Return the latency beside few bulk requests; if that was long ago, the one of now takes its place."""
+        if now - self._calm_since > UNAVOIDABLE_MEMORY:
+            self._calm, self._calm_since = typical, now
+        return self._calm
+
     def _grown(self) -> float:
         """Return how many requests are allowed; if no query has told for a while, it takes a step up first."""
         now = self._clock()
@@ -155,7 +175,5 @@ class GivingWay:
     def _learn_best(self, seconds: float, now: float) -> None:
         if now - self._best_since > BEST_MEMORY:
             self._best_before, self._best, self._best_since = self._best, math.inf, now
-        lower, higher = sorted((self._last, self._last_but_one))
-        middle = min(max(lower, seconds), higher)
-        self._last_but_one, self._last = self._last, seconds
-        self._best = min(self._best, middle)
+        self._best = min(self._best, max(self._last, seconds))
+        self._last = seconds
