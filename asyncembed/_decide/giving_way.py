@@ -27,7 +27,7 @@ QUERY_MEMORY: Final = 60.0
 SLOW_RATIO: Final = 2.5
 """Latency, as a multiple of the best, above which bulk shrinks..."""
 
-QUICK_RATIO: Final = 1.7
+QUICK_RATIO: Final = 1.8
 """...and below which it grows."""
 
 GROWTH: Final = 1.5
