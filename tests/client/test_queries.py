@@ -17,6 +17,7 @@ from asyncembed import (
     EmbedInput,
     EmbedTimeoutError,
     InvalidInputError,
+    RateLimit,
     RateLimitError,
     RetryPolicy,
     ServerError,
@@ -332,3 +333,29 @@ def test_plain_calls_use_it():
         with pytest.raises(EmbedTimeoutError):
             embedder.embed_query("b", deadline=0.02)
     assert server.ledger.asked == {"a": 1, "b": 1}
+
+
+async def test_a_query_waits_for_neither_memory_nor_slots_that_bulk_holds(open_client, fake):
+    client, held = open_client(max_concurrency=1, max_memory_mb=0.5), Held()
+    fake.rules.append(held)
+    bulk = asyncio.create_task(client.embed([f"text {number}" for number in range(20)], chunk_size=1))
+    await held.came.acquire()
+    query = asyncio.create_task(client.embed_query("q"))
+    await held.came.acquire()
+    assert fake.ledger.requests == 2
+    assert fake.ledger.entries[1].texts == ("q",)
+    held.opened.set()
+    np.testing.assert_array_equal(await query, vector_of("q", 8))
+    assert len(await bulk) == 20
+
+
+async def test_a_query_goes_before_bulk_that_waits_for_the_rate_limit(open_client, fake):
+    client = open_client(rate_limit=RateLimit(requests_per_minute=400))
+    await client.embed([f"first {number}" for number in range(200)], chunk_size=1)  # what is there at once
+    bulk = asyncio.create_task(client.embed([f"bulk {number}" for number in range(20)], chunk_size=1))
+    while not client._endpoint.limiter.waiting:
+        await asyncio.sleep(0)
+    await client.embed_query("q")
+    assert not bulk.done()
+    await bulk
+    assert fake.ledger.requests == 221
