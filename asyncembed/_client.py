@@ -9,11 +9,14 @@ import asyncio
 import os
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Unpack, cast, overload
+from typing import TYPE_CHECKING, Final, Literal, Unpack, cast, overload
 
 import anyio
 
 from asyncembed._config import (
+    MAX_WAITING_QUERIES,
+    QUERY_CACHE,
+    QUERY_CONCURRENCY,
     Encoding,
     RetryPolicy,
     Timeouts,
@@ -22,17 +25,20 @@ from asyncembed._config import (
     check_count,
     check_flag,
     check_not_negative,
+    check_queries,
     check_text,
+    is_number,
 )
 from asyncembed._connection import Connection
 from asyncembed._core.circuit_breaker import CircuitBreaker
 from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.observer import Hook
+from asyncembed._core.query_lane import QueryLane, matrix_of
 from asyncembed._core.run import Run
 from asyncembed._core.scheduler import current_run
 from asyncembed._core.stream import EmbedStream
 from asyncembed._decide.texts import check_repeatable, check_texts
-from asyncembed._exceptions import StreamClosedError
+from asyncembed._exceptions import EmbedTimeoutError, StreamClosedError
 from asyncembed._models import EmbedInput
 from asyncembed._options import (
     EmbedOptionsArgs,
@@ -51,6 +57,7 @@ from asyncembed._ratelimit import RateLimit
 from asyncembed._redaction import hide_address, hide_headers, hide_key
 from asyncembed._repr import shown
 from asyncembed._spec import ClientSpec, describe
+from asyncembed._target import provenance_of
 from asyncembed._util import AsyncClosing
 from asyncembed.providers import find_model, get_provider
 from asyncembed.providers.prompts import find_prompts
@@ -67,6 +74,7 @@ if TYPE_CHECKING:
     from asyncembed._check import CheckResult
     from asyncembed._config import Float32, Int8, OnError, RaiseOrSkip, UInt8
     from asyncembed._core.call import Call
+    from asyncembed._core.query_lane import QueryRun
     from asyncembed._core.settling import Item
     from asyncembed._decide.texts import Texts
     from asyncembed._estimate import Estimate, Tokenizer
@@ -101,6 +109,10 @@ if TYPE_CHECKING:
     from asyncembed.stores import Store
 
 
+MOST_QUERIES: Final = 256
+"""Texts of one call that are queries; more are bulk."""
+
+
 def check_raise_or_skip(on_error: str) -> None:
     check_choice("on_error", on_error, Literal["raise", "skip"])
 
@@ -133,7 +145,12 @@ class EmbedClient(AsyncClosing):
             request and no tokens. Several processes may use the file at the same time. The key of a vector is its text
             with everything that shapes the vector: model, address, dimensions, dtype, input type, prompt, normalizing.
         cache_mb: Size of that file at which the client drops the least recently used vectors, in millions of bytes.
-        retry: A `RetryPolicy`, or the maximum number of attempts. 1 means no retries.
+        query_concurrency: Maximum number of concurrent requests for queries, beside those of `max_concurrency`. Queries
+            that come while as many run share the next request.
+        max_waiting_queries: Number of queries that may wait for a request. Further ones fail at once.
+        query_cache: Number of query vectors that the client remembers, the most recently used ones; 0 for none.
+        retry: A `RetryPolicy`, or the maximum number of attempts. 1 means no retries. By default, `embed_query` uses
+            `RetryPolicy.interactive()`.
         timeouts: `Timeouts`, or how long the server may be silent, in seconds.
         encoding: Format of the vectors in responses: "base64" or "float". "auto" requests base64 where it is known to
             work.
@@ -168,6 +185,9 @@ class EmbedClient(AsyncClosing):
         rate_limit: RateLimit | RateLimitOff | None = None,
         cache: str | os.PathLike[str] | None = None,
         cache_mb: float = 1_000,
+        query_concurrency: int = QUERY_CONCURRENCY,
+        max_waiting_queries: int = MAX_WAITING_QUERIES,
+        query_cache: int = QUERY_CACHE,
         retry: RetryPolicy | int | None = None,
         timeouts: Timeouts | float | None = None,
         encoding: Encoding = "auto",
@@ -214,6 +234,14 @@ class EmbedClient(AsyncClosing):
             cache=new_cache(cache, cache_mb),
             hook=Hook.of(on_event),
         )
+        check_queries(query_concurrency, max_waiting_queries, query_cache)
+        self._lane = QueryLane(
+            self._endpoint,
+            policy if retry is not None else RetryPolicy.interactive(),
+            concurrency=query_concurrency,
+            max_waiting=max_waiting_queries,
+            known=query_cache,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         obstacles = {
@@ -238,6 +266,9 @@ class EmbedClient(AsyncClosing):
             initial_concurrency=initial_concurrency,
             cache=None if cache is None else os.fspath(cache),
             cache_mb=cache_mb,
+            query_concurrency=query_concurrency,
+            max_waiting_queries=max_waiting_queries,
+            query_cache=query_cache,
             retry=policy if retry is not None else None,
             timeouts=Timeouts.of(timeouts) if timeouts is not None else None,
             encoding=encoding,
@@ -517,26 +548,48 @@ class EmbedClient(AsyncClosing):
 
     @overload
     async def embed_query(
-        self, texts: str | EmbedInput | Texts, *, dtype: Float32 = ..., **options: Unpack[ArgsWithoutDtype]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Float32 = ...,
+        **options: Unpack[ArgsWithoutDtype],
     ) -> npt.NDArray[np.float32]: ...
     @overload
     async def embed_query(
-        self, texts: str | EmbedInput | Texts, *, dtype: Int8, **options: Unpack[ArgsWithoutDtype]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Int8,
+        **options: Unpack[ArgsWithoutDtype],
     ) -> npt.NDArray[np.int8]: ...
     @overload
     async def embed_query(
-        self, texts: str | EmbedInput | Texts, *, dtype: UInt8, **options: Unpack[ArgsWithoutDtype]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: UInt8,
+        **options: Unpack[ArgsWithoutDtype],
     ) -> npt.NDArray[np.uint8]: ...
     @overload
-    async def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+    async def embed_query(
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+    ) -> Matrix: ...
 
     async def embed_query(
-        self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = None, **options: Unpack[EmbedOptionsArgs]
     ) -> Vector | Matrix:
         """Embed one or several search queries, with `input_type="query"` as the default.
 
+        Queries go ahead of everything else that the client sends. Queries that come at the same time with the same
+        options share a request, and the client remembers the vectors of the last ones.
+
         Args:
-            texts: One text (`str` or `EmbedInput`), or several texts, as for `embed_stream`.
+            texts: One text (`str` or `EmbedInput`), or several texts, as for `embed_stream`. More than 256 texts, and
+                texts of an iterator, are embedded as by `embed`.
+            deadline: Seconds for everything, including waits and retries.
             **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the array.
 
         Returns:
@@ -544,18 +597,47 @@ class EmbedClient(AsyncClosing):
             packed bits is dimension / 8.
 
         Raises:
+            EmbedTimeoutError: if the deadline passes.
+            TransportError: if `max_waiting_queries` queries wait already.
             AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts.
 
         Example:
             ```python
-            vector = await client.embed_query("how do I get my money back?")
+            vector = await client.embed_query("how do I get my money back?", deadline=2.0)
             ```
         """
-        options = for_texts(options, "query")
+        if deadline is not None:
+            check(
+                is_number(deadline) and deadline > 0, f"deadline={shown(deadline)} must be a number of seconds above 0"
+            )
         if isinstance(texts, str | EmbedInput):
-            vector: Vector = (await self.embed([texts], **options)).embeddings[0]
-            return vector
-        return (await self.embed(texts, **options)).embeddings
+            return (await self._lane.ask(self._queries(options), [texts], deadline))[0]
+        if isinstance(texts, list | tuple) and len(texts) <= MOST_QUERIES:
+            kind = self._queries(options)
+            return matrix_of(await self._lane.ask(kind, texts, deadline), kind.dimension)
+        embedded = self.embed(texts, **for_texts(options, "query"))
+        if deadline is None:
+            return (await embedded).embeddings
+        try:
+            async with asyncio.timeout(deadline):
+                return (await embedded).embeddings
+        except TimeoutError as error:
+            if isinstance(error, EmbedTimeoutError):
+                raise
+        raise EmbedTimeoutError(f"no vectors within the deadline of {deadline:g} s")
+
+    async def warm_up(self) -> None:
+        """Connect to the API, so that the first query does not wait for a connection. The API bills nothing.
+
+        Raises:
+            ConfigurationError: if the client cannot connect because of a setting.
+
+        Example:
+            ```python
+            await client.warm_up()
+            ```
+        """
+        await self._lane.warm_up()
 
     async def estimate(
         self, texts: Texts, tokenizer: Tokenizer | None = None, **options: Unpack[EmbedOptionsArgs]
@@ -893,6 +975,7 @@ class EmbedClient(AsyncClosing):
 
     async def _close(self) -> None:
         self._connection.closed = True
+        await self._lane.aclose()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -911,6 +994,20 @@ class EmbedClient(AsyncClosing):
         if self._connection.closed:
             raise StreamClosedError("the client was closed")
         return new_call(self._endpoint, self._model, options, on_error, dedupe=dedupe)
+
+    def _queries(self, options: EmbedOptionsArgs) -> QueryRun:
+        """Return the books of queries with these options; they are checked when they come for the first time."""
+        try:
+            key: object = frozenset(options.items())
+            kind = self._lane.find(key)
+        except TypeError:  # a mapping among them
+            key = repr(sorted(options.items()))
+            kind = self._lane.find(key)
+        if kind is None or self._connection.closed:
+            call = self._call(for_texts(options, "query"), "raise")
+            identity = provenance_of(call, keep_text=False).digest
+            kind = self._lane.open(key, replace(call, dedupe_bytes=0, identity=identity, is_query=True))
+        return kind
 
     def _adopt(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeGuard, get_args
+from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._repr import ShortRepr, shown
@@ -19,6 +19,10 @@ Shorten: TypeAlias = Literal["server", "client"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
 OnError: TypeAlias = Literal["raise", "yield", "skip"]
 RaiseOrSkip: TypeAlias = Literal["raise", "skip"]
+
+QUERY_CONCURRENCY: Final = 4
+MAX_WAITING_QUERIES: Final = 1_000
+QUERY_CACHE: Final = 1_000
 
 
 def check(condition: bool, message: str) -> None:
@@ -50,6 +54,13 @@ def check_count(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a whole number of at least one."""
     if not is_whole(value) or value < 1:
         raise ConfigurationError(f"{name}={shown(value)} must be a whole number, 1 or more")
+
+
+def check_queries(concurrency: object, max_waiting: object, cache: object) -> None:
+    """Raise `ConfigurationError` unless the settings of queries are right."""
+    check_count("query_concurrency", concurrency)
+    check_count("max_waiting_queries", max_waiting)
+    check(is_whole(cache) and cache >= 0, f"query_cache={shown(cache)} must be a whole number, 0 or more")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -106,6 +117,11 @@ class RetryPolicy(ShortRepr):
         for name in ("initial_backoff", "max_backoff", "max_elapsed"):
             check_positive(name, getattr(self, name))
         check_flag("probe", self.probe)
+
+    @classmethod
+    def interactive(cls) -> RetryPolicy:
+        """Return a policy for what somebody waits for: few attempts, short waits."""
+        return cls(max_attempts=3, initial_backoff=0.2, max_backoff=2.0, max_elapsed=10.0)
 
     @classmethod
     def of(cls, given: RetryPolicy | int | None) -> RetryPolicy:

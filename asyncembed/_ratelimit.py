@@ -7,6 +7,9 @@ request that wakes up checks it again.
 The limit counts when requests are sent. If something else delays a request beyond its start time, such as an outage,
 `begin` plans it anew, ahead of all later requests, which are planned again behind it. So a request that already holds
 memory and a slot never waits for longer than the limit requires.
+
+A query goes before all requests that are not queries, whenever it comes: they are planned again behind it. For a minute
+after each query a part of the limit is kept for the next ones, as much as they use but at most half of it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from asyncembed._config import check_positive
@@ -31,10 +36,20 @@ if TYPE_CHECKING:
 PERIOD: Final = 60.0
 """Length of a minute in seconds."""
 
+MIN_KEPT: Final = 0.1
+MAX_KEPT: Final = 0.5
+"""Shares of a limit that are kept for queries, at least and at most, while queries come..."""
+
+KEPT_PER_USED: Final = 1.25
+"""...and between them this much of what the queries of the last minute have used."""
+
 RateLimitOff = Literal["off"]
 """No rate limit: neither a published limit of the provider nor one from its headers applies."""
 
 _REQUESTS, _TOKENS = range(2)
+
+
+_knows_limit = attrgetter("knows_limit")
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +60,7 @@ class Slot:
         at: Start time. It may move later while the request waits.
         costs: Requests, tokens and, if they are limited, inputs.
         number: Sequence number in the order of booking.
+        is_query: Whether it goes before all requests that are not queries.
         charges: Log entries that hold the costs.
         is_withdrawn: Whether the request will not be sent.
     """
@@ -52,8 +68,15 @@ class Slot:
     at: float
     costs: list[int]
     number: int
+    is_query: bool = False
     charges: tuple[WindowEntry, ...] = ()
     is_withdrawn: bool = False
+
+    def is_before(self, other: Slot) -> bool:
+        """Whether this request goes before another one."""
+        if self.is_query != other.is_query:
+            return self.is_query
+        return self.number < other.number
 
 
 class Limiter:
@@ -84,7 +107,10 @@ class Limiter:
         self._windows = tuple(Window(limit, period) for limit in limits)
         self._clock = clock
         self._max_delay = period * SLACK  # a request that is sent later than this after its time is planned anew
+        self._period = period
         self._numbers = itertools.count()
+        self._queries: deque[tuple[float, tuple[int, ...]]] = deque()  # of the last minute: time and costs
+        self._used_by_queries = [0] * len(limits)
         self._waiting: dict[Slot, None] = {}  # requests that have not begun, by start time
         # Re-entrant, as garbage collection may end a wait, and so withdraw a slot, inside any of these methods.
         self._lock = threading.RLock()
@@ -100,14 +126,33 @@ class Limiter:
         """Number of requests that have a start time and have not begun."""
         return len(self._waiting)
 
-    def book(self, inputs: int, tokens: int) -> Slot:
-        """Plan a request behind all others. A request without inputs costs nothing."""
+    @property
+    def has_queries(self) -> bool:
+        """Whether a query came within the last minute."""
+        return bool(self._queries) and self._clock() - self._queries[-1][0] <= self._period
+
+    def book(self, inputs: int, tokens: int, *, is_query: bool = False) -> Slot:
+        """Plan a request behind all others, and a query before those that are none.
+
+        A request without inputs costs nothing.
+        """
         with self._lock:
             now = self._clock()
+            if is_query and not any(map(_knows_limit, self._windows)):
+                # It leaves the log as it is, which costs little of its time: a header that names a limit counts it.
+                costs = [0] * len(self._windows)
+                self._note_query(costs, now)
+                return Slot(now, costs, next(self._numbers), is_query)
             amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
             costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
-            slot = Slot(now, costs, next(self._numbers))
-            self._plan([slot], now)
+            slot = Slot(now, costs, next(self._numbers), is_query)
+            if is_query:
+                self._note_query(costs, now)
+                later = [each for each in self._planned(now) if not each.is_query]
+                self._unplan(later)
+                self._plan([slot, *later], now)
+            else:
+                self._plan([slot], now)
             return slot
 
     def seconds_left(self, slot: Slot) -> float:
@@ -129,7 +174,7 @@ class Limiter:
             now = self._clock()
             if slot.charges and now - slot.at > self._max_delay:
                 # Includes requests whose time has come: two tasks that always wake up late would overtake each other.
-                later = [each for each in self._waiting if each.number > slot.number]
+                later = [each for each in self._waiting if slot.is_before(each)]
                 self._unplan([slot, *later])
                 slot.at = now
                 self._plan([slot, *later], now)
@@ -173,15 +218,45 @@ class Limiter:
         """Plan requests behind all others, in this order, and none before its previous start time."""
         for window in self._windows:
             window.forget(now)
+        kept = self._kept(now) if self._queries and not all(slot.is_query for slot in slots) else None
         for slot in slots:
             if any(slot.costs):
-                slot.at = max(slot.at, self._earliest(slot.costs, now))
+                slot.at = max(slot.at, self._earliest(slot, now, kept))
             self._charge(slot)
 
-    def _earliest(self, costs: list[int], now: float) -> float:
+    def _earliest(self, slot: Slot, now: float, kept: list[float] | None) -> float:
         # A new request starts after the last waiting one.
         first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
-        return max(window.earliest(cost, first) for window, cost in zip(self._windows, costs, strict=True))
+        pairs = zip(self._windows, slot.costs, strict=True)
+        if slot.is_query:
+            return max(window.earliest(cost, first, paced=False) for window, cost in pairs)
+        if kept:
+            return max(
+                window.earliest(cost, first, kept=units) for (window, cost), units in zip(pairs, kept, strict=True)
+            )
+        return max(window.earliest(cost, first) for window, cost in pairs)
+
+    def _note_query(self, costs: list[int], now: float) -> None:
+        self._forget_queries(now)
+        self._queries.append((now, tuple(costs)))
+        self._used_by_queries = [used + cost for used, cost in zip(self._used_by_queries, costs, strict=True)]
+
+    def _forget_queries(self, now: float) -> None:
+        while self._queries and now - self._queries[0][0] > self._period:
+            _, costs = self._queries.popleft()
+            self._used_by_queries = [used - cost for used, cost in zip(self._used_by_queries, costs, strict=True)]
+
+    def _kept(self, now: float) -> list[float] | None:
+        """Return the units of each limit that bulk must leave for queries now; None if no query has come lately."""
+        self._forget_queries(now)
+        if not self._queries:
+            return None
+        kept: list[float] = []
+        for window, used in zip(self._windows, self._used_by_queries, strict=True):
+            limit, one = window.limit or 0.0, used / len(self._queries)
+            share = min(MAX_KEPT * limit, max(MIN_KEPT * limit, KEPT_PER_USED * used, one))
+            kept.append(max(0.0, share - used))
+        return kept
 
     def _charge(self, slot: Slot) -> None:
         if any(slot.costs) and not slot.is_withdrawn:

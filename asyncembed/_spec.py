@@ -9,7 +9,19 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from asyncembed._base_url import BaseUrl
-from asyncembed._config import Encoding, RetryPolicy, Timeouts, check, check_choice, check_count, check_positive
+from asyncembed._config import (
+    MAX_WAITING_QUERIES,
+    QUERY_CACHE,
+    QUERY_CONCURRENCY,
+    Encoding,
+    RetryPolicy,
+    Timeouts,
+    check,
+    check_choice,
+    check_count,
+    check_positive,
+    check_queries,
+)
 from asyncembed._connection import reaches_official
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._options import new_slots
@@ -44,6 +56,9 @@ class SpecArguments(TypedDict, total=False):
     initial_concurrency: int | None
     cache: str | None
     cache_mb: float
+    query_concurrency: int
+    max_waiting_queries: int
+    query_cache: int
     retry: RetryPolicy | None
     timeouts: Timeouts | None
     encoding: Encoding
@@ -75,6 +90,9 @@ class ClientSpec(ShortRepr):
         headers: Further headers of every request, as pairs of name and value; none may contain a key.
         cache: Path of a cache file, in the process that opens the client.
         cache_mb: Size at which the cache drops old rows.
+        query_concurrency: Maximum number of concurrent requests for queries.
+        max_waiting_queries: Number of queries that may wait for a request.
+        query_cache: Number of query vectors that the client remembers.
         rate_limit: "off" for no limit: neither the published one nor the one in the API's headers.
 
     Raises:
@@ -99,6 +117,9 @@ class ClientSpec(ShortRepr):
     rate_limit: RateLimitOff | None = None
     cache: str | None = None
     cache_mb: float = 1_000
+    query_concurrency: int = QUERY_CONCURRENCY
+    max_waiting_queries: int = MAX_WAITING_QUERIES
+    query_cache: int = QUERY_CACHE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provider", _portable(self.provider))
@@ -114,6 +135,7 @@ class ClientSpec(ShortRepr):
         check(self.retry is None or isinstance(self.retry, RetryPolicy), "retry= must be a RetryPolicy")
         check(self.timeouts is None or isinstance(self.timeouts, Timeouts), "timeouts= must be a Timeouts")
         new_slots(self.max_concurrency, self.initial_concurrency)
+        check_queries(self.query_concurrency, self.max_waiting_queries, self.query_cache)
         check_choice("encoding", self.encoding, Encoding)
         if self.rate_limit is not None:
             check_choice("rate_limit", self.rate_limit, RateLimitOff)
@@ -149,6 +171,9 @@ class ClientSpec(ShortRepr):
             rate_limit=RateLimit(**limits) if any(limits.values()) else self.rate_limit,
             cache=self.cache,
             cache_mb=self.cache_mb,
+            query_concurrency=self.query_concurrency,
+            max_waiting_queries=self.max_waiting_queries,
+            query_cache=self.query_cache,
             retry=self.retry,
             timeouts=self.timeouts,
             encoding=self.encoding,

@@ -57,6 +57,9 @@ class ClientArguments(TypedDict, total=False):
     rate_limit: RateLimit | RateLimitOff | None
     cache: str | os.PathLike[str] | None
     cache_mb: float
+    query_concurrency: int
+    max_waiting_queries: int
+    query_cache: int
     retry: RetryPolicy | int | None
     timeouts: Timeouts | float | None
     encoding: Encoding
@@ -164,30 +167,53 @@ class SyncEmbedder:
 
     @overload
     def embed_query(
-        self, texts: str | EmbedInput | Texts, *, dtype: Float32 = ..., **options: Unpack[ArgsWithoutDtype]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Float32 = ...,
+        **options: Unpack[ArgsWithoutDtype],
     ) -> npt.NDArray[np.float32]: ...
     @overload
     def embed_query(
-        self, texts: str | EmbedInput | Texts, *, dtype: Int8, **options: Unpack[ArgsWithoutDtype]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: Int8,
+        **options: Unpack[ArgsWithoutDtype],
     ) -> npt.NDArray[np.int8]: ...
     @overload
     def embed_query(
-        self, texts: str | EmbedInput | Texts, *, dtype: UInt8, **options: Unpack[ArgsWithoutDtype]
+        self,
+        texts: str | EmbedInput | Texts,
+        *,
+        deadline: float | None = ...,
+        dtype: UInt8,
+        **options: Unpack[ArgsWithoutDtype],
     ) -> npt.NDArray[np.uint8]: ...
     @overload
-    def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Matrix: ...
+    def embed_query(
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = ..., **options: Unpack[EmbedOptionsArgs]
+    ) -> Matrix: ...
 
-    def embed_query(self, texts: str | EmbedInput | Texts, **options: Unpack[EmbedOptionsArgs]) -> Vector | Matrix:
+    def embed_query(
+        self, texts: str | EmbedInput | Texts, *, deadline: float | None = None, **options: Unpack[EmbedOptionsArgs]
+    ) -> Vector | Matrix:
         """Embed a query: one text to a vector of shape (dimension,), several texts to an array (n, dimension).
 
+        Arguments and options are those of `EmbedClient.embed_query`; queries of several threads share requests.
+
         Raises:
+            EmbedTimeoutError: if the deadline has passed.
             AsyncEmbedError: if a text cannot be embedded.
         """
         if isinstance(texts, str | EmbedInput):
-            rows: Matrix = self._call([texts], lambda client, given, _: client.embed_query(given, **options))
-            vector: Vector = rows[0]
-            return vector
-        return self._call(texts, lambda client, given, _: client.embed_query(given, **options))
+            found: Vector = run_with(
+                self._usable(), self._open, lambda client: client.embed_query(texts, deadline=deadline, **options)
+            )
+            return found
+        return self._call(texts, lambda client, given, _: client.embed_query(given, deadline=deadline, **options))
 
     @overload
     def stream(

@@ -14,6 +14,7 @@ from benchmarks import (
     overhead,
     parsers,
     scaling,
+    service,
     soak,
     stores,
     throughput,
@@ -35,6 +36,7 @@ def main() -> None:
         parsers,
         soak,
         stores,
+        service,
         engines,
     ):
         command.add_command(commands)

@@ -284,6 +284,9 @@ WRONG_FOR_A_CLIENT = [
     ("prompts", "no family", "prompts='no family' is not a known family"),
     ("api_key", 7, "api_key= must be a str, not int"),
     ("on_event", 7, "on_event=7 must be a plain function"),
+    ("query_concurrency", 0, "query_concurrency=0 must be a whole number, 1 or more"),
+    ("max_waiting_queries", "9", "max_waiting_queries='9' must be a whole number, 1 or more"),
+    ("query_cache", -1, "query_cache=-1 must be a whole number, 0 or more"),
 ]
 
 

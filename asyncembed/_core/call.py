@@ -42,6 +42,7 @@ class Call:
         identity: Digest of everything that shapes a vector besides its text; set only for equal texts or a cache.
         price: Price of a million tokens, if it is known.
         cap: What the call may spend, if that is limited.
+        is_query: Whether it goes before calls that are no queries.
     """
 
     endpoint: Endpoint
@@ -54,6 +55,7 @@ class Call:
     identity: bytes = b""
     price: Price | None = None
     cap: SpendingCap | None = None
+    is_query: bool = False
 
     @property
     def dimension(self) -> int | None:

@@ -73,6 +73,7 @@ class CircuitBreaker:
         self._failures = 0
         self._next = 0.0  # when the next probe may start
         self._probe: ProbeToken | None = None  # of the probe in flight
+        self._waiting_queries = 0
         self._changed = asyncio.Event()
 
     @property
@@ -84,27 +85,37 @@ class CircuitBreaker:
         """Whether an attempt may start now; `probe` is what `wait` returned to it."""
         return not self.is_open or (probe is not None and probe is self._probe)
 
-    async def wait(self, on_wait: Callable[[float | None], None] | None = None) -> ProbeToken | None:
+    async def wait(
+        self, on_wait: Callable[[float | None], None] | None = None, *, is_query: bool = False
+    ) -> ProbeToken | None:
         """Wait until the outage is over, or until the caller is to probe whether it is.
 
         Args:
             on_wait: Called before each wait with its length in seconds, or None while another request probes.
+            is_query: Whether the caller is a query: while one waits, it is the one to probe.
 
         Returns:
             None if the outage is over, or a probe token, which the caller must pass to `end_attempt`.
         """
-        while self.is_open:
-            remaining = self._next - self._clock()
-            if remaining <= 0 and self._probe is None:
-                self._probe = ProbeToken()
-                return self._probe
-            seconds = remaining if self._probe is None else None
-            if on_wait:
-                on_wait(seconds)
-            self._changed.clear()
-            with anyio.move_on_after(seconds):
-                await self._changed.wait()
-        return None
+        self._waiting_queries += is_query
+        try:
+            while self.is_open:
+                remaining = self._next - self._clock()
+                is_turn = is_query or not self._waiting_queries
+                if remaining <= 0 and self._probe is None and is_turn:
+                    self._probe = ProbeToken()
+                    return self._probe
+                seconds = remaining if self._probe is None and is_turn else None
+                if on_wait:
+                    on_wait(seconds)
+                self._changed.clear()
+                with anyio.move_on_after(seconds):
+                    await self._changed.wait()
+            return None
+        finally:
+            if is_query:
+                self._waiting_queries -= 1
+                self._changed.set()  # it may be another's turn now
 
     def end_attempt(self, probe: ProbeToken | None = None, *, failed: bool | None) -> None:
         """Record how an attempt ended.

@@ -13,6 +13,7 @@ from asyncembed._core.circuit_breaker import SharedPause
 from asyncembed._core.loop_budget import LoopBudget
 from asyncembed._core.rate_gate import TokenEstimate
 from asyncembed._decide.base64_proof import proof_of
+from asyncembed._decide.giving_way import GivingWay
 from asyncembed._decide.splitting import LearnedLimits
 from asyncembed._http.route import Route
 
@@ -36,6 +37,10 @@ MAX_TOKEN_SHARES: Final = 40
 """Requests that one minute's token limit is divided among; a remainder too small for one request goes unused."""
 
 
+QUERY_SHARES: Final = 60
+"""The same while queries come: each request then uses the limit of at most a second."""
+
+
 @dataclass(slots=True)
 class EndpointState:
     """What the client has learned from the responses of an API.
@@ -47,6 +52,7 @@ class EndpointState:
         dimensions: Dimension of earlier vectors, by model and requested dimension.
         tokens: Estimate of tokens per byte, by model.
         caps: Learned limits on the size of a request, by model.
+        giving_way: How much bulk runs beside queries, by model.
         accepted: Models for which a request has succeeded.
         has_asked_limits: The server was asked for its limits.
         warned_models: Models for which the log already says that an input type has no effect.
@@ -58,6 +64,7 @@ class EndpointState:
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, LearnedLimits] = field(default_factory=lambda: defaultdict(LearnedLimits))
+    giving_way: defaultdict[str, GivingWay] = field(default_factory=lambda: defaultdict(GivingWay))
     accepted: set[str] = field(default_factory=set)
     has_asked_limits: bool = False
     warned_models: set[str] = field(default_factory=set)
@@ -125,7 +132,13 @@ class Endpoint:
         slots = self.slots.get(model)
         if slots is None:
             limits = self.limits_of(model)
-            slots = self.slots.add(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+            slots = self.slots.add(
+                model,
+                self.learned.giving_way[model],
+                limits.inputs,
+                is_own_address=self.is_official,
+                initial_size=limits.first,
+            )
         return slots
 
     def learned_limits(self, model: str) -> Limits:
@@ -149,10 +162,14 @@ class Endpoint:
     def _in_a_minute(self, limits: Limits, chunk_size: int | None) -> Limits:
         requests, inputs, tokens = self.limiter.limits
         max_inputs = min(chunk_size or limits.inputs, limits.inputs)
+        shares, has_queries = MAX_TOKEN_SHARES, (inputs or tokens) and self.limiter.has_queries
+        if has_queries:  # the room for a query must not come back in large pieces
+            shares, requests = QUERY_SHARES, None
+            max_inputs = min(max_inputs, max(1, math.floor(inputs / QUERY_SHARES))) if inputs else max_inputs
         if inputs:
             limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / max_inputs))))
         if tokens:
-            share = max(1, math.floor(tokens / min(MAX_TOKEN_SHARES, max(1, requests or MAX_TOKEN_SHARES))))
+            share = max(1, math.floor(tokens / min(shares, max(1, requests or shares))))
             limits = replace(limits, tokens=min(share, limits.tokens or share))
         return limits
 

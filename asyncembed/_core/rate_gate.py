@@ -159,19 +159,23 @@ class RateGate:
         limiter: The rate limits.
         estimate: Estimates the tokens of the run's texts.
         observer: Reports long waits.
+        is_query: Whether the run asks for queries, which go first.
     """
 
-    def __init__(self, limiter: Limiter, estimate: TokenEstimate, observer: Observer) -> None:
+    def __init__(
+        self, limiter: Limiter, estimate: TokenEstimate, observer: Observer, *, is_query: bool = False
+    ) -> None:
         self._limiter = limiter
         self._estimate = estimate
         self._observer = observer
+        self._is_query = is_query
 
     async def ask(self, inputs: int, size: int) -> RatePermit:
         """Wait until the limits allow a request of `inputs` texts and `size` bytes, and return the permit.
 
         A cancelled call uses nothing of the limits.
         """
-        slot = self._limiter.book(inputs, self._estimate.of(size))
+        slot = self._limiter.book(inputs, self._estimate.of(size), is_query=self._is_query)
         permit = RatePermit(self._limiter, slot, self._estimate, size, self._observer)
         await permit.granted()
         return permit

@@ -143,7 +143,10 @@ class Run:
             prefix=len(options.prompt.encode()),
         )
         self._chunker = new_chunker()
-        self.rate_gate = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
+        self.is_query = call.is_query
+        self.rate_gate = RateGate(
+            endpoint.limiter, endpoint.learned.tokens[options.model], self.observer, is_query=call.is_query
+        )
         self.source: Source | RecallingSource = Source(texts, self._chunker, call.max_wait, gaps)
         self.recall: Recall | None = None
         if call.dedupe_bytes or endpoint.cache:

@@ -10,6 +10,7 @@ from asyncembed._decide.controller import Controller
 
 if TYPE_CHECKING:
     from asyncembed._decide.controller import Flight
+    from asyncembed._decide.giving_way import GivingWay
 
 
 class RequestSlots:
@@ -17,16 +18,23 @@ class RequestSlots:
 
     Args:
         controller: Sets the number of slots.
+        giving_way: Lowers that number, and the size of requests, while queries come.
     """
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, giving_way: GivingWay) -> None:
         self._controller = controller
+        self._giving_way = giving_way
         self._limiter = anyio.CapacityLimiter(controller.concurrency)
 
     @property
     def size(self) -> int:
         """Maximum number of texts in the next request."""
-        return self._controller.size
+        return self._giving_way.size(self._controller.size)
+
+    @property
+    def largest(self) -> int:
+        """Most texts that any request may hold, as far as refusals and time-outs have taught."""
+        return self._controller.largest
 
     @property
     def limit(self) -> int:
@@ -67,8 +75,18 @@ class RequestSlots:
 
     def adapt(self) -> None:
         """Adjust the number of slots to what the controller says now."""
-        if self._limiter.total_tokens != self._controller.concurrency:
-            self._limiter.total_tokens = self._controller.concurrency
+        number = self._giving_way.concurrency(self._controller.concurrency, self._controller.max_concurrency)
+        if self._limiter.total_tokens != number:
+            self._limiter.total_tokens = number
+
+    def query_came(self) -> None:
+        """Note that a query is being sent, which takes no slot."""
+        self._giving_way.came()
+
+    def query_answered(self, seconds: float) -> None:
+        """Note how long a query took."""
+        if self._giving_way.answered(seconds, self._controller.concurrency):
+            self.adapt()
 
 
 class SlotsByModel:
@@ -98,11 +116,20 @@ class SlotsByModel:
         """Return the slots of a model, None before `add`."""
         return self._slots.get(model)
 
-    def add(self, model: str, max_size: int, *, is_own_address: bool, initial_size: int | None = None) -> RequestSlots:
+    def add(
+        self,
+        model: str,
+        giving_way: GivingWay,
+        max_size: int,
+        *,
+        is_own_address: bool,
+        initial_size: int | None = None,
+    ) -> RequestSlots:
         """Create the slots of a model, and return them.
 
         Args:
             model: The provider's name of the model.
+            giving_way: Lowers the number and the size of requests while queries come.
             max_size: Maximum number of texts per request.
             is_own_address: Whether the address is the provider's own.
             initial_size: Number of texts per request at the start; None for the controller's default.
@@ -114,5 +141,5 @@ class SlotsByModel:
             is_own_address=is_own_address,
             initial_size=initial_size,
         )
-        slots = self._slots[model] = RequestSlots(controller)
+        slots = self._slots[model] = RequestSlots(controller, giving_way)
         return slots

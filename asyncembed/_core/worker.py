@@ -453,7 +453,7 @@ class Worker:
 
     async def _wait_for_outage(self) -> None:
         with self._run.observer.outage_notice as notice:
-            self._outage_probe = await self._endpoint.learned.breaker.wait(notice.starts)
+            self._outage_probe = await self._endpoint.learned.breaker.wait(notice.starts, is_query=self._run.is_query)
 
     def _take_permit(self) -> RatePermit:
         permit, self._permit = self._permit, None

@@ -314,7 +314,8 @@ class Controller:
         initial_size: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_concurrency = max_concurrency
+        self.max_concurrency = max_concurrency
+        """Maximum number of concurrent requests."""
         self._clock = clock
         own_size = initial_size or max_size
         self._size = min(own_size if is_own_address else min(FIRST_SIZE, own_size), max_size)
@@ -362,7 +363,7 @@ class Controller:
         return self._in_flight
 
     @property
-    def _largest(self) -> int:
+    def largest(self) -> int:
         """Maximum size that steps may reach: accepted by the server, and not recently timed out."""
         return min(self._size_limit, self._timeout_size_limit)
 
@@ -528,7 +529,7 @@ class Controller:
             self._without_effect.clear()
             self._take_step(measured)
             return
-        self._size, self._concurrency = min(trial.size, self._largest), trial.concurrency
+        self._size, self._concurrency = min(trial.size, self.largest), trial.concurrency
         if step in _UP:
             self._is_growing = False
         if trial.before.is_enough or step in _DOWN:  # otherwise try it again after a longer measurement
@@ -587,15 +588,15 @@ class Controller:
         self._rest = 0
         self._rejected.clear()
         self._without_effect.clear()
-        self._ceiling = self._max_concurrency
+        self._ceiling = self.max_concurrency
         self._unavoidable = 0.0
 
     def _setting(self, step: _Step, measured: _Measurement) -> tuple[int, int] | None:
         """Return size and concurrency after a step; None if the step is not possible now."""
         size, concurrency = self._size, self._concurrency
         p90, median = self._avoidable(measured.p90), self._avoidable(measured.median)
-        if step is _Step.LARGER and measured.is_full and p90 <= QUICK and size < self._largest:
-            return min(2 * size, self._largest), concurrency
+        if step is _Step.LARGER and measured.is_full and p90 <= QUICK and size < self.largest:
+            return min(2 * size, self.largest), concurrency
         if step is _Step.MORE:
             highest = int(concurrency * min(2.0, ACCEPTABLE / p90 if p90 else 2.0))
             wanted = math.ceil(concurrency * ADDITIVE_GOAL) if self._is_additive else highest

@@ -78,29 +78,38 @@ class Window:
         self._used_by_others = 0.0  # units, as reported by the API
         self._others_until = -math.inf  # when that report expires
 
+    @property
+    def knows_limit(self) -> bool:
+        """Whether there is a limit, or the API has said that nothing is left."""
+        return self.limit is not None or self._used_by_others > 0
+
     def cost(self, amount: int) -> int:
         """Return the units to charge for a request: at most the limit, if it only comes from a header."""
         if self.limit is None or self._is_declared:
             return amount
         return min(amount, max(1, math.floor(self.limit)))
 
-    def earliest(self, amount: int, at: float) -> float:
+    def earliest(self, amount: int, at: float, *, kept: float = 0.0, paced: bool = True) -> float:
         """Return when a request may start: at `at` or later.
 
         Args:
             amount: Units of the request.
             at: Earliest time; no planned request starts after it.
+            kept: Units that this request must leave to others.
+            paced: Whether the pace delays the request; otherwise only the log does.
         """
         if not amount:
             return at
         by_others = self._used_by_others if at < self._others_until else 0.0
         if self.limit is None:
             return self._others_until if by_others else at
-        paced = self._paced_until - self._span * max(0.0, 1 - self._used_at(at) / self.limit)
-        fits = self._fits(amount, at)
+        kept = min(kept, max(0.0, self.limit - amount))  # a request of the whole limit starts all the same
+        fits = self._fits(amount, at, kept)
         if by_others:
-            fits = min(self._fits(amount, at, by_others), max(fits, self._others_until))
-        return max(at, paced, fits)
+            fits = min(self._fits(amount, at, by_others + kept), max(fits, self._others_until))
+        if not paced:
+            return max(at, fits)
+        return max(at, fits, self._paced_until - self._span * max(0.0, 1 - self._used_at(at) / self.limit))
 
     def charge(self, amount: int, at: float) -> WindowEntry:
         """Log a request that starts at `at`, after all others."""

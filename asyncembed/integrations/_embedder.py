@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncembed._client import EmbedClient
-    from asyncembed._models import EmbedResponse, Scalar
+    from asyncembed._models import EmbedResponse, Scalar, Vector
     from asyncembed._options import EmbedOptionsArgs
     from asyncembed._spec import ClientSpec
 
@@ -43,6 +43,17 @@ class Embedder:
         """Embed texts without blocking the caller's event loop."""
         return await await_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
+    def query(self, text: str) -> Vector:
+        """Embed a query, and wait for it."""
+        return run_with(self.spec, self.spec.open, lambda client: client.embed_query(text, **self._options))
+
+    async def aquery(self, text: str) -> Vector:
+        """Embed a query; the caller's event loop goes on meanwhile."""
+        return await await_with(self.spec, self.spec.open, lambda client: client.embed_query(text, **self._options))
+
+    @property
+    def _options(self) -> EmbedOptionsArgs:
+        return {} if self.dimensions is None else {"dimensions": self.dimensions}
+
     async def _ask(self, client: EmbedClient, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
-        options: EmbedOptionsArgs = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        return await client.embed(texts, **for_texts(options, role))
+        return await client.embed(texts, **for_texts(self._options, role))

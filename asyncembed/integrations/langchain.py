@@ -51,7 +51,7 @@ class AsyncEmbedEmbeddings(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         """Embed a query."""
-        vector: list[float] = self._embedder.embed([text], "query").embeddings[0].tolist()
+        vector: list[float] = self._embedder.query(text).tolist()
         return vector
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -61,5 +61,5 @@ class AsyncEmbedEmbeddings(Embeddings):
 
     async def aembed_query(self, text: str) -> list[float]:
         """Embed a query without blocking the event loop."""
-        vector: list[float] = (await self._embedder.aembed([text], "query")).embeddings[0].tolist()
+        vector: list[float] = (await self._embedder.aquery(text)).tolist()
         return vector

@@ -80,11 +80,11 @@ class AsyncEmbedEmbedding(BaseEmbedding):
         return self._embedder.spec
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = self._embedder.embed([query], "query").embeddings[0].tolist()
+        vector: list[float] = self._embedder.query(query).tolist()
         return vector
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        vector: list[float] = (await self._embedder.aembed([query], "query")).embeddings[0].tolist()
+        vector: list[float] = (await self._embedder.aquery(query)).tolist()
         return vector
 
     def _get_text_embedding(self, text: str) -> list[float]:

@@ -29,7 +29,7 @@ async def test_a_query_finds_its_text_in_a_store_and_in_a_file(server, connect, 
     bodies = [request.body for request in server.requests]
     assert [(body["model"], body["input_type"], body["output_dimension"]) for body in bodies] == [
         ("embed-v4.0", "search_query", 512)
-    ] * 2
+    ]  # the second search finds the vector remembered
     await store.aclose()
 
 

@@ -1,0 +1,544 @@
+"""The lane of queries: short requests that somebody waits for, ahead of bulk.
+
+    embed_query ─▶ known already? ─▶ wait for one turn of the loop, or for a request of the lane to end
+                                                    │ all that wait with the same options
+                                                    ▼
+                       one request ─▶ fails? ─▶ a run of its own, which asks again, or for each text alone
+                                                    │
+    caller ◀─ a vector, or an error of its own ◀────┘
+
+The first attempt takes a short way: one exchange, without the tasks, slots and queues of a run. It is taken only while
+nothing holds requests up. Whatever else can happen to a request is left to a run, which knows about all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from asyncembed._core.exchange import Exchange
+from asyncembed._core.memory import MemoryBudget, Reservation
+from asyncembed._core.run import Run
+from asyncembed._core.slots import SlotsByModel
+from asyncembed._core.stream import EmbedStream
+from asyncembed._core.worker import attempts_error, request_error
+from asyncembed._decide.blame import Case, Step
+from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch
+from asyncembed._decide.controller import FIRST_SIZE
+from asyncembed._decide.delivery import ResultDelivery
+from asyncembed._decide.retry import Backoff, is_retryable
+from asyncembed._decide.texts import as_input, check_input, text_key
+from asyncembed._exceptions import (
+    AsyncEmbedError,
+    EmbedTimeoutError,
+    StreamClosedError,
+    TransportError,
+    without_frames,
+)
+from asyncembed._models import EmbedFailure
+from asyncembed._preview import name_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from asyncembed._config import RetryPolicy
+    from asyncembed._core.call import Call
+    from asyncembed._core.endpoint import Endpoint
+    from asyncembed._decide.texts import TextLike
+    from asyncembed._http.transport import Transport
+    from asyncembed._models import EmbedBlock, EmbedInput, EmbedResult, Matrix, Scalar, Vector
+
+ALONE_AT_ONCE: Final = 8
+"""Requests for single texts, and other repeated ones, at once."""
+
+REPEATED_BYTES: Final = 64_000_000
+"""Memory for repeated requests: they do not wait for memory that bulk holds."""
+
+MAX_KINDS: Final = 64
+"""Sets of options that are remembered; one more, and those that nobody waits for are forgotten."""
+
+
+class QueryRun(Run):
+    """The books of all queries with the same options: a run without texts of its own, that does not end.
+
+    Args:
+        call: What is asked for.
+    """
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call, (), ordered=False)
+        self.call = call
+        self.waiting: deque[Query] = deque()
+        self._arrived: dict[int, Vector] = {}
+        self._indices = 0
+
+    def new_indices(self, count: int) -> range:
+        """Return indices that no other text of this run has."""
+        first, self._indices = self._indices, self._indices + count
+        return range(first, self._indices)
+
+    def deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]], reservation: Reservation) -> None:  # noqa: ARG002
+        """Keep vectors until their response has turned out to be right."""
+        if not self._has_dimension:
+            self._learn_dimension()
+        for result in cast("Sequence[EmbedResult]", results):
+            finished = cast("EmbedResult", self._finish(result)) if self._finish else result
+            self._arrived[result.index] = finished.embedding
+
+    def take(self, indices: Iterable[int]) -> list[Vector | None]:
+        """Return the vectors that have arrived for these indices."""
+        return [self._arrived.pop(index, None) for index in indices]
+
+    def succeeded(self, seconds: float) -> None:
+        """Note what a response that was right has taught."""
+        learned = self.endpoint.learned
+        self.slots.query_answered(seconds)
+        self.blame.accepted += 1
+        learned.accepted.add(self.options.model)
+        learned.breaker.end_attempt(failed=False)
+        if not self.options.extra:
+            learned.dimensions[self._dimension_key] = self.cost.dimension
+
+    @property
+    def most(self) -> int:
+        """Most texts in one request."""
+        endpoint, model = self.endpoint, self.options.model
+        limit = endpoint.learned.caps[model].within(endpoint.limits_of(model)).inputs
+        return min(
+            limit if endpoint.is_official else min(limit, FIRST_SIZE),
+            endpoint.slots_of(model).largest,
+            self.call.chunk_size or limit,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Query:
+    """A text that somebody waits for.
+
+    Attributes:
+        item: The text.
+        size: Its bytes.
+        key: Its key among the vectors that are known; empty if they are not kept.
+        answered: Gets the vector.
+        job: The request that it is asked for in, as soon as there is one.
+    """
+
+    item: EmbedInput
+    size: int
+    key: bytes
+    answered: asyncio.Future[Vector]
+    job: Job | None = None
+
+
+_size_of = attrgetter("size")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request of the lane.
+
+    Attributes:
+        kind: What it asks for.
+        texts: The queries of each text, as equal texts are asked for once.
+        rows: Vectors that the client's cache does not have yet.
+        is_dropped: Whether the response could not be matched to its texts, so that nothing of it was kept.
+        task: What asks.
+    """
+
+    kind: QueryRun
+    texts: dict[str, list[Query]]
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    is_dropped: bool = False
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def queries(self) -> Iterable[Query]:
+        """Those of its queries that have no vector yet."""
+        return chain.from_iterable(self.texts.values())
+
+    def drop_if_unwanted(self) -> None:
+        """End the request if nobody waits for it any more."""
+        if self.task and self.texts and all(query.answered.done() for query in self.queries):
+            self.task.cancel()
+
+
+class QueryLane:
+    """The queries of one client.
+
+    Args:
+        endpoint: Where they are asked.
+        policy: When a query is asked again.
+        concurrency: Most requests at once; what comes meanwhile is joined into the next one.
+        max_waiting: Queries that may wait for a request before more are refused.
+        known: Vectors that are remembered.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, policy: RetryPolicy, *, concurrency: int, max_waiting: int, known: int
+    ) -> None:
+        self._endpoint = endpoint
+        self._policy = policy
+        self._concurrency = concurrency
+        self._max_waiting = max_waiting
+        self._max_known = known
+        self._known: OrderedDict[bytes, Vector] = OrderedDict()
+        self._kinds: dict[object, QueryRun] = {}
+        self._in_line: deque[QueryRun] = deque()  # with queries that wait
+        self._waiting = 0
+        self._running = 0
+        self._is_scheduled = False
+        self._jobs: set[Job] = set()
+        self._slots = SlotsByModel(ALONE_AT_ONCE, ALONE_AT_ONCE)
+        self._budget = MemoryBudget(REPEATED_BYTES)
+        self._closed = False
+
+    def find(self, key: object) -> QueryRun | None:
+        """Return the books of queries with the options of this key, if there are any."""
+        return self._kinds.get(key)
+
+    def open(self, key: object, call: Call) -> QueryRun:
+        """Open the books of queries with these options."""
+        if len(self._kinds) >= MAX_KINDS:
+            self._kinds = {key: kind for key, kind in self._kinds.items() if kind.waiting}
+        kind = self._kinds[key] = QueryRun(call)
+        return kind
+
+    async def ask(self, kind: QueryRun, texts: Sequence[TextLike], deadline: float | None) -> list[Vector]:
+        """Return the vectors of texts.
+
+        Raises:
+            AsyncEmbedError: if a text cannot be embedded, or not within `deadline` seconds.
+        """
+        vectors: list[Vector | None] = []
+        queries: dict[int, Query] = {}
+        for index, text in enumerate(texts):
+            item = as_input(text, index)
+            size = check_input(item, index)
+            key = text_key(item.text, kind.call.identity) if kind.call.identity else b""
+            known = self._known.get(key)
+            if known is None:
+                queries[index] = Query(item, size, key, asyncio.get_running_loop().create_future())
+                vectors.append(None)
+            else:
+                self._known.move_to_end(key)
+                vectors.append(known.copy())
+        if queries:
+            self._add(kind, queries.values())
+            try:
+                if deadline is None:
+                    await self._wait(queries, vectors)
+                else:
+                    await self._wait_until(deadline, queries, vectors)
+            except BaseException:
+                _leave(queries.values())
+                raise
+        return cast("list[Vector]", vectors)
+
+    async def warm_up(self) -> None:
+        """Open the way to the API."""
+        await self._endpoint.connect()
+
+    async def aclose(self) -> None:
+        """Refuse what waits, and end what is under way."""
+        self._closed = True
+        error = StreamClosedError("the client was closed")
+        jobs = tuple(self._jobs)
+        waiting = [query for kind in self._in_line for query in kind.waiting]
+        for query in chain(waiting, *(job.queries for job in jobs)):
+            if not query.answered.done():
+                query.answered.set_exception(copy.copy(error))
+        self._in_line.clear()
+        tasks = [job.task for job in jobs if job.task]
+        for job in jobs:
+            if job.task and job.texts:  # the others are writing into the cache
+                job.task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _wait(self, queries: dict[int, Query], vectors: list[Vector | None]) -> None:
+        for index, query in queries.items():
+            try:
+                vectors[index] = await query.answered
+            except AsyncEmbedError as error:
+                error.indices = (index,)
+                raise
+
+    async def _wait_until(self, deadline: float, queries: dict[int, Query], vectors: list[Vector | None]) -> None:
+        try:
+            async with asyncio.timeout(deadline):
+                await self._wait(queries, vectors)
+        except TimeoutError as error:
+            if isinstance(error, EmbedTimeoutError):
+                raise
+            late = tuple(index for index in queries if vectors[index] is None)
+        else:
+            return
+        raise EmbedTimeoutError(f"no vector within the deadline of {deadline:g} s", indices=late)
+
+    # Requests.
+
+    def _add(self, kind: QueryRun, queries: Iterable[Query]) -> None:
+        if self._closed:
+            raise StreamClosedError("the client was closed")
+        queries = tuple(queries)
+        if self._waiting + len(queries) > self._max_waiting:
+            raise TransportError(
+                f"{self._waiting} queries wait already, and max_waiting_queries={self._max_waiting}; ask again later",
+                retryable=True,
+            )
+        if not kind.waiting:
+            self._in_line.append(kind)
+        kind.waiting.extend(queries)
+        self._waiting += len(queries)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._in_line and self._running < self._concurrency and not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        """Begin as many requests as may run, after all callers of this turn of the loop have come."""
+        self._is_scheduled = False
+        while self._in_line and self._running < self._concurrency:
+            job = self._next_job()
+            if job.texts:
+                self._running += 1
+                self._jobs.add(job)
+                job.task = asyncio.create_task(self._complete(job), name="asyncembed-query")
+
+    def _next_job(self) -> Job:
+        """Return a request for those who wait for longest, and all that fit in beside them."""
+        kind = self._in_line[0]
+        limits = kind.learned_limits
+        most, room = kind.most, limits.request_bytes
+        tokens = limits.tokens
+        job = Job(kind, {})
+        while kind.waiting:
+            query = kind.waiting[0]
+            text = query.item.text
+            if not query.answered.done() and text not in job.texts:
+                room -= query.size + JSON_OVERHEAD
+                if tokens is not None:
+                    tokens -= query.size // BYTES_PER_TOKEN + 1
+                if job.texts and (len(job.texts) >= most or room < 0 or (tokens is not None and tokens < 0)):
+                    self._in_line.rotate(-1)  # those of other options are next
+                    return job
+            kind.waiting.popleft()
+            self._waiting -= 1
+            if not query.answered.done():
+                query.job = job
+                job.texts.setdefault(text, []).append(query)
+        self._in_line.popleft()
+        return job
+
+    async def _complete(self, job: Job) -> None:
+        is_counted = True
+        try:
+            if self._endpoint.cache:
+                await self._recall(job)
+            if not job.texts:
+                return
+            failure = await self._attempt(job)
+            if failure or job.texts:
+                self._running -= 1  # others need not wait until it has been repeated
+                is_counted = False
+                self._schedule()
+                await self._repeat(job, failure)
+            if job.rows and self._endpoint.cache:
+                await self._endpoint.cache.put(job.rows)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # the callers get it, whatever it is
+            _fail(job.queries, error)
+        finally:
+            self._running -= is_counted
+            self._jobs.discard(job)
+            if not self._closed:
+                self._schedule()
+
+    async def _attempt(self, job: Job) -> AsyncEmbedError | None:
+        """Ask for the texts of a request, if nothing holds it up, and hand over what arrives.
+
+        Returns:
+            Why it failed. If it did not, what is left of the request was held up.
+        """
+        kind, endpoint = job.kind, self._endpoint
+        transport = await endpoint.connect()
+        if endpoint.provider.limits_path:
+            await endpoint.ask_limits(transport, kind.options.model)
+        learned = endpoint.learned
+        if learned.pause.is_on or not learned.breaker.allows(None):
+            return None
+        queries = [queries[0] for queries in job.texts.values()]
+        size = sum(map(_size_of, queries)) + JSON_OVERHEAD * len(queries)
+        indices = kind.new_indices(len(queries))
+        batch = Batch({index: query.item for index, query in zip(indices, queries, strict=True)}, request_bytes=size)
+        working, waiting = kind.cost.working(size), kind.cost.waiting(len(queries), 2 * size)
+        endpoint.budget.add(working + waiting)  # it never waits for memory
+        reservation = Reservation(
+            endpoint.budget, working=working, waiting=waiting, results=len(queries), owner=kind.reservations
+        )
+        try:
+            failure = await self._exchange(job, transport, batch, reservation)
+            if not job.is_dropped:
+                self._hand_over(job, kind.take(indices))
+        finally:
+            kind.take(indices)
+            reservation.release()
+        return failure
+
+    async def _exchange(
+        self, job: Job, transport: Transport, batch: Batch, reservation: Reservation
+    ) -> AsyncEmbedError | None:
+        kind = job.kind
+        delivery = ResultDelivery(batch, kind.decoder)
+        exchange = Exchange(kind, transport, delivery, reservation, batch.request_bytes)
+        texts = delivery.begin_attempt()
+        kind.slots.query_came()
+        permit = await kind.rate_gate.ask(len(texts), batch.request_bytes)
+        await permit.begin()
+        try:
+            await exchange.ask(texts, kind.wire_encoding, permit)
+        except AsyncEmbedError as error:
+            job.is_dropped = bool(delivery.mismatch)
+            return error
+        kind.succeeded(exchange.seconds_to_headers)
+        return None
+
+    def _hand_over(self, job: Job, vectors: Sequence[Vector | None]) -> None:
+        """Give those vectors that have arrived to who waits for them, and leave the others in the request."""
+        rest: dict[str, list[Query]] = {}
+        for (text, queries), vector in zip(job.texts.items(), vectors, strict=True):
+            if vector is None:
+                rest[text] = queries
+            else:
+                self._answer(job, queries, vector)
+        job.texts = rest
+
+    def _answer(self, job: Job, queries: list[Query], vector: Vector) -> None:
+        """Give a vector to everybody who asked for its text, and remember it."""
+        key = queries[0].key
+        if self._endpoint.cache:
+            job.rows[key] = vector.tobytes()  # now, as the caller may change it
+        if self._max_known and key:
+            self._known[key] = vector.copy()
+            while len(self._known) > self._max_known:
+                self._known.popitem(last=False)
+        for query in queries[:-1]:
+            if not query.answered.done():
+                query.answered.set_result(vector.copy())
+        if not queries[-1].answered.done():
+            queries[-1].answered.set_result(vector)
+
+    # The client's cache.
+
+    async def _recall(self, job: Job) -> None:
+        """Answer what the client's cache holds."""
+        cache, kind = self._endpoint.cache, job.kind
+        assert cache
+        found = await cache.get([queries[0].key for queries in job.texts.values()])
+        number, width = kind.decoder.stored, kind.decoder.width
+        vectors: list[Vector | None] = []
+        for queries in job.texts.values():
+            data = found.get(queries[0].key)
+            vector = None if data is None else np.frombuffer(data, number).copy()
+            vectors.append(vector if vector is not None and width in {0, len(vector)} else None)
+        self._hand_over(job, vectors)
+        job.rows.clear()
+
+    # What the first attempt has not brought.
+
+    async def _repeat(self, job: Job, failure: AsyncEmbedError | None) -> None:
+        """Ask again for what a request has not brought, as its failure wants it."""
+        policy, step = self._policy, Step.AT_ONCE
+        if failure:
+            without_frames(failure)
+            self._forget(job.kind)  # what it takes for usual may be what is wrong
+            if not job.is_dropped and not await (await self._endpoint.connect()).renew_key(failure):
+                step = await self._after(job, failure)
+                if step is Step.END:
+                    return
+                policy = replace(policy, max_attempts=max(1, policy.max_attempts - (step is Step.AGAIN)))
+        try:
+            async with asyncio.timeout(policy.max_elapsed) as limit:
+                await self._run_again(job, policy, alone=step not in {Step.AGAIN, Step.AT_ONCE, Step.FLOATS})
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            late = EmbedTimeoutError(f"no vector within {policy.max_elapsed:g} s: the API is down or overloaded")
+            _fail(job.queries, failure or late)
+
+    async def _after(self, job: Job, failure: AsyncEmbedError) -> Step:
+        """Return what to do about a failure, after the wait that comes before it; the callers have got what ends it."""
+        kind, learned = job.kind, self._endpoint.learned
+        wants_base64 = kind.wire_encoding == "base64" and self._endpoint.encoding == "auto"
+        verdict = kind.blame.decide(failure, [*job.texts], Case(), wants_base64=wants_base64)
+        learned.breaker.end_attempt(failed=is_retryable(failure))
+        learned.refuses_base64 |= verdict.step is Step.FLOATS
+        if verdict.step is Step.END:
+            _fail(job.queries, request_error(failure, verdict.meaning, ()))
+        elif verdict.step is Step.AGAIN:
+            backoff = Backoff(self._policy)
+            wait = backoff.wait_before_retry(failure)
+            if wait is None:
+                _fail(job.queries, attempts_error(failure, (), backoff.describe()))
+                return Step.END
+            if getattr(failure, "retry_after", None) is not None:
+                learned.pause.extend(wait)
+            await asyncio.sleep(wait)
+        return verdict.step
+
+    async def _run_again(self, job: Job, policy: RetryPolicy, *, alone: bool) -> None:
+        """Ask for the texts of a request by a run of their own, each alone if that is wanted."""
+        endpoint = replace(self._endpoint, retry=policy, slots=self._slots, budget=self._budget, cache=None)
+        call = job.kind.call
+        call = replace(call, endpoint=endpoint, on_error="yield", chunk_size=1 if alone else call.chunk_size)
+        texts = list(job.texts.values())
+        run = Run(call, [queries[0].item for queries in texts], ordered=False, as_blocks=True, withholds=True)
+        stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, lambda _: None)
+        secrets = (await endpoint.connect()).secrets
+        async with stream:
+            async for item in stream:
+                if isinstance(item, EmbedFailure):
+                    queries = texts[item.index]
+                    name_texts(item.error, [(0, queries[0].item)], secrets)
+                    _fail(queries, item.error)
+                    continue
+                for queries, vector in zip(texts[item.index :], item.embeddings, strict=False):
+                    self._answer(job, queries, vector.copy())
+        job.texts.clear()
+
+    def _forget(self, kind: QueryRun) -> None:
+        """Let the next query with these options begin anew."""
+        self._kinds = {key: each for key, each in self._kinds.items() if each is not kind}
+
+
+def matrix_of(vectors: Sequence[Vector], dimension: int | None) -> Matrix:
+    """Return the vectors as rows of one array."""
+    return np.stack(vectors) if vectors else np.empty((0, dimension or 0), np.float32)
+
+
+def _leave(queries: Iterable[Query]) -> None:
+    """Note that a caller waits no more."""
+    for query in queries:
+        if query.answered.done() and not query.answered.cancelled():
+            query.answered.exception()  # it was seen
+        query.answered.cancel()
+        if query.job:
+            query.job.drop_if_unwanted()
+
+
+def _fail(queries: Iterable[Query], error: BaseException) -> None:
+    """Give everybody who waits an error of his own, as a traceback grows with each raise."""
+    for query in queries:
+        if not query.answered.done():
+            own = copy.copy(error) if isinstance(error, AsyncEmbedError) else error
+            query.answered.set_exception(own)

@@ -1,0 +1,361 @@
+"""Queries: those that come together share a request, and whatever happens to one is not the concern of another."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+
+import numpy as np
+import pytest
+
+from asyncembed import (
+    APIStatusError,
+    AuthenticationError,
+    ClientSpec,
+    ConfigurationError,
+    EmbedClient,
+    EmbedInput,
+    EmbedTimeoutError,
+    InvalidInputError,
+    RateLimit,
+    RateLimitError,
+    RetryPolicy,
+    ServerError,
+    StreamClosedError,
+    SyncEmbedder,
+    TransportError,
+)
+from asyncembed.testing import FakeServer, faults, vector_of
+
+FAST = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01, max_elapsed=20)
+
+
+class Held:
+    """Answers no request before it is opened."""
+
+    def __init__(self):
+        self.opened = asyncio.Event()
+        self.came = asyncio.Semaphore(0)
+
+    def applies(self, exchange):
+        return not self.opened.is_set()
+
+    async def __call__(self, exchange):
+        self.came.release()
+        await self.opened.wait()
+        await exchange.deliver()
+
+
+@pytest.fixture
+async def fake():
+    async with FakeServer(dimension=8) as running:
+        yield running
+
+
+@pytest.fixture
+async def open_client(fake):
+    clients = []
+
+    def open_one(**settings):
+        settings = {"retry": FAST, **settings}
+        clients.append(EmbedClient("openai", base_url=f"{fake.url}/v1", api_key="any", **settings))
+        return clients[-1]
+
+    yield open_one
+    for client in clients:
+        await client.aclose()
+        assert not client._lane._jobs
+        assert client._endpoint.budget.reserved == 0
+        assert client._endpoint.limiter.waiting == 0
+
+
+@pytest.fixture
+def client(open_client):
+    return open_client()
+
+
+def right(texts):
+    return np.stack([vector_of(text, 8) for text in texts])
+
+
+async def ask_all(client, texts, **options):
+    return await asyncio.gather(*(client.embed_query(text, **options) for text in texts))
+
+
+async def test_a_text_and_texts(client):
+    assert (await client.embed_query("q")).shape == (8,)
+    np.testing.assert_array_equal(await client.embed_query(EmbedInput("r", "id")), vector_of("r", 8))
+    np.testing.assert_array_equal(await client.embed_query(["s", ("id", "t"), EmbedInput("u")]), right("stu"))
+    np.testing.assert_array_equal(await client.embed_query(text for text in "vw"), right("vw"))
+    assert len(await client.embed_query([])) == 0
+
+
+async def test_queries_of_one_turn_share_a_request(client, fake):
+    texts = [f"query {number}" for number in range(50)]
+    np.testing.assert_array_equal(await ask_all(client, texts), right(texts))
+    assert [len(entry.texts) for entry in fake.ledger.entries] == [50]
+
+
+async def test_queries_that_come_while_as_many_requests_run_as_may_share_the_next_one(open_client, fake):
+    client, held = open_client(query_concurrency=2), Held()
+    fake.rules.append(held)
+    tasks = []
+    for number in range(2):
+        tasks.append(asyncio.create_task(client.embed_query(f"first {number}")))
+        await held.came.acquire()
+    tasks += [asyncio.create_task(client.embed_query(f"later {number}")) for number in range(9)]
+    tasks += [asyncio.create_task(client.embed_query("other", dimensions=4))]
+    await asyncio.sleep(0)
+    assert fake.ledger.requests == 2
+    held.opened.set()
+    await asyncio.gather(*tasks)
+    assert sorted(len(entry.texts) for entry in fake.ledger.entries) == [1, 1, 1, 9]
+    assert fake.max_active == 2
+
+
+async def test_equal_queries_are_asked_for_once_and_each_gets_a_vector_of_its_own(client, fake):
+    first, second, third = await ask_all(client, ["a", "a", "b"])
+    first[:] = 0
+    np.testing.assert_array_equal(second, vector_of("a", 8))
+    np.testing.assert_array_equal(third, vector_of("b", 8))
+    assert fake.ledger.asked == {"a": 1, "b": 1}
+
+
+async def test_the_last_vectors_are_remembered(open_client, fake):
+    client = open_client(query_cache=2)
+    for text in ("a", "b", "a", "c", "a", "b"):  # "b" had to make room for "c"
+        vector = await client.embed_query(text)
+        np.testing.assert_array_equal(vector, vector_of(text, 8))
+        vector[:] = 0
+    assert fake.ledger.asked == {"a": 1, "b": 2, "c": 1}
+    await client.embed_query("a", dimensions=4)
+    await client.embed_query("a", input_type="document")
+    assert fake.ledger.asked["a"] == 3
+
+
+async def test_nothing_is_remembered_if_that_is_not_wanted(open_client, fake):
+    client = open_client(query_cache=0)
+    await client.embed_query("a")
+    await client.embed_query("a")
+    assert fake.ledger.asked == {"a": 2}
+
+
+async def test_the_cache_of_the_client_is_used(open_client, fake, tmp_path):
+    path = tmp_path / "embeddings.sqlite"
+    client = open_client(cache=path, query_cache=0)
+    await ask_all(client, "abc")
+    await client.aclose()
+    client = open_client(cache=path, query_cache=0)
+    np.testing.assert_array_equal(await ask_all(client, "abcd"), right("abcd"))
+    assert [entry.texts for entry in fake.ledger.entries] == [("a", "b", "c"), ("d",)]
+
+
+async def test_one_bad_text_is_refused_alone(client, fake):
+    fake.rules.append(faults.Poisoned("bad"))
+    results = await asyncio.gather(*(client.embed_query(text) for text in ("a", "bad", "c")), return_exceptions=True)
+    assert isinstance(results[1], InvalidInputError)
+    assert results[1].indices == (0,)
+    assert "'bad'" in str(results[1])
+    np.testing.assert_array_equal([results[0], results[2]], right("ac"))
+    assert fake.ledger.entries[0].texts == ("a", "bad", "c")
+    assert {entry.texts for entry in fake.ledger.entries[1:]} == {("a",), ("bad",), ("c",), ("hello",)}
+    pickle.loads(pickle.dumps(results[1]))
+
+
+async def test_of_many_texts_the_bad_one_is_named(client, fake):
+    fake.rules.append(faults.Poisoned("bad"))
+    with pytest.raises(InvalidInputError) as caught:
+        await client.embed_query(["a", "b", "bad"])
+    assert caught.value.indices == (2,)
+
+
+@pytest.mark.parametrize("text", ["", "\ud800"])
+async def test_a_text_that_nobody_takes_is_not_sent(client, fake, text):
+    with pytest.raises(InvalidInputError):
+        await client.embed_query(text)
+    with pytest.raises(ConfigurationError):
+        await client.embed_query([1])
+    assert not fake.ledger.requests
+
+
+async def test_a_failure_that_passes_is_repeated_together(client, fake):
+    fake.script += [faults.Refused(503), faults.Refused(503)]
+    np.testing.assert_array_equal(await ask_all(client, "abc"), right("abc"))
+    assert [entry.texts for entry in fake.ledger.entries] == [("a", "b", "c")] * 3
+
+
+async def test_attempts_come_to_an_end(client, fake):
+    fake.default = faults.Refused(503)
+    results = await asyncio.gather(*(client.embed_query(text) for text in "ab"), return_exceptions=True)
+    assert [type(result) for result in results] == [ServerError, ServerError]
+    assert results[0] is not results[1]
+    assert fake.ledger.asked["a"] == FAST.max_attempts
+    fake.default = FakeServer().default
+    np.testing.assert_array_equal(await client.embed_query("c"), vector_of("c", 8))
+
+
+async def test_one_attempt_if_that_is_wanted(open_client, fake):
+    client = open_client(retry=1)
+    fake.script.append(faults.Refused(429))
+    with pytest.raises(RateLimitError):
+        await client.embed_query("a")
+    assert fake.ledger.requests == 1
+
+
+async def test_what_arrived_before_a_response_broke_is_not_asked_for_again(client, fake):
+    fake.script.append(faults.Reset(after=2))
+    np.testing.assert_array_equal(await ask_all(client, "abcd"), right("abcd"))
+    assert fake.ledger.asked["d"] == 2
+    assert sum(fake.ledger.asked.values()) < 8
+
+
+async def test_a_response_that_cannot_be_matched_is_dropped(client, fake):
+    fake.script.append(faults.WrongCount(1))
+    np.testing.assert_array_equal(await ask_all(client, "abc"), right("abc"))
+
+
+async def test_a_wrong_key_is_nobodys_text(client, fake):
+    fake.key = "right"
+    results = await asyncio.gather(*(client.embed_query(text) for text in "abc"), return_exceptions=True)
+    assert {type(result) for result in results} == {AuthenticationError}
+    assert fake.ledger.requests == 1
+
+
+async def test_a_wrong_option_is_nobodys_text(client, fake):
+    """Each text asked alone would be refused too; a harmless one shows that."""
+    fake.default = faults.Refused(400, "something is wrong")
+    texts = [f"text {number}" for number in range(30)]
+    results = await asyncio.gather(*(client.embed_query(text) for text in texts), return_exceptions=True)
+    assert {type(result) for result in results} == {APIStatusError}
+    assert fake.ledger.requests <= 1 + 8 + 8
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_request_to_the_others(client, fake):
+    held = Held()
+    fake.rules.append(held)
+    tasks = [asyncio.create_task(client.embed_query(text)) for text in "abc"]
+    await held.came.acquire()
+    tasks[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[0]
+    held.opened.set()
+    np.testing.assert_array_equal(await asyncio.gather(*tasks[1:]), right("bc"))
+    assert fake.ledger.requests == 1
+
+
+async def test_a_request_that_nobody_waits_for_is_ended(client, fake):
+    held = Held()
+    fake.rules.append(held)
+    tasks = [asyncio.create_task(client.embed_query(text)) for text in "ab"]
+    await held.came.acquire()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    while client._lane._jobs:
+        await asyncio.sleep(0)
+    held.opened.set()
+
+
+async def test_a_deadline_is_for_everything(client, fake):
+    fake.rules.append(Held())
+    for texts in ("a", ["a", "b"], (text for text in "ab")):
+        with pytest.raises(EmbedTimeoutError, match=r"deadline of 0\.02 s") as caught:
+            await client.embed_query(texts, deadline=0.02)
+        assert isinstance(caught.value, TimeoutError)
+    while client._lane._jobs or client._tasks:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("deadline", [0, -1, "2", True, float("inf")])
+async def test_a_deadline_is_a_number_of_seconds(client, deadline):
+    with pytest.raises(ConfigurationError, match="deadline="):
+        await client.embed_query("a", deadline=deadline)
+
+
+async def test_too_many_queries_are_refused_early(open_client, fake):
+    client, held = open_client(query_concurrency=1, max_waiting_queries=2), Held()
+    fake.rules.append(held)
+    tasks = [asyncio.create_task(client.embed_query("a"))]
+    await held.came.acquire()
+    tasks += [asyncio.create_task(client.embed_query(text)) for text in "bcd"]
+    with pytest.raises(TransportError, match="2 queries wait already"):
+        await tasks[-1]
+    held.opened.set()
+    np.testing.assert_array_equal(await asyncio.gather(*tasks[:-1]), right("abc"))
+
+
+async def test_closing_ends_what_waits_and_what_is_under_way(open_client, fake):
+    client, held = open_client(query_concurrency=1), Held()
+    fake.rules.append(held)
+    tasks = [asyncio.create_task(client.embed_query("a"))]
+    await held.came.acquire()
+    tasks.append(asyncio.create_task(client.embed_query("b")))
+    await asyncio.sleep(0)
+    await client.aclose()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {StreamClosedError}
+    with pytest.raises(StreamClosedError):
+        await client.embed_query("a")
+
+
+async def test_an_option_that_is_not_known_is_refused_each_time(client, fake):
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            await client.embed_query("a", colour="red")
+    for _ in range(2):
+        await client.embed_query("a", extra={"user": "x"}, prompts={"query": "q: "})
+    assert fake.ledger.asked == {"q: a": 1}
+
+
+async def test_warm_up_opens_the_connection_and_asks_for_nothing(client, fake):
+    await client.warm_up()
+    assert not fake.ledger.requests
+
+
+async def test_the_settings_of_queries_travel(client, fake):
+    spec = ClientSpec("openai", query_concurrency=2, max_waiting_queries=3, query_cache=0)
+    assert (spec.query_concurrency, spec.max_waiting_queries, spec.query_cache) == (2, 3, 0)
+    described = EmbedClient("local", query_concurrency=2, max_waiting_queries=3, query_cache=0)
+    assert described.spec == ClientSpec("local", query_concurrency=2, max_waiting_queries=3, query_cache=0)
+    for settings in ({"query_concurrency": 0}, {"max_waiting_queries": 0}, {"query_cache": -1}):
+        with pytest.raises(ConfigurationError, match=next(iter(settings))):
+            ClientSpec("openai", **settings)
+        with pytest.raises(ConfigurationError, match=next(iter(settings))):
+            EmbedClient("local", **settings)
+
+
+def test_plain_calls_use_it():
+    server = FakeServer(dimension=8)
+    with server.run_in_thread(), SyncEmbedder("openai", base_url=f"{server.url}/v1", api_key="any") as embedder:
+        for _ in range(2):
+            np.testing.assert_array_equal(embedder.embed_query("a"), vector_of("a", 8))
+        server.latency = 5
+        with pytest.raises(EmbedTimeoutError):
+            embedder.embed_query("b", deadline=0.02)
+    assert server.ledger.asked == {"a": 1, "b": 1}
+
+
+async def test_a_query_waits_for_neither_memory_nor_slots_that_bulk_holds(open_client, fake):
+    client, held = open_client(max_concurrency=1, max_memory_mb=0.5), Held()
+    fake.rules.append(held)
+    bulk = asyncio.create_task(client.embed([f"text {number}" for number in range(20)], chunk_size=1))
+    await held.came.acquire()
+    query = asyncio.create_task(client.embed_query("q"))
+    await held.came.acquire()
+    assert fake.ledger.requests == 2
+    assert fake.ledger.entries[1].texts == ("q",)
+    held.opened.set()
+    np.testing.assert_array_equal(await query, vector_of("q", 8))
+    assert len(await bulk) == 20
+
+
+async def test_a_query_goes_before_bulk_that_waits_for_the_rate_limit(open_client, fake):
+    client = open_client(rate_limit=RateLimit(requests_per_minute=400))
+    await client.embed([f"first {number}" for number in range(200)], chunk_size=1)  # what is there at once
+    bulk = asyncio.create_task(client.embed([f"bulk {number}" for number in range(20)], chunk_size=1))
+    while not client._endpoint.limiter.waiting:
+        await asyncio.sleep(0)
+    await client.embed_query("q")
+    assert not bulk.done()
+    await bulk
+    assert fake.ledger.requests == 221
