@@ -32,11 +32,12 @@ class Batch:
 
     Attributes:
         inputs: The texts, by index.
-    refused: Invalid texts, with the reason. They are not sent, but count as part of the batch and its memory.
-    request_bytes: Estimated length of the request body, refused texts included.
-    text_memory: Memory of the text strings, in bytes.
-    recalled: Texts that are not sent, with their vectors.
-    followers: Texts that are not sent and get the vector of an equal text.
+        refused: Invalid texts, with the reason. They are not sent, but count as part of the batch and its memory.
+        request_bytes: Estimated length of the request body, refused texts included.
+        text_memory: Memory of the text strings, in bytes.
+        recalled: Texts that are not sent, with their vectors.
+        followers: Texts that are not sent and get the vector of an equal text.
+        is_apart: Whether these texts were taken out of other batches because they seem too long.
     """
 
     inputs: dict[int, EmbedInput] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Batch:
     text_memory: int = 0
     recalled: list[tuple[int, EmbedInput, Vector]] = field(default_factory=list)
     followers: list[tuple[tuple[int, EmbedInput], Lead[Any]]] = field(default_factory=list)
+    is_apart: bool = False
 
     def __len__(self) -> int:
         return len(self.inputs) + len(self.refused) + len(self.recalled) + len(self.followers)

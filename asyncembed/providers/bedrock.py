@@ -80,6 +80,7 @@ class BedrockTitan(Bedrock):
         "amazon.titan-embed-text-v1": Model(dimension=1536, dimensions=(), max_tokens=8192, price=Price(0.10, _DATE)),
     }
     limits = Limits(inputs=1)
+    refuses_long_texts = True
     fields: ClassVar[Fields] = {"texts": "inputText", "dimensions": "dimensions"}
     answer = Layout(vectors=frozenset({"embedding"}), tokens=("inputTextTokenCount",), messages=("message",))
 
@@ -106,6 +107,7 @@ class BedrockNova(Bedrock):
         "truncate": "truncationMode",
     }
     words: ClassVar[Words] = {"input_type": {"document": "GENERIC_INDEX", "query": "TEXT_RETRIEVAL"}}
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = Layout(vectors=frozenset({"embeddings.item.embedding"}), item="embeddings.item", messages=("message",))
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
@@ -140,6 +142,7 @@ class BedrockCohere(Bedrock):
         "input_type": {"document": "search_document", "query": "search_query"},
         "encoding": {**BY_TYPE, "float": None},
     }
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     # v3 answers with a bare list where no type is asked for, v4 by type all the same.
     answer = Layout(
         vectors=frozenset({"embeddings.item", "embeddings.float.item", "embeddings.base64.item"}),
