@@ -289,7 +289,8 @@ class Run:
         self._long_source: LongSource | None = None
         if self.long_texts:
             wait = None if self.recall else call.max_wait
-            self._long_source = LongSource(source, new_chunker(), self.long_texts, self.cost, endpoint.budget, wait)
+            chunkers = new_chunker(), new_chunker()
+            self._long_source = LongSource(source, chunkers, self.long_texts, self.cost, endpoint.budget, wait)
         self.source: Source | RecallingSource | LongSource = self._long_source or source
 
     @cached_property
@@ -381,7 +382,7 @@ class Run:
         self._chunker.budget = largest - (largest // PART_OF_BUDGET if self.recall else 0)
         if self._long_source:
             self._chunker.budget -= largest // PART_FOR_LONG_TEXTS
-            self._long_source.allow(limits)
+            self._long_source.allow(limits, self._chunker.budget)
 
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""

@@ -45,8 +45,9 @@ _DOUBT: Final = 1.5
 """Factor that the estimate may be wrong by: within it, nobody knows whether the API cut a text."""
 
 _CODES: Final = frozenset({"context_length_exceeded", "string_above_max_length"})
-_COUNTED: Final = r"(?i)\b(?:tokens?|context|length|characters?|too long)\b"
-_PLACES: Final = r"(?i)\[\d+\]|\b(?:inputs?|texts?)\.\d+\b|\binput id \d+"
+_COUNTED: Final = r"\b(?:tokens?|context|length|characters?)\b"
+_EXCESS: Final = r"\btoo (?:many|large|long)\b|\bexceed|\bmax|\blimit|\bat most\b|\bup to\b|\bmore than\b"
+_PLACES: Final = r"\[\d+\]|\b(?:inputs?|texts?)\.\d+\b|\b(?:id|index|position|item|number) \d+"
 _NUMBERS: Final = r"(?<![\w.,-])\d{2,12}(?![\w.-]*\w)"
 
 
@@ -86,13 +87,14 @@ def read_too_long(error: AsyncEmbedError, texts: Sequence[str]) -> TooLong | Non
     own = OwnWords("\n".join((message, *answer.codes)), texts)
     excess = read_too_large(error)
     is_of_text = excess is not None and (excess.is_of_one_text or len(texts) == 1)
-    is_named = bool(answer.positions) and re.search(_COUNTED, own.text) is not None
-    if not (is_of_text or is_named or not _CODES.isdisjoint(answer.codes) or _fits(TOO_LONG, answer, own)):
+    in_words = re.search(_COUNTED, own.text) and re.search(_EXCESS, own.text)
+    if not (is_of_text or in_words or not _CODES.isdisjoint(answer.codes) or _fits(TOO_LONG, answer, own)):
         return None
-    if re.search(r"\bcharacters?\b", own.text):  # of other units than the limit, or both are
-        found = re.search(r"\b(\d+) tokens\b", own.text)
+    words = OwnWords(message, texts).text
+    if re.search(r"\bcharacters?\b", words):  # of other units than the limit, or both are
+        found = re.search(r"\b(\d+) tokens\b", words)
         return TooLong(int(found[1]) if found else None)
-    numbers = sorted({int(digits) for digits in re.findall(_NUMBERS, re.sub(_PLACES, " ", own.text))})
+    numbers = sorted({int(digits) for digits in re.findall(_NUMBERS, re.sub(_PLACES, " ", words))})
     if len(numbers) > 1:
         return TooLong(numbers[0], numbers[-1])
     return TooLong(numbers[0]) if numbers else TooLong()
