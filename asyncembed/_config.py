@@ -31,33 +31,38 @@ def check(condition: bool, message: str) -> None:
 def check_choice(name: str, value: object, choices: object) -> None:
     """Raise `ConfigurationError` unless `value` is one of the values of a `Literal`."""
     words = get_args(choices)
-    is_known = isinstance(value, str) and value in words
-    check(is_known, f"{name}={shown(value)} is not known; use one of {', '.join(map(repr, words))}")
+    if not isinstance(value, str) or value not in words:
+        raise ConfigurationError(f"{name}={shown(value)} is not known; use one of {', '.join(map(repr, words))}")
 
 
 def check_positive(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a finite number above zero."""
-    check(is_number(value) and value > 0, f"{name}={shown(value)} must be a number above 0")
+    if not is_number(value) or value <= 0:
+        raise ConfigurationError(f"{name}={shown(value)} must be a number above 0")
 
 
 def check_not_negative(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a finite number of at least zero."""
-    check(is_number(value) and value >= 0, f"{name}={shown(value)} must be a number, 0 or more")
+    if not is_number(value) or value < 0:
+        raise ConfigurationError(f"{name}={shown(value)} must be a number, 0 or more")
 
 
 def check_count(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a whole number of at least one."""
-    check(is_whole(value) and value >= 1, f"{name}={shown(value)} must be a whole number, 1 or more")
+    if not is_whole(value) or value < 1:
+        raise ConfigurationError(f"{name}={shown(value)} must be a whole number, 1 or more")
 
 
 def check_flag(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is True or False; Python treats a str such as "no" as True."""
-    check(isinstance(value, bool), f"{name}={shown(value)} must be True or False")
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name}={shown(value)} must be True or False")
 
 
 def check_text(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a `str`."""
-    check(isinstance(value, str), f"{name}={shown(value)} must be a str")
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}={shown(value)} must be a str")
 
 
 def is_number(value: object) -> TypeGuard[float]:

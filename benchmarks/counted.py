@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 WAYS = (
     "bare-slice-base64", "stream-base64", "blocks-base64", "file-base64", "bare-slice-simdjson", "stream-floats",
-    "bare-orjson-int8", "blocks-int8",
+    "bare-orjson-int8", "blocks-int8", "stream-cohere-floats", "stream-cohere-auto",
 )  # fmt: skip
 FEW, MANY = 960, 4_800
 CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
@@ -47,7 +47,7 @@ CACHEGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-o
 
 SLOWDOWN = 20
 TIMERS = (
-    ("asyncembed._core.settling", "BATCH_SECONDS"), ("asyncembed._core.run", "FLUSH_SECONDS"),
+    ("asyncembed._core.settling", "BATCH_SECONDS"), ("asyncembed._core.flusher", "FLUSH_SECONDS"),
     ("asyncembed._to_file", "GROUP_SECONDS"),  # exists in version 0.1, for comparisons with it
 )  # fmt: skip
 

@@ -52,7 +52,7 @@ async def imports_pyarrow(count: int, url: str, file: str) -> int:
 async def to_file(count: int, url: str, file: str) -> int:
     from asyncembed import EmbedClient
 
-    async with EmbedClient("cohere", base_url=url, api_key="k", model=MODEL) as client:
+    async with EmbedClient("cohere", base_url=url, api_key="k", model=MODEL, encoding="float") as client:
         return (await client.embed_to_file(texts(count), file)).saved
 
 
@@ -66,7 +66,7 @@ async def callback(count: int, url: str, file: str) -> int:
         assert index == seen
         seen += 1
 
-    async with EmbedClient("cohere", base_url=url, api_key="k", model=MODEL) as client:
+    async with EmbedClient("cohere", base_url=url, api_key="k", model=MODEL, encoding="float") as client:
         await client.embed_with_callback(texts(count), take)
     return seen
 
@@ -74,7 +74,7 @@ async def callback(count: int, url: str, file: str) -> int:
 async def embed(count: int, url: str, file: str) -> int:
     from asyncembed import EmbedClient
 
-    async with EmbedClient("cohere", base_url=url, api_key="k", model=MODEL) as client:
+    async with EmbedClient("cohere", base_url=url, api_key="k", model=MODEL, encoding="float") as client:
         return len(await client.embed(list(texts(count))))
 
 

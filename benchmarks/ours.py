@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from benchmarks.job import Check, Job
 
 Provider = Literal["cohere", "cohere-v1", "openai"]
+Encoding = Literal["auto", "base64", "float"]
 
 
 @contextlib.asynccontextmanager
-async def client(job: Job, provider: Provider) -> AsyncIterator[EmbedClient]:
+async def client(job: Job, provider: Provider, encoding: Encoding = "auto") -> AsyncIterator[EmbedClient]:
     """Yield a client for the server of the job; for TLS, its session trusts the certificate of the server."""
     if job.read_bufsize:
         _connection.READ_BUFSIZE = job.read_bufsize
@@ -42,29 +43,45 @@ async def client(job: Job, provider: Provider) -> AsyncIterator[EmbedClient]:
                 base_url=address,
                 api_key="k",
                 model=MODEL,
+                encoding=encoding,
                 max_concurrency=job.concurrency,
                 session=session,
             )
         )
 
 
-async def _stream(job: Job, check: Check, provider: Provider) -> None:
-    async with client(job, provider) as ours, ours.embed_stream(job.texts(), chunk_size=job.batch) as stream:
+async def _stream(job: Job, check: Check, provider: Provider, encoding: Encoding = "auto") -> None:
+    async with client(job, provider, encoding) as ours, ours.embed_stream(job.texts(), chunk_size=job.batch) as stream:
         async for result in stream:
             check(result.index, result.embedding)
 
 
 async def stream_floats(job: Job, check: Check) -> None:
-    await _stream(job, check, "cohere-v1")
+    await _stream(job, check, "cohere-v1", "float")
+
+
+async def stream_cohere_floats(job: Job, check: Check) -> None:
+    await _stream(job, check, "cohere", "float")
+
+
+async def stream_cohere_auto(job: Job, check: Check) -> None:
+    """After the proof: two requests, one after the other, find out that the base64 holds the numbers."""
+    async with client(job, "cohere") as ours:
+        stream = ours.embed_stream(job.texts()[: 2 * job.batch], chunk_size=job.batch, max_concurrency=1)
+        async for _ in stream:
+            pass
+    await _stream(job, check, "cohere")
 
 
 async def stream_base64(job: Job, check: Check) -> None:
     await _stream(job, check, "openai")
 
 
-async def _blocks(job: Job, check: Check, provider: Provider, dtype: Dtype = "float32") -> None:
+async def _blocks(
+    job: Job, check: Check, provider: Provider, dtype: Dtype = "float32", encoding: Encoding = "auto"
+) -> None:
     async with (
-        client(job, provider) as ours,
+        client(job, provider, encoding) as ours,
         ours.embed_binary_stream(job.texts(), format="numpy", chunk_size=job.batch, dtype=dtype) as reader,
     ):
         async for first, matrix in reader:
@@ -72,7 +89,7 @@ async def _blocks(job: Job, check: Check, provider: Provider, dtype: Dtype = "fl
 
 
 async def blocks_floats(job: Job, check: Check) -> None:
-    await _blocks(job, check, "cohere-v1")
+    await _blocks(job, check, "cohere-v1", encoding="float")
 
 
 async def blocks_base64(job: Job, check: Check) -> None:
@@ -110,6 +127,8 @@ async def single(job: Job, check: Check) -> None:
 WAYS = {
     "stream-floats": stream_floats,
     "stream-base64": stream_base64,
+    "stream-cohere-floats": stream_cohere_floats,
+    "stream-cohere-auto": stream_cohere_auto,
     "blocks-floats": blocks_floats,
     "blocks-base64": blocks_base64,
     "blocks-int8": blocks_int8,

@@ -4,7 +4,7 @@ It implements only the HTTP that the benchmarks need, prints its port, and sends
 form in which the services send them. A text that ends in the number n gets `vectors(dimension)[n % CANNED]`, in the
 requested type and encoding:
 
-- Cohere's `/v1/embed` and `/v2/embed`: float, int8, base64;
+- Cohere's `/v1/embed` and `/v2/embed`: float, int8, base64, and several of them in one response;
 - OpenAI's `/v1/embeddings`: float, base64 (also for Voyage and others).
 
 `/drip/SECONDS/...` sends a response in as many equal pieces as it has vectors, spread over that time. `/gzip/...`
@@ -65,17 +65,19 @@ class Canned:
             texts = asked["input"]
             texts = [texts] if isinstance(texts, str) else texts
             return self._openai(asked.get("encoding_format") or "float", numbers(texts))
-        kind = (asked.get("embedding_types") or [""])[0]
-        return self._cohere(kind, numbers(asked["texts"]))
+        return self._cohere(tuple(asked.get("embedding_types") or ()), numbers(asked["texts"]))
 
     @functools.lru_cache(maxsize=256)  # noqa: B019  # `self` lives as long as the process
-    def _cohere(self, kind: str, picked: tuple[int, ...]) -> bytes:
-        rows = b",".join([self.rows[kind or "float"][number] for number in picked])
-        opened, closed = (b'{"%b":[' % kind.encode(), b"]}") if kind else (b"[", b"]")
+    def _cohere(self, kinds: tuple[str, ...], picked: tuple[int, ...]) -> bytes:
+        lists = [
+            b"[" + b",".join([self.rows[kind][number] for number in picked]) + b"]" for kind in kinds or ("float",)
+        ]
+        typed = b",".join([b'"%b":%b' % (kind.encode(), rows) for kind, rows in zip(kinds, lists, strict=False)])
+        vectors = b"{" + typed + b"}" if kinds else lists[0]
         tail = b',"texts":[],"meta":{"api_version":{"version":"2"},"billed_units":{"input_tokens":%d}}}' % len(picked)
-        response_type = b"embeddings_by_type" if kind else b"embeddings_floats"
+        response_type = b"embeddings_by_type" if kinds else b"embeddings_floats"
         head = b'{"id":"bench","response_type":"%b","embeddings":' % response_type
-        return head + opened + rows + closed + tail
+        return head + vectors + tail
 
     @functools.lru_cache(maxsize=256)  # noqa: B019
     def _openai(self, kind: str, picked: tuple[int, ...]) -> bytes:

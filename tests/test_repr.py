@@ -23,9 +23,9 @@ from asyncembed import (
     StreamingEmbedResponse,
     Usage,
 )
-from asyncembed._repr import MAX_OTHER, shown
 
 LONG = 3_000
+MAX_OTHER = 400
 HUGE = [
     "x" * 10**6,
     b"x" * 10**6,
@@ -84,7 +84,8 @@ def test_a_result_shows_what_it_is_about():
     line = repr(EmbedResult(7, np.full(1_536, 0.125, np.float32), "a text", "key-7"))
     assert (
         line
-        == "EmbedResult(index=7, embedding=<float32 array of shape (1536,)>, text='a text', id='key-7', metadata=None)"
+        == "EmbedResult(index=7, embedding=<float32 array of shape (1536,)>, text='a text', id='key-7', metadata=None, "
+        "truncated=None)"
     )
 
 
@@ -133,7 +134,7 @@ async def test_what_does_the_work_is_short_too():
 )
 def test_anything_is_shown_in_a_bounded_line(value):
     """Also what is nested."""
-    assert len(shown(value)) <= MAX_OTHER
+    assert len(repr(filled(Usage, value))) <= 60 + 2 * MAX_OTHER
 
 
 def test_what_cannot_be_shown_does_no_harm():

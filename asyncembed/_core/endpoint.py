@@ -1,23 +1,16 @@
-"""What all streams of one client share: the provider, its connection, and what the client has learned about it.
-
-`LoopBudget` shares the event loop's time. When data of many connections arrives at once, their workers would all run
-in one iteration of the loop, and your program's timers and requests would wait for all of them. The budget lets only
-some of them run per iteration; the others queue, and one continues in each of the next iterations. A queued worker
-waits for a future: a task that polls in every iteration costs as much each time as parsing several vectors.
-"""
+"""What all streams of one client share: the provider, its connection, and what the client has learned about it."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
 from asyncembed._core.circuit_breaker import SharedPause
+from asyncembed._core.loop_budget import LoopBudget
 from asyncembed._core.rate_gate import TokenEstimate
 from asyncembed._decide.base64_proof import proof_of
 from asyncembed._decide.long_texts import LongTexts, TextLimit
@@ -38,46 +31,6 @@ if TYPE_CHECKING:
     from asyncembed._models import Limits
     from asyncembed._ratelimit import Limiter
     from asyncembed.providers import Provider
-
-
-MAX_LOOP_SECONDS: Final = 0.0005
-"""Seconds of work per event loop iteration after which no more is started; a timer may wait for two iterations."""
-
-
-class LoopBudget:
-    """Limits the synchronous work per event loop iteration; shared by all workers on one event loop."""
-
-    __slots__ = ("_loop", "_queue", "_started")
-
-    def __init__(self) -> None:
-        self._started: float | None = None  # when the first work of this iteration started
-        self._queue: deque[asyncio.Future[None]] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def wait(self) -> None:
-        """Return at once if this iteration of the loop has time left, otherwise in a later iteration."""
-        if (
-            self._started is None or self._loop is not asyncio.get_running_loop()
-        ):  # an earlier loop may have closed before `_end`
-            self._queue.clear()
-            self._start()
-        elif self._queue or time.perf_counter() - self._started > MAX_LOOP_SECONDS:
-            turn = asyncio.get_running_loop().create_future()
-            self._queue.append(turn)
-            await turn
-
-    def _start(self) -> None:
-        self._started, self._loop = time.perf_counter(), asyncio.get_running_loop()
-        self._loop.call_soon(self._end)
-
-    def _end(self) -> None:
-        self._started = None
-        while self._queue:
-            turn = self._queue.popleft()
-            if not turn.done():  # its task may have been cancelled
-                turn.set_result(None)
-                self._start()
-                return
 
 
 MAX_TOKEN_SHARES: Final = 40
@@ -152,7 +105,7 @@ class Endpoint:
     @property
     def knows_models(self) -> bool:
         """Whether a model's name, or the caller, says which model it is."""
-        return self.is_official or self.provider.is_told_model
+        return self.is_official or self.provider.has_given_model
 
     def limits_of(self, model: str) -> Limits:
         """Published limits of one request."""
@@ -172,8 +125,11 @@ class Endpoint:
 
     def slots_of(self, model: str) -> RequestSlots:
         """Return the request slots of a model."""
-        limits = self.limits_of(model)
-        return self.slots.of(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+        slots = self.slots.get(model)
+        if slots is None:
+            limits = self.limits_of(model)
+            slots = self.slots.add(model, limits.inputs, is_own_address=self.is_official, initial_size=limits.first)
+        return slots
 
     def learned_limits(self, model: str) -> Limits:
         """Return the limits of one request, narrowed by what the API's responses have taught."""

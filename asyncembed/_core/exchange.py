@@ -326,7 +326,7 @@ class Probe:
 
     async def _ask(self) -> AsyncEmbedError | None:
         run = self._run
-        size = len(HARMLESS) + JSON_OVERHEAD
+        size = len(HARMLESS) + JSON_OVERHEAD + len(run.options.prompt.encode())
         delivery = ResultDelivery(Batch({-1: EmbedInput(HARMLESS)}, request_bytes=size), run.decoder)
         exchange = Exchange(run, self._transport, delivery, None, size, may_compare=False)
         permit = await run.rate_gate.ask(1, size)

@@ -1,23 +1,18 @@
 """The state of one stream, shared by its supervisor, its workers and the `EmbedStream` that the consumer holds.
 
-`Run` does not refer back to the `EmbedStream`, so a stream that the consumer drops is noticed. The helpers: `Stopping`
-ends the waits of a run that stops early, `Flusher` delivers rows of incomplete batches to consumers that store results,
-and `Finish` truncates and normalizes vectors where the server does not.
+`Run` does not refer back to the `EmbedStream`, so a stream that the consumer drops is noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
-import anyio
-import numpy as np
-
 from asyncembed._core.failures import FailureBudget, Failures
+from asyncembed._core.flusher import Flusher
 from asyncembed._core.long_source import PART_OF_BUDGET as PART_FOR_LONG_TEXTS
 from asyncembed._core.long_source import LongSource
 from asyncembed._core.memory import Reservation
@@ -26,125 +21,26 @@ from asyncembed._core.rate_gate import RateGate
 from asyncembed._core.recall import PART_OF_BUDGET, Recall, RecallingSource, recalled_results
 from asyncembed._core.result_queue import ResultQueue
 from asyncembed._core.source import Source
+from asyncembed._core.stopping import Stopping
 from asyncembed._decide.blame import Blame
 from asyncembed._decide.chunker import Chunker
 from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
+from asyncembed._decide.finish import Finish
 from asyncembed._decide.texts import Texts, check_texts
 from asyncembed._exceptions import StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from asyncembed._core.call import Call
     from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.recall import Lost, Recalled
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
-    from asyncembed._models import EmbedInput, EmbedResult, Limits, Matrix, Scalar, Withdrawal
-
-
-class Stopping:
-    """Ends the waits of workers when the run stops; requests in flight may finish."""
-
-    def __init__(self) -> None:
-        self.is_on = False
-        """Whether the run sends no more requests."""
-        self.is_final = False
-        """Whether requests in flight are useless too, because the request or the account causes the error."""
-        self._waits: set[anyio.CancelScope] = set()  # of workers without a request in flight
-
-    def stop(self) -> None:
-        """Send no more requests, and end all waits."""
-        self.is_on = True
-        for scope in self._waits:
-            scope.cancel()
-
-    async def wait(self, pause: Callable[[], Awaitable[None]]) -> None:
-        """Wait for `pause`, but no longer than until the run stops."""
-        if self.is_on:
-            return
-        with anyio.CancelScope() as scope:
-            self._waits.add(scope)
-            try:
-                await pause()
-            finally:
-                self._waits.discard(scope)
-
-
-FLUSH_SECONDS: Final = 0.025
-"""Maximum time that a row waits for the rest of its batch, in seconds."""
-
-
-class Flusher:
-    """Delivers rows of incomplete batches shortly after they arrive; a worker delivers complete batches itself.
-
-    Args:
-        deliver: Called with blocks, and with the memory of their batch.
-        whole_only: Whether rows wait for the end of their response nevertheless.
-    """
-
-    def __init__(
-        self, deliver: Callable[[Sequence[EmbedBlock[Scalar]], Reservation], None], *, whole_only: bool = False
-    ) -> None:
-        self._deliver = deliver
-        self._whole_only = whole_only
-        self._waiting: dict[BlockDelivery, Reservation] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def schedule(self, delivery: BlockDelivery, reservation: Reservation) -> None:
-        """Schedule the rows of a batch that wait, if there are any."""
-        if delivery.waiting and not self._whole_only:
-            self._waiting[delivery] = reservation
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._expire)
-
-    def close(self) -> None:
-        """Deliver nothing more: the run has ended, and its workers have delivered all rows."""
-        self._waiting.clear()
-        if self._timer:
-            self._timer.cancel()
-
-    def flush(self) -> None:
-        """Deliver all scheduled rows now."""
-        waiting, self._waiting = self._waiting, {}
-        for delivery, reservation in waiting.items():
-            self._deliver(delivery.flush(), reservation)
-
-    def _expire(self) -> None:
-        self._timer = None
-        self.flush()
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Truncates and normalizes vectors on the client.
-
-    Attributes:
-        dimension: Numbers to keep of each vector; None for all. A shorter vector stays as it is.
-        normalize: Whether to scale vectors to length 1; zero vectors stay as they are.
-    """
-
-    dimension: int | None
-    normalize: bool
-
-    def __call__(self, result: EmbedResult[Scalar] | EmbedBlock[Scalar]) -> EmbedResult[Scalar] | EmbedBlock[Scalar]:
-        """Return a copy of a result with finished vectors."""
-        if isinstance(result, EmbedBlock):
-            return replace(result, embeddings=self.rows(result.embeddings))
-        return replace(result, embedding=self.rows(result.embedding[np.newaxis])[0])
-
-    def rows(self, matrix: Matrix) -> Matrix:
-        """Return a new matrix with the finished rows of `matrix`."""
-        kept: Matrix = np.array(matrix[:, : self.dimension])
-        if not self.normalize:
-            return kept
-        lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
-        lengths[lengths == 0] = 1
-        finished: Matrix = (kept / lengths).astype(np.float32)
-        return finished
+    from asyncembed._models import EmbedInput, EmbedResult, Limits, Scalar, Withdrawal
 
 
 _span_of = attrgetter("span")
@@ -201,7 +97,7 @@ class Run:
     ) -> None:
         check_texts(texts)
         self.token = object()
-        self._call = call
+        self._call, self._settling = call, settling
         self.endpoint, self.options = endpoint, options = call.endpoint, call.options
         self.on_error = call.on_error
         self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
@@ -253,7 +149,6 @@ class Run:
         self._early_reservations: set[Reservation] = set()  # of texts that are requested before earlier ones
         self.error: BaseException | None = None
         self.failure_budget = FailureBudget()
-        self._settling = settling
         self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
         """Number of responses opened and of body pieces read or parsed, to see whether anything is still read."""
@@ -279,13 +174,17 @@ class Run:
         self.recall: Recall | None = None
         if call.dedupe_bytes or endpoint.cache:
             self.recall = Recall(
-                call.identity, self.decoder.stored, dedupe_bytes=call.dedupe_bytes, cache=endpoint.cache
+                call.identity,
+                self.decoder.stored,
+                dedupe_bytes=call.dedupe_bytes,
+                cache=endpoint.cache,
+                copies=not self._settling,
             )
             self._chunker = new_chunker()
             source = RecallingSource(given, self._chunker, self.recall, self.cost, endpoint.budget)
         self.long_texts = endpoint.long_texts(options, call.max_text_tokens)
         self._marks = options.long_text == "truncate"
-        self._truncated = False if endpoint.refuses_long_texts(options) else None  # of all texts, unless `_marks`
+        self._truncated: bool | None = False if endpoint.refuses_long_texts(options) else None  # unless `_marks`
         self._long_source: LongSource | None = None
         if self.long_texts:
             wait = None if self.recall else call.max_wait

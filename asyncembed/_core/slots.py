@@ -94,8 +94,12 @@ class SlotsByModel:
         """Number of slots in use, over all models."""
         return sum(slots.in_use for slots in self._slots.values())
 
-    def of(self, model: str, max_size: int, *, is_own_address: bool, initial_size: int | None = None) -> RequestSlots:
-        """Return the slots of a model; they are created on first use.
+    def get(self, model: str) -> RequestSlots | None:
+        """Return the slots of a model, None before `add`."""
+        return self._slots.get(model)
+
+    def add(self, model: str, max_size: int, *, is_own_address: bool, initial_size: int | None = None) -> RequestSlots:
+        """Create the slots of a model, and return them.
 
         Args:
             model: The provider's name of the model.
@@ -103,13 +107,12 @@ class SlotsByModel:
             is_own_address: Whether the address is the provider's own.
             initial_size: Number of texts per request at the start; None for the controller's default.
         """
-        if model not in self._slots:
-            controller = Controller(
-                max_size=max_size,
-                max_concurrency=self._max,
-                initial_concurrency=self._initial,
-                is_own_address=is_own_address,
-                initial_size=initial_size,
-            )
-            self._slots[model] = RequestSlots(controller)
-        return self._slots[model]
+        controller = Controller(
+            max_size=max_size,
+            max_concurrency=self._max,
+            initial_concurrency=self._initial,
+            is_own_address=is_own_address,
+            initial_size=initial_size,
+        )
+        slots = self._slots[model] = RequestSlots(controller)
+        return slots

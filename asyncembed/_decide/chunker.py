@@ -38,6 +38,7 @@ class Batch:
         recalled: Texts that are not sent, with their vectors.
         followers: Texts that are not sent and get the vector of an equal text.
         is_apart: Whether these texts were taken out of other batches because they seem too long.
+        prefix: Bytes of the prompt that a request puts before each text.
     """
 
     inputs: dict[int, EmbedInput] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Batch:
     recalled: list[tuple[int, EmbedInput, Vector]] = field(default_factory=list)
     followers: list[tuple[tuple[int, EmbedInput], Lead[Any]]] = field(default_factory=list)
     is_apart: bool = False
+    prefix: int = 0
 
     def __len__(self) -> int:
         return len(self.inputs) + len(self.refused) + len(self.recalled) + len(self.followers)
@@ -100,11 +102,12 @@ class Chunker:
         self.index = first
         """Index of the next text."""
         self._strict = strict
+        self._prefix = prefix
         self._overhead = JSON_OVERHEAD + prefix
         self._least_tokens = 1 + prefix // BYTES_PER_TOKEN
         self._chunk_size = chunk_size
         self._cost = cost
-        self._batch = Batch()
+        self._batch = Batch(prefix=prefix)
         self._full = self._left = _NO_ROOM
 
     @property
@@ -171,7 +174,7 @@ class Chunker:
             return []
         batch.request_bytes = self._full.bytes - self._left.bytes
         batch.text_memory = self._full.memory - self._left.memory - batch.request_bytes - count * self._full.each
-        self._batch, self._left = Batch(), _NO_ROOM
+        self._batch, self._left = Batch(prefix=self._prefix), _NO_ROOM
         return [batch]
 
     def _measure(self, given: EmbedInput, index: int) -> tuple[int, int, InvalidInputError | None]:

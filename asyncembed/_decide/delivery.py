@@ -149,8 +149,10 @@ class Delivery(ABC, Generic[RowT]):
 
     def begin_attempt(self, indices: Iterable[int] | None = None) -> list[str]:
         """Begin an attempt and return its texts: the missing ones, limited to `indices` (ascending) if given."""
-        wanted = sorted(self._missing) if indices is None else indices
-        self._requested = [index for index in wanted if index in self._missing]
+        if indices is None:
+            self._requested = sorted(self._missing)
+        else:
+            self._requested = [index for index in indices if index in self._missing]
         self._awaited = set(range(len(self._requested)))
         self._rejected.clear()
         self._fault, self.mismatch = None, ""

@@ -130,7 +130,8 @@ class SubBatch:
 def halves(part: SubBatch, inputs: Mapping[int, EmbedInput], refusal: AsyncEmbedError) -> list[SubBatch]:
     """Return two halves of at least two texts that were refused because of one of them."""
     texts = {**inputs, **part.suspects}
-    first, second = (SubBatch(batch_of(half), part.case.of_part(), refusal=refusal) for half in _in_two(texts))
+    batches = [batch_of(half, part.batch.prefix) for half in _in_two(texts)]
+    first, second = (SubBatch(batch, part.case.of_part(), refusal=refusal) for batch in batches)
     first.other, second.after = second, first
     return [first, second]
 
@@ -144,18 +145,20 @@ def apart(
     suspects = {**part.suspects, **{index: inputs[index] for index in sorted(names)}}
     case = part.case.of_part()
     case.named = part.case.named
-    return [SubBatch(batch_of(rest), case, refusal=refusal, suspects=suspects)]
+    return [SubBatch(batch_of(rest, part.batch.prefix), case, refusal=refusal, suspects=suspects)]
 
 
 def smaller(
     part: SubBatch, inputs: Mapping[int, EmbedInput], limits: Limits, refusal: AsyncEmbedError | None
 ) -> list[SubBatch]:
     """Return parts within these limits; at least two after a refusal, unless there is only one text."""
-    groups = _grouped(inputs, limits)
+    prefix = part.batch.prefix
+    groups = _grouped(inputs, limits, prefix)
     if len(groups) == 1 and refusal and len(inputs) > 1:
         groups = _in_two(inputs)
     parts = [
-        SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), refusal or part.refusal) for group in groups
+        SubBatch(batch_of(group, prefix), part.case.of_part(), copy(part.backoff), refusal or part.refusal)
+        for group in groups
     ]
     parts[0].suspects = part.suspects
     return parts
@@ -171,9 +174,10 @@ def fits(batch: Batch, limits: Limits) -> bool:
     return count <= limits.inputs and batch.request_bytes <= limits.request_bytes and not too_many_tokens
 
 
-def batch_of(inputs: Mapping[int, EmbedInput]) -> Batch:
-    """Return a batch of these texts, whose memory is already reserved."""
-    return Batch(dict(inputs), request_bytes=sum(_size(item) for item in inputs.values()))
+def batch_of(inputs: Mapping[int, EmbedInput], prefix: int = 0) -> Batch:
+    """Return a batch of these texts, whose memory is already reserved; a prompt of `prefix` bytes precedes each."""
+    size = sum(_size(item) for item in inputs.values()) + prefix * len(inputs)
+    return Batch(dict(inputs), request_bytes=size, prefix=prefix)
 
 
 def _in_two(inputs: Mapping[int, EmbedInput]) -> list[dict[int, EmbedInput]]:
@@ -182,12 +186,13 @@ def _in_two(inputs: Mapping[int, EmbedInput]) -> list[dict[int, EmbedInput]]:
     return [{index: inputs[index] for index in half} for half in (indices[:middle], indices[middle:])]
 
 
-def _grouped(inputs: Mapping[int, EmbedInput], limits: Limits) -> list[dict[int, EmbedInput]]:
+def _grouped(inputs: Mapping[int, EmbedInput], limits: Limits, prefix: int) -> list[dict[int, EmbedInput]]:
     """Return the texts in order, in as few groups as the limits allow. A text above the limits stands alone."""
     groups: list[dict[int, EmbedInput]] = [{}]
     size = tokens = 0
     for index, item in sorted(inputs.items()):
-        more, more_tokens = _size(item), _size(item) // BYTES_PER_TOKEN
+        more = _size(item) + prefix
+        more_tokens = more // BYTES_PER_TOKEN
         is_full = (
             len(groups[-1]) >= limits.inputs
             or size + more > limits.request_bytes

@@ -11,7 +11,7 @@ import re
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asyncembed._models import LimitHeader, RateLimitHeaders
 
@@ -41,6 +41,11 @@ _FIELDS: Final = ("retry_after", "retryAfter", "retry_after_seconds", "estimated
 
 _MAX_DELAY: Final = 1e8
 """Largest number that counts as seconds from now; a larger one is a point in time."""
+
+_MAX_LIMIT: Final = 1e15
+"""Largest limit that makes sense; a larger one limits nothing."""
+
+_MINUTE: Final = 60
 
 _MAX_UNIX_TIME: Final = 1e11
 """Largest number that counts as Unix time in seconds; a larger one is in milliseconds or smaller units."""
@@ -165,16 +170,22 @@ def _short(unit: str) -> str:
     return "ms" if unit.startswith("milli") else unit[0]
 
 
-_Names = tuple[str, str, str]
+class _Form(NamedTuple):
+    """The names of one limit's headers, and the period to which they refer, in seconds."""
+
+    limit: str
+    remaining: str
+    reset: str
+    period: int = _MINUTE
 
 
-def _names(unit: str) -> _Names:
-    return f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"
+def _form(unit: str, period: int = _MINUTE) -> _Form:
+    return _Form(f"x-ratelimit-limit-{unit}", f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}", period)
 
 
-_TRIAL: Final = ("x-trial-endpoint-call-limit", "x-trial-endpoint-call-remaining", "")
-_REQUESTS: Final = (_names("requests"), _names("req-minute"), _TRIAL)
-_TOKENS: Final = (_names("tokens"), _names("tokens-minute"))
+_TRIAL: Final = _Form("x-trial-endpoint-call-limit", "x-trial-endpoint-call-remaining", "")
+_REQUESTS: Final = (_form("requests"), _form("req-minute"), _form("req-10-second", 10), _TRIAL)
+_TOKENS: Final = (_form("tokens"), _form("tokens-minute"))
 
 
 def read_limit_headers(headers: Mapping[str, str]) -> RateLimitHeaders | None:
@@ -187,19 +198,26 @@ def read_limit_headers(headers: Mapping[str, str]) -> RateLimitHeaders | None:
     return RateLimitHeaders(requests, tokens) if requests or tokens else None
 
 
-def _first(headers: Mapping[str, str], forms: tuple[_Names, ...]) -> LimitHeader | None:
-    return next(filter(None, (_limit_header(headers, names) for names in forms)), None)
+def _first(headers: Mapping[str, str], forms: tuple[_Form, ...]) -> LimitHeader | None:
+    return next(filter(None, (_limit_header(headers, form) for form in forms)), None)
 
 
-def _limit_header(headers: Mapping[str, str], names: _Names) -> LimitHeader | None:
-    limit, remaining = number(headers.get(names[0])), number(headers.get(names[1]))
-    if limit is not None and limit < 1:
+def _limit_header(headers: Mapping[str, str], form: _Form) -> LimitHeader | None:
+    limit, remaining = number(headers.get(form.limit)), number(headers.get(form.remaining))
+    if limit is not None and not 1 <= limit <= _MAX_LIMIT:
         return None  # the other values make no sense either
     if remaining is not None and remaining < 0:
         remaining = None
     if limit is None and remaining is None:
         return None
-    text = headers.get(names[2])
+    text = headers.get(form.reset)
     reset = duration(text)
     # Only OpenAI sends durations with a unit, and its reset is the time until the bucket is full again.
-    return LimitHeader(limit, remaining, reset, refills=reset is not None and number(text) is None)
+    refills = reset is not None and number(text) is None
+    if form.period < _MINUTE:
+        reset = form.period if reset is None else reset
+        periods = _MINUTE / form.period
+        if limit is not None:
+            remaining = remaining and remaining + limit * (periods - 1)  # the other periods of the minute are untouched
+            limit *= periods
+    return LimitHeader(limit, remaining, reset, refills=refills)

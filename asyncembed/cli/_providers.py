@@ -122,6 +122,7 @@ def _show_provider(provider: Provider) -> None:
         shortenable = "?" if model.dimensions is None else "yes" if model.dimensions else "no"
         price = f"{model.price.dollars:g} in {model.price.date}" if model.price else "-"
         max_tokens = f"{model.max_tokens:,}" if model.max_tokens else "-"
+        max_tokens += f" ({model.max_characters:,} characters)" if model.max_characters else ""
         limits = _texts(model.limits or provider.limits)
         rows.append((name, str(model.dimension), shortenable, max_tokens, limits, price, model.space or "-"))
     if provider.models:

@@ -1,6 +1,6 @@
-"""A small real embedding model behind the Cohere and OpenAI wire formats, on loopback and without a network.
+"""A small real embedding model behind the wire formats of Cohere, OpenAI, Ollama and TEI, without a network.
 
-Importing this costs nothing: model2vec is imported when a model is loaded.
+Importing this package costs nothing: it imports model2vec when it loads a model.
 """
 
 from asyncembed._public import publish

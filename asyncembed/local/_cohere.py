@@ -1,8 +1,8 @@
 """Cohere's `POST /v1/embed` and `POST /v2/embed`, from request body to response body.
 
-v1 answers with plain floats unless `embedding_types` is there; v2 always answers by type. Key order is that of
-recorded replies: id, texts, embeddings, meta, response_type. A static model has one way to embed, so `input_type` is
-checked and has no effect.
+v1 answers with plain floats unless the request has `embedding_types`; v2 always answers by type. Keys stand in the
+order of recorded responses: id, texts, embeddings, meta, response_type. A static model embeds all texts in the same
+way, so `input_type` is checked and has no effect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from asyncembed.local._fields import Fields, RequestError, check_fit, check_list, check_texts
+from asyncembed.local._fields import Fields, Reply, RequestError, check_fit, check_list, check_texts
 from asyncembed.local._model import ENCODERS, PACKED, shorten
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 MAX_TEXTS: Final = 96
 INPUT_TYPES: Final = ("search_document", "search_query", "classification", "clustering", "image")
 OUTPUT_DIMENSIONS: Final = (32, 64, 128, 256, 512, 768, 1024)
-"""What `output_dimension` may be where it is below the model's own dimension, which is allowed as well."""
+"""Values of `output_dimension` below the model's own dimension, which is allowed as well."""
 
 V2_FIELDS: Final = ("inputs", "max_tokens", "output_dimension", "priority")
 
 
-def answer(model: LocalModel, body: bytes, *, version: Literal["1", "2"]) -> bytes:
+def answer(model: LocalModel, body: bytes, *, version: Literal["1", "2"]) -> Reply:
     """Answer a request in the form of API version 1 or 2.
 
     Raises:
-        RequestError: The request is not one that Cohere would take, or asks for images.
+        RequestError: Cohere would refuse the request, or it holds images.
     """
     fields = Fields.parse(body)
     _check_version(fields, version)
@@ -50,12 +50,12 @@ def answer(model: LocalModel, body: bytes, *, version: Literal["1", "2"]) -> byt
         "meta": {"api_version": {"version": version}, "billed_units": {"input_tokens": sum(map(len, tokens))}},
         "response_type": "embeddings_by_type" if by_type else "embeddings_floats",
     }
-    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Reply(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def error_body(error: RequestError) -> dict[str, object]:
-    """Return the error in Cohere's form."""
-    return {"id": str(uuid.uuid4()), "message": error.message}
+def refusal(error: RequestError) -> tuple[int, dict[str, object]]:
+    """Return status and body of an error in Cohere's form."""
+    return error.status, {"id": str(uuid.uuid4()), "message": error.message}
 
 
 def _check_version(fields: Fields, version: Literal["1", "2"]) -> None:

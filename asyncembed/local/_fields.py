@@ -1,24 +1,31 @@
-"""Reading a request: each method of `Fields` takes one field, checks it and names it in the error if it is wrong."""
+"""Reads requests: each method of `Fields` takes one field, checks it, and names it in the error if it is wrong."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from reprlib import repr  # noqa: A004  # a value may be megabytes long
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from asyncembed.local._model import Tokens
 
 MAX_CHARACTERS: Final = 1_000_000
-"""Longest text taken. Only the first few hundred tokens count, but all of it would have to be tokenised."""
+"""Length of the longest accepted text. Only its first tokens count, but the model has to tokenise all of it."""
+
+
+class Reply(NamedTuple):
+    """The body of a successful response, and the headers that the API adds to it."""
+
+    body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class RequestError(Exception):
-    """Raised when a request cannot be answered; the body it becomes depends on the API that was asked."""
+    """Raised when the server cannot answer a request; each API turns it into its own form."""
 
     def __init__(self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -30,7 +37,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of a request. A field that is null counts as left out, as in Cohere's API."""
+    """The fields of a request. A field that is null counts as absent, as in Cohere's API."""
 
     values: dict[str, object]
 
@@ -59,12 +66,12 @@ class Fields:
         return value
 
     def choice(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
-        """Return one of the words allowed; without a default the field is required."""
+        """Return one of the allowed words; without a default the field is required."""
         value = self._required(name) if default is None else self.values.get(name, default)
         return _one_of(name, value, allowed)
 
     def choices(self, name: str, allowed: Sequence[str], default: Sequence[str]) -> list[str]:
-        """Return words allowed, each once, in the order asked for."""
+        """Return the allowed words of a list, each once and in the given order."""
         value = self.values.get(name, list(default))
         if not isinstance(value, list) or not value:
             raise RequestError(f"{name!r} must be a non-empty list of {', '.join(allowed)}", param=name)
@@ -73,12 +80,27 @@ class Fields:
     def integer(self, name: str, allowed: Sequence[int], default: int) -> int:
         value = self.values.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
-            shown = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
-            raise RequestError(f"{name!r} must be an integer out of {shown}, not {repr(value)}", param=name)
+            is_range = isinstance(allowed, range)
+            choice = f"from {allowed[0]} to {allowed[-1]}" if is_range else f"out of {', '.join(map(str, allowed))}"
+            raise RequestError(f"{name!r} must be an integer {choice}, not {repr(value)}", param=name)
+        return value
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise RequestError(f"{name!r} must be true or false, not {repr(value)}", param=name)
         return value
 
     def texts(self, name: str, limit: int) -> list[str]:
         return check_texts(self._required(name), name, limit)
+
+    def text_or_texts(self, name: str, limit: int) -> list[str]:
+        """Return a list of strings, also where the request gives a single string; refuse token numbers."""
+        value = self._required(name)
+        if isinstance(value, list) and any(isinstance(item, int | list) for item in value):
+            message = f"{name!r} holds token numbers, which belong to another model's tokeniser: send text"
+            raise RequestError(message, param=name)
+        return check_texts([value] if isinstance(value, str) else value, name, limit)
 
     def _required(self, name: str) -> object:
         if name not in self.values:
@@ -87,7 +109,7 @@ class Fields:
 
 
 def check_list(value: object, name: str, limit: int) -> list[object]:
-    """Return the value as a list of 1 to `limit` items; `name` is what errors call it."""
+    """Return the value as a list of 1 to `limit` items; errors call it `name`."""
     if not isinstance(value, list) or not value:
         raise RequestError(f"{name!r} must be a non-empty list", param=name)
     if len(value) > limit:
@@ -101,7 +123,7 @@ def check_texts(value: object, name: str, limit: int) -> list[str]:
 
 
 def check_fit(tokens: Sequence[Tokens], name: str, limit: int, hint: str = "") -> None:
-    """Refuse texts of more than `limit` tokens."""
+    """Refuse texts that have more than `limit` tokens."""
     for index, ids in enumerate(tokens):
         if len(ids) > limit:
             raise RequestError(f"{name}[{index}] has {len(ids)} tokens; the limit is {limit}{hint}", param=name)
@@ -113,7 +135,7 @@ def _text(value: object, place: str, name: str) -> str:
     if not value:
         raise RequestError(f"{place} is an empty string", param=name)
     if len(value) > MAX_CHARACTERS:
-        raise RequestError(f"{place} has {len(value)} characters; at most {MAX_CHARACTERS} are taken", param=name)
+        raise RequestError(f"{place} has {len(value)} characters; the limit is {MAX_CHARACTERS}", param=name)
     return value
 
 

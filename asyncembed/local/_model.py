@@ -1,15 +1,13 @@
-"""From unit vectors to the types and lengths a caller may ask for.
+"""The model: a table with one vector per token. A text's vector is the mean of its tokens' rows, scaled to length 1.
+
+model2vec loads the folder (safetensors and JSON; it executes and downloads nothing) and tokenises. This module takes
+the mean, because the server also needs token counts and truncation at either end, and tokenising is nine tenths of the
+work: one pass serves all three. It takes the mean one text at a time, so that not even the last bit of a vector depends
+on the batch around it.
 
 Components of a unit vector lie in [-1, 1], so the integer types need no calibration data: int8 is the component times
-127, uint8 is int8 + 128, ubinary packs the signs (bit 1 where the component is > 0, first dimension in the highest
-bit) and binary is ubinary - 128, the offset binary that Voyage and Mistral document. base64 is little-endian float32.
-
-The model: a table with one vector a token. A text is the mean of its tokens' rows, scaled to length 1.
-
-model2vec loads the folder (safetensors and JSON; nothing in it is executed, nothing is fetched) and tokenises. The
-mean is taken here because the server needs token counts and truncation at either end besides, and tokenising is nine
-tenths of the work: one pass serves all three. It is taken text by text, so that a vector never depends, not even in
-its last bit, on the batch it came in.
+127, uint8 is int8 + 128, ubinary packs the signs (bit 1 where the component is > 0, first dimension in the highest bit)
+and binary is ubinary - 128, the offset binary that Voyage and Mistral document. base64 is little-endian float32.
 """
 
 from __future__ import annotations
@@ -24,18 +22,20 @@ import pybase64
 from asyncembed._exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
+    from model2vec import StaticModel
     from numpy.typing import NDArray
 
+    Tokens: TypeAlias = NDArray[np.int32]
     Vectors: TypeAlias = NDArray[np.float32]
     Encoded: TypeAlias = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8] | list[str]
 
 
 def normalise(vectors: Vectors) -> Vectors:
-    """Scale each row of an (n, dim) array to length 1; one of length 0 gets numbers that are all the same.
+    """Scale each row of an (n, dim) array to length 1; all numbers of a row of length 0 become the same.
 
-    A vector of zeros has no cosine with any other, and stores and clients take it for a fault.
+    A vector of zeros has no cosine with any other, and stores and clients report it as a fault.
     """
     lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
     scaled = np.divide(vectors, np.where(lengths > 0, lengths, 1), dtype=np.float32)
@@ -44,7 +44,7 @@ def normalise(vectors: Vectors) -> Vectors:
 
 
 def shorten(vectors: Vectors, dimension: int) -> Vectors:
-    """Keep the first `dimension` columns, scaled to length 1 again; asking for all of them changes no bit."""
+    """Keep the first `dimension` columns, scaled to length 1 again; keeping all of them changes no bit."""
     return vectors if dimension == vectors.shape[1] else normalise(vectors[:, :dimension])
 
 
@@ -87,43 +87,34 @@ ENCODERS: Final[dict[str, Callable[[Vectors], Encoded]]] = {
     "base64": to_base64,
 }
 PACKED: Final = frozenset({"binary", "ubinary"})
-"""Types that hold eight dimensions a number."""
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from model2vec import StaticModel
-    from numpy.typing import NDArray
-
-    Tokens: TypeAlias = NDArray[np.int32]
+"""Types that hold eight dimensions per number."""
 
 BUNDLED: Final = Path(__file__).parent / "model"
 BUNDLED_NAME: Final = "all-MiniLM-L6-v2-static"
 MAX_TOKENS: Final = 8_192
-"""Tokens of a text that count. The model itself has no limit: a mean can be taken of any number."""
+"""Number of tokens of a text that count. The model itself has no limit: it could take the mean of any number."""
 
 BLOCK_CHARACTERS: Final = 1_000_000
-"""Texts are tokenised in blocks of about this size: the tokeniser holds some 70 bytes a character while it works."""
+"""The model tokenises texts in blocks of about this size: the tokeniser holds about 70 bytes per character."""
 
 
 class LocalModel:
-    """A static embedding model in memory; embeds thousands of short texts a second on one core, in any thread.
+    """A static embedding model in memory; embeds thousands of short texts per second on one core, in any thread.
 
-    Loaded are `model.safetensors`, `tokenizer.json`, `config.json` and the head of `README.md`, or the same files as
-    sentence-transformers lays them out. None of these can hold code, and no other file of the folder is looked at.
+    It reads `model.safetensors`, `tokenizer.json`, `config.json` and the head of `README.md`, or the same files in the
+    layout of sentence-transformers. None of these can hold code, and it opens no other file of the folder.
 
     Args:
-        path: Folder of a model2vec model; the model shipped with the package if left out.
+        path: Folder of a model2vec model; by default the model that comes with the package.
 
     Attributes:
-        name: Name of the model; the folder's name unless it is the shipped one.
+        name: Name of the model: the folder's name, unless it is the model that comes with the package.
         dimension: Length of a vector.
-        max_tokens: Tokens of a text that count, 8,192; `embed` ignores the rest.
+        max_tokens: Number of tokens of a text that count, 8,192; `embed` ignores the rest.
         fingerprint: First 16 hexadecimal digits of the SHA-256 of weights and tokeniser.
 
     Raises:
-        ConfigurationError: model2vec is not installed, or the folder holds no model it can read.
+        ConfigurationError: model2vec is not installed, or cannot read a model from the folder.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -138,21 +129,21 @@ class LocalModel:
         """Embed texts, each cut to its first `max_tokens` tokens.
 
         Returns:
-            (n, dimension) float32, each row of length 1. A text without any token the model knows, such as blanks or
-            emoji, has no direction of its own: all numbers of its vector are the same.
+            (n, dimension) float32, each row of length 1. A text without any token that the model knows, such as blanks
+            or emoji, has no direction of its own: all numbers of its vector are the same.
         """
         return self.pool([tokens[: self.max_tokens] for tokens in self.tokenize(texts)])
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens the model knows in each text, without cutting any off."""
+        """Count the tokens of each text that the model knows, without truncation."""
         return [len(tokens) for tokens in self.tokenize(texts)]
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Return each text's token numbers as an int32 array, uncut; tokens the model does not know are left out."""
+        """Return each text's token numbers as an int32 array, not truncated and without unknown tokens."""
         return [np.asarray(ids, np.int32) for block in _blocks(texts) for ids in self._model.tokenize(block)]
 
     def pool(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
-        """Return the unit vectors, (n, dimension) float32, of texts given as token numbers."""
+        """Return the unit vectors of texts that are given as token numbers: (n, dimension) float32."""
         vectors = np.zeros((len(tokens), self.dimension), np.float32)
         for vector, ids in zip(vectors, tokens, strict=True):
             if ids.size:
@@ -171,7 +162,7 @@ def _load(folder: Path) -> StaticModel:
     except ImportError as error:
         message = 'the embedded model needs the package model2vec: pip install "asyncembed[local]"'
         raise ConfigurationError(message) from error
-    # model2vec takes a path that does not exist for the name of a model to download.
+    # model2vec would download a model whose name is a path that does not exist.
     if not folder.is_dir():
         raise ConfigurationError(f"model folder {str(folder)!r} does not exist: give the folder of a model2vec model")
     try:

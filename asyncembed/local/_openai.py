@@ -1,16 +1,17 @@
 """OpenAI's `POST /v1/embeddings`, from request body to response body.
 
-Keys have the order of recorded replies: object, data, model, usage; within an item object, index, embedding. The
-`model` of the reply is the one that did the work, whatever the request called it.
+Keys stand in the order of recorded responses: object, data, model, usage; within an item object, index, embedding. The
+`model` of the response is the model that embedded the texts, whatever the request calls it.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from asyncembed.local._fields import Fields, RequestError, check_fit, check_texts
+from asyncembed.local._fields import Fields, Reply, RequestError, check_fit
 from asyncembed.local._model import shorten, to_base64
 
 if TYPE_CHECKING:
@@ -21,18 +22,18 @@ MAX_REQUEST_TOKENS: Final = 300_000
 FIELDS: Final = ("input", "model", "encoding_format", "dimensions", "user")
 
 
-def answer(model: LocalModel, body: bytes) -> bytes:
+def answer(model: LocalModel, body: bytes) -> Reply:
     """Answer a request.
 
     Raises:
-        RequestError: The request is not one that OpenAI would take, or gives tokens in place of text.
+        RequestError: OpenAI would refuse the request, or it holds token numbers instead of text.
     """
     fields = Fields.parse(body)
     fields.allow(FIELDS)
     fields.string("model")
     encoding = fields.choice("encoding_format", ("float", "base64"), "float")
     dimension = fields.integer("dimensions", range(1, model.dimension + 1), model.dimension)
-    tokens = model.tokenize(_texts(fields))
+    tokens = model.tokenize(fields.text_or_texts("input", MAX_INPUTS))
     check_fit(tokens, "input", model.max_tokens)
     total = _total(sum(map(len, tokens)))
     vectors = shorten(model.pool(tokens), dimension)
@@ -43,24 +44,20 @@ def answer(model: LocalModel, body: bytes) -> bytes:
         "model": model.name,
         "usage": {"prompt_tokens": total, "total_tokens": total},
     }
-    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Reply(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-def error_body(error: RequestError) -> dict[str, object]:
-    """Return the error in OpenAI's form."""
-    kind = "invalid_request_error" if error.status < 500 else "server_error"  # noqa: PLR2004  # HTTP's own line
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+def models(model: LocalModel) -> dict[str, object]:
+    """Return the answer to `GET /v1/models`; the server has one model, whatever requests call it."""
+    entry = {"id": model.name, "object": "model", "created": int(time.time()), "owned_by": "asyncembed"}
+    return {"object": "list", "data": [entry]}
 
 
-def _texts(fields: Fields) -> list[str]:
-    value = fields.values.get("input")
-    if isinstance(value, str):
-        return check_texts([value], "input", MAX_INPUTS)
-    if isinstance(value, list) and any(isinstance(item, int | list) for item in value):
-        raise RequestError(
-            "'input' holds token numbers, which belong to another model's tokeniser: send text", param="input"
-        )
-    return fields.texts("input", MAX_INPUTS)
+def refusal(error: RequestError) -> tuple[int, dict[str, object]]:
+    """Return status and body of an error in OpenAI's form."""
+    kind = "invalid_request_error" if error.status < 500 else "server_error"  # noqa: PLR2004  # where HTTP draws it
+    body = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    return error.status, {"error": body}
 
 
 def _total(tokens: int) -> int:

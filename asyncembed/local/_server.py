@@ -1,9 +1,7 @@
-"""The HTTP side: routes, who may ask, and errors in the form of the API that was asked.
+"""The embedded server: routes, access, and errors in the form of the requested API.
 
-Answers are made in the worker thread, from body bytes to body bytes, so that neither JSON nor the model ever holds up
-the event loop.
-
-The life of the embedded server: one event loop, one worker thread that owns the model.
+The server has one event loop and one worker thread that owns the model. The worker turns body bytes into body bytes, so
+neither JSON nor the model ever holds up the event loop.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import errno
 import hmac
 import ipaddress
 import logging
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,12 +24,12 @@ from aiohttp import web
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._redaction import Secret, hide
 from asyncembed._version import __version__
-from asyncembed.local import _cohere, _openai
-from asyncembed.local._fields import RequestError
+from asyncembed.local import _cohere, _ollama, _openai, _tei
+from asyncembed.local._fields import Reply, RequestError
 from asyncembed.local._model import LocalModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
     from types import TracebackType
 
@@ -41,12 +38,36 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 
-_ANSWERS: Final[dict[str, Callable[[LocalModel, bytes], bytes]]] = {
+
+def _health(model: LocalModel) -> dict[str, object]:
+    return {
+        "status": "ok",
+        "model": model.name,
+        "dimension": model.dimension,
+        "max_tokens": model.max_tokens,
+        "fingerprint": model.fingerprint,
+        "version": __version__,
+    }
+
+
+_ANSWERS: Final[Mapping[str, Callable[[LocalModel, bytes], Reply]]] = {
     "/v1/embed": partial(_cohere.answer, version="1"),
     "/v2/embed": partial(_cohere.answer, version="2"),
     "/v1/embeddings": _openai.answer,
+    "/api/embed": _ollama.answer,
+    "/api/show": _ollama.show,
+    "/embed": _tei.answer,
+    "/": _tei.answer,
 }
-_ROUTES: Final = ", ".join(f"POST {path}" for path in _ANSWERS) + ", GET /v1/models, GET /health"
+_FACTS: Final[Mapping[str, Callable[[LocalModel], dict[str, object]]]] = {
+    "/v1/models": _openai.models,
+    "/api/tags": _ollama.tags,
+    "/api/version": lambda _: {"version": __version__},
+    "/info": _tei.info,
+    "/health": _health,
+}
+_ROUTES: Final = ", ".join([*(f"POST {path}" for path in _ANSWERS), *(f"GET {path}" for path in _FACTS)])
+_TEI_PATHS: Final = frozenset({"/", "/embed", "/info"})
 _REQUEST_ID: Final = web.RequestKey("request_id", str)
 
 _log = logging.getLogger("asyncembed.local")
@@ -56,60 +77,41 @@ def build_app(model: LocalModel, worker: Executor, *, loopback: bool, api_key: s
     """Build the application.
 
     Args:
-        model: What embeds.
-        worker: Where it embeds.
-        loopback: Whether it can be reached from this machine alone. Where no key is demanded besides, only requests
-            addressed to a loopback host are taken.
-        api_key: The key every request has to bear; none if None.
+        model: The model that embeds the texts.
+        worker: The executor in which it does so.
+        loopback: Whether only this machine can reach the server. Without an `api_key` the server then answers only
+            requests that are addressed to a loopback host.
+        api_key: The key that every request must carry; None for a server without a key.
     """
     middlewares: list[Middleware] = [_errors_in_form]
-    if loopback and api_key is None:  # a page in a browser does not know the key
+    if loopback and api_key is None:  # with a key, a page in a browser cannot ask anyway
         middlewares.append(_require_loopback)
     if api_key is not None:
         middlewares.append(_require_key(api_key))
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_add_request_id)
-    app.router.add_get("/health", _health(model))
-    app.router.add_get("/v1/models", _models(model))
+    for path, facts in _FACTS.items():
+        app.router.add_get(path, _always(facts(model)))
     for path, answer in _ANSWERS.items():
         app.router.add_post(path, _in_worker(worker, partial(answer, model)))
     return app
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether the host is `localhost` or a loopback address."""
+    """Return whether the host is `localhost` or a loopback address."""
     try:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _in_worker(worker: Executor, answer: Callable[[bytes], bytes]) -> Handler:
+def _in_worker(worker: Executor, answer: Callable[[bytes], Reply]) -> Handler:
     async def handle(request: web.Request) -> web.Response:
         body = await request.read()
         reply = await asyncio.get_running_loop().run_in_executor(worker, answer, body)
-        return _json(reply)
+        return _json(reply.body, headers=reply.headers)
 
     return handle
-
-
-def _health(model: LocalModel) -> Handler:
-    state = {
-        "status": "ok",
-        "model": model.name,
-        "dimension": model.dimension,
-        "max_tokens": model.max_tokens,
-        "fingerprint": model.fingerprint,
-        "version": __version__,
-    }
-
-    return _always(state)
-
-
-def _models(model: LocalModel) -> Handler:
-    """Answer as OpenAI lists its models; there is one, whatever requests call it."""
-    entry = {"id": model.name, "object": "model", "created": int(time.time()), "owned_by": "asyncembed"}
-    return _always({"object": "list", "data": [entry]})
 
 
 def _always(document: object) -> Handler:
@@ -133,7 +135,7 @@ def _request_id(request: web.Request) -> str:
 
 @web.middleware
 async def _require_loopback(request: web.Request, handler: Handler) -> web.StreamResponse:
-    # A page in a browser can give its own name a loopback address (DNS rebinding); the Host header tells.
+    # A web page can give its own host name a loopback address (DNS rebinding); the Host header still names the page.
     try:
         host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
     except ValueError:
@@ -161,16 +163,20 @@ def _require_key(api_key: str) -> Middleware:
 async def _errors_in_form(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Exception as failure:  # noqa: BLE001  # whatever it is, the caller gets JSON
-        error = _as_request_error(request, failure)
-        body = (_openai if _is_openai(request.path) else _cohere).error_body(error)
-        headers = {"Allow": failure.headers["Allow"]} if isinstance(failure, web.HTTPMethodNotAllowed) else None
-        return _json(orjson.dumps(body), error.status, headers)
+    except Exception as failure:  # noqa: BLE001  # the client gets JSON for every failure
+        status, body = _refuse(request.path, _as_request_error(request, failure))
+        headers = {"Allow": failure.headers["Allow"]} if isinstance(failure, web.HTTPMethodNotAllowed) else {}
+        return _json(orjson.dumps(body), status, headers)
 
 
-def _is_openai(path: str) -> bool:
-    """Whether a path is one of OpenAI's API, whether it exists or not; `/v1/embed` is Cohere's."""
-    return (path + "/").startswith("/v1/") and not (path + "/").startswith("/v1/embed/")
+def _refuse(path: str, error: RequestError) -> tuple[int, dict[str, object]]:
+    """Return status and body of an error in the form of the API that a path belongs to, with or without a route."""
+    folder = path + "/"
+    if folder.startswith("/v1/") and not folder.startswith("/v1/embed/"):
+        return _openai.refusal(error)
+    if folder.startswith("/api/"):
+        return _ollama.refusal(error)
+    return _tei.refusal(error) if path in _TEI_PATHS else _cohere.refusal(error)
 
 
 def _as_request_error(request: web.Request, failure: Exception) -> RequestError:
@@ -180,39 +186,38 @@ def _as_request_error(request: web.Request, failure: Exception) -> RequestError:
         case web.HTTPRequestEntityTooLarge():
             return RequestError(f"the body is larger than {MAX_BODY_BYTES} bytes", status=413)
         case web.HTTPException():
-            return RequestError(
-                f"{failure.reason}: {request.method} {request.path}; there is {_ROUTES}", status=failure.status
-            )
+            message = f"{failure.reason}: {request.method} {request.path}; the routes are {_ROUTES}"
+            return RequestError(message, status=failure.status)
         case web.RequestPayloadError():
-            return RequestError("the body broke off, or is not what Content-Encoding says")
+            return RequestError("the body is incomplete, or does not match its Content-Encoding")
     _log.error("%s %s failed (request %s)", request.method, request.path, _request_id(request), exc_info=failure)
     return RequestError("internal error; the server's log has the details", status=500)
 
 
-def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def _json(body: bytes, status: int = 200, headers: Mapping[str, str] = {}) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
 GRACE_SECONDS: Final = 0.5
-"""How long `stop` lets requests in flight finish before it breaks them off."""
+"""How long `stop` waits for running requests before it closes their connections."""
 
 
 class LocalServer:
-    """Serves a local model over HTTP in the formats of Cohere (v1 and v2) and OpenAI.
+    """Serves a local model over HTTP in the formats of Cohere (v1 and v2), OpenAI, Ollama and TEI.
 
-    Use it as `async with LocalServer() as server:` and point a client at `server.url` (Cohere) or
-    `server.url + "/v1"` (OpenAI). Any model name in a request is taken, so code for the real service runs unchanged.
+    Use it as `async with LocalServer() as server:` and point a client at `server.url` (Cohere, Ollama, TEI) or
+    `server.url + "/v1"` (OpenAI). It accepts any model name, so code for the real service runs unchanged.
 
     Args:
-        model: A loaded model, the folder of a model2vec model, or the shipped one if left out.
-        host: Address to listen on. Anything but a loopback address needs an `api_key`.
-        port: Port to listen on; 0 takes a free one.
+        model: A loaded model, or the folder of a model2vec model; by default the model that comes with the package.
+        host: Address to listen on. Any address that other machines can reach needs an `api_key`.
+        port: Port to listen on; 0 chooses a free one.
         unix: Path of a Unix socket to listen on instead of host and port. The permissions of the folder and the umask
-            say who may connect.
-        api_key: Key that requests must bear in their Authorization header; none is needed if left out.
+            decide who may connect.
+        api_key: Key that requests must carry in their Authorization header; by default the server needs none.
 
     Raises:
-        ConfigurationError: Host, port or key is unusable.
+        ConfigurationError: The host, port or key cannot be used.
 
     Example:
         ```python
@@ -246,8 +251,8 @@ class LocalServer:
         """Load the model and listen; does nothing if the server runs already.
 
         Raises:
-            ConfigurationError: model2vec is not installed, or the folder holds no model it can read.
-            OSError: The port or the socket is taken, or the host is no address of this machine.
+            ConfigurationError: model2vec is not installed, or cannot read a model from the folder.
+            OSError: The port or the socket is in use, or the host is not an address of this machine.
         """
         async with self._lock:
             if self._runner is not None:
@@ -261,10 +266,10 @@ class LocalServer:
             self._worker = worker
 
     async def stop(self) -> None:
-        """Stop listening, break off what is still in flight after a moment of grace, and end the worker thread.
+        """Stop listening, wait a moment for running requests, close their connections, and end the worker thread.
 
-        The batch being embedded is waited for, since a thread cannot be broken off. If this is cancelled, connections
-        are dropped at once and the thread ends by itself. Does nothing if the server does not run.
+        It waits for the batch that the worker embeds, because a thread cannot be interrupted. If you cancel it, it
+        closes the connections at once and the thread ends by itself. It does nothing if the server does not run.
         """
         async with self._lock:
             runner, self._runner = self._runner, None
@@ -275,10 +280,9 @@ class LocalServer:
             try:
                 await runner.cleanup()
                 if self._unix:
-                    self._unix.unlink(missing_ok=True)  # before Python 3.13 asyncio leaves it
-                await asyncio.get_running_loop().run_in_executor(
-                    worker, int
-                )  # the last job: joining costs nothing then
+                    self._unix.unlink(missing_ok=True)  # asyncio leaves it there before Python 3.13
+                # After this last job the thread is idle, and joining it below does not block the event loop.
+                await asyncio.get_running_loop().run_in_executor(worker, int)
                 idle = True
             finally:
                 _drop_connections(runner)
@@ -295,7 +299,7 @@ class LocalServer:
 
     @property
     def port(self) -> int:
-        """Port the running server listens on.
+        """Port that the running server listens on.
 
         Raises:
             RuntimeError: The server does not run, or listens on a Unix socket.
@@ -306,7 +310,7 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """Where the running server is reached from this machine, without a trailing slash.
+        """Address of the running server for clients on this machine, without a trailing slash.
 
         Raises:
             RuntimeError: The server does not run.
@@ -345,7 +349,7 @@ class LocalServer:
 
 
 async def _check_free(path: Path) -> None:
-    """Raise `OSError` if a server listens on a Unix socket; asyncio would take its place unasked."""
+    """Raise `OSError` if another server listens on a Unix socket; asyncio would replace it silently."""
     try:
         _, writer = await asyncio.open_unix_connection(path)
     except OSError:
@@ -356,13 +360,13 @@ async def _check_free(path: Path) -> None:
 
 def _check(host: str, port: int, api_key: str | None) -> None:
     if not host:
-        raise ConfigurationError("host is empty: name the address to listen on, such as 127.0.0.1")
+        raise ConfigurationError("host is empty: pass the address to listen on, such as 127.0.0.1")
     if not 0 <= port <= 65_535:  # noqa: PLR2004  # the range of a TCP port
         raise ConfigurationError(f"port must be 0 to 65535, not {port}")
     if api_key is not None and not api_key.strip():
-        raise ConfigurationError("api_key is empty: give a key, or None for a server without one")
+        raise ConfigurationError("api_key is empty: pass a key, or None for a server without one")
     if api_key is None and not is_loopback(host):
-        raise ConfigurationError(f"listening on {host!r} lets other machines in: set an api_key")
+        raise ConfigurationError(f"other machines can reach {host!r}: set an api_key")
 
 
 def _drop_connections(runner: web.AppRunner) -> None:

@@ -1,4 +1,4 @@
-"""One small file a wire format or company, and the registry of their names."""
+"""The providers: one small file per company or wire format, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ __all__ = [
 
 
 def get_provider(provider: str | Provider) -> Provider:
-    """Return the provider of this name, or the provider itself.
+    """Return the provider with this name, or the provider itself.
 
     Raises:
-        ConfigurationError: if no provider has this name.
+        ConfigurationError: no provider has this name, or the object lacks a fact that every provider needs.
     """
     if isinstance(provider, type) and issubclass(provider, Provider):
         raise ConfigurationError(f"provider= is a class; pass an object of it: {provider.__name__}()")
     if isinstance(provider, Provider):
         if missing := [name for name in _REQUIRED if not hasattr(provider, name)]:
-            raise ConfigurationError(f"{type(provider).__name__} does not say its {', '.join(missing)}")
+            raise ConfigurationError(f"{type(provider).__name__} must declare its {', '.join(missing)}")
         return provider
     if not isinstance(provider, str) or provider not in PROVIDERS:
         raise ConfigurationError(f"provider={shown(provider, 0)} is not known; use one of {', '.join(PROVIDERS)}")
@@ -88,23 +88,23 @@ def get_provider(provider: str | Provider) -> Provider:
 
 
 def find_model(name: str, provider: Provider) -> Model:
-    """Return what is known of a model: by the provider's own table, or else by that of any other.
+    """Return the facts about a model from the provider's own table, or else from the table of any other provider.
 
     Raises:
-        ConfigurationError: if no table has this name.
+        ConfigurationError: no table has this name.
     """
     tables = [provider.models, *(kind.models for kind in PROVIDERS.values())]
     found = next((table[name] for table in tables if name in table), None)
     if found is None:
         names = sorted({known for table in tables for known in table})
         near = get_close_matches(name, names, n=3)
-        hint = f"near are {', '.join(near)}" if near else "`asyncembed providers NAME` lists them"
-        raise ConfigurationError(f"catalogue={shown(name)} is no model that is known; {hint}")
+        hint = f"similar names are {', '.join(near)}" if near else "`asyncembed providers NAME` lists the models"
+        raise ConfigurationError(f"catalogue={shown(name)} is not a known model; {hint}")
     return found
 
 
 def share_space(provider: str, one: str, other: str) -> bool:
-    """Whether vectors of two models of a provider can be compared, as to search those of one by those of the other."""
+    """Return whether the vectors of two models of a provider can be compared, so that one can search the other's."""
     table = PROVIDERS[provider].models if provider in PROVIDERS else {}
     spaces = [table[name].space for name in (one, other) if name in table]
     return one == other or (len(spaces) == 2 and spaces[0] is not None and spaces[0] == spaces[1])  # noqa: PLR2004

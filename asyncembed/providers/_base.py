@@ -1,4 +1,4 @@
-"""What a provider is: declared facts, and a function only where an API needs one."""
+"""The interface of a provider: declared facts, and a method only where facts are not enough."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
 
-from asyncembed._config import check
+from asyncembed._config import LongText, check  # `LongText` for `typing.get_type_hints`
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._http.route import Route, escape, secure_host
 from asyncembed._parser.layout import Layout
@@ -19,31 +19,31 @@ from asyncembed._repr import ShortRepr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncembed._config import Dtype, EmbedOptions, LongText
+    from asyncembed._config import Dtype, EmbedOptions
     from asyncembed._decide.signs import Sign
     from asyncembed._models import Limits
     from asyncembed._ratelimit import RateLimit
 
 Encoding: TypeAlias = Literal["base64", "float"]
-"""How vectors travel."""
+"""The form in which a response carries vectors."""
 Fact: TypeAlias = Literal["texts", "model", "input_type", "dimensions", "truncate", "dtype", "encoding"]
-"""What a request may say, by our name for it."""
+"""Our names for what a request can say."""
 Fields: TypeAlias = Mapping[Fact, str]
 Words: TypeAlias = Mapping[Fact, Mapping[object, object]]
 Base64: TypeAlias = Literal["no", "offered", "seen"]
-"""What is known of an API's base64: nothing; its documents promise it; it was recorded."""
+"""Evidence for an API's base64: there is none; its documents promise it; recorded responses hold it."""
 
 OPTIONAL: Final = ("input_type", "dimensions", "truncate")
 INPUT_TYPES: Final = ("document", "query", "none")
-"""Words that every provider takes for what texts are; "none" sends nothing."""
+"""Values of `input_type` that every provider accepts; "none" sends nothing."""
 
 
 class Price(NamedTuple):
-    """What an API charges.
+    """The price of a model.
 
     Attributes:
-        dollars: US dollars for a million tokens.
-        date: Month in which that was read, as "2026-11".
+        dollars: US dollars per million tokens.
+        date: Month in which the provider published this price, such as "2026-11".
     """
 
     dollars: float
@@ -52,19 +52,20 @@ class Price(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Model(ShortRepr):
-    """What is known of one model; of a model that no table lists, nothing is known.
+    """Facts about one model; all are optional, and a model without an entry has none.
 
     Attributes:
-        dimension: Length of its vectors, where none is asked for.
-        dimensions: Lengths that may be asked for; empty if there is only one, None if they are not known.
-        unit: Lengths at which its vectors are of length 1; None if that is not known.
-        limits: What one request may hold, where it differs from the provider's limits.
-        max_tokens: Most tokens of one text.
-        input_types: Its words for what texts are, where they differ from the provider's; empty if it takes none.
-        prompts: What the client puts before a text, by "document" and "query", because the API does not.
+        dimension: Number of dimensions of its vectors by default.
+        dimensions: Numbers of dimensions that a request may ask for; empty if there is only one, None if unknown.
+        unit: Numbers of dimensions at which its vectors have length 1; None if unknown.
+        limits: Limits of one request, where they differ from the provider's.
+        max_tokens: Maximum number of tokens of one text.
+        max_characters: Maximum number of characters of one text, where the API has such a limit besides.
+        input_types: Its values for `input_type`, where they differ from the provider's; empty if it has none.
+        prompts: Text that the client puts before each text because the API does not, by "document" and "query".
         dtypes: Types of numbers, where they differ from the provider's.
-        price: What the provider charges.
-        space: Name of the vector space that it shares with other models; vectors of one search those of another.
+        price: The provider's price.
+        space: Name of the vector space that it shares with other models, whose vectors it can search.
     """
 
     dimension: int | None = None
@@ -72,6 +73,7 @@ class Model(ShortRepr):
     unit: Container[int] | None = None
     limits: Limits | None = None
     max_tokens: int | None = None
+    max_characters: int | None = None
     input_types: Mapping[str, str | None] | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     dtypes: frozenset[Dtype] | None = None
@@ -85,11 +87,11 @@ UNKNOWN: Final = Model()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BothEncodings:
-    """How to get numbers and base64 in one response, so that the base64 can be compared with the numbers.
+    """How to get numbers and base64 in one response, so that the client can compare them.
 
     Attributes:
-        fields: Fields of the request, instead of those that ask for numbers alone.
-        place: Where the base64 lies in the response, which has the numbers where they always are.
+        fields: Fields of the request that replace those for numbers alone.
+        place: Place of the base64 in the response; the numbers stay in their usual place.
     """
 
     fields: Mapping[str, object]
@@ -98,14 +100,14 @@ class BothEncodings:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Setting(ShortRepr):
-    """A part of the address that the caller, an environment variable or a default gives."""
+    """A part of the address; its value comes from the caller, an environment variable or a default."""
 
     variables: tuple[str, ...] = ()
     default: str | None = None
 
     @property
     def value(self) -> str | None:
-        """What the environment or the default says."""
+        """The value from the environment, or else the default."""
         found = (os.environ.get(name, "").strip() for name in self.variables)
         return next(filter(None, found), self.default)
 
@@ -116,55 +118,55 @@ class Provider:
     Declared facts are enough for most APIs; override a method only where an API needs more.
 
     Args:
-        settings: Parts of the address, such as `region="eu-west-1"`, instead of those from the environment. A hyphen in
-            the name of a setting may be written as an underscore.
+        settings: Parts of the address, such as `region="eu-west-1"`, that replace those from the environment. Write a
+            hyphen in the name of a setting as an underscore.
 
     Raises:
-        ConfigurationError: if the API has no such setting.
+        ConfigurationError: the API has no such setting.
     """
 
-    # Where it is
+    # Address
     name: ClassVar[str]
     base_url: ClassVar[str | None] = None
-    """Where the service is, with `{name}` for each of `settings`; None if the caller has to say it."""
+    """Address of the service, with `{name}` for each of `settings`; None if the caller has to pass it."""
     base_url_variable: ClassVar[str | None] = None
     adds_scheme: ClassVar[bool] = False
-    """Whether the address in that variable may lack its `http://`."""
+    """Whether the address in that variable may be written without `http://`."""
     hosts: ClassVar[tuple[str, ...]] = ()
-    """Further hosts of the service, with `*` for any part of a name."""
+    """Other hosts of the service; `*` stands for any part of a name."""
     is_embedded: ClassVar[bool] = False
-    """Whether the client starts the server where no address is given."""
+    """Whether the client starts the embedded server if the caller passes no address."""
     path: ClassVar[str]
-    """Of the endpoint, below the address; `{model}` stands for the escaped model, `{model/}` keeps its slashes."""
+    """Path of the endpoint below the address; `{model}` stands for the escaped model, `{model/}` keeps its slashes."""
     query: ClassVar[Mapping[str, Setting]] = {}
     settings: ClassVar[Mapping[str, Setting]] = {}
     limits_path: ClassVar[str | None] = None
-    """Where the server tells its own limits, below the address; `read_limits` reads the answer."""
+    """Path below the address at which the server publishes its own limits; `read_limits` reads the answer."""
 
-    # Who asks
+    # Access
     key_variables: ClassVar[tuple[str, ...]] = ()
-    """Environment variables that may hold the key, the first one set wins; none if no key is needed."""
+    """Environment variables that may hold the key; the first one that is set wins. Empty if the API needs no key."""
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer {}")
-    """Header that carries the key, and its form."""
+    """The header that carries the key, and the form of its value."""
     header_variables: ClassVar[Mapping[str, str]] = {}
-    """Further request headers, by the environment variable that holds their value."""
+    """Other request headers, each with the environment variable that holds its value."""
 
-    # What may be asked
+    # Requests
     default_model: ClassVar[str]
-    """Empty if the caller has to name the model."""
+    """The model if the caller names none; empty if the caller has to name one."""
     models: ClassVar[Models] = {}
     limits: ClassVar[Limits]
     rate_limit: ClassVar[RateLimit | None] = None
-    """What the service allows in a minute, where it has published that."""
+    """Rate limit that the service has published."""
     max_concurrency: ClassVar[int | None] = None
-    """Most requests at once to begin with, where the service has published that."""
+    """Number of concurrent requests that the service allows, where it publishes one; the client starts with no more."""
     fields: ClassVar[Fields] = {}
-    """Its names for what it can be told; where two facts share a name, the later one that is not left out wins."""
+    """Its field names. If two facts share a field, the last one that has a value fills it."""
     words: ClassVar[Words] = {}
-    """Its words, by ours: None leaves the field out, and a dict stands for several fields. What is not listed is sent
-    as it is, unless the fact is in `closed`."""
+    """Its values for ours: None omits the field, and a dict sets several fields. The client sends a value that is not
+    listed as it is, unless the fact is in `closed`."""
     closed: ClassVar[frozenset[Fact]] = frozenset()
-    """Facts for which `words` are all there are."""
+    """Facts for which the API knows no other values than those in `words`."""
     long_text: ClassVar[Mapping[LongText, str]] = {}
     """Its values of `truncate` that mean our "fail" and "truncate"; empty if it cannot be told."""
     refuses_long_texts: ClassVar[bool] = False
@@ -172,15 +174,15 @@ class Provider:
     dtypes: ClassVar[frozenset[Dtype]] = frozenset({"float32"})
     base64: ClassVar[Base64] = "no"
     both_encodings: ClassVar[BothEncodings | None] = None
-    """How to see whether its base64 is right, where it was not recorded."""
+    """How to check its base64, where no recorded response holds any."""
 
-    # What comes back
+    # Responses
     answer: ClassVar[Layout] = Layout(vectors=frozenset())
-    """Where the vectors lie in a response."""
+    """The place of the vectors in a response."""
     token_header: ClassVar[str | None] = None
-    """Header that says how many tokens were billed, where the body does not."""
+    """Header with the number of billed tokens, where the body has none."""
     signs: ClassVar[tuple[Sign, ...]] = ()
-    """What errors of this API mean, where that is not what they mean everywhere."""
+    """Meanings of this API's errors, where they differ from those of other APIs."""
 
     _known: Model | None = None
 
@@ -193,26 +195,26 @@ class Provider:
 
     @property
     def options(self) -> frozenset[str]:
-        """Which of `input_type`, `dimensions` and `truncate` the API knows."""
+        """Those of `input_type`, `dimensions` and `truncate` that the API has."""
         return frozenset(OPTIONAL) & self.fields.keys()
 
-    # Where it is
+    # Address
 
     def address(self) -> str | None:
-        """Return the address of the service, None if the caller has to say it.
+        """Return the address of the service, or None if the caller has to pass it.
 
         Raises:
-            ConfigurationError: if a part of it is not set.
+            ConfigurationError: a part of it is not set.
         """
         return self.base_url and self.base_url.format_map(self.setting_values(self.settings))
 
     def owns(self, url: str) -> bool:
-        """Whether an address is the service's own, so that its models are what their names say."""
+        """Return whether an address belongs to the service itself, so that its models are what their names say."""
         if any(fnmatchcase(secure_host(url), host) for host in self.hosts):
             return True
         try:
             own = self.address()
-        except ConfigurationError:  # a part of it is not set, and need not be
+        except ConfigurationError:  # a part of it is not set, which is no error where the caller passes an address
             return False
         return own is not None and url.rstrip("/") == own.rstrip("/")
 
@@ -220,7 +222,7 @@ class Provider:
         """Return path and query of the endpoint for a model.
 
         Raises:
-            ConfigurationError: if a part of them is not set.
+            ConfigurationError: a part of them is not set.
         """
         path = self.path.replace("{model/}", escape(model, "/@")).replace("{model}", escape(model))
         needed = {name: setting for name, setting in self.settings.items() if f"{{{name}}}" in path}
@@ -229,9 +231,10 @@ class Provider:
         return Route(path, tuple(self.setting_values(self.query).items()))
 
     def endpoint(self, model: str) -> re.Pattern[str]:
-        """Return what finds the endpoint at the end of a path.
+        """Return a pattern that finds the endpoint at the end of a path.
 
-        Any model is found whose name is one part of the path; where a name may have several, only `model`.
+        It matches any model whose name is one segment of the path. Where a name may have several segments, it matches
+        only `model`.
         """
         parts = re.split(r"(\{.*?\})", self.path)
         known = {"{model/}": re.escape(escape(model, "/@"))}
@@ -242,7 +245,7 @@ class Provider:
         """Return the values of settings, by name.
 
         Raises:
-            ConfigurationError: if one of them is not set.
+            ConfigurationError: one of them is not set.
         """
         found = {name: self._given.get(name) or setting.value for name, setting in settings.items()}
         if missing := [name for name, value in found.items() if not value]:
@@ -250,11 +253,11 @@ class Provider:
             raise ConfigurationError(f"provider {self.name!r} needs {ways}")
         return {name: value for name, value in found.items() if value}
 
-    # Who asks
+    # Access
 
     @property
     def needs_key(self) -> bool:
-        """Whether there has to be a key at the service's own address."""
+        """Whether the service needs a key at its own address."""
         return bool(self.key_variables)
 
     def headers(self, api_key: str | None) -> dict[str, str]:
@@ -263,49 +266,49 @@ class Provider:
         return {name: form.format(api_key)} if api_key else {}
 
     async def authorize(self, api_key: str | None, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002
-        """Return the headers that say who asks, before each attempt; by default `headers(api_key)`.
+        """Return the headers that authorize one attempt; by default `headers(api_key)`.
 
-        Override it where they depend on the request, as a signature does.
+        The client calls it before each attempt. Override it if the headers depend on the request, as a signature does.
 
         Args:
-            api_key: The key that holds now, None if there is none.
-            url: The address of the request, as it is sent.
+            api_key: The current key, or None.
+            url: The address of the request, as the client sends it.
             body: The body of the request.
         """
         return self.headers(api_key)
 
-    # What is known of its models
+    # Models
 
-    def knowing(self, model: Model) -> Self:
-        """Return a provider for which every name of a model means this one."""
+    def with_model(self, model: Model) -> Self:
+        """Return a copy of the provider that takes every model name for this model."""
         provider = copy(self)
-        provider._known = model  # noqa: SLF001  # our own class
+        provider._known = model  # noqa: SLF001  # an object of this class
         return provider
 
     @property
-    def is_told_model(self) -> bool:
-        """Whether the caller has said which model is meant, whatever its name is."""
+    def has_given_model(self) -> bool:
+        """Whether the caller has passed the facts about the model, whatever its name is."""
         return self._known is not None
 
     def model(self, name: str) -> Model:
-        """Return what is known of a model."""
+        """Return the facts about a model."""
         return self._known or self.models.get(name, UNKNOWN)
 
     def limits_of(self, model: str) -> Limits:
-        """Return what one request to a model may hold."""
+        """Return the limits of one request to a model."""
         return self.model(model).limits or self.limits
 
-    def read_limits(self, told: Mapping[str, object]) -> Limits:  # noqa: ARG002
-        """Return what one request may hold, as the server has told it at `limits_path`."""
+    def read_limits(self, info: Mapping[str, object]) -> Limits:  # noqa: ARG002
+        """Return the limits of one request, from the server's answer at `limits_path`."""
         return self.limits
 
     def dimension(self, options: EmbedOptions) -> int | None:
-        """Return the dimension of the vectors, if it is asked for or known."""
+        """Return the dimension of the vectors, if the request or the table of models has it."""
         asked = options.extra.get(self.fields.get("dimensions", ""))
         return options.dimensions or (asked if isinstance(asked, int) else self.model(options.model).dimension)
 
     def input_type(self, options: EmbedOptions) -> str | None:
-        """Return the API's own word for what the texts are; None if it is told nothing."""
+        """Return the API's own value for `input_type`, or None if the request has none."""
         given = options.input_type or "document"
         own = self.model(options.model).input_types
         words = self.words.get("input_type", {}) if own is None else own
@@ -324,13 +327,13 @@ class Provider:
         return None if is_in_extra else self.long_text.get(options.long_text)
 
     def prompt(self, options: EmbedOptions) -> str:
-        """Return what the client has to put before each text, as neither the API nor the caller does it."""
+        """Return the text that the client puts before each text, because neither the API nor the caller does."""
         return self.model(options.model).prompts.get(options.input_type or "document", "")
 
-    # What is sent and what comes back
+    # Requests and responses
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
-        """Return the JSON body of a request; fields that are None are left out."""
+        """Return the JSON body of a request; the client omits fields that are None."""
         body: dict[str, object] = {}
         for fact, name in self.fields.items():
             value = texts if fact == "texts" else self._word(fact, options, encoding)
@@ -341,17 +344,17 @@ class Provider:
         return body
 
     def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-        """Return the body with fields that only this server knows."""
+        """Return the body with the caller's extra fields."""
         return {**body, **extra}
 
     def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:  # noqa: ARG002
-        """Say where the vectors lie in the response to such a request."""
+        """Return the place of the vectors in the response to such a request."""
         return self.answer
 
-    # What cannot be asked
+    # Checks
 
     def check(self, options: EmbedOptions) -> None:
-        """Raise `ConfigurationError` for an option that this API does not have."""
+        """Raise `ConfigurationError` for an option that the API does not have."""
         for option in OPTIONAL:
             given = getattr(options, option)
             if given is not None:
@@ -359,13 +362,13 @@ class Provider:
         self._check_dtype(options, self.dtypes)
 
     def check_model(self, options: EmbedOptions) -> None:
-        """Raise `ConfigurationError` for what the model does not have, if it is known."""
+        """Raise `ConfigurationError` for an option that the model is known not to have."""
         model = self.model(options.model)
         sizes, asked = model.dimensions, options.dimensions
         if asked and sizes is not None and asked not in sizes and asked != model.dimension:
             raise ConfigurationError(
-                f"dimensions={asked} is not a length that {options.model!r} is known to have; to ask for it all the "
-                f"same, pass extra={{{self.fields['dimensions']!r}: {asked}}}"
+                f"dimensions={asked} is not a known number of dimensions of {options.model!r}; to send it anyway, pass "
+                f"extra={{{self.fields['dimensions']!r}: {asked}}}"
             )
         self._check_dtype(options, model.dtypes or self.dtypes)
 
@@ -402,7 +405,7 @@ class Provider:
 
 
 def with_scheme(address: str) -> str:
-    """Return an address with a scheme, which variables such as `OLLAMA_HOST` leave out."""
+    """Return an address with a scheme; variables such as `OLLAMA_HOST` may lack one."""
     return address if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", address) else f"http://{address}"
 
 

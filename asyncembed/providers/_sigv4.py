@@ -1,4 +1,4 @@
-"""Amazon's Signature Version 4 of a POST request, with the standard library alone and without I/O."""
+"""Amazon's Signature Version 4 of a POST request, with only the standard library and without I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Credentials:
     """The keys of an AWS account.
 
     Attributes:
-        key: The access key's id.
+        key: The ID of the access key.
         secret: The secret access key.
         token: The session token of temporary keys.
     """
@@ -34,13 +34,13 @@ class Credentials:
 def signature_headers(
     credentials: Credentials, url: str, body: bytes, *, region: str, service: str, now: datetime
 ) -> Mapping[str, str]:
-    """Return the headers that sign a request; it has to be sent within minutes, to this address as it is written.
+    """Return the headers that sign a request; send it within minutes, and to exactly this address.
 
     Args:
-        credentials: Keys to sign with.
-        url: The address, escaped as it is sent.
+        credentials: The keys that sign it.
+        url: The address, escaped as the client sends it.
         body: The body.
-        region: The service's region.
+        region: The region of the service.
         service: Amazon's short name of the service.
         now: The time, in UTC.
     """
@@ -52,8 +52,8 @@ def signature_headers(
     names = ";".join(sorted(signed))
     request = "\n".join([
         "POST",
-        quote(parts.path or "/", safe="/-_.~"),  # what is escaped already is escaped once more
-        "&".join(sorted(parts.query.split("&"))),
+        quote(parts.path or "/", safe="/-_.~"),  # Amazon escapes an escaped path once more
+        _canonical_query(parts.query),
         *(f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)),
         "",
         names,
@@ -72,8 +72,14 @@ def signature_headers(
     return {**sent, "Authorization": who}
 
 
+def _canonical_query(query: str) -> str:
+    """Return a query with its fields in the order of their names, which is not that of the whole fields."""
+    fields = sorted(part.partition("=") for part in query.split("&")) if query else []
+    return "&".join(f"{name}={value}" for name, _, value in fields)
+
+
 def _host(url: str) -> str:
-    """Return the Host header that goes with an address: without the port that the scheme has anyway."""
+    """Return the Host header of an address: without the default port of its scheme."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return host.rpartition(":")[0] if parts.port and parts.port == _DEFAULT_PORTS.get(parts.scheme) else host

@@ -1,7 +1,8 @@
 """Azure OpenAI: OpenAI's wire format, with the deployment and the version of the API in the address.
 
-The model is the name of a deployment, which says nothing of what it is: `catalogue="text-embedding-3-small"` does.
-Limits are OpenAI's. A key goes into a header of its own; an Entra token, which is a JSON web token, is a bearer token.
+The model is the name of a deployment, which does not reveal the model behind it: pass
+`catalogue="text-embedding-3-small"` for that. The limits are OpenAI's. A key has a header of its own; an Entra token,
+which is a JSON web token, is a bearer token.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class AzureOpenAI(Compatible):
     signs = (Sign("key", status=401, code="401"), Sign("model", code="DeploymentNotFound"))
 
     def headers(self, api_key: str | None) -> dict[str, str]:
-        """Return a header that carries a key, or one that carries a token."""
+        """Return the header for a key, or the header for a token."""
         if not api_key:
             return {}
         is_token = re.fullmatch(r"eyJ[\w-]*\.[\w-]+\.[\w-]*", api_key, re.ASCII) is not None

@@ -1,7 +1,8 @@
-"""Amazon Bedrock: `POST /model/MODEL/invoke`; each family of models has a wire format of its own.
+"""Amazon Bedrock: `POST /model/MODEL/invoke`; each family of models has its own wire format.
 
-A request bears a Bedrock API key, or is signed by the keys of an AWS account. Tokens are told in a header. Titan and
-Nova take one text a request, of at most 8,192 tokens; Cohere's models take 96.
+A request carries a Bedrock API key, or a signature made with the keys of an AWS account. A header of the response holds
+the number of tokens. Titan and Nova take one text per request; Cohere's models take 96. Amazon's documents limit a text
+of Titan to 8,192 tokens and 50,000 characters, and a text of Cohere's v3 models to 2,048 characters.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ if TYPE_CHECKING:
 
 CredentialsFunction: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
 _DATE: Final = "2026-11"
-_COHERE_V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, price=Price(0.10, _DATE))
+_TITAN_CHARACTERS: Final = 50_000
+_COHERE_V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, max_characters=2_048, price=Price(0.10, _DATE))
 
 
 class Bedrock(Provider):
-    """What all models on Bedrock have in common.
+    """Common facts of all models on Bedrock.
 
     Args:
-        credentials: Gives the keys of an AWS account before each attempt, plain or async, as for keys of a role that
-            end within the hour; from the customary environment variables if not given.
+        credentials: A function, plain or async, that returns the keys of an AWS account. The client calls it before
+            each attempt, so it can renew keys of a role that expire within the hour. By default the keys come from the
+            environment variables of AWS.
         settings: `region`.
     """
 
@@ -43,7 +46,7 @@ class Bedrock(Provider):
     settings: ClassVar = {"region": Setting(("AWS_REGION", "AWS_DEFAULT_REGION"))}
     path = "/model/{model}/invoke"
     key_variables = ("AWS_BEARER_TOKEN_BEDROCK",)
-    token_header = "X-Amzn-Bedrock-Input-Token-Count"  # noqa: S105  # a count
+    token_header = "X-Amzn-Bedrock-Input-Token-Count"  # noqa: S105  # a number of tokens
 
     def __init__(self, *, credentials: CredentialsFunction | None = None, **settings: str) -> None:
         super().__init__(**settings)
@@ -51,11 +54,11 @@ class Bedrock(Provider):
 
     @property
     def needs_key(self) -> bool:
-        """Whether there are no keys of an account to sign with."""
+        """Whether the client needs a Bedrock API key, because it has no account keys for a signature."""
         return self._credentials is None and _account() is None
 
     async def authorize(self, api_key: str | None, url: str, body: bytes) -> Mapping[str, str]:
-        """Return a bearer key, or else a signature if there are keys of an account."""
+        """Return the header of a Bedrock API key, or else a signature made with account keys."""
         if api_key:
             return self.headers(api_key)
         account = _account()
@@ -69,15 +72,25 @@ class Bedrock(Provider):
 
 
 class BedrockTitan(Bedrock):
-    """Amazon's Titan models on Bedrock; they take one text a request."""
+    """Amazon's Titan models on Bedrock; they take one text per request."""
 
     name = "bedrock-titan"
     default_model = "amazon.titan-embed-text-v2:0"
     models: ClassVar[Models] = {
         "amazon.titan-embed-text-v2:0": Model(
-            dimension=1024, dimensions=(256, 512, 1024), max_tokens=8192, price=Price(0.02, _DATE)
+            dimension=1024,
+            dimensions=(256, 512, 1024),
+            max_tokens=8192,
+            max_characters=_TITAN_CHARACTERS,
+            price=Price(0.02, _DATE),
         ),
-        "amazon.titan-embed-text-v1": Model(dimension=1536, dimensions=(), max_tokens=8192, price=Price(0.10, _DATE)),
+        "amazon.titan-embed-text-v1": Model(
+            dimension=1536,
+            dimensions=(),
+            max_tokens=8192,
+            max_characters=_TITAN_CHARACTERS,
+            price=Price(0.10, _DATE),
+        ),
     }
     limits = Limits(inputs=1)
     refuses_long_texts = True
@@ -90,7 +103,7 @@ class BedrockTitan(Bedrock):
 
 
 class BedrockNova(Bedrock):
-    """Amazon's Nova embedding models on Bedrock; they take one text a request."""
+    """Amazon's Nova embedding models on Bedrock; they take one text per request."""
 
     name = "bedrock-nova"
     default_model = "amazon.nova-2-multimodal-embeddings-v1:0"
@@ -111,7 +124,7 @@ class BedrockNova(Bedrock):
     answer = Layout(vectors=frozenset({"embeddings.item.embedding"}), item="embeddings.item", messages=("message",))
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
-        """Return the body of a request for one text, which has to say how a text that is too long is cut."""
+        """Return the body of a request for one text; the API requires a truncation mode."""
         fields = {name: value for name, value in super().body((), options, encoding).items() if value is not None}
         mode = fields.pop("truncationMode", "END")
         fields["text"] = {"truncationMode": mode, "value": next(iter(texts), "")}
@@ -119,7 +132,7 @@ class BedrockNova(Bedrock):
 
 
 class BedrockCohere(Bedrock):
-    """Cohere's models on Bedrock; the model stands in the address, and plain floats are asked for."""
+    """Cohere's models on Bedrock; the model is part of the path, and requests ask for plain floats."""
 
     name = "bedrock-cohere"
     default_model = "cohere.embed-english-v3"
@@ -143,7 +156,7 @@ class BedrockCohere(Bedrock):
         "encoding": {**BY_TYPE, "float": None},
     }
     long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
-    # v3 answers with a bare list where no type is asked for, v4 by type all the same.
+    # If the request names no type, v3 answers with a bare list and v4 by type.
     answer = Layout(
         vectors=frozenset({"embeddings.item", "embeddings.float.item", "embeddings.base64.item"}),
         tokens=("meta.billed_units.input_tokens",),

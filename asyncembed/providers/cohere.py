@@ -1,9 +1,9 @@
 """Cohere: `POST /v2/embed` (by type) and `POST /v1/embed` (plain floats, or by type).
 
-Facts from Cohere's OpenAPI description, rate limit page and Python SDK 7.3: at most 96 texts a request, 2,000 texts a
-minute for trial and production keys alike, no empty text, `input_type` required. v1 answers with plain floats when
-`embedding_types` is absent. Tokens billed are in `meta.billed_units`. Its base64 was never recorded, but one response
-may hold several types, so that base64 can be compared with the numbers.
+The facts come from Cohere's OpenAPI description, rate limit page and Python SDK 7.3: at most 96 texts per request,
+2,000 texts per minute for trial and production keys alike, no empty text, `input_type` required. v1 answers with plain
+floats if the request has no `embedding_types`. `meta.billed_units` holds the billed tokens. No recorded response holds
+base64, but one response may hold several types, so the client can compare base64 with the numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BOTH: Final = BothEncodings(fields={"embedding_types": ["float", "base64"]}, pla
 
 
 class CohereFormat(Provider):
-    """Cohere's v2 wire format, as its service and other servers speak it; vectors lie below the name of their type."""
+    """Cohere's v2 wire format, for its service and other servers; vectors stand below the name of their type."""
 
     path = "/v2/embed"
     default_model = ""
@@ -56,7 +56,7 @@ class CohereFormat(Provider):
     answer = Layout(vectors=frozenset(), tokens=("meta.billed_units.input_tokens",), messages=("message",))
 
     def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:
-        """Vectors lie in one list for each type."""
+        """Return the place of the vectors; each type has a list of its own."""
         kind = encoding if options.dtype == "float32" else options.dtype
         return replace(self.answer, vectors=frozenset({f"embeddings.{kind}.item"}))
 
@@ -70,7 +70,7 @@ class Cohere(CohereFormat):
     key_variables = ("CO_API_KEY", "COHERE_API_KEY")
     default_model = "embed-v4.0"
     models: ClassVar[Models] = {
-        # One vector space: documents by one of them can be searched by the other.
+        # One vector space: queries by one of them can search documents by the other.
         "embed-v5.0-pro": Model(dimension=2048, max_tokens=128_000, price=Price(0.12, _DATE), space="cohere-v5"),
         "embed-v5.0-fast": Model(dimension=2048, max_tokens=128_000, price=Price(0.08, _DATE), space="cohere-v5"),
         "embed-v4.0": Model(
@@ -87,7 +87,7 @@ class Cohere(CohereFormat):
 
 
 class CohereV1(Cohere):
-    """Cohere's v1 API; plain floats have the smaller request and are told apart from typed ones by their place."""
+    """Cohere's v1 API; plain floats need the smaller request, and their place differs from that of typed vectors."""
 
     name = "cohere-v1"
     path = "/v1/embed"
@@ -96,6 +96,6 @@ class CohereV1(Cohere):
     words: ClassVar[Words] = {**CohereFormat.words, "encoding": {**BY_TYPE, "float": None}}
 
     def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:
-        """Vectors lie in a bare list, or by type: the first event below `embeddings` decides."""
+        """Return both places of the vectors: a bare list, and a list for each type."""
         typed = super().layout(options, encoding)
         return replace(typed, vectors=typed.vectors | {"embeddings.item"})

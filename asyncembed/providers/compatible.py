@@ -1,8 +1,8 @@
-"""OpenAI's wire format, `POST /embeddings`, as many services and servers speak it; nothing of OpenAI's own is here.
+"""OpenAI's wire format, `POST /embeddings`, as many services and servers speak it, without any fact about OpenAI.
 
-Key order inside an item differs between servers, so the index may come after the vector. Where base64 is asked for,
-each value is taken for what it is: many servers answer with lists all the same. Floats are the format's default, so
-that word is never sent.
+The key order inside an item differs between servers, so the index may come after the vector. Many servers ignore a
+request for base64 and answer with lists, so the parser looks at each value. Floats are the format's default, so
+requests never name them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from asyncembed.providers._base import Fields, Provider, Words
 
 
 class Compatible(Provider):
-    """What all servers that speak OpenAI's format have in common; `base_url` includes the version."""
+    """Common facts of all servers that speak OpenAI's format; `base_url` includes the version."""
 
     path = "/embeddings"
     default_model = ""
@@ -36,7 +36,7 @@ class Compatible(Provider):
 
 
 class Custom(Compatible):
-    """Any server that speaks OpenAI's format: say `base_url` and `model`."""
+    """Any server that speaks OpenAI's format: pass `base_url` and `model`."""
 
     name = "custom"
     key_variables = ("EMBED_API_KEY",)

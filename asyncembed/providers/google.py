@@ -1,9 +1,9 @@
 """Google: the Gemini API's `:batchEmbedContents`, and Vertex AI's `:predict`; floats only.
 
-The Gemini API takes 100 texts a request and counts each of them as one request of its rate limit. It tells no usage.
-Vertex AI takes 250 texts and 20,000 tokens a request, and one text where the model is gemini-embedding-001. Vectors of
-gemini-embedding-001 are of length 1 at 3,072 numbers alone. gemini-embedding-2 ignores `taskType`, and is told what a
-text is by the words before it.
+The Gemini API takes 100 texts per request and counts each of them as one request of its rate limit. It reports no
+usage. Vertex AI takes 250 texts and 20,000 tokens per request, but only one text for gemini-embedding-001. Vectors of
+gemini-embedding-001 have length 1 only at 3,072 dimensions. gemini-embedding-2 ignores `taskType`; words before a text
+say what it is.
 """
 
 from __future__ import annotations
@@ -64,20 +64,24 @@ class Gemini(Provider):
     signs = _SIGNS
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
-        """Return a request for each text; one content of several parts would give one vector for all of them."""
+        """Return a body with one request per text; several parts of one content would share a single vector."""
         fields = super().body((), options, encoding)
         del fields["requests"]
         each = {"model": f"models/{options.model}", **{name: value for name, value in fields.items() if value}}
         return {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in texts]}
 
     def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-        """Put the fields into the request for each text."""
+        """Return the body with the extra fields in the request of each text."""
         requests: list[dict[str, object]] = body["requests"]  # type: ignore[assignment]
         return {"requests": [{**request, **extra} for request in requests]}
 
 
 class Vertex(Provider):
-    """Vertex AI; keys are OAuth2 access tokens, which end within the hour: pass a function as `api_key`."""
+    """Vertex AI.
+
+    The key is an OAuth2 access token, which expires within the hour. For application default credentials pass a
+    function as `api_key`, plain or async, that returns a fresh token, for example with the package google-auth.
+    """
 
     name = "vertex"
     base_url = "https://{location}-aiplatform.googleapis.com"
@@ -113,12 +117,12 @@ class Vertex(Provider):
     signs = _SIGNS
 
     def address(self) -> str | None:
-        """Return the address of a location; the global one has a host of its own."""
+        """Return the address of the location; the global location has a host of its own."""
         url = super().address()
         return url and url.replace("//global-", "//")
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
-        """Return an instance for each text, and the parameters of all of them."""
+        """Return a body with one instance per text, and the parameters of all of them."""
         fields = {name: value for name, value in super().body((), options, encoding).items() if value is not None}
         del fields["instances"]
         task = fields.pop("task_type", None)
@@ -126,7 +130,7 @@ class Vertex(Provider):
         return {"instances": [{"content": text, **each} for text in texts], "parameters": fields or None}
 
     def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-        """Put the fields among the parameters."""
+        """Return the body with the extra fields among the parameters."""
         if not extra:
             return body
         parameters: dict[str, object] = body.get("parameters") or {}  # type: ignore[assignment]

@@ -1,8 +1,8 @@
 """Hugging Face: text-embeddings-inference's `POST /embed`, and the Inference Providers' feature extraction.
 
-Both answer with a bare list of vectors. A server of text-embeddings-inference has one model, tells its limits at
-`GET /info`, and tells tokens in a header. `input_type` may be the name of one of the model's own prompts; which prompts
-it has is not known, so "document" and "query" send none.
+Both answer with a bare list of vectors. A server of text-embeddings-inference has one model, publishes its limits at
+`GET /info`, and reports tokens in a header. `input_type` may be the name of one of the model's own prompts. The client
+cannot know which prompts a model has, so "document" and "query" send none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TRUNCATE: Final[Mapping[object, object]] = {
 _ANSWER: Final = Layout(vectors=frozenset({"item"}), messages=("error", "message"))
 _TOKENS: Final = "x-compute-tokens"
 _MOST_BYTES: Final = 1_900_000
-"""Of a request: a server refuses a body of 2,000,000 bytes."""
+"""Size of the largest request: a server refuses a body of more than 2,000,000 bytes."""
 
 
 class TEI(Provider):
@@ -51,9 +51,9 @@ class TEI(Provider):
     token_header = _TOKENS
     signs = (Sign("option", words=r"\bprompt (?:name|dictionary)\b|\bdefault prompt\b"), Sign("transient", status=424))
 
-    def read_limits(self, told: Mapping[str, object]) -> Limits:
-        """Return what the server says of the size of a request."""
-        inputs, tokens = (told.get(name) for name in ("max_client_batch_size", "max_batch_tokens"))
+    def read_limits(self, info: Mapping[str, object]) -> Limits:
+        """Return the limits of one request, from the server's answer to `GET /info`."""
+        inputs, tokens = (info.get(name) for name in ("max_client_batch_size", "max_batch_tokens"))
         return Limits(
             inputs=inputs if isinstance(inputs, int) and inputs > 0 else self.limits.inputs,
             tokens=tokens if isinstance(tokens, int) and tokens > 0 else None,
@@ -62,7 +62,7 @@ class TEI(Provider):
 
 
 class HuggingFace(Provider):
-    """Hugging Face's Inference Providers; how many texts a request may hold is not published."""
+    """Hugging Face's Inference Providers; the service publishes no maximum number of texts per request."""
 
     name = "huggingface"
     base_url = "https://router.huggingface.co/hf-inference/models"

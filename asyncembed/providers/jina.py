@@ -1,7 +1,7 @@
-"""Jina: `POST /v1/embeddings`, with `embedding_type` for dtype and encoding, and `task` for what texts are.
+"""Jina: `POST /v1/embeddings`, with `embedding_type` for dtype and encoding, and `task` for the input type.
 
-Facts from Jina's OpenAPI description. How many texts a request may hold is not published. What its base64 holds was
-never seen, so it is not asked for.
+The facts come from Jina's OpenAPI description. Jina publishes no maximum number of texts per request. No recorded
+response holds base64, so requests do not ask for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _V2: Final = Model(dimension=768, dimensions=(), max_tokens=8192, input_types={}
 
 
 class Jina(Compatible):
-    """Jina AI; a free key may have 5 requests at once."""
+    """Jina AI; a free key allows 5 concurrent requests."""
 
     name = "jina"
     base_url = "https://api.jina.ai/v1"

@@ -1,4 +1,4 @@
-"""The embedded server, which speaks Cohere's v2 API on loopback with a small real model behind it."""
+"""The embedded server, which has a small real model; the client speaks Cohere's v2 API with it on loopback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from asyncembed.providers.cohere import CohereFormat
 
 
 class Local(CohereFormat):
-    """No key, no network: the client starts the server when it is first needed, unless `base_url` names one."""
+    """The embedded server, without key and network; the client starts it on demand, unless you pass `base_url`."""
 
     name = "local"
     is_embedded = True

@@ -1,7 +1,7 @@
-"""Mistral: `POST /v1/embeddings`; at most 512 texts and 16,384 tokens a request.
+"""Mistral: `POST /v1/embeddings`; at most 512 texts and 16,384 tokens per request.
 
-It takes "base64" and answers mistral-embed with numbers all the same. Windows of its rate limit are minutes of the
-clock, and it sends no Retry-After.
+It accepts "base64" but answers with numbers for mistral-embed. Its rate limit counts minutes of the clock; headers of
+2025 also counted requests in 10 seconds. It sends no Retry-After.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Ollama: `POST /api/embed`, its own API; floats only, counters after the vectors, no key and no index.
+"""Ollama: `POST /api/embed`, its native API; floats only, counters after the vectors, no key and no index.
 
-It sets no limit to a request. Texts that are too long are cut without a word, unless `truncate="NONE"`.
+It has no limit for the size of a request. It truncates long texts silently, unless you pass `truncate="NONE"`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from asyncembed.providers._base import Fields, Model, Models, Provider, Words
 
 
 class Ollama(Provider):
-    """Ollama on this machine, or on another by `base_url`."""
+    """Ollama on this machine, or on another machine with `base_url`."""
 
     name = "ollama"
     base_url = "http://127.0.0.1:11434"

@@ -1,7 +1,7 @@
-"""OpenAI's `POST /embeddings`, and compatible servers where `base_url` says so.
+"""OpenAI's `POST /embeddings`, also for compatible servers with `base_url`.
 
-Facts from OpenAI's API description: at most 2,048 texts and 300,000 tokens a request, 8,192 tokens a text, no empty
-text, no unknown fields. Its base64 was recorded.
+The facts come from OpenAI's API description: at most 2,048 texts and 300,000 tokens per request, 8,192 tokens per text,
+no empty text, no unknown fields. Recorded responses hold its base64.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Services and servers that speak OpenAI's format, each in a few lines: where it is, whose key, what it takes.
+"""Services and servers that speak OpenAI's format, each in a few lines: its address, key and options.
 
-`first` stands where nobody has published how many texts a request may hold: requests begin with that many, and grow.
+`first` stands where a service publishes no maximum number of texts per request: requests start with that many texts and
+grow while they succeed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _BGE_M3: Final = Model(dimension=1024, max_tokens=8192)
 
 
 class OpenRouter(Compatible):
-    """OpenRouter, by the names of its upstream models."""
+    """OpenRouter; it uses the names of its upstream models."""
 
     name, base_url, key_variables = "openrouter", "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)
     default_model = "openai/text-embedding-3-small"
@@ -27,7 +28,7 @@ class OpenRouter(Compatible):
 
 
 class Nvidia(Compatible):
-    """NVIDIA's API catalogue, and NIM servers by `base_url`."""
+    """NVIDIA's API catalogue, and NIM servers with `base_url`."""
 
     name, base_url, key_variables = "nvidia", "https://integrate.api.nvidia.com/v1", ("NVIDIA_API_KEY",)
     default_model, limits = "nvidia/nv-embedqa-e5-v5", Limits(inputs=2_048, first=50)
@@ -46,7 +47,7 @@ class Together(Compatible):
 
 
 class Fireworks(Compatible):
-    """Fireworks; it refuses unknown fields, of which `encoding_format` is one."""
+    """Fireworks; it refuses unknown fields, including `encoding_format`."""
 
     name, base_url, key_variables = "fireworks", "https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)
     default_model, fields, limits = "nomic-ai/nomic-embed-text-v1.5", _SIZED, Limits(inputs=2_048, first=8)
@@ -54,7 +55,7 @@ class Fireworks(Compatible):
 
 
 class DeepInfra(Compatible):
-    """DeepInfra; it fills vectors up with zeros where more dimensions are asked for than a model has."""
+    """DeepInfra; it pads vectors with zeros if a request asks for more dimensions than the model has."""
 
     name, base_url = "deepinfra", "https://api.deepinfra.com/v1/openai"
     key_variables = ("DEEPINFRA_API_KEY", "DEEPINFRA_API_TOKEN")
@@ -81,27 +82,27 @@ class DashScope(Compatible):
 
 
 class VLLM(Compatible):
-    """vLLM on this machine, or on another by `base_url`."""
+    """vLLM on this machine, or on another machine with `base_url`."""
 
     name, base_url, base64 = "vllm", "http://127.0.0.1:8000/v1", "seen"
     refuses_long_texts = True
 
 
 class Infinity(Compatible):
-    """infinity on this machine, or on another by `base_url`."""
+    """infinity on this machine, or on another machine with `base_url`."""
 
     name, base_url, base64 = "infinity", "http://127.0.0.1:7997", "seen"
 
 
 class LlamaCpp(Compatible):
-    """llama.cpp's server on this machine, which has one model, or on another by `base_url`."""
+    """llama.cpp's server, which has one model, on this machine, or on another machine with `base_url`."""
 
     name, base_url, base64, default_model = "llamacpp", "http://127.0.0.1:8080/v1", "seen", "default"
     refuses_long_texts = True
 
 
 class LMStudio(Compatible):
-    """LM Studio on this machine, or on another by `base_url`; it answers with numbers whatever is asked for."""
+    """LM Studio on this machine, or on another machine with `base_url`; it always answers with numbers."""
 
     name, base_url, fields = "lmstudio", "http://127.0.0.1:1234/v1", _SIZED
 

@@ -1,7 +1,7 @@
-"""Words that a model was trained to find before a text, for servers that do not put them there themselves.
+"""Prompts that a model expects before a text, for servers that do not add them themselves.
 
-Families and their words are those of `mteb`, which runs the models with them. A family is never guessed from the name
-of a model: the server may add its own prompt, and a prompt twice is as bad as none.
+The families and their prompts are those of `mteb`, which runs the models with them. The client never guesses a family
+from the name of a model: the server may add its own prompt, and two prompts are as bad as none.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ PROMPTS: Final[Mapping[str, Mapping[str, str]]] = {
     "qwen3": {"query": f"Instruct: {_TASK}\nQuery:"},
     "arctic": {"query": _RETRIEVAL},
 }
-"""Words before a text, by family of models, and by what the text is."""
+"""Prompts by family of models and by input type."""
 
 
 def find_prompts(given: Mapping[str, str] | str | None) -> Mapping[str, str]:
-    """Return the words that a caller wants before texts, by input type.
+    """Return the caller's prompts by input type.
 
     Raises:
-        ConfigurationError: if it is neither a mapping of texts nor the name of a family.
+        ConfigurationError: the value is neither a mapping of texts nor the name of a family.
     """
     if given is None:
         return {}
     if isinstance(given, str):
-        check(given in PROMPTS, f"prompts={shown(given)} is no family that is known; use one of {', '.join(PROMPTS)}")
+        check(given in PROMPTS, f"prompts={shown(given)} is not a known family; use one of {', '.join(PROMPTS)}")
         return PROMPTS[given]
     is_mapping = isinstance(given, Mapping) and all(isinstance(part, str) for pair in given.items() for part in pair)
     check(is_mapping, "prompts= must be the name of a family, or a mapping of input types to texts")
-    check("none" not in given, f"prompts= may not name {INPUT_TYPES[-1]!r}, which is for texts without a prompt")
+    check("none" not in given, f"prompts= must not hold {INPUT_TYPES[-1]!r}, which stands for texts without a prompt")
     return dict(given)

@@ -1,7 +1,7 @@
-"""Voyage AI: `POST /v1/embeddings`; `encoding_format` is "base64" or left out, and base64 holds what the dtype says.
+"""Voyage AI: `POST /v1/embeddings`; `encoding_format` is "base64" or absent, and base64 holds numbers of the dtype.
 
-Facts from Voyage's documents and Python SDK 0.5: at most 1,000 texts a request; how many tokens depends on the model.
-Only what is asked for is billed, after cutting. Its base64 was recorded.
+The facts come from Voyage's documents and Python SDK 0.5: at most 1,000 texts per request, and a number of tokens that
+depends on the model. Voyage bills tokens after truncation. Recorded responses hold its base64.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _LARGE: Final = Limits(inputs=1_000, tokens=1_000_000)
 
 
 def _model(dollars: float, limits: Limits, space: str | None = None) -> Model:
-    """Return what the newer models have in common."""
+    """Return a model with the common facts of the newer models."""
     price = Price(dollars, _DATE)
     return Model(dimension=1024, dimensions=_SIZES, max_tokens=32_000, limits=limits, price=price, space=space)
 
 
 def _fixed(dimension: int, max_tokens: int) -> Model:
-    """Return what the older models have in common."""
+    """Return a model with the common facts of the older models."""
     return Model(dimension=dimension, dimensions=(), max_tokens=max_tokens, price=Price(0.12, _DATE))
 
 
 class Voyage(Compatible):
-    """Voyage AI; for a key that begins with "al-", pass `base_url="https://ai.mongodb.com/v1"`."""
+    """Voyage AI; for a key that starts with "al-", pass `base_url="https://ai.mongodb.com/v1"`."""
 
     name = "voyage"
     base_url = "https://api.voyageai.com/v1"

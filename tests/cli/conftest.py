@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import sys
 import threading
@@ -12,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.scripted import ScriptedServer
-from typer.testing import CliRunner
 
-from asyncembed.cli._app import app
+from asyncembed.cli import main
 
 if TYPE_CHECKING:
     import signal
@@ -43,14 +43,24 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(plain_environment):
+def run(plain_environment, monkeypatch):
     """Run a command in this process."""
 
     def run(*arguments: object, stdin: bytes | None = None) -> Ended:
-        result = CliRunner().invoke(app, list(map(str, arguments)), input=stdin, prog_name="asyncembed")
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ended(result.exit_code, result.stdout, result.stderr)
+        streams = [io.TextIOWrapper(io.BytesIO(given), "utf-8") for given in (stdin or b"", b"", b"")]
+        with monkeypatch.context() as patch:
+            for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+                patch.setattr(sys, name, stream)
+            patch.setattr(sys, "argv", ["asyncembed", *map(str, arguments)])
+            patch.setattr(sys, "excepthook", sys.excepthook)
+            try:
+                main()
+                code = 0
+            except SystemExit as error:
+                code = error.code or 0
+        for stream in streams[1:]:
+            stream.flush()
+        return Ended(code, *(stream.buffer.getvalue().decode() for stream in streams[1:]))
 
     return run
 

@@ -56,7 +56,7 @@ async def test_a_signal_ends_a_run_cleanly_and_keeps_what_came(start, server, op
     np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), expected)
 
 
-@pytest.mark.parametrize("module", ["asyncembed.cli._app", "typer", "asyncembed.sinks.parquet"])
+@pytest.mark.parametrize("module", ["rich", "typer", "asyncembed.sinks.parquet"])
 async def test_ctrl_c_while_something_is_imported_is_no_traceback(start, texts_file, tmp_path, module):
     """The last is imported by the command itself, before its first request."""
     code = f"""

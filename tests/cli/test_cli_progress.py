@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from asyncembed import EndpointPaused, RequestEnded, RequestsThrottled, RetryScheduled, RunSummary, Usage
-from asyncembed.cli._console import plural, printable
 from asyncembed.cli._progress import EventTracker, ProgressLog, Total, can_draw, duration, progress, render
 
 BUSY = RunSummary(
@@ -209,11 +208,3 @@ def test_the_beginning_is_no_special_case():
 )
 def test_durations(seconds, shown):
     assert duration(seconds) == shown
-
-
-def test_counts_have_their_nouns():
-    assert [plural(1, "text"), plural(2_000, "text"), plural(0, "retry")] == ["1 text", "2,000 texts", "0 retries"]
-
-
-def test_what_is_printed_is_one_harmless_line():
-    assert printable("a\n b\x1b[31m\u202e") == "a b\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"

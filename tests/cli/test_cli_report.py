@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -11,10 +12,8 @@ import subprocess
 import pytest
 from support.scripted import refused, refusing
 
-from asyncembed import RunSummary, TransportError, Usage
-from asyncembed.cli._charts import Line, chart
+from asyncembed import RunSummary, Usage
 from asyncembed.cli._progress import MAX_SAMPLES, Recorder
-from asyncembed.cli._report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -159,18 +158,23 @@ def test_it_replaces_reports_and_nothing_else(run, threaded_server, openai, text
 
 
 def test_a_report_that_fails_at_the_end_does_not_hide_how_the_run_ended(
-    run, threaded_server, openai, texts_file, tmp_path, monkeypatch
+    run, threaded_server, openai, texts_file, tmp_path
 ):
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    folder, right = tmp_path / "reports", threaded_server.default
 
-    monkeypatch.setattr("asyncembed.cli._embed.write_report", fail)
-    options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", tmp_path / "r.html", *openai(threaded_server))
+    async def remove_folder(exchange):
+        shutil.rmtree(folder)
+        await right(exchange)
+
+    options = ("--chunk-size", 50, "--max-concurrency", 1, "--report", folder / "r.html", *openai(threaded_server))
+    folder.mkdir()
+    threaded_server.script.append(remove_folder)
     ended = run("embed", texts_file, "-o", tmp_path / "v.npy", *options)
     assert ended.code == 0
     assert "200 texts embedded" in ended.err
-    assert "the report could not be written: [Errno 28] No space left on device" in ended.err
-    threaded_server.script.extend([threaded_server.default, refused(402, "no")])
+    assert "the report could not be written: [Errno 2] No such file or directory" in ended.err
+    folder.mkdir()
+    threaded_server.script.extend([remove_folder, refused(402, "no")])
     ended = run("embed", texts_file, "-o", tmp_path / "w.npy", *options)
     assert ended.code == 1
     assert "answered 402" in ended.err
@@ -207,19 +211,16 @@ def summary(seconds: float, **values) -> RunSummary:
     return RunSummary(elapsed=seconds, budget_bytes=10**8, **values)
 
 
-def test_what_a_run_says_is_not_taken_for_markup(tmp_path):
-    recorder = Recorder()
-    recorder.add(summary(1.0, model="<script>alert(1)</script>", failure=TransportError("<b>")))
-    write_report(tmp_path / "r.html", recorder, {"output": "$title <i>"}, "finished", None)
-    page = Page((tmp_path / "r.html").read_text())
+def test_what_a_run_says_is_not_taken_for_markup(run, threaded_server, openai, texts_file, tmp_path):
+    threaded_server.default = refused(402, "<b>no</b>")
+    path, model = tmp_path / "r.html", "<script>alert(1)</script>"
+    options = ("-o", tmp_path / "$title <i>.npy", "--report", path, *openai(threaded_server), "--model", model)
+    assert run("embed", texts_file, *options).code == 1
+    page = Page(path.read_text())
     assert not {"script", "i"} & set(page.tags)
-    assert "$title <i>" in page.text
-    assert "<script>alert(1)</script>" in page.text
-
-
-def test_a_run_without_a_sample_has_a_page(tmp_path):
-    write_report(tmp_path / "r.html", Recorder(), {"output": "v.npy"}, "failed: X", None)
-    assert "ended before anything could be measured" in Page((tmp_path / "r.html").read_text()).text
+    assert "$title <i>.npy" in page.text
+    assert model in page.text
+    assert "<b>no</b>" in page.text
 
 
 def test_a_long_run_is_kept_in_few_samples():
@@ -237,10 +238,38 @@ def test_a_long_run_is_kept_in_few_samples():
     assert len(times) > MAX_SAMPLES // 2
 
 
-@pytest.mark.parametrize("values", [[0, 0, 0], [1, 5, 3], [1e9, 2e9, 5e8], [0.001, 0.002, 0.003]])
-def test_charts_stay_inside_their_frame(values):
-    drawn = chart("T", "u", [0.0, 1.0, 2.0], [Line("a", values)])
-    (points,) = re.findall('points="(.*?)"', drawn)
-    places = [tuple(map(float, point.split(","))) for point in points.split()]
-    assert all(0 <= x <= 640 and 0 <= y <= 220 for x, y in places)
-    assert 4 <= drawn.count("class=grid") <= 7 or max(values) < 1
+def test_charts_stay_inside_their_frame(report):
+    lines = re.findall('points="(.*?)"', report.read_text())
+    assert len(lines) == 7
+    for line in lines:
+        places = [tuple(map(float, point.split(","))) for point in line.split()]
+        assert all(0 <= x <= 640 and 0 <= y <= 220 for x, y in places)
+
+
+def test_it_is_not_written_through_links(run, threaded_server, openai, texts_file, tmp_path):
+    """In a folder where everybody may write, and which may itself be reached by one."""
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    victim.write_text("precious")
+    (shared / "run.html.new").symlink_to(victim)
+    (tmp_path / "link").symlink_to(shared)
+    options = ("-o", tmp_path / "v.npy", "--overwrite", *openai(threaded_server))
+    for path in (shared / "run.html", tmp_path / "link" / "run.html"):
+        assert run("embed", texts_file, "--report", path, *options).code == 0
+        assert not path.is_symlink()
+        assert "finished" in Page(path.read_text()).text
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes files of others")
+def test_a_report_of_another_user_is_not_replaced(run, threaded_server, openai, texts_file, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    options = ("-o", tmp_path / "v.npy", "--overwrite", "--report", shared / "run.html", *openai(threaded_server))
+    assert run("embed", texts_file, *options).code == 0
+    os.chown(shared / "run.html", 12_345, 12_345)
+    ended = run("embed", texts_file, *options)
+    assert ended.code == 2
+    assert "belongs to another user" in ended.err

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import uuid
-import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedInput
-from asyncembed._decide.texts import RefusedInput
-from asyncembed.cli._files import ZSTD_MISSING, FramesFile, LineSplitter
-from asyncembed.cli._inputs import count, parse_sources, read
-from asyncembed.cli._rows import Fields, InputError, RowTemplate
+from asyncembed._decide import RefusedInput
+from asyncembed.cli._inputs import Fields, InputError, count, parse_sources, read
 
 UUIDS = [uuid.UUID(int=number << 64 | 77) for number in (1, 2)]
 
@@ -263,18 +259,22 @@ async def test_suffixes_and_line_ends(tmp_path, name, data):
     assert await count(parse_sources([str(path)], None)) == 2
 
 
-@given(
-    st.lists(st.text("ab ", min_size=1), min_size=1), st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(1, 5))
-)
-def test_lines_are_the_same_wherever_they_are_cut(lines, end, sizes):
-    data = (end.join(lines) + end).encode()
-    splitter, found = LineSplitter(), []
-    for size in [*sizes, *[3] * len(data)]:
-        piece, data = data[:size], data[size:]
-        found += splitter.feed(piece)
-    found += splitter.close()
-    # A piece that ends in CR may be followed by an LF, so a file of one line and no LF has no line end that is seen.
-    assert [line.rstrip(b"\r\n").decode() for line in found] == lines
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("before", range(-2, 4))
+def test_lines_are_the_same_wherever_they_are_cut(tmp_path, end, before):
+    """A file is read 65,536 bytes at a time, and its first and second line end around there."""
+    lines = ["first", "a" * (65_536 - len(f"first{end}") - before), "b", "c" * 200_000, "last"]
+    (tmp_path / "x.txt").write_text(end.join(lines) + end, newline="")
+    assert [row.text for row in rows_of(tmp_path / "x.txt")] == lines
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("before", range(-2, 4))
+def test_a_first_line_that_is_cut_at_its_end(tmp_path, end, before):
+    """Then the first piece does not say what lines end in."""
+    lines = ["a" * (65_536 - before), "b", "last"]
+    (tmp_path / "x.txt").write_text(end.join(lines) + end, newline="")
+    assert [row.text for row in rows_of(tmp_path / "x.txt")] == lines
 
 
 def test_a_cr_within_a_line_of_an_lf_file_is_a_character(tmp_path):
@@ -321,32 +321,25 @@ def test_a_folder_without_parquet_is_refused(tmp_path):
         parse_sources([str(tmp_path)], None)
 
 
-class TestFrames:
-    """Frames that follow one another, unpacked with zlib, whose decompressors have the same methods."""
-
-    @staticmethod
-    def read(path, data):
-        path.write_bytes(data)
-        with FramesFile(path.open("rb"), zlib.decompressobj) as file:
-            return b"".join(iter(lambda: file.read(1_000), b""))
-
-    def test_several_frames_are_one_file(self, tmp_path):
-        parts = [b"one" * 5_000, b"two", bytes(300_000)]
-        assert self.read(tmp_path / "x", b"".join(map(zlib.compress, parts))) == b"".join(parts)
-        assert self.read(tmp_path / "x", b"") == b""
-
-    @pytest.mark.parametrize("cut", [1, 5, 9])
-    def test_a_frame_that_is_cut_off_is_no_end(self, tmp_path, cut):
-        with pytest.raises(EOFError, match="before the end of its last frame"):
-            self.read(tmp_path / "x", zlib.compress(b"one") + zlib.compress(b"two" * 100)[:-cut])
+def test_several_zstandard_frames_are_one_file(tmp_path):
+    zstandard = pytest.importorskip("zstandard")
+    texts, path = ["one" * 5_000, "two", "x" * 300_000], tmp_path / "x.txt.zst"
+    frames = [zstandard.compress(f"{text}\n".encode()) for text in texts]
+    path.write_bytes(b"".join(frames))
+    assert [row.text for row in rows_of(path)] == texts
+    path.write_bytes(b"")
+    assert rows_of(path) == []
+    for cut in (1, 5, 9):
+        path.write_bytes(b"".join(frames)[:-cut])
+        with pytest.raises(InputError, match="before the end of its last frame"):
+            rows_of(path)
 
 
 def test_zstandard_is_an_extra(tmp_path, monkeypatch):
     (tmp_path / "x.jsonl.zst").touch()
-    monkeypatch.setattr("asyncembed.cli._files.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(ConfigurationError, match=r'pip install "asyncembed\[zstd\]"'):
         parse_sources([str(tmp_path / "x.jsonl.zst")], None)
-    assert "zstandard" in ZSTD_MISSING
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "parquet"])
@@ -382,17 +375,23 @@ async def test_zstandard_files_are_read(tmp_path, kind):
         ("{a}", {"a": "{b}"}, "{b}"),
     ],
 )
-def test_templates(template, row, text):
-    assert RowTemplate.parse(template).fill(row) == text
+def test_templates(run, threaded_server, openai, tmp_path, template, row, text):
+    path = tmp_path / "x.jsonl"
+    path.write_text(jsonl(row))
+    ended = run("embed", path, "-o", tmp_path / "v.npy", "--template", template, *openai(threaded_server))
+    assert [text for texts in threaded_server.asked for text in texts] == [text] * bool(text)
+    assert text or "the text from --template is empty" in ended.err
 
 
 @pytest.mark.parametrize(
     "template",
     ["{a.b}", "{a[0]}", "{a!r}", "{a:>9}", "{}", "{ a }", "no field", "{a", "a}", "{{a}}", "{a}{", "{{}", ""],
 )
-def test_templates_with_more_than_plain_names_are_refused(template):
-    with pytest.raises(ConfigurationError, match="--template"):
-        RowTemplate.parse(template)
+def test_templates_with_more_than_plain_names_are_refused(run, tmp_path, template):
+    (tmp_path / "x.jsonl").write_text('{"a": "x"}')
+    ended = run("embed", tmp_path / "x.jsonl", "-o", tmp_path / "v.npy", "--template", template)
+    assert ended.code == 2
+    assert "--template" in ended.err
 
 
 def test_texts_made_by_a_template(run, threaded_server, openai, tmp_path):

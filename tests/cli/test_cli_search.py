@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
-import signal
 from pathlib import Path
 
-import anyio
 import numpy as np
 import pytest
-from support.blocks import block_of, write
-from support.scripted import vector_of
+from support.blocks import read
+from support.scripted import right, vector_of
 
-from asyncembed.cli._search import rank
-from asyncembed.cli._signals import on_stop
-from asyncembed.sinks import FORMATS, Provenance, open_vectors
-from asyncembed.sinks._base import Block, Label, VectorFile
+from asyncembed import EmbedClient, search
+from asyncembed.sinks import FORMATS
+from asyncembed.testing import FakeServer
 
 SUFFIXES = list(FORMATS)
 GLOSSES = Path(__file__).parents[2] / "examples" / "data" / "wordnet-glosses.jsonl.gz"
@@ -144,48 +142,46 @@ def test_a_bare_matrix_is_searched_with_what_is_named(run, threaded_server, open
 @pytest.mark.parametrize("suffix", SUFFIXES)
 async def test_ranks_by_cosine_in_every_type(tmp_path, suffix, dtype):
     """Packed bits are compared with the cosine of the -1 and 1 they stand for."""
-    random = np.random.default_rng(7)
-    provenance = Provenance(provider="p", model="m", dtype=dtype)
-    width = 8 if provenance.dtype in {"binary", "ubinary"} else 64
-    numbers = np.dtype(provenance.number)
-    matrix = random.standard_normal((50, width)) if dtype == "float32" else random.integers(0, 127, (50, width))
-    matrix = matrix.astype(numbers)
-    path = tmp_path / f"v{suffix}"
-    rows = [(index, f"text {index}", None, row) for index, row in enumerate(matrix)]
-    write(path, [block_of(*rows)], provenance)
+    texts, path = [f"text {number}" for number in range(50)], tmp_path / f"v{suffix}"
+    async with FakeServer(dimension=64) as server, EmbedClient("cohere", base_url=server.url, api_key="k") as client:
+        await client.embed_to_file(texts, path, dtype=dtype)
+        hits = await search(path, client, texts[20], 50)
+    matrix = read(path)[1]
     packed = dtype in {"binary", "ubinary"}
-    hits = await rank(open_vectors(path), matrix[20], 50, packed=packed)
     plain = np.unpackbits(matrix.view(np.uint8), axis=1) * 2.0 - 1 if packed else matrix.astype(float)
     cosines = plain @ plain[20] / np.linalg.norm(plain, axis=1) / np.linalg.norm(plain[20])
-    assert [hit.label.index for hit in hits] == list(np.argsort(-cosines.round(6), kind="stable"))
+    assert [hit.text for hit in hits] == [texts[index] for index in np.argsort(-cosines.round(6), kind="stable")]
     assert [hit.score for hit in hits] == pytest.approx(sorted(cosines, reverse=True), abs=1e-5)
 
 
-async def test_a_large_file_is_ranked_only_until_it_is_stopped(tmp_path):
-    class Large(VectorFile):
-        rows, width, provenance = 1_000, 2, None
+async def test_a_large_file_is_ranked_only_until_it_is_cancelled(server, tmp_path):
+    path, answered = tmp_path / "large.npy", asyncio.Event()
 
-        def __init__(self):
-            self.given = 0
+    async def answer(exchange):
+        await right(exchange)
+        answered.set()
 
-        def blocks(self):
-            for self.given in range(1, 1_001):
-                if self.given == 3:
-                    signal.raise_signal(signal.SIGTERM)
-                yield Block(np.ones((1, 2), np.float32), lambda row: Label(row, None, "text"))
+    async with EmbedClient("openai", base_url=f"{server.url}/v1", api_key="k", model="scripted") as client:
+        await client.embed_to_file(["text"], path)
+        np.save(path, np.ones((2_000_000, 8), np.float32))
+        server.default = answer
+        task = asyncio.create_task(search(path, client, "query", 1))
+        waits = asyncio.create_task(answered.wait())
+        await asyncio.wait([task, waits], return_when=asyncio.FIRST_COMPLETED)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
 
-    file = Large()
-    with anyio.CancelScope() as scope, on_stop(scope.cancel):
-        await rank(file, np.ones(2, np.float32), 1, packed=False)
-    assert scope.cancelled_caught
-    assert file.given < 10
 
-
-async def test_a_vector_of_zeros_is_like_nothing(tmp_path):
+def test_a_vector_of_zeros_is_like_nothing(run, threaded_server, openai, tmp_path):
     path = tmp_path / "v.npy"
-    np.save(path, np.array([[0, 0], [1, 1]], np.float32))
-    hits = await rank(open_vectors(path), np.array([1, 1], np.float32), 2, packed=False)
-    assert [hit.score for hit in hits] == pytest.approx([1, 0])
+    np.save(path, np.stack([np.zeros(8, np.float32), vector_of("two")]))
+    ended = run("search", path, "two", "--json", *openai(threaded_server))
+    assert [(hit["index"], hit["score"]) for hit in json.loads(ended.out)] == [
+        (1, pytest.approx(1, abs=1e-6)),
+        (0, 0),
+    ]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -230,6 +226,6 @@ def test_wordnet_is_a_reverse_dictionary(run, tmp_path):
     ended = run("embed", GLOSSES, "-o", path)
     assert ended.code == 0, ended.err
     with gzip.open(GLOSSES) as lines:
-        assert ended.err.startswith(f"{sum(1 for _ in lines):,} texts embedded")
+        assert f"{sum(1 for _ in lines):,} texts embedded" in ended.err
     hits = json.loads(run("search", path, "a small domesticated feline", "--json").out)
     assert hits[0]["id"] == "cat"

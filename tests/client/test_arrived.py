@@ -11,8 +11,7 @@ import pytest
 from support.scripted import KEY, raw, said
 
 from asyncembed import Timeouts, TransportError
-from asyncembed._http.session import Session
-from asyncembed._http.transport import Transport
+from asyncembed._http import Session, Transport
 from asyncembed._redaction import Secrets
 
 PIECES = [b"x" * 1_000, b"y" * 50_000, b"z" * 7]

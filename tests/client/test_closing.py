@@ -11,7 +11,6 @@ from support.scripted import Exchange, Gate, refused, right
 from support.watching import leftovers, turns, until
 
 from asyncembed import AuthenticationError, StreamClosedError
-from asyncembed._core.endpoint import LoopBudget
 
 pytestmark = pytest.mark.usefixtures("loop_mode")
 TEXTS = numbered(500)
@@ -186,7 +185,7 @@ async def test_a_fault_in_a_response_does_not_cover_the_close(server, client, mo
     """A worker with the rest of a response that was seen to be no JSON is ended, and does not ask again."""
     read, stands_in_line, waits = asyncio.Event(), asyncio.Event(), 0
 
-    async def wait(self: LoopBudget) -> None:
+    async def wait(_: object) -> None:
         nonlocal waits
         waits += 1
         read.set()
@@ -200,7 +199,7 @@ async def test_a_fault_in_a_response_does_not_cover_the_close(server, client, mo
         await read.wait()
         await send(b"more")
 
-    monkeypatch.setattr(LoopBudget, "wait", wait)
+    monkeypatch.setattr(type(client._endpoint.loop_budget), "wait", wait)
     server.script.append(reply)
     stream = client.embed_stream(["a"] + ["b"] * 3, chunk_size=1)
     server.default = lambda exchange: Gate().wait()

@@ -13,11 +13,10 @@ import pytest
 from support.limits import FixedWindow, RollingWindow
 from support.results import check_results, numbered
 from support.scripted import Gate, ScriptedServer, refused, right
-from support.watching import until
+from support.watching import count_as_down, until
 
 from asyncembed import ConfigurationError, EmbedClient, QuotaExceededError, RateLimit, RequestsThrottled, RetryPolicy
 from asyncembed import _ratelimit as _rate
-from asyncembed._core.circuit_breaker import FAILURE_THRESHOLD
 from asyncembed._ratelimit import limiter_of
 
 TEXTS = numbered(6)
@@ -86,9 +85,8 @@ async def held_by_an_outage(server, connect, rate_limit):
     """Three clients whose requests have leave, and wait until the API is back."""
     clients = [connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60)) for _ in range(3)]
     outages = [client._endpoint.learned.breaker for client in clients]
-    for _ in range(FAILURE_THRESHOLD):
-        for outage in outages:
-            outage.end_attempt(failed=True)
+    for client in clients:
+        count_as_down(client)
     calls = [asyncio.ensure_future(client.embed(numbered(8), chunk_size=1)) for client in clients]
     await until(lambda: sum(client._endpoint.slots.in_use for client in clients) == 24)
 
@@ -139,9 +137,7 @@ async def test_a_stream_that_is_closed_while_it_is_held_up_has_used_nothing(serv
     """Leave that was given to requests which are not sent any more is given back."""
     rate_limit = RateLimit(requests_per_minute=4)
     client = connect(rate_limit=rate_limit, retry=RetryPolicy(initial_backoff=60, max_backoff=60))
-    outage = client._endpoint.learned.breaker
-    for _ in range(FAILURE_THRESHOLD):
-        outage.end_attempt(failed=True)
+    count_as_down(client)
     stream = client.embed_stream(numbered(2), chunk_size=1)
     first = asyncio.ensure_future(anext(stream))
     await until(lambda: client._endpoint.slots.in_use == 2)
@@ -175,8 +171,7 @@ async def test_a_run_that_fails_does_not_wait_at_the_beginning_of_a_request(serv
     server.script.append(late_refusal)
     task = asyncio.create_task(consume())
     await gate.reached.wait()
-    for _ in range(FAILURE_THRESHOLD):
-        outage.end_attempt(failed=True)
+    count_as_down(client)
     more.set()
     await until(lambda: client._endpoint.slots.in_use == 3)
     await connect(rate_limit=rate_limit).embed(TEXTS[:3], chunk_size=3)  # which waits until nothing else counts

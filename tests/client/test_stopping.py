@@ -16,7 +16,7 @@ from support.watching import turns, until
 
 from asyncembed import EmbedClient, InvalidInputError, RetryPolicy, StreamClosedError
 from asyncembed.providers import OpenAI
-from asyncembed.sinks import read_partial
+from asyncembed.sinks import KnownTexts, Output, read_partial
 from asyncembed.testing import FakeServer, faults
 from asyncembed.testing import vector_of as fake_vector_of
 
@@ -196,9 +196,8 @@ async def test_a_stop_while_nothing_is_in_flight(server, client, tmp_path, stage
     with pytest.raises(Exception, match="401"):
         await client.embed_to_file(TEXTS, path, **SMALL)
     server.script.clear()
-    place = {"read": "KnownTexts.recognise", "finish": "OrderedRows.arrange"}[stage]
-    kind = getattr(__import__("asyncembed.sinks._journal", fromlist=[""]), place.split(".")[0])
-    method = getattr(kind, place.split(".")[1])
+    kind, name = {"read": (KnownTexts, "recognise"), "finish": (Output, "finish")}[stage]
+    method = getattr(kind, name)
     loop = asyncio.get_running_loop()
 
     def stopping(self, *arguments):
@@ -206,7 +205,7 @@ async def test_a_stop_while_nothing_is_in_flight(server, client, tmp_path, stage
         return method(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(kind, place.split(".")[1], stopping)
+        patch.setattr(kind, name, stopping)
         with pytest.raises(StreamClosedError, match="stopped before its end"):
             await client.embed_to_file(TEXTS, path, resume=True, stop=stop)
     assert not path.exists()

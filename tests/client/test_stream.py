@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 from support.results import check_results, check_vectors, endless, numbered, take_all
-from support.scripted import Gate, refused, right
+from support.scripted import Gate, refused, refusing, right
 from support.watching import leftovers, turns, until
 
 from asyncembed import AsyncEmbedError, AuthenticationError
@@ -123,6 +123,33 @@ async def test_two_consumers_lose_nothing(client):
         pass
     check_vectors(results, TEXTS)
     assert sorted(result.index for result in results) == list(range(len(TEXTS)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_consumers_that_are_cancelled_at_any_moment_lose_and_double_nothing(server, client, seed, ordered):
+    """Again and again, while results come in any order and some texts fail."""
+    draw, results = random.Random(seed), []
+    bad = draw.sample(range(len(TEXTS)), 5)
+    server.default = refusing([TEXTS[index] for index in bad], "bad")
+    stream = client.embed_stream(TEXTS, chunk_size=draw.randint(1, 10), ordered=ordered, on_error="skip")
+
+    async def consume():
+        async for result in stream:
+            results.append(result.index)
+            for _ in range(draw.randint(0, 2)):
+                await asyncio.sleep(0)
+
+    while True:
+        task = asyncio.create_task(consume())
+        await turns(draw.randint(1, 60))
+        if stream.summary.done + stream.summary.failed == len(TEXTS):
+            await task
+            break
+        task.cancel()
+        await asyncio.wait([task])
+    expected = [index for index in range(len(TEXTS)) if index not in bad]
+    assert (results if ordered else sorted(results)) == expected
 
 
 async def test_timeouts_around_single_results_lose_nothing(server, client):

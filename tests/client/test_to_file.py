@@ -27,7 +27,7 @@ from asyncembed import (
     RunSummary,
     ServerError,
 )
-from asyncembed.sinks import FORMATS, TOTALS_SUFFIX, Label, Provenance, _output, open_vectors
+from asyncembed.sinks import FORMATS, TOTALS_SUFFIX, Label, Provenance, open_vectors
 from asyncembed.sinks._row_log import RowLog
 
 TEXTS = numbered(40)
@@ -325,12 +325,15 @@ async def test_an_end_between_two_renames_costs_nothing(server, client, tmp_path
 async def test_a_whole_file_of_another_format_is_not_given_the_name(client, tmp_path, monkeypatch):
     """It lacks only its name, which says nothing of its format."""
 
-    def stops(*_: object) -> None:
-        raise KeyboardInterrupt
+    path, replace = tmp_path / "vectors", Path.replace
 
-    path = tmp_path / "vectors"
+    def stops(self, target):
+        if Path(target).parent == tmp_path:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
     with monkeypatch.context() as patch:
-        patch.setattr("asyncembed.sinks._output.publish", stops)
+        patch.setattr(Path, "replace", stops)
         with pytest.raises(KeyboardInterrupt):
             await client.embed_to_file(TEXTS, path, format="npz")
     with pytest.raises(ResumeError, match="has a complete npz file, not arrow"):
@@ -558,18 +561,18 @@ async def test_an_id_that_json_cannot_carry_is_refused_before_it_is_paid_for(ser
 
 async def test_the_folder_is_held_until_the_last_file_has_its_name(server, client, tmp_path, monkeypatch):
     """Whoever comes meanwhile is refused, whatever they want, and harms nothing."""
-    path = tmp_path / "v.npy"
-    publish = _output.publish
+    path, replace = tmp_path / "v.npy", Path.replace
     refused_with = []
 
-    def publish_watched(*arguments):
-        for mode in ({"resume": True}, {"overwrite": True}, {}):
-            with pytest.raises(ConfigurationError, match="is being written by another process") as caught:
-                claim(path, Provenance(provider="openai", model="text-embedding-3-small"), **mode)
-            refused_with.append(caught.value)
-        publish(*arguments)
+    def watched(self, target):
+        if Path(target).parent == tmp_path and not refused_with:  # the first of them
+            for mode in ({"resume": True}, {"overwrite": True}, {}):
+                with pytest.raises(ConfigurationError, match="is being written by another process") as caught:
+                    claim(path, Provenance(provider="openai", model="text-embedding-3-small"), **mode)
+                refused_with.append(caught.value)
+        return replace(self, target)
 
-    monkeypatch.setattr(_output, "publish", publish_watched)
+    monkeypatch.setattr(Path, "replace", watched)
     await client.embed_to_file(TEXTS, path)
     assert len(refused_with) == 3
     np.testing.assert_array_equal(np.load(path), expected())
@@ -679,10 +682,10 @@ async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_p
 
     server.default = reply
     with pytest.raises(ServerError):
-        await once.embed_to_file(TEXTS * 3, path, on_error="skip", **SMALL)
+        await once.embed_to_file(TEXTS * 3, path, on_error="skip", dedupe=False, **SMALL)
     server.default = taken
     server.requests.clear()
-    summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, **SMALL)
+    summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, dedupe=False, **SMALL)
     asked_again = [text for request in server.requests for text in request.texts]
     assert asked_again == [*TEXTS[4:8], *(TEXTS * 3)[16:]]
     assert (summary.saved, summary.failed, summary.resumed) == (116, 4, 12)

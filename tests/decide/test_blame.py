@@ -15,7 +15,7 @@ from asyncembed import (
     ServerError,
     TransportError,
 )
-from asyncembed._decide.blame import Blame, Case, Step, Verdict, is_refused_likewise
+from asyncembed._decide import Batch, Blame, Step, SubBatch, Verdict, is_refused_likewise
 from asyncembed._exceptions import ErrorAnswer
 
 TEXTS = [f"text {number}" for number in range(8)]
@@ -26,11 +26,16 @@ def refused(status: int, message: str = "", **facts: object) -> APIStatusError:
     return APIStatusError(message or str(status), status=status, provider_message=message, answer=answer)
 
 
+def new_case():
+    """What is known of texts that were not asked for yet."""
+    return SubBatch(Batch()).case
+
+
 def decide(error, *, accepted=0, case=None, texts=TEXTS, base64=False, probe=True) -> Verdict:
     blame = Blame((), may_probe=probe)
     for _ in range(accepted):
-        blame.succeeded(Case())
-    return blame.decide(error, texts, case or Case(), wants_base64=base64)
+        blame.succeeded(new_case())
+    return blame.decide(error, texts, case or new_case(), wants_base64=base64)
 
 
 @pytest.mark.parametrize("accepted", [0, 5])
@@ -50,7 +55,7 @@ def test_words_of_the_account_end_the_run_whatever_the_status(message, meaning, 
 def test_one_replica_is_asked_once_more_amid_good_answers(status):
     error = refused(status, "no such model" if status == 404 else "wrong key")
     assert decide(error).step is Step.END
-    case = Case()
+    case = new_case()
     assert decide(error, accepted=3, case=case).step is Step.AT_ONCE
     assert decide(error, accepted=3, case=case).step is Step.END
 
@@ -63,7 +68,7 @@ def test_a_key_that_was_taken_back_ends_the_run_at_once(message):
 def test_a_firewall_may_speak_of_permissions():
     error = refused(403, "permission denied")
     assert decide(error).step is Step.END
-    case = Case()
+    case = new_case()
     assert decide(error, accepted=3, case=case).step is Step.PROBE
     case.is_proven = True  # the harmless text was taken
     assert decide(error, accepted=3, case=case).step is Step.AT_ONCE
@@ -72,7 +77,7 @@ def test_a_firewall_may_speak_of_permissions():
 
 
 def test_what_does_not_tell_is_probed_once():
-    case = Case()
+    case = new_case()
     error = refused(400, "Bad Request")
     assert decide(error, case=case) == Verdict(Step.PROBE)
     case.is_proven = True
@@ -82,7 +87,7 @@ def test_what_does_not_tell_is_probed_once():
 
 
 def test_a_text_that_is_named_is_set_apart_once():
-    case = Case()
+    case = new_case()
     error = refused(400, "input[3] is too long", positions=(3,))
     assert decide(error, case=case) == Verdict(Step.APART, "text", (3,))
     assert decide(error, case=case) == Verdict(Step.HALVES, "text")  # the same place again
@@ -113,10 +118,10 @@ def test_base64_is_given_up_for_floats_where_it_was_our_idea():
 
 
 def test_a_server_error_is_looked_into_when_others_go_well():
-    case, blame, error = Case(), Blame((), may_probe=True), refused(500, "Internal Server Error")
+    case, blame, error = new_case(), Blame((), may_probe=True), refused(500, "Internal Server Error")
     decide_ = lambda texts=TEXTS: blame.decide(error, texts, case, wants_base64=False).step  # noqa: E731
     assert decide_() is Step.AGAIN
-    blame.succeeded(Case())
+    blame.succeeded(new_case())
     assert decide_() is Step.HALVES
     case = case.of_part()
     assert decide_(TEXTS[:1]) is Step.AGAIN  # a text is asked for once more before it is given up
@@ -125,25 +130,25 @@ def test_a_server_error_is_looked_into_when_others_go_well():
 
 def test_a_server_that_recovers_by_itself_is_not_looked_into():
     blame, error = Blame((), may_probe=True), refused(500)
-    flaky = Case()
+    flaky = new_case()
     blame.decide(error, TEXTS, flaky, wants_base64=False)
     blame.succeeded(flaky)  # the same texts, a moment later
-    case = Case()
+    case = new_case()
     steps = []
     for _ in range(3):
         steps.append(blame.decide(error, TEXTS, case, wants_base64=False).step)
-        blame.succeeded(Case())
+        blame.succeeded(new_case())
     assert steps == [Step.AGAIN] * 3
 
 
 @pytest.mark.parametrize("status", [429, 529])
 def test_an_overload_blames_nothing(status):
-    case = Case()
+    case = new_case()
     assert {decide(refused(status), accepted=9, case=case).step for _ in range(9)} == {Step.AGAIN}
 
 
 def test_a_single_text_of_its_own_is_asked_for_as_often_as_the_policy_says():
-    case = Case()
+    case = new_case()
     steps = {decide(refused(500), accepted=number, case=case, texts=TEXTS[:1]).step for number in range(8)}
     assert steps == {Step.AGAIN}
 
@@ -159,7 +164,8 @@ def test_a_single_text_of_its_own_is_asked_for_as_often_as_the_policy_says():
 )
 def test_every_failure_has_a_verdict_that_can_be_followed(status, message, count, base64, probe, accepted, proven):
     """Nothing is cut that is one text, and nothing is probed that was, or that may not be."""
-    case = Case(is_proven=proven)
+    case = new_case()
+    case.is_proven = proven
     verdict = decide(
         refused(status, message), accepted=accepted, case=case, texts=TEXTS[:count], base64=base64, probe=probe
     )
@@ -204,8 +210,8 @@ def test_refused_likewise(one, other, likewise):
 def test_a_refusal_of_one_replica_in_the_first_request_of_a_run(status):
     """The client has had good answers for this model before, in another run."""
     words = "Incorrect API key provided" if status == 401 else "page not found"
-    blame, case = Blame((), may_probe=True, has_worked=True), Case()
+    blame, case = Blame((), may_probe=True, has_worked=True), new_case()
     steps = [blame.decide(refused(status, words), TEXTS, case, wants_base64=False).step for _ in range(2)]
     assert steps == [Step.AT_ONCE, Step.END]
-    blame, case = Blame((), may_probe=True), Case()
+    blame, case = Blame((), may_probe=True), new_case()
     assert blame.decide(refused(status, words), TEXTS, case, wants_base64=False).step is Step.END

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed._decide.controller import COOLDOWN, FIRST_CONCURRENCY, FIRST_SIZE, Controller
+from asyncembed._decide import Controller
 
+FIRST_SIZE, FIRST_CONCURRENCY = 64, 8
+COOLDOWN = 1.0  # seconds between two decreases
 OUTCOMES = {
     "answered": lambda flight: flight.answered(0.1),
     "overloaded": lambda flight: flight.overloaded(),

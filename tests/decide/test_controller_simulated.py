@@ -13,7 +13,7 @@ from statistics import median
 import pytest
 from support.simulated_api import Down, Latency, Simulation, Until, Workers, best_rate, rate
 
-from asyncembed._decide.controller import Controller
+from asyncembed._decide import Controller
 
 MAX_SIZE = 2048
 MAX_CONCURRENCY = 64

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncembed._decide.signs import Sign, meaning_of
+from asyncembed import Sign
+from asyncembed._decide import meaning_of
 from asyncembed._exceptions import ErrorAnswer
 from asyncembed._http.errors import read_answer
 from asyncembed._redaction import Secrets

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncembed._decide.token_count import estimate_tokens
+from asyncembed._decide import estimate_tokens
 
 SAMPLES = Path(__file__).parent / "token_samples"
 COUNTS = json.loads((SAMPLES / "counts.json").read_text())

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import ssl
 
 import pytest
+from support.fixtures import small_heap, watch  # noqa: F401  # fixtures
 from support.tls import new_certificate
-from support.watching import LoopWatch
-
-
-@pytest.fixture(autouse=True)
-async def watch():
-    """Check that a test leaves no task running and no exception unhandled."""
-    found = LoopWatch()
-    yield found
-    await found.check()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def small_heap():
-    """Freeze existing objects, so garbage collection looks only at objects of the tests and is cheap."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

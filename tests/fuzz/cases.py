@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from asyncembed import ResponseError
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder, read_numbers_json, read_numbers_orjson
+from asyncembed._parser import ResponseParser, VectorDecoder
+from asyncembed._parser.vectors import read_numbers_json, read_numbers_orjson
 
 from .dice import Dice
 from .documents import KINDS, Kind, document

@@ -8,18 +8,16 @@ from __future__ import annotations
 import base64
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from asyncembed import EmbedOptions
-from asyncembed._response import _layout
 from asyncembed.providers import Cohere, CohereV1, OpenAI
 
 if TYPE_CHECKING:
-    from asyncembed._config import Dtype
-    from asyncembed._parser.layout import Layout
+    from asyncembed import Dtype, Layout, Provider
 
     from .dice import Dice
 
@@ -45,6 +43,12 @@ DATA, DATA_LAST = '{"object":"list","data":[', '{"model":"m","usage":{"prompt_to
 USAGE = '],"model":"m","usage":{"prompt_tokens":6,"total_tokens":7}}'
 
 
+def _either(provider: Provider) -> Layout:
+    options = EmbedOptions(model="m")
+    base64, floats = provider.layout(options, "base64"), provider.layout(options, "float")
+    return replace(floats, vectors=base64.vectors | floats.vectors, one_list=True)
+
+
 def _cohere(provider: Cohere, name: str) -> Kind:
     kinds = {"int8": BYTES, "ubinary": BITS}
     options, encoding = kinds.get(name, FLOATS), "base64" if name == "base64" else "float"
@@ -60,8 +64,8 @@ KINDS: Final = (
     *(_cohere(Cohere(), name) for name in ("float", "base64", "int8", "ubinary")),
     *(_cohere(CohereV1(), name) for name in ("float", "int8")),
     # As in `StreamingEmbedResponse`: the encoding is not known, and only the first list counts.
-    Kind(_layout(CohereV1(), "float32"), "float32", True, COHERE + '{"base64":[', "]}" + META),
-    Kind(_layout(OpenAI(), "float32"), "float32", False, DATA, USAGE),
+    Kind(_either(CohereV1()), "float32", True, COHERE + '{"base64":[', "]}" + META),
+    Kind(_either(OpenAI()), "float32", False, DATA, USAGE),
 )
 
 ITEMS: Final = (

@@ -6,8 +6,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Final
 
 from asyncembed import ResponseError
-from asyncembed._parser.parser import ResponseParser
-from asyncembed._parser.vectors import VectorDecoder
+from asyncembed._parser import ResponseParser, VectorDecoder
 
 from .cases import case
 from .dice import Dice

@@ -17,8 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asyncembed._config import Dtype
-    from asyncembed._parser.layout import Layout
+    from asyncembed import Dtype, Layout
 
 SIGNS: Final = {"int8": "b", "uint8": "B", "binary": "b", "ubinary": "B"}
 

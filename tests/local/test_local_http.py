@@ -13,7 +13,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from asyncembed._version import __version__
+from asyncembed import __version__
 from asyncembed.local import LocalModel, LocalServer
 
 pytest.importorskip("model2vec")
@@ -58,7 +58,7 @@ async def test_health(http, model):
 async def test_unknown_route(http):
     status, body = await answer(http, "POST", "/v3/embed", json={})
     assert status == 404
-    assert body["message"].startswith("Not Found: POST /v3/embed; there is POST /v1/embed, ")
+    assert body["message"].startswith("Not Found: POST /v3/embed; the routes are POST /v1/embed, ")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ async def test_compressed_body(http):
 async def test_body_that_is_not_what_its_encoding_says(http):
     status, error = await answer(http, "POST", COHERE, data=b"plain", headers={"Content-Encoding": "gzip"})
     assert status == 400
-    assert error["message"] == "the body broke off, or is not what Content-Encoding says"
+    assert error["message"] == "the body is incomplete, or does not match its Content-Encoding"
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.1.2.3:9", "[::1]:8080"])

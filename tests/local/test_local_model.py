@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from asyncembed._exceptions import ConfigurationError
+from asyncembed import ConfigurationError
 from asyncembed.local import LocalModel, _model
 from asyncembed.local import _model as _vectors
 

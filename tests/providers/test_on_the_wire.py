@@ -11,6 +11,7 @@ import pytest
 
 from asyncembed import (
     PROVIDERS,
+    APIStatusError,
     AsyncEmbedError,
     AuthenticationError,
     EmbedClient,
@@ -242,6 +243,13 @@ def google(status: int, word: str, detail: object) -> dict[str, object]:
         ("lmstudio", 400, {"error": "No models loaded. Please load a model"}, {}, ModelNotFoundError),
         ("lmstudio", 200, {"error": "Unexpected endpoint or method. (POST /embeddings)"}, {}, AsyncEmbedError),
         ("cohere", 498, {"message": "invalid token"}, {}, AuthenticationError),
+        (
+            "tei",
+            422,
+            {"error": "default-prompt-name or prompt name q not found", "error_type": "Validation"},
+            {},
+            APIStatusError,
+        ),
     ],
 )
 async def test_signs_of_each_service(name, status, body, headers, error):

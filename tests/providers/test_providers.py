@@ -16,12 +16,9 @@ from asyncembed import (
     Limits,
     Provider,
     RetryPolicy,
+    Sign,
 )
-from asyncembed._core.circuit_breaker import CircuitBreaker
-from asyncembed._core.endpoint import Endpoint, EndpointState
-from asyncembed._core.memory import MemoryBudget
-from asyncembed._core.slots import SlotsByModel
-from asyncembed._decide.signs import Sign
+from asyncembed._core import CircuitBreaker, Endpoint, EndpointState, MemoryBudget, SlotsByModel
 from asyncembed._ratelimit import Limiter
 from asyncembed.providers import Cohere, CohereV1, Local, OpenAI, get_provider
 
@@ -133,7 +130,7 @@ def test_a_class_is_no_provider_yet():
         EmbedClient(OpenAI)
 
     hollow = type("Hollow", (Provider,), {"body": None, "layout": None, "path": "/x", "base_url": "http://a"})
-    with pytest.raises(ConfigurationError, match="Hollow does not say its name, default_model, limits"):
+    with pytest.raises(ConfigurationError, match="Hollow must declare its name, default_model, limits"):
         EmbedClient(hollow())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -61,7 +62,14 @@ async def both(
     return theirs, own
 
 
-async def test_cohere():
+COHERE_TYPES = pytest.mark.parametrize(
+    ("kind", "encoding", "dtype"),
+    [("float", "float", "float32"), ("base64", "base64", "float32"), ("int8", "auto", "int8")],
+)
+
+
+@COHERE_TYPES
+async def test_cohere(kind, encoding, dtype):
     cohere = pytest.importorskip("cohere")
 
     def ask(url: str) -> None:
@@ -70,15 +78,33 @@ async def test_cohere():
                 model="m",
                 texts=TEXTS,
                 input_type="search_query",
-                embedding_types=["float"],
+                embedding_types=[kind],
                 output_dimension=8,
                 truncate="END",
             )
 
     theirs, own = await both(
         ask,
-        lambda url: EmbedClient("cohere", base_url=url, api_key=KEY, model="m"),
-        input_type="query", dimensions=8, truncate="END",
+        lambda url: EmbedClient("cohere", base_url=url, api_key=KEY, model="m", encoding=encoding),
+        input_type="query", dimensions=8, truncate="END", dtype=dtype,
+    )  # fmt: skip
+    assert own == theirs
+
+
+@COHERE_TYPES
+async def test_cohere_v1(kind, encoding, dtype):
+    """We do not name the type where it is the default."""
+    cohere = pytest.importorskip("cohere")
+
+    def ask(url: str) -> None:
+        with cohere.Client(api_key=KEY, base_url=url) as client:
+            kinds = {} if kind == "float" else {"embedding_types": [kind]}
+            client.embed(model="m", texts=TEXTS, input_type="classification", truncate="START", batching=False, **kinds)
+
+    theirs, own = await both(
+        ask,
+        lambda url: EmbedClient("cohere-v1", base_url=url, api_key=KEY, model="m", encoding=encoding),
+        input_type="classification", truncate="START", dtype=dtype,
     )  # fmt: skip
     assert own == theirs
 
@@ -201,20 +227,22 @@ async def test_ollama():
 
 
 async def test_huggingface():
-    """The SDK takes one text at a time, and sends it without a list."""
+    """Older SDKs take one text at a time, and send it without a list; newer ones write "left", which is the same."""
     hub = pytest.importorskip("huggingface_hub")
-    pytest.importorskip("numpy")
+    takes_dimensions = "dimensions" in signature(hub.InferenceClient.feature_extraction).parameters
+    sizes = {"dimensions": 8} if takes_dimensions else {}
 
     def ask(url: str) -> None:
         client = hub.InferenceClient(model=f"{url}/org/model/pipeline/feature-extraction", token=KEY)
-        client.feature_extraction(TEXTS[0], truncate=True, truncation_direction="Left", prompt_name="p")
+        client.feature_extraction(TEXTS[0], truncate=True, truncation_direction="left", prompt_name="p", **sizes)
 
     theirs, own = await both(
         ask,
         lambda url: EmbedClient("huggingface", base_url=url, api_key=KEY, model="org/model"),
-        texts=TEXTS[:1], truncate="START", input_type="p",
+        texts=TEXTS[:1], truncate="START", input_type="p", **sizes,
     )  # fmt: skip
     theirs.fields["inputs"] = [theirs.fields["inputs"]]
+    theirs.fields["truncation_direction"] = theirs.fields["truncation_direction"].capitalize()
     assert {name: value for name, value in own.fields.items() if value != theirs.fields.get(name)} == {}
     assert theirs.fields.keys() - own.fields.keys() <= {"normalize"}
     assert (own.path, own.keys) == (theirs.path, theirs.keys)

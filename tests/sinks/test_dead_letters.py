@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import ConfigurationError, EmbedFailure, InvalidInputError, TransportError
-from asyncembed.cli._rows import Fields, JsonlParser
+from asyncembed.cli._inputs import Fields, parse_sources, read
 from asyncembed.sinks import _dead_letters
 from asyncembed.sinks._dead_letters import DeadLetterFile
 
@@ -80,8 +80,7 @@ def test_every_line_can_be_read_as_an_input(tmp_path_factory, text, id_):
     """What is not Unicode is spelled out, and so are numbers that JSON has no room for."""
     path = tmp_path_factory.mktemp("letters") / "failed.jsonl"
     letters(path).write([failure(0, text, id_)])
-    parser = JsonlParser("failed.jsonl", Fields())
-    (given_back,) = [parser.feed(line) for line in path.read_bytes().splitlines(keepends=True)]
+    (given_back,) = read(parse_sources([str(path)], None), Fields())
     assert given_back.text == text.encode("utf-8", "backslashreplace").decode()
     assert str(given_back.id) == str(id_)
 

@@ -18,10 +18,18 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.blocks import claim, numbered_block, with_failures
+from support.blocks import claim, numbered_block, read, with_failures
 
-from asyncembed import AsyncEmbedError, ConfigurationError, EmbedFailure, EmbedInput, InvalidInputError, ResumeError
-from asyncembed._models import EmbedBlock, RunTotals, Usage, Withdrawal
+from asyncembed import (
+    AsyncEmbedError,
+    ConfigurationError,
+    EmbedFailure,
+    EmbedInput,
+    InvalidInputError,
+    ResumeError,
+    Usage,
+)
+from asyncembed._models import EmbedBlock, RunTotals, Withdrawal
 from asyncembed.sinks import (
     Fingerprint,
     Journal,
@@ -32,12 +40,10 @@ from asyncembed.sinks import (
     open_vectors,
     read_partial,
 )
-from asyncembed.sinks._journal import OrderedRows
-from asyncembed.sinks._partial_dir import RUN
-from asyncembed.sinks._provenance import differences
-from asyncembed.sinks._row_log import COMMITS, LABELS, RECORDS, VECTORS
 from asyncembed.sinks.npy import write_header
 
+RUN, VECTORS, LABELS = "run.json", "vectors.npy", "vectors.npy.texts.jsonl"
+RECORDS, COMMITS = "records.bin", "commits.jsonl"
 PROVENANCE = Provenance(provider="p", model="m", truncate="END")
 
 
@@ -89,6 +95,18 @@ def recognise(journal, inputs):
     known = KnownTexts(journal)
     known.check_count(len(inputs))
     return known.recognise(0, inputs[: known.reach])
+
+
+def finished(journal, folder):
+    """Labels and matrix of the file that is made of a journal."""
+    journal.close()
+    output = claim(folder.with_suffix(""), PROVENANCE, resume=True)
+    try:
+        for _ in output.finish():
+            pass
+    finally:
+        output.close()
+    return read(folder.with_suffix(""))
 
 
 def state(journal):
@@ -243,16 +261,13 @@ def test_results_in_any_order_are_read_in_theirs(tmp_path_factory, order, failed
     journal.add([numbered_block(index, 1) for index in withdrawn])
     kept = [index for index in range(12) if index not in failed]
     if kept:
-        with OrderedRows(journal) as rows:
-            assert len(list(rows.arrange())) == 1
-            assert rows.is_in_order is ([index for index in order if index not in failed] == kept and not withdrawn)
-            (block,) = rows.blocks()
-            assert block.vectors[:, 0].tolist() == kept
-            assert [label.index for label in block.labels] == kept
-            assert [label.text for label in block.labels] == [f"text {index}" for index in kept]
-            fingerprint = Fingerprint()
-            fingerprint.add(texts(12))
-            assert rows.fingerprint.hexdigest() == fingerprint.hexdigest()
+        labels, vectors = finished(journal, folder)
+        assert vectors[:, 0].tolist() == kept
+        assert [label.index for label in labels] == kept
+        assert [label.text for label in labels] == [f"text {index}" for index in kept]
+        fingerprint = Fingerprint()
+        fingerprint.add(texts(12))
+        assert open_vectors(folder.with_suffix("")).provenance.fingerprint == fingerprint.hexdigest()
     journal.close()
 
 
@@ -271,10 +286,8 @@ def test_a_damaged_index_is_refused_and_makes_no_file(folder):
     begun(folder)
     with (folder / RECORDS).open("r+b") as file:
         file.write((9).to_bytes(8, "little"))
-    journal = reopen(folder)
-    with OrderedRows(journal) as rows, pytest.raises(ResumeError, match="damaged"):
-        list(rows.arrange())
-    journal.close()
+    with pytest.raises(ResumeError, match="damaged"):
+        finished(reopen(folder), folder)
 
 
 def test_books_are_kept_with_the_results(folder):
@@ -349,7 +362,6 @@ def test_what_a_later_version_adds_and_says_nothing_does_not_matter(folder, chan
     changed(begun(folder), change)
     journal = reopen(folder)
     assert state(journal) == (15, 15, 4)
-    assert differences(journal.note.identity, PROVENANCE.identity) == []
     journal.close()
 
 

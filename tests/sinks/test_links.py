@@ -10,10 +10,7 @@ import pytest
 from support.blocks import claim, numbered_block, read
 
 from asyncembed import ConfigurationError, ResumeError
-from asyncembed.cli._progress import Recorder
-from asyncembed.cli._report import check_report, write_report
 from asyncembed.sinks import FORMATS, Provenance
-from asyncembed.sinks._safe_open import new_file, open_lock, open_log, read_file
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no links that everybody may make")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes files of others")
@@ -161,21 +158,6 @@ def test_the_folder_exchanged_for_a_link_while_the_run_goes(shared, tmp_path):
     assert [(file.name, file.read_bytes()) for file in elsewhere.iterdir()] == [("ready.json.new", VALUABLE)]
 
 
-def test_every_way_to_open_a_file_refuses_links(tmp_path, victim):
-    folder, link = tmp_path / "folder", tmp_path / "link"
-    folder.mkdir()
-    link.symlink_to(folder)
-    (folder / "name").symlink_to(victim)
-    for way in (open_log, open_lock, read_file):
-        for path in (folder / "name", link / "name"):
-            with pytest.raises(ConfigurationError, match="symbolic link"):
-                way(path)
-    with pytest.raises(ConfigurationError, match="link is a symbolic link"):
-        new_file(link / "name")
-    new_file(folder / "name").close()
-    assert not (folder / "name").is_symlink()
-
-
 @as_root
 @pytest.mark.parametrize("settings", [{}, {"resume": True}, {"overwrite": True}])
 def test_a_folder_of_another_user_is_refused_where_everybody_may_write(shared, settings):
@@ -235,23 +217,3 @@ def test_a_folder_may_be_reached_by_a_link(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     make(tmp_path / "link" / "v.npy")
     assert len(read(tmp_path / "real" / "v.npy")[1]) == 4
-
-
-def test_the_report_is_not_written_through_links(shared, victim, tmp_path):
-    (shared / "run.html.new").symlink_to(victim)
-    check_report(shared / "run.html", [])
-    for name in ("run.html", "run.html.new"):
-        (shared / name).unlink(missing_ok=True)
-        (shared / name).symlink_to(victim)
-    write_report(shared / "run.html", Recorder(), {"output": "v.npy"}, "finished", 1)
-    assert not (shared / "run.html").is_symlink()
-    (tmp_path / "link").symlink_to(shared)
-    write_report(tmp_path / "link" / "run.html", Recorder(), {"output": "v.npy"}, "finished", 1)
-
-
-@as_root
-def test_a_report_of_another_user_is_not_replaced(shared):
-    write_report(shared / "run.html", Recorder(), {"output": "v.npy"}, "finished", 1)
-    os.chown(shared / "run.html", SOMEBODY, SOMEBODY)
-    with pytest.raises(ConfigurationError, match="belongs to another user"):
-        check_report(shared / "run.html", [])

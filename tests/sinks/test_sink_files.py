@@ -13,7 +13,6 @@ from support.blocks import block_of, read, write
 
 from asyncembed import ConfigurationError
 from asyncembed.sinks import FORMATS, Label, Provenance, find_format, open_vectors
-from asyncembed.sinks._table import METADATA_KEY
 
 PROVENANCE = Provenance(provider="openai", model="m", input_type="document", base_url="http://127.0.0.1/v1")
 AWKWARD = [
@@ -169,7 +168,7 @@ def test_tables_that_hold_no_vectors_are_refused(tmp_path):
 def test_a_note_in_the_metadata_that_is_not_ours_is_refused(tmp_path):
     path = tmp_path / "v.parquet"
     write(path, [results(2)], PROVENANCE)
-    table = pq.read_table(path).replace_schema_metadata({METADATA_KEY: b"[]"})
+    table = pq.read_table(path).replace_schema_metadata({b"asyncembed": b"[]"})
     pq.write_table(table, path)
     with pytest.raises(ConfigurationError, match="does not say which provider"):
         open_vectors(path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import types
+from typing import TYPE_CHECKING
 
 import ijson
 
+if TYPE_CHECKING:
+    import pytest
 
-def ijson_with(name: str) -> types.SimpleNamespace:
-    """What the event reader needs of ijson, of the backend with that name."""
-    backend = ijson.get_backend(name)
-    return types.SimpleNamespace(
-        basic_parse_coro=backend.basic_parse_coro, sendable_list=ijson.sendable_list, JSONError=ijson.JSONError
-    )
+BACKENDS = ("yajl2_c", "python")
+
+
+def use_backend(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Parse with the backend of that name from now on, as each of them may be what ijson finds at the user's."""
+    monkeypatch.setattr(ijson, "basic_parse_coro", ijson.get_backend(name).basic_parse_coro)

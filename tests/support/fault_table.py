@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 from asyncembed import (
     APIStatusError,
@@ -16,9 +16,6 @@ from asyncembed import (
     TransportError,
 )
 from asyncembed.testing import faults, right
-from asyncembed.testing.faults._contents import WrongValue
-from asyncembed.testing.faults._refusals import Words
-from asyncembed.testing.faults._waits import Hint
 from support.fault_rows import ALONE, Stepwise, again, always, midway, once, poisoned, too_large, too_slow, twice
 from support.matrix import ATTEMPTS, BASE64, BY_ORDER, CHUNK, FLOATS, IMPATIENT, INDEXED, Row
 from support.outcomes import Arrives, Ends
@@ -26,6 +23,10 @@ from support.outcomes import Arrives, Ends
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+VALUES = get_args(get_type_hints(faults.WrongVector)["what"])
+HINTS = get_args(get_type_hints(faults.TooManyRequests)["hint"])
+WORDS = get_args(get_args(get_type_hints(faults.TooLarge)["words"])[0])
 NO_JSON = ("nan", "infinite")
 PIECES = {"chunk_bytes": 100, "framing": "chunked"}
 
@@ -97,7 +98,7 @@ BREAKS = {
 }
 
 CONTENTS = {
-    **{f"vector: {what}": once(faults.WrongVector(what, at=1)) for what in get_args(WrongValue) if what not in NO_JSON},
+    **{f"vector: {what}": once(faults.WrongVector(what, at=1)) for what in VALUES if what not in NO_JSON},
     **{f"vector: {what} in base64": once(faults.WrongVector(what, at=1), wires=BASE64) for what in NO_JSON},
     **{f"vector: {what} in JSON": once(faults.WrongVector(what, at=1), wires=FLOATS) for what in NO_JSON},
     **{
@@ -146,7 +147,7 @@ REFUSALS = {
     "504": too_slow(faults.Refused(504)),
     "500 always": always(faults.Refused(500), ServerError),
     **{f"{status}": midway(faults.Refused(status), ServerError) for status in (501, 505)},
-    **{f"429: {hint}": once(faults.TooManyRequests(hint, wait=0.001)) for hint in get_args(Hint)},
+    **{f"429: {hint}": once(faults.TooManyRequests(hint, wait=0.001)) for hint in HINTS},
     "429 always": always(faults.TooManyRequests(), RateLimitError),
     "429: a day always": Row(Ends(RateLimitError, 2), always=faults.TooManyRequests("bogus")),
     "429: quota used up": midway(faults.QuotaUsedUp(), QuotaExceededError),
@@ -158,8 +159,8 @@ REFUSALS = {
 }
 
 SPLITTING = {
-    **{f"too many texts: {words}": too_large(words, items=2) for words in ("its own words", *get_args(Words))},
-    **{f"too many tokens: {words}": too_large(words, tokens=60) for words in ("its own words", *get_args(Words))},
+    **{f"too many texts: {words}": too_large(words, items=2) for words in ("its own words", *WORDS)},
+    **{f"too many tokens: {words}": too_large(words, tokens=60) for words in ("its own words", *WORDS)},
     "too many bytes: its own words": too_large("its own words", bytes=400),
     "too many bytes: proxy": too_large("proxy", bytes=400),
     **{

@@ -10,7 +10,6 @@ import aiohttp
 import numpy as np
 
 from asyncembed import AsyncEmbedError, EmbedClient, EmbedFailure, EmbedResult, RetryPolicy, Timeouts
-from asyncembed._core.endpoint import LoopBudget
 from asyncembed._ratelimit import Limiter
 from asyncembed.testing import FakeServer, right, vector_of
 from support.results import take_all
@@ -57,7 +56,7 @@ BY_ORDER = frozenset(WIRES) - INDEXED
 BASE64 = frozenset(WIRES) - FLOATS
 
 
-class Busy(LoopBudget):
+class Busy:
     """An event loop that has much else to do before a chunk is looked at."""
 
     async def wait(self) -> None:

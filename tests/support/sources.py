@@ -8,8 +8,7 @@ from anyio.lowlevel import checkpoint
 
 from asyncembed import Limits
 from asyncembed._core.source import Source
-from asyncembed._decide.chunker import Batch, Chunker
-from asyncembed._decide.cost import CostModel
+from asyncembed._decide import Batch, Chunker, CostModel
 
 LONG = 60.0  # longer than any test waits
 SHORT = 0.01

@@ -21,8 +21,7 @@ from support.watching import leftovers, turns
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asyncembed import ArrowStreamReader, EmbedStream, NumpyStreamReader, RunSummary
-    from asyncembed._models import Vector
+    from asyncembed import ArrowStreamReader, EmbedStream, NumpyStreamReader, RunSummary, Vector
     from asyncembed.testing import Ledger, Reply
 
 COUNT = 2_000

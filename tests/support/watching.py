@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import psutil
 
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from asyncembed import EmbedClient
-    from asyncembed._core.circuit_breaker import SharedPause
+
+
+class Pause(Protocol):
+    """A pause that an API has asked for."""
+
+    @property
+    def is_on(self) -> bool: ...
+
+    def extend(self, seconds: float) -> None: ...
 
 
 LOOP_MODES = ["plain", "debug", *["eager"] * hasattr(asyncio, "eager_task_factory")]  # eager from Python 3.12 on
@@ -66,9 +74,16 @@ def leftovers(client: EmbedClient) -> dict[str, object]:
     return {name: count for name, count in held.items() if count}
 
 
-def pause_of(client: EmbedClient) -> SharedPause:
+def pause_of(client: EmbedClient) -> Pause:
     """What all requests of a client wait for when its API wants to be left alone."""
     return client._endpoint.learned.pause
+
+
+def count_as_down(client: EmbedClient) -> None:
+    """Let the API of a client count as down, as after many attempts that failed."""
+    breaker = client._endpoint.learned.breaker
+    while not breaker.is_open:
+        breaker.end_attempt(failed=True)
 
 
 class LoopWatch:

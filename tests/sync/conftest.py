@@ -2,40 +2,5 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
-import pytest
-
-from asyncembed import ClientSpec, RetryPolicy, SyncEmbedder
-from asyncembed.testing import FakeServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-KEY = "sk-never-shown-2718"
-FAST = RetryPolicy(max_attempts=3, initial_backoff=0.001, max_backoff=0.01)
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith(("OPENAI_", "CO_", "COHERE_")) or name.upper().endswith("_PROXY"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("EMBEDDINGS_KEY", KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer(dimension=8, key=KEY).run_in_thread() as running:
-        yield running
-
-
-@pytest.fixture
-def spec(server: FakeServer) -> ClientSpec:
-    return ClientSpec("openai", base_url=f"{server.url}/v1", api_key_env="EMBEDDINGS_KEY", retry=FAST)
-
-
-@pytest.fixture
-def embedder(spec: ClientSpec) -> SyncEmbedder:
-    return SyncEmbedder(spec)
+from support.fixtures import clean_environment  # noqa: F401  # a fixture
+from support.threaded_clients import embedder, key_variable, server, spec  # noqa: F401  # fixtures

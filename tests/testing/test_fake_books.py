@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import zlib
 
+import aiohttp
 import pytest
 from support.heard import hear
 
 from asyncembed.testing import FakeServer, faults
-from asyncembed.testing._answers import Answer, Style
-from asyncembed.testing._request import Request
 
 TEXTS = [f"text {number}" for number in range(300)]
 PATHS = {"cohere": "/v2/embed", "cohere-v1": "/v1/embed", "openai": "/v1/embeddings"}
@@ -22,12 +20,23 @@ def gzipped(data: bytes) -> bytes:
 
 
 @pytest.fixture(params=PATHS)
-def body(request):
+async def body(request):
     """A right answer to three texts."""
     asked = {"input" if request.param == "openai" else "texts": TEXTS[:3]}
-    came = Request("POST", PATHS[request.param], {}, json.dumps(asked).encode())
-    answer = Answer.right(came, dimension=8, tokens=123)
-    return answer.written(Style(), None)
+    bodies = []
+
+    async def note(exchange):
+        exchange.answer.tokens = 123
+        bodies.append(exchange.plain())
+        await exchange.deliver()
+
+    async with (
+        FakeServer(dimension=8, default=note) as server,
+        aiohttp.ClientSession(server.url) as http,
+        http.post(PATHS[request.param], json=asked) as answer,
+    ):
+        assert await answer.read() == bodies[0].data
+    return bodies[0]
 
 
 def test_usage_is_told_when_its_number_has_ended(body):
