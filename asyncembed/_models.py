@@ -237,12 +237,12 @@ class RunTotals(ShortRepr):
         requests: HTTP requests that were sent, retries included.
         retries: Requests that repeated an earlier one, for the vectors that were missing.
         salvaged: Vectors kept from responses that broke off.
-        cached: Texts whose vectors came out of the client's cache.
-        duplicates: Texts that got the vector of an equal text.
-        truncated: Texts that were too long and whose vector is that of their start, as far as that is known.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         seconds: Duration of all runs together, in seconds.
+        cached: Texts whose vectors came out of the client's cache.
+        duplicates: Texts that got the vector of an equal text.
+        truncated: Texts that were too long and whose vector is that of their start, as far as that is known.
     """
 
     hides_defaults: ClassVar[bool] = True
@@ -253,12 +253,12 @@ class RunTotals(ShortRepr):
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
-    cached: int = 0
-    duplicates: int = 0
-    truncated: int = 0
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    cached: int = 0
+    duplicates: int = 0
+    truncated: int = 0
 
     def __add__(self, other: RunTotals) -> RunTotals:
         return RunTotals(

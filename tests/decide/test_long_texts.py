@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncembed._decide import estimate_tokens
 from asyncembed._decide.long_texts import LongTexts, TextLimit, between_words, read_too_long, shortened
-from asyncembed._decide.token_count import estimate_tokens
 from asyncembed._exceptions import APIStatusError
 from asyncembed._models import EmbedInput
 
