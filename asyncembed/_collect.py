@@ -101,21 +101,25 @@ async def collect(
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     inputs_by_index: dict[int, Sequence[EmbedInput]] = {}
     failures: list[EmbedFailure] = []
+    truncated: dict[int, Sequence[bool | None]] = {}
     try:
         async with stream:
             async for item in stream:
                 if isinstance(item, EmbedFailure):
                     failures.append(item)
                     inputs_by_index[item.index] = [EmbedInput(item.text, item.id)]
+                    truncated[item.index] = [None]
                 else:
                     matrix.put(item.index, item.embeddings)
                     inputs_by_index[item.index] = item.inputs
+                    truncated[item.index] = item.truncated
     except BudgetExceededError as error:
         if run.on_error == "raise" or isinstance(texts, AsyncIterable) or not is_repeatable(texts):
             raise
         for failure in _unsent(texts, inputs_by_index, error):
             failures.append(failure)
             inputs_by_index[failure.index] = [EmbedInput(failure.text, failure.id)]
+            truncated[failure.index] = [None]
     for failure in failures:
         matrix.leave_out(failure.index)
     inputs = [item for first in sorted(inputs_by_index) for item in inputs_by_index[first]]
@@ -126,6 +130,7 @@ async def collect(
         usage=run.usage,
         model=run.options.model,
         failures=sorted(failures, key=attrgetter("index")),
+        truncated=[flag for first in sorted(truncated) for flag in truncated[first]],
     )
 
 

@@ -237,6 +237,7 @@ class RunEnded(Event):
         cached: Number of vectors from the cache.
         duplicates: Number of texts that got the vector of an equal text.
         cost: Cost in US dollars, None if the price is unknown.
+        truncated: Number of texts that are known to have been cut because they were too long.
         tokens: Tokens that the API reports as billed.
         bytes_received: Bytes of all response bodies, decompressed.
         seconds: Duration of the run.
@@ -255,6 +256,7 @@ class RunEnded(Event):
     cached: int = 0
     duplicates: int = 0
     cost: float | None = None
+    truncated: int = 0
 
 
 LOGGER: Final = logging.getLogger("asyncembed")

@@ -77,6 +77,8 @@ class EmbedResult(ShortRepr, Generic[ScalarT_co]):
         text: The text, unchanged.
         id: Your id of the text, or None.
         metadata: The metadata of the input, or None.
+        truncated: Whether the vector is that of the start of the text alone, because the text was too long; None if
+            nobody knows, as some APIs cut texts silently.
         span: Number of inputs in this result, always 1.
 
     Example:
@@ -94,6 +96,7 @@ class EmbedResult(ShortRepr, Generic[ScalarT_co]):
     text: str
     id: TextId | None = None
     metadata: Metadata | None = None
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -135,11 +138,13 @@ class EmbedBlock(ShortRepr, Generic[ScalarT_co]):
         embeddings: Array of shape (n, dimension) in the requested dtype, or of shape (n, dimension / 8) for packed
             bits. The array is writable and shares no memory with other blocks.
         inputs: The n inputs.
+        truncated: For each input, whether the vector is that of the start of the text alone; None if nobody knows.
     """
 
     index: int
     embeddings: npt.NDArray[ScalarT_co]
     inputs: Sequence[EmbedInput]
+    truncated: Sequence[bool | None] = ()
 
     @property
     def span(self) -> int:
@@ -237,12 +242,13 @@ class RunTotals(ShortRepr):
         requests: HTTP requests that were sent, retries included.
         retries: Requests that repeated an earlier one, for the vectors that were missing.
         salvaged: Vectors kept from responses that broke off.
-        cached: Texts whose vectors came out of the client's cache.
-        duplicates: Texts that got the vector of an equal text.
-        cost: Cost of the billed tokens in US dollars, unreported ones included; None if the price is unknown.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         seconds: Duration of all runs together, in seconds.
+        cached: Texts whose vectors came out of the client's cache.
+        duplicates: Texts that got the vector of an equal text.
+        truncated: Texts that were too long and whose vector is that of their start, as far as that is known.
+        cost: Cost of the billed tokens in US dollars, unreported ones included; None if the price is unknown.
     """
 
     hides_defaults: ClassVar[bool] = True
@@ -253,12 +259,13 @@ class RunTotals(ShortRepr):
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
-    cached: int = 0
-    duplicates: int = 0
-    cost: float | None = None
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    cached: int = 0
+    duplicates: int = 0
+    truncated: int = 0
+    cost: float | None = None
 
     def __add__(self, other: RunTotals) -> RunTotals:
         return RunTotals(
@@ -271,6 +278,7 @@ class RunTotals(ShortRepr):
             cached=self.cached + other.cached,
             duplicates=self.duplicates + other.duplicates,
             cost=_sum_of_costs(self, other),
+            truncated=self.truncated + other.truncated,
             bytes_received=self.bytes_received + other.bytes_received,
             usage=self.usage + other.usage,
             seconds=self.seconds + other.seconds,
@@ -290,9 +298,9 @@ def _sum_of_costs(first: RunTotals, second: RunTotals) -> float | None:
 class RunSummary(ShortRepr):
     """The progress of a run, or its outcome.
 
-    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`, `cost`,
-    `bytes_received`, `usage` and `elapsed` cover all runs of the file. `earlier` holds the share of the runs before
-    this one.
+    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`,
+    `truncated`, `cost`, `bytes_received`, `usage` and `elapsed` cover all runs of the file. `earlier` holds the
+    share of the runs before this one.
 
     Attributes:
         done: Vectors that have arrived. You may not have consumed all of them yet.
@@ -307,6 +315,7 @@ class RunSummary(ShortRepr):
         cached: Texts whose vectors came out of the client's cache.
         duplicates: Texts that got the vector of an equal text.
         cost: Cost of the billed tokens in US dollars, unreported ones included; None if the price is unknown.
+        truncated: Texts that were too long and whose vector is that of their start, as far as that is known.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         elapsed: Seconds since the client read the first text.
@@ -338,6 +347,7 @@ class RunSummary(ShortRepr):
     cached: int = 0
     duplicates: int = 0
     cost: float | None = None
+    truncated: int = 0
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     elapsed: float = 0.0
@@ -361,6 +371,7 @@ class RunSummary(ShortRepr):
             cached=self.cached,
             duplicates=self.duplicates,
             cost=self.cost,
+            truncated=self.truncated,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self.elapsed,
@@ -380,6 +391,7 @@ class RunSummary(ShortRepr):
             cached=totals.cached,
             duplicates=totals.duplicates,
             cost=totals.cost,
+            truncated=totals.truncated,
             bytes_received=totals.bytes_received,
             usage=totals.usage,
             elapsed=totals.seconds,
@@ -400,6 +412,7 @@ class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
         usage: Billed tokens.
         model: Name of the model in the requests.
         failures: The texts that could not be embedded, sorted by index. Empty unless `on_error="skip"`.
+        truncated: For each text, whether the vector is that of its start alone; None if nobody knows.
 
     Example:
         ```python
@@ -414,6 +427,7 @@ class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
     usage: Usage
     model: str
     failures: Sequence[EmbedFailure] = ()
+    truncated: Sequence[bool | None] = ()
 
     @property
     def ok(self) -> npt.NDArray[np.bool_]:

@@ -298,6 +298,7 @@ class EventEmitter:
             cached=summary.cached,
             duplicates=summary.duplicates,
             cost=summary.cost,
+            truncated=summary.truncated,
             tokens=summary.usage.tokens,
             bytes_received=summary.bytes_received,
             seconds=summary.elapsed,

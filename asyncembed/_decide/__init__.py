@@ -8,6 +8,7 @@ from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, READ_BUFS
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
 from asyncembed._decide.giving_way import GivingWay
+from asyncembed._decide.long_texts import LongTexts, TextLimit
 from asyncembed._decide.retry import Backoff, ceiling, is_overload, is_retryable
 from asyncembed._decide.signs import Meaning, Sign, meaning_of
 from asyncembed._decide.sliding_window import SLACK, Window, WindowEntry
@@ -58,6 +59,7 @@ __all__ = [
     "KnownVectors",
     "Lead",
     "LearnedLimits",
+    "LongTexts",
     "Meaning",
     "Proof",
     "RefusedInput",
@@ -66,6 +68,7 @@ __all__ = [
     "Step",
     "SubBatch",
     "TextLike",
+    "TextLimit",
     "Texts",
     "Verdict",
     "Window",
