@@ -100,7 +100,7 @@ async def _embed(name: str, kind: StoreFingerprint | None, client: EmbedClient, 
     mine = fingerprint_of(provenance_of(client._call(given, "raise"), keep_text=False))  # noqa: SLF001
     if differing := differences(kind, {**mine, "input_type": kind.get("input_type")}):
         raise ConfigurationError(f"{name} was made with other settings than this client's: {'; '.join(differing)}")
-    return (await client.embed([query], **given))[0]
+    return await client.embed_query(query, **given)
 
 
 publish("asyncembed", [search])
