@@ -69,6 +69,11 @@ class VectorCache:
     def __repr__(self) -> str:
         return f"VectorCache({str(self._path)!r})"
 
+    def __del__(self) -> None:
+        """Close the file of a client that was dropped without `aclose`, or Python 3.13 warns."""
+        if database := vars(self).get("_database"):
+            database.close()
+
     async def get(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
         """Return the bytes of the vectors that are there."""
         return await self._run(partial(self._get, list(keys))) or {}

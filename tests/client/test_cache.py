@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import sqlite3
@@ -180,3 +181,16 @@ def test_a_spec_carries_the_path(path):
 def test_settings_are_checked(settings):
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         EmbedClient("local", **settings)
+
+
+async def test_a_client_that_is_dropped_closes_the_file(fake, path):
+    """Quietly, as it closes its connections."""
+    client = open_client(fake, path)
+    await client.embed(TEXTS[:3])
+    cache = client._endpoint.cache
+    database = cache._database
+    await client._connection.aclose()
+    del client, cache
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.execute("select 1")
