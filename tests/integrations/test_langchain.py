@@ -103,7 +103,7 @@ def test_it_pickles_without_a_key(embeddings):
 def test_dimensions_and_settings_are_passed_on(spec):
     assert len(AsyncEmbedEmbeddings(spec, dimensions=3).embed_query("q")) == 3
     assert AsyncEmbedEmbeddings("openai", model="m").spec == ClientSpec("openai", model="m")
-    with pytest.raises(ConfigurationError, match="besides"):
+    with pytest.raises(ConfigurationError, match="not both"):
         AsyncEmbedEmbeddings(spec, model="m")
     with pytest.raises(ConfigurationError, match="api_key_env"):
         AsyncEmbedEmbeddings("openai", api_key=KEY)
