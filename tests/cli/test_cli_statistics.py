@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed import EndpointPaused, InputsFailed, RequestEnded, RequestsThrottled, RetryScheduled
-from asyncembed.cli._statistics import OUTAGE, PAUSE, RATE_LIMIT, RETRY, Latencies, RequestStatistics
+from asyncembed.cli._progress import EventTracker
 
 NAMES = {"provider": "openai", "model": "m", "run": "r"}
 SLOW_DOWN = {**NAMES, "error": "RateLimitError", "message": "slow down", "status": 429}
@@ -23,7 +23,7 @@ def ended(seconds: float = 1.0, **error) -> RequestEnded:
 
 @given(st.lists(st.floats(1e-4, 1e5), min_size=1), st.floats(0, 1))
 def test_percentiles_are_one_percent_off_at_most(seconds, share):
-    latencies = Latencies()
+    latencies = EventTracker().statistics.latencies
     for each in seconds:
         latencies.add(each)
     right = sorted(seconds)[max(1, math.ceil(share * len(seconds))) - 1]
@@ -31,7 +31,7 @@ def test_percentiles_are_one_percent_off_at_most(seconds, share):
 
 
 def test_memory_does_not_grow_with_the_run():
-    latencies = Latencies()
+    latencies = EventTracker().statistics.latencies
     for number in range(100_000):
         latencies.add(10 ** (number % 997 / 997 * 12 - 6))  # from a microsecond to eleven days
     assert latencies.count == 100_000
@@ -39,15 +39,17 @@ def test_memory_does_not_grow_with_the_run():
 
 
 def test_without_requests_there_are_no_percentiles():
-    assert Latencies().percentile(0.5) is None
-    assert RequestStatistics().percentiles() == {}
+    statistics = EventTracker().statistics
+    assert statistics.latencies.percentile(0.5) is None
+    assert statistics.percentiles() == {}
 
 
 def test_only_requests_that_succeed_have_a_latency():
     """A time-out says nothing of the API's usual speed, and is counted by its error."""
-    statistics = RequestStatistics()
+    news = EventTracker()
+    statistics = news.statistics
     for event in (ended(0.5), ended(120.0, error="EmbedTimeoutError"), ended(9.0, error="CancelledError")):
-        statistics(event)
+        news(event)
     assert statistics.latencies.count == 1
     assert statistics.percentiles() == pytest.approx({"p50": 0.5, "p90": 0.5, "p99": 0.5}, rel=0.01)
     assert dict(statistics.errors) == {"EmbedTimeoutError": 1}
@@ -55,7 +57,7 @@ def test_only_requests_that_succeed_have_a_latency():
 
 def test_waits_are_counted_by_their_reason_and_those_that_overlap_once():
     now = 100.0
-    statistics = RequestStatistics(lambda: now)
+    statistics = EventTracker(lambda: now).statistics
     statistics(RequestsThrottled(reason="rate_limit", seconds=10.0, **NAMES))
     statistics(EndpointPaused(seconds=30.0, again=False, **SLOW_DOWN))
     now += 20
@@ -65,11 +67,16 @@ def test_waits_are_counted_by_their_reason_and_those_that_overlap_once():
     statistics(RequestsThrottled(reason="outage", seconds=None, **SLOW_DOWN))
     statistics(RetryScheduled(attempt=1, indices=(0,), seconds=0.5, **SLOW_DOWN))
     found = {reason: (wait.count, wait.seconds) for reason, wait in statistics.waits.items()}
-    assert found == {RATE_LIMIT: (2, 12.0), PAUSE: (1, 50.0), OUTAGE: (1, 0.0), RETRY: (1, 0.5)}
+    assert found == {
+        "the rate limit": (2, 12.0),
+        "a pause that the API asked for": (1, 50.0),
+        "the API to be back": (1, 0.0),
+        "retries": (1, 0.5),
+    }
 
 
 def test_errors_are_counted_by_their_kind():
-    statistics = RequestStatistics()
+    statistics = EventTracker().statistics
     for _ in range(3):
         statistics(ended(**SLOW_DOWN))
     statistics(InputsFailed(indices=(1, 2), skipped=True, **NAMES, error="InvalidInputError", status=400))
