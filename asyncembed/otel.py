@@ -12,8 +12,9 @@ It needs the extra `otel`, which installs only the API of OpenTelemetry; the SDK
   ended has the `error.type` "CancelledError" and no error status.
 * **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`. Further ones
   are the histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`,
-  `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.splits` and
-  `asyncembed.failed_inputs`.
+  `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.waits` (by
+  `asyncembed.wait.reason`), `asyncembed.splits`, `asyncembed.failed_inputs`, `asyncembed.cached_inputs` and
+  `asyncembed.duplicate_inputs`. The last two are counted at the end of a run.
 * **`error.type`** is the name of one of the exceptions of `asyncembed`.
 """
 
@@ -27,6 +28,7 @@ from asyncembed._events import (
     InputsFailed,
     RequestEnded,
     RequestStarted,
+    RequestsThrottled,
     RetryScheduled,
     RunEnded,
 )
@@ -160,9 +162,14 @@ class _Metrics:
         self._bytes = counter("asyncembed.bytes_received", "By", "Bytes of response bodies, decompressed.")
         self._retries = counter("asyncembed.retries", "{request}", "Retries scheduled.")
         self._pauses = counter("asyncembed.pauses", "{pause}", "Pauses that the API asked for.")
+        self._waits = counter("asyncembed.waits", "{wait}", "Waits of more than a second for a limit or an outage.")
         self._splits = counter("asyncembed.splits", "{batch}", "Batches that were split into parts.")
         self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that failed.")
         self._cost = counter("asyncembed.cost", "USD", "Cost of the billed tokens of ended runs.")
+        self._cached = counter("asyncembed.cached_inputs", "{input}", "Texts whose vector was in the cache.")
+        self._duplicates = counter(
+            "asyncembed.duplicate_inputs", "{input}", "Texts that got the vector of an equal one."
+        )
 
     def record(self, event: RequestEnded, common: Mapping[str, str | int]) -> None:
         """Record the end of a request."""
@@ -182,12 +189,17 @@ class _Metrics:
                 self._retries.add(1, attributes)
             case EndpointPaused():
                 self._pauses.add(1, attributes)
+            case RequestsThrottled():
+                self._waits.add(1, {**attributes, "asyncembed.wait.reason": event.reason})
             case BatchSplit():
                 self._splits.add(1, attributes)
             case InputsFailed():
                 self._failed.add(len(event.indices), attributes)
-            case RunEnded(cost=float(cost)):
-                self._cost.add(cost, attributes)
+            case RunEnded():
+                self._cached.add(event.cached, attributes)
+                self._duplicates.add(event.duplicates, attributes)
+                if event.cost is not None:
+                    self._cost.add(event.cost, attributes)
 
 
 def _common(event: Event) -> dict[str, str | int]:
