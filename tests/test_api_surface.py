@@ -67,6 +67,7 @@ PUBLIC = {
     "Provider",
     "TextLike",
     "Texts",
+    "QueryJoined",
     "QuotaExceededError",
     "RateLimit",
     "RateLimitError",
