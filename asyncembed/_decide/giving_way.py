@@ -1,11 +1,12 @@
 """Decides how much bulk runs beside queries: as much as leaves them quick. No I/O.
 
 A query that meets a busy server waits behind the bulk requests that came before it, so what counts is how many texts of
-bulk are in flight. From the first query on, bulk starts with one request. It grows while queries stay near their own
-best latency, and shrinks while they take more than 2.5 times as long: first the number of requests, down to one, then
-its size. Without a query for a minute, bulk has everything again.
+bulk are in flight. From the first query on, bulk starts with one small request, as a busy server would hide what the
+best latency is. It grows while queries stay near their own best latency, and shrinks while they take more than 2.5
+times as long: first the number of requests, down to one, then its size. Without a query for a minute, bulk has
+everything again.
 
-The best latency is the lowest median of three queries in a row, in the last minutes. It may never be seen again,
+The best latency is what two queries in a row have not exceeded, in the last minutes. It may never be seen again,
 because it was luck or because the server has become slower. So if queries are slow although hardly any bulk is left,
 their latency is not bulk's doing, and counts as their best for some minutes.
 """
@@ -26,7 +27,7 @@ QUERY_MEMORY: Final = 60.0
 SLOW_RATIO: Final = 2.5
 """Latency, as a multiple of the best, above which bulk shrinks..."""
 
-QUICK_RATIO: Final = 2.0
+QUICK_RATIO: Final = 1.8
 """...and below which it grows."""
 
 GROWTH: Final = 1.5
@@ -34,17 +35,33 @@ MIN_CUT: Final = 0.5
 MAX_CUT: Final = 0.8
 """Shares of bulk that one step down leaves."""
 
+FEW: Final = 2.0
+CROWD: Final = 4.0
+"""Numbers of bulk requests below which, and above which, their latency is compared with that beside few..."""
+
+AS_QUICK: Final = 1.1
+SLOWER: Final = 1.2
+"""...so that bulk grows only as long as it is the same, and shrinks if it is not."""
+
 ENOUGH_QUERIES: Final = 5
 """Queries after which a step may follow: one may be a straggler."""
 
 STEP_SECONDS: Final = 2.0
 """Seconds after which a step may follow with fewer queries."""
 
+IDLE_SECONDS: Final = 10.0
+"""Seconds without an answer to a query after which bulk grows all the same."""
+
+MAX_ALLOWED: Final = 1_000.0
+
 SMALLEST: Final = 1 / 16
 """Smallest share of a request's usual size."""
 
 KEPT_SLOTS: Final = 1 / 8
 """Share of all concurrent requests that bulk does not use while queries come."""
+
+ENOUGH_STEPS: Final = 3
+"""Steps at which queries must be slow beside hardly any bulk: what was sent before may still be on its way."""
 
 UNAVOIDABLE_MEMORY: Final = 300.0
 """Seconds for which a latency that is not bulk's doing counts as the best."""
@@ -63,10 +80,13 @@ class GivingWay:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until = -math.inf  # bulk gives way until then
-        self._allowed = 1.0  # requests of the usual size; a fraction is one smaller request
-        self._changed_at = -math.inf
+        self._allowed = SMALLEST  # requests of the usual size; a fraction is one smaller request
+        self._changed_at = self._answered_at = -math.inf
         self._seconds: list[float] = []  # latencies since then
-        self._last = self._last_but_one = math.inf  # latencies
+        self._last = math.inf  # latency
+        self._calm = math.inf  # latency beside few bulk requests
+        self._calm_since = -math.inf
+        self._steps_at_smallest = 0
         self._best = self._best_before = math.inf
         self._best_since = -math.inf
         self._unavoidable = 0.0  # latency beside hardly any bulk
@@ -91,7 +111,7 @@ class GivingWay:
             seconds: Time from sending its request to the headers of the response.
             concurrency: Number of bulk requests that may run if nothing else limits them.
         """
-        now = self._clock()
+        now = self._answered_at = self._clock()
         self._learn_best(seconds, now)
         if now - seconds < self._changed_at:
             return False  # it was sent before the last step
@@ -101,11 +121,16 @@ class GivingWay:
         typical, best = median(self._seconds), self.best
         ratio = typical / best if best < math.inf else 1.0
         allowed = min(self._allowed, float(concurrency))
-        if ratio > SLOW_RATIO and allowed <= SMALLEST:
+        if allowed < FEW:
+            self._calm, self._calm_since = typical, now
+        self._steps_at_smallest = self._steps_at_smallest + 1 if allowed <= SMALLEST and ratio > SLOW_RATIO else 0
+        if self._steps_at_smallest >= ENOUGH_STEPS:
             self._unavoidable, self._unavoidable_until = typical, now + UNAVOIDABLE_MEMORY
         elif ratio > SLOW_RATIO:
             allowed = max(SMALLEST, allowed * min(MAX_CUT, max(MIN_CUT, SLOW_RATIO / ratio)))
-        elif ratio <= QUICK_RATIO:
+        elif allowed >= CROWD and typical > SLOWER * self._calm_at(now, typical):
+            allowed *= MAX_CUT
+        elif ratio <= QUICK_RATIO and (allowed < FEW or typical <= AS_QUICK * self._calm_at(now, typical)):
             allowed *= GROWTH
         else:
             del self._seconds[0]
@@ -121,14 +146,27 @@ class GivingWay:
 
     def size(self, size: int) -> int:
         """Return how many texts a bulk request may have, of those that it may have otherwise."""
-        return max(1, int(size * min(1.0, self._allowed))) if self.is_on else size
+        return max(1, int(size * min(1.0, self._grown()))) if self.is_on else size
 
     def concurrency(self, concurrency: int, maximum: int) -> int:
         """Return how many bulk requests may run, of those that may run otherwise, and of the most that ever may."""
         if not self.is_on:
             return concurrency
         unkept = max(1, maximum - math.ceil(maximum * KEPT_SLOTS))
-        return min(max(1, int(self._allowed)), concurrency, unkept)
+        return min(max(1, int(self._grown())), concurrency, unkept)
+
+    def _calm_at(self, now: float, typical: float) -> float:
+        """Return the latency beside few bulk requests; if that was long ago, the one of now takes its place."""
+        if now - self._calm_since > UNAVOIDABLE_MEMORY:
+            self._calm, self._calm_since = typical, now
+        return self._calm
+
+    def _grown(self) -> float:
+        """Return how many requests are allowed; if no query has told for a while, it takes a step up first."""
+        now = self._clock()
+        if now - self._changed_at > IDLE_SECONDS and now - self._answered_at > IDLE_SECONDS:
+            self._change(min(self._allowed * GROWTH, MAX_ALLOWED), now)
+        return self._allowed
 
     def _change(self, allowed: float, now: float) -> None:
         self._allowed, self._changed_at = allowed, now
@@ -137,7 +175,5 @@ class GivingWay:
     def _learn_best(self, seconds: float, now: float) -> None:
         if now - self._best_since > BEST_MEMORY:
             self._best_before, self._best, self._best_since = self._best, math.inf, now
-        lower, higher = sorted((self._last, self._last_but_one))
-        middle = min(max(lower, seconds), higher)
-        self._last_but_one, self._last = self._last, seconds
-        self._best = min(self._best, middle)
+        self._best = min(self._best, max(self._last, seconds))
+        self._last = seconds

@@ -13,7 +13,7 @@
 
 * **Correct answers.** Give `server.url` to a Cohere client (v1 or v2) and `server.url + "/v1"` to an OpenAI client; any
   HTTP client works. The vector of a text is `vector_of(text, dimension)`. Options of `FakeServer` set how answers are
-  written and sent: framing, compression, chunk size, order of keys and items, latency, a rate `Limit`.
+  written and sent: framing, compression, chunk size, order of keys and items, latency, a rate `Limit`, `Workers`.
 * **Faults.** `faults` has values such as `faults.Reset(after=3)`. `server.script` holds the replies to the next
   requests, `server.rules` those for every request that they apply to, and `server.default` the reply to all others. A
   `Chaos` as the default draws random faults, and the same seed repeats them. Your own reply is a coroutine function
@@ -39,12 +39,14 @@ from asyncembed.testing._limit import Limit
 from asyncembed.testing._request import Framing, Request
 from asyncembed.testing._server import FakeServer, Rule
 from asyncembed.testing._vectors import tokens_of, vector_of
+from asyncembed.testing._workers import Workers
 from asyncembed.testing.faults._known import KnownError
 
 __all__ = [  # noqa: RUF022  # grouped by purpose
     # The server
     "FakeServer",
     "Limit",
+    "Workers",
     "tokens_of",
     "vector_of",
     # What goes wrong

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from asyncembed.testing._exchange import Reply
     from asyncembed.testing._limit import Limit
     from asyncembed.testing._request import Request
+    from asyncembed.testing._workers import Workers
 
 
 class Rule(Protocol):
@@ -81,6 +82,8 @@ async def _answer_all(server: FakeServer, reader: StreamReader, writer: StreamWr
         exchange.entry.reply = name_of(reply)
         with _track_active(server, exchange):
             await asyncio.sleep(_draw_latency(server, exchange))
+            if server.workers:
+                await server.workers.work(len(exchange.request.texts))
             await reply(exchange)
         if exchange.over or request.headers.get("connection", "").lower() == "close":
             return
@@ -169,6 +172,7 @@ class FakeServer:
         key_order: Order of the keys of each object: "usual", "reversed" or "shuffled".
         item_order: Order of the vectors, in formats where each vector has an index.
         latency: Seconds before an answer, or a function that draws them: `lambda random: random.expovariate(20)`.
+        workers: Workers that requests wait for, and that take longer for more texts; None for as many as needed.
         info: Answer to `GET /info`, as text-embeddings-inference sends it; None for a 404.
         key: API key that requests must have; None accepts requests with any key or none.
         limit: Rate limit that the server enforces.
@@ -203,6 +207,7 @@ class FakeServer:
     key_order: Order = "usual"
     item_order: Order = "usual"
     latency: float | Callable[[Random], float] = 0.0
+    workers: Workers | None = None
     info: Mapping[str, object] | None = field(default_factory=INFO.copy)
     key: str | None = field(default=None, repr=False)
     limit: Limit | None = None

@@ -17,7 +17,7 @@ from support.tls import new_certificate
 from support.watching import until
 
 from asyncembed import ConfigurationError, EmbedClient
-from asyncembed.testing import FakeServer, Limit, faults, tokens_of, vector_of
+from asyncembed.testing import FakeServer, Limit, Workers, faults, tokens_of, vector_of
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,23 @@ async def test_latency_holds_the_answer_back(server):
     began = time.monotonic()
     await hear(server)
     assert time.monotonic() - began >= drawn[0]
+
+
+async def test_workers_take_one_request_each_in_the_order_in_which_they_came(server):
+    server.workers = Workers(count=2, seconds=0.01, seconds_per_text=0.001)
+    server.workers._free = gate = asyncio.Semaphore(0)
+    heard = [asyncio.create_task(hear(server, texts=[str(number)])) for number in range(3)]
+    await until(lambda: server.workers.max_waiting == 3)
+    assert not any(task.done() for task in heard)
+    gate.release()
+    await asyncio.gather(*heard)
+    assert server.ledger.statuses == {200: 3}
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"seconds": -1}, {"seconds_per_text": "1"}])
+def test_workers_are_checked(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        Workers(**wrong)
 
 
 async def test_the_books(server):
