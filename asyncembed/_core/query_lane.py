@@ -152,6 +152,7 @@ class Job:
         kind: What it asks for.
         texts: The queries of each text, as equal texts are asked for once.
         rows: Vectors that the client's cache does not have yet.
+        delivery: Matches the vectors of its last response to texts, if it was sent.
         is_dropped: Whether the response could not be matched to its texts, so that nothing of it was kept.
         task: What asks.
     """
@@ -159,6 +160,7 @@ class Job:
     kind: QueryRun
     texts: dict[str, list[Query]]
     rows: dict[bytes, bytes] = field(default_factory=dict)
+    delivery: ResultDelivery | None = None
     is_dropped: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -408,7 +410,7 @@ class QueryLane:
         self, job: Job, transport: Transport, batch: Batch, reservation: Reservation
     ) -> AsyncEmbedError | None:
         kind = job.kind
-        delivery = ResultDelivery(batch, kind.decoder)
+        delivery = job.delivery = ResultDelivery(batch, kind.decoder)
         exchange = Exchange(kind, transport, delivery, reservation, batch.request_bytes)
         texts = delivery.begin_attempt()
         kind.slots.query_came()
@@ -509,7 +511,10 @@ class QueryLane:
             if wait is None:
                 _fail(job.queries, attempts_error(failure, (), backoff.describe()))
                 return Step.END
+            assert job.delivery
+            kind.observer.retry(failure, wait, job.delivery)
             if getattr(failure, "retry_after", None) is not None:
+                kind.observer.paused(failure, wait, again=learned.pause.is_on)
                 learned.pause.extend(wait)
             await asyncio.sleep(wait)
         return verdict.step

@@ -127,7 +127,7 @@ async def test_queries_that_share_a_request_are_linked(client, telemetry):
 
 
 async def test_queries_that_are_asked_again_are_linked_again(server, client, telemetry):
-    server.script += [faults.Refused(503)]
+    server.script += [faults.TooManyRequests("milliseconds", wait=0.001)]
     tracer = telemetry.tracers.get_tracer("app")
 
     async def ask(text):
@@ -138,7 +138,9 @@ async def test_queries_that_are_asked_again_are_linked_again(server, client, tel
     callers = await asyncio.gather(*map(ask, "abc"))
 
     requests = [span for span in telemetry.spans if span.name.startswith("embeddings")]
-    assert [span.attributes.get("error.type") for span in requests] == ["ServerError", None]
+    assert [span.attributes.get("error.type") for span in requests] == ["RateLimitError", None]
+    sums = telemetry.sums()
+    assert sums["asyncembed.retries"] == sums["asyncembed.pauses"] == 1
     for span in requests:
         assert {span.parent.span_id, *(link.context.span_id for link in span.links)} == set(callers)
     assert telemetry.events._joined == {}
