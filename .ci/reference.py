@@ -16,13 +16,20 @@ from pathlib import Path
 import pdoc
 
 import asyncembed
+from asyncembed import ConfigurationError
 
 DOCUMENTED = (
     "asyncembed",
+    "asyncembed.arrow",
+    "asyncembed.daft",
+    "asyncembed.integrations.langchain",
+    "asyncembed.integrations.llama_index",
+    "asyncembed.integrations.pydantic_ai",
     "asyncembed.local",
     "asyncembed.otel",
     "asyncembed.parts",
     "asyncembed.providers",
+    "asyncembed.ray",
     "asyncembed.readers",
     "asyncembed.stores",
     "asyncembed.testing",
@@ -30,21 +37,29 @@ DOCUMENTED = (
 )
 
 
-def name_defining_modules() -> None:
-    """Set `__module__` of each class and function of the package to the module whose source defines it."""
+def name_defining_modules() -> set[str]:
+    """Set `__module__` of each class and function of the package to the module whose source defines it.
+
+    Returns:
+        The modules that can be imported: engines and frameworks may not be installed.
+    """
+    found = {"asyncembed"}
     for info in pkgutil.walk_packages(asyncembed.__path__, "asyncembed."):
         if info.name.endswith("__main__"):
             continue
         try:
             module = importlib.import_module(info.name)
-        except asyncembed.ConfigurationError:  # an adapter whose framework is not installed
+        except ConfigurationError as error:
+            print(f"left out: {error}", file=sys.stderr)  # noqa: T201
             continue
+        found.add(info.name)
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name in vars(module):
                 vars(module)[node.name].__module__ = module.__name__
+    return found
 
 
 if __name__ == "__main__":
-    name_defining_modules()
+    importable = name_defining_modules()
     pdoc.render.configure(docformat="google")
-    pdoc.pdoc(*DOCUMENTED, output_directory=Path(sys.argv[1]))
+    pdoc.pdoc(*[name for name in DOCUMENTED if name in importable], output_directory=Path(sys.argv[1]))

@@ -1,8 +1,8 @@
-"""The event loop of code that has none: one daemon thread for the process, and the clients that live on it.
+"""The event loop for code without one: a daemon thread per process, and the clients that run on it.
 
-Callers come from any thread and any number of event loops, also such as live for one call. A client belongs to one
-loop, so the clients of all of them live here, one for each spec. A fork has none of its parent's threads, so it begins
-anew; what it has inherited is kept as it is, as to close it would act on the sockets of the parent.
+Callers come from any thread and any event loop, even one that lives for a single call. A client belongs to one loop, so
+all their clients run here, one for each spec. A forked process has none of its parent's threads, so it starts its own.
+It keeps what it inherited untouched, because closing it would act on the parent's sockets.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_SECONDS_AT_EXIT: Final = 5.0
+MAX_SECONDS_AT_EXIT: Final = 5.0
 
 
 class Background:
-    """A thread with an event loop, which starts when it is made, and the clients on it."""
+    """A thread with an event loop and the clients on it. Creating it starts the thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -44,17 +44,17 @@ class Background:
 
     @property
     def is_here(self) -> bool:
-        """Whether the caller runs on this thread."""
+        """Whether the caller is on this thread."""
         return threading.current_thread() is self._thread
 
     def client(self, key: Hashable, open_client: Callable[[], EmbedClient]) -> EmbedClient:
-        """Return the client of a key, opened now if it is not there; called on this thread."""
+        """Return the client of a key, and open it if there is none. Call it on this thread."""
         if key not in self._clients:
             self._clients[key] = open_client()
         return self._clients[key]
 
     def start(self, coroutine: Coroutine[object, object, T], done: Callable[[asyncio.Task[T]], None]) -> None:
-        """Run a coroutine as a task, in the caller's context, and call `done` with it at its end, on this thread."""
+        """Run a coroutine as a task in the caller's context. `done` is called with the task on this thread."""
 
         def begin() -> None:
             task = self._loop.create_task(coroutine)
@@ -66,12 +66,12 @@ class Background:
 
         try:
             self._loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # it has ended
+        except RuntimeError:  # the loop has ended
             coroutine.close()
             raise StreamClosedError("the process is ending") from None
 
     def cancel(self, coroutine: Coroutine[object, object, object]) -> None:
-        """Cancel the task of a coroutine that was started."""
+        """Cancel the task of a started coroutine."""
 
         def cancel() -> None:
             for task in self._tasks:
@@ -81,15 +81,15 @@ class Background:
         self._loop.call_soon_threadsafe(cancel)
 
     def own(self, stream: AsyncClosing) -> None:
-        """Close a stream at the end, if it is there still."""
+        """Close a stream at exit if it still exists."""
         self._streams.add(stream)
 
     def post(self, function: Callable[[], object]) -> None:
-        """Have a function called on this thread."""
+        """Call a function on this thread."""
         self._loop.call_soon_threadsafe(function)
 
     def forget(self, key: Hashable) -> None:
-        """Close the client of a key, without waiting for it; from any thread, and from the garbage collector."""
+        """Close the client of a key without waiting. Any thread and the garbage collector may call it."""
 
         def close() -> None:
             if client := self._clients.pop(key, None):
@@ -120,14 +120,14 @@ class Background:
 
         last: list[asyncio.Task[None]] = []
         self.post(lambda: last.append(self._loop.create_task(end())))
-        ended.wait(MOST_SECONDS_AT_EXIT)
+        ended.wait(MAX_SECONDS_AT_EXIT)
         self.post(self._loop.stop)
-        self._thread.join(MOST_SECONDS_AT_EXIT)
+        self._thread.join(MAX_SECONDS_AT_EXIT)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        while self._tasks:  # that were begun at the last moment, and are cancelled
+        while self._tasks:  # started at the last moment, and cancelled
             self._loop.run_until_complete(asyncio.wait(self._tasks))
         self._loop.close()
 
@@ -139,12 +139,12 @@ _is_exiting = False
 
 
 def background() -> Background:
-    """Return the one of this process, which is started by the first call.
+    """Return the background of this process. The first call starts it.
 
     Raises:
         StreamClosedError: if the process is ending.
     """
-    global _background  # noqa: PLW0603  # there is one for the process
+    global _background  # noqa: PLW0603  # one per process
     with _lock:
         if _is_exiting:
             raise StreamClosedError("the process is ending")
@@ -154,12 +154,12 @@ def background() -> Background:
 
 
 def is_current(there: Background) -> bool:
-    """Whether it is the one of this process, and runs."""
+    """Whether this background belongs to this process and is running."""
     return there is _background
 
 
 def forget(key: Hashable) -> None:
-    """Close the client of a key, if there is one, without waiting for it."""
+    """Close the client of a key, if there is one, without waiting."""
     if _background is not None:
         _background.forget(key)
 
@@ -170,24 +170,24 @@ def run_with(
     call: Callable[[EmbedClient], Coroutine[object, object, T]],
     hop: Hop | None = None,
 ) -> T:
-    """Call something of the client of a key on the background's loop, and wait for its result.
+    """Run a call with the client of a key on the background's loop, and wait for its result.
 
-    What interrupts the caller, such as Ctrl-C, cancels the call, and is raised when that has ended.
+    An interruption of the caller, such as Ctrl-C, cancels the call and is raised after the call has ended.
 
     Args:
-        key: What the client belongs to.
-        open_client: Opens it, if it is not there.
+        key: Identifies the client.
+        open_client: Opens the client if there is none.
         call: Called with the client on that loop.
-        hop: What runs on the caller's thread meanwhile, if the call needs it.
+        hop: Runs jobs of the call on the caller's thread meanwhile.
 
     Raises:
-        ConfigurationError: if it is called on that loop itself, which would wait for itself.
+        ConfigurationError: if the caller is on that loop itself, which would wait for itself.
     """
     there = background()
     if there.is_here:
         raise ConfigurationError(
-            "a plain call of SyncEmbedder was made on its own event loop, as by a function for keys or events, and "
-            "would wait for itself; await an EmbedClient there"
+            "SyncEmbedder was called on its own event loop, for example in a function for keys or events, and would "
+            "wait for itself; await an EmbedClient there"
         )
 
     async def work() -> T:
@@ -201,7 +201,7 @@ async def await_with(
     open_client: Callable[[], EmbedClient],
     call: Callable[[EmbedClient], Coroutine[object, object, T]],
 ) -> T:
-    """Do the same for a caller with an event loop of its own, which goes on meanwhile."""
+    """Do the same for a caller with an event loop of its own, and do not block that loop."""
     there = background()
 
     async def work() -> T:
@@ -222,7 +222,7 @@ async def await_with(
 def _copy(task: asyncio.Task[T], result: Future[T]) -> None:
     if not result.set_running_or_notify_cancel():
         if not task.cancelled():
-            task.exception()  # it counts as seen
+            task.exception()  # marks it as retrieved
     elif task.cancelled():
         result.set_exception(StreamClosedError("the client was closed"))
     elif error := task.exception():
@@ -242,7 +242,7 @@ def _stop() -> None:
 
 
 def _begin_anew() -> None:
-    """Start with nothing in a process that was forked: another thread may have held the lock at that moment."""
+    """Start afresh in a forked process. Another thread may have held the lock during the fork, so make a new one."""
     global _background, _lock
     _inherited.append(_background)
     _background, _lock = None, threading.Lock()

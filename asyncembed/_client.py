@@ -6,6 +6,7 @@ Each verb imports its own modules when it is called, because most programs call 
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Unpack, cast, overload
@@ -62,7 +63,6 @@ from asyncembed.providers import find_model, get_provider
 from asyncembed.providers.prompts import find_prompts
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import NoReturn
 
@@ -262,7 +262,7 @@ class EmbedClient(AsyncClosing):
             max_memory_mb=max_memory_mb,
             max_concurrency=max_concurrency,
             initial_concurrency=initial_concurrency,
-            cache=cache,
+            cache=None if cache is None else os.fspath(cache),
             cache_mb=cache_mb,
             query_concurrency=query_concurrency,
             max_waiting_queries=max_waiting_queries,
@@ -851,7 +851,7 @@ class EmbedClient(AsyncClosing):
             rows: (id, text) pairs, or `EmbedInput` with id and metadata, in any order. Each id must be unique.
             store: `SqliteVectors`, `PgVector`, `LanceTable`, or a `Store` of your own.
             keep_text: Whether the store contains the texts as well.
-            on_error: "raise", or "skip" and count texts that cannot be embedded. Skipped texts have no row.
+            on_error: "raise", or "skip" and count rows that are wrong and texts that cannot be embedded.
             on_progress: As for `embed`.
             patience: How long to retry a failing store before its error ends the run, in seconds.
             stop: An event that you set to end the run early. The client sends no further requests, stores the vectors

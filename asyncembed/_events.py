@@ -6,7 +6,7 @@
                                       ├─ batch_split ── request_started ...
                                       └─ inputs_failed
     encoding_settled, when base64 was compared with numbers
-    requests_held, when the client lets requests wait for a long time
+    requests_throttled, when the client lets requests wait for a long time
     query_joined, for each query that shares the request that starts next
     run_ended, once, after all other events
 
@@ -173,7 +173,7 @@ class RequestsThrottled(Event):
         seconds: Seconds until the request may start, or until the next probe; None while a probe is in flight.
     """
 
-    name: ClassVar[str] = "requests_held"
+    name: ClassVar[str] = "requests_throttled"
 
     reason: Literal["rate_limit", "outage"]
     seconds: float | None

@@ -1,7 +1,7 @@
-"""One plain call that another thread's event loop works on, while the caller's thread does what only it may do.
+"""A plain call that runs on another thread's event loop, while the caller's thread runs the caller's own code.
 
-Texts are pulled on the caller's thread, and its functions are called there: a cursor of a database may belong to that
-thread, and what is slow holds up nothing but this call.
+The caller's texts are read and its functions are called on its thread, because a database cursor may belong to that
+thread, and slow code then delays only this call.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ T = TypeVar("T")
 TEXTS_AT_ONCE: Final = 2_048
 CHARACTERS_AT_ONCE: Final = 1_000_000
 SECONDS_AT_ONCE: Final = 0.05
-"""Most texts, characters and time that one pull takes, whichever comes first; it takes one text at least."""
+"""Limits of one pull in texts, characters and seconds. It takes at least one text."""
 
 
 class Loop(Protocol):
-    """What a call needs of the thread that works on it."""
+    """The event loop thread that a call runs on."""
 
     def start(self, coroutine: Coroutine[object, object, T], done: Callable[[asyncio.Task[T]], None]) -> None:
-        """Run a coroutine as a task, and call `done` with it at its end."""
+        """Run a coroutine as a task, and call `done` with the task when it ends."""
 
     def cancel(self, coroutine: Coroutine[object, object, object]) -> None:
-        """Cancel the task of a coroutine that was started."""
+        """Cancel the task of a started coroutine."""
 
 
 class Hop:
-    """Waits for calls on another thread, and does on this one what they ask for; it serves one call at a time."""
+    """Waits for a call on another thread, and runs its jobs on this one. It serves one call at a time."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def ask(self, job: Callable[[], None]) -> None:
-        """Have a function called on the thread that waits, or by the next call if none waits now."""
+        """Call a function on the waiting thread, or during the next call if no thread waits now."""
         self._jobs.put(job)
 
     def run(self, loop: Loop, coroutine: Coroutine[object, object, T]) -> T:
@@ -70,10 +70,10 @@ class Hop:
                 job()
         except BaseException:
             loop.cancel(coroutine)
-            while not ended:  # what it has begun is undone, or safe on the disk, before the caller goes on
+            while not ended:  # the caller continues only after the call has undone or saved its work
                 self._jobs.get()
             if not ended[0].cancelled():
-                ended[0].exception()  # it counts as seen
+                ended[0].exception()  # marks it as retrieved
             raise
         (task,) = ended
         if task.cancelled():
@@ -82,12 +82,12 @@ class Hop:
 
 
 class Pulled(Generic[T]):
-    """The texts of a caller as an async iterable, each pulled on the caller's thread.
+    """The caller's texts as an async iterable that is read on the caller's thread.
 
     Args:
         iterator: The caller's texts.
-        count: How many there are, if that is known.
-        hop: The calls that the caller makes meanwhile.
+        count: Their number, None if it is not known.
+        hop: Runs jobs on the caller's thread.
     """
 
     def __init__(self, iterator: Iterator[T], count: int | None, hop: Hop) -> None:
@@ -96,13 +96,13 @@ class Pulled(Generic[T]):
         self._hop = hop
 
     def __len__(self) -> int:
-        """Return how many texts there are."""
+        """Return the number of texts."""
         if self._count is None:
-            raise TypeError("these texts do not know how many they are")
+            raise TypeError("the number of these texts is not known")
         return self._count
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Give the texts; what the caller's iterator raises is raised after those before it."""
+        """Yield the texts. An error of the caller's iterator is raised after the texts before it."""
         loop = asyncio.get_running_loop()
         while True:
             answer: asyncio.Future[tuple[list[T], bool, Exception | None]] = loop.create_future()
@@ -136,10 +136,10 @@ class Pulled(Generic[T]):
 
 
 def from_caller(texts: Texts, hop: Hop) -> Texts:
-    """Return texts so that they are pulled where the caller is; a list, or what is async anyway, is left as it is.
+    """Return texts that are read on the caller's thread. Lists, tuples and async iterables are returned as they are.
 
     Raises:
-        ConfigurationError: if they are no texts.
+        ConfigurationError: if it is not a collection of texts.
     """
     check_texts(texts)
     if isinstance(texts, AsyncIterable | list | tuple):
@@ -148,9 +148,9 @@ def from_caller(texts: Texts, hop: Hop) -> Texts:
 
 
 def close_texts(texts: object) -> None:
-    """Close a generator of the caller's that was left before its end."""
+    """Close the caller's generator if it did not run to its end."""
     if inspect.isgenerator(texts):
-        with suppress(ValueError):  # it is running: it made this call itself
+        with suppress(ValueError):  # the generator is running: it made this call itself
             texts.close()
 
 

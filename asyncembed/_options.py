@@ -135,9 +135,7 @@ def new_call(
         ConfigurationError: if an option is wrong, unknown, or not supported by the provider.
     """
     check_choice("on_error", on_error, OnError)
-    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
-        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
-        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
+    check_names(given)
     given = cast("EmbedOptionsArgs", {name: value for name, value in given.items() if value is not None})
     chunk_size, max_wait = given.get("chunk_size"), given.get("max_wait", MAX_WAIT)
     if chunk_size is not None:
@@ -157,6 +155,13 @@ def new_call(
     if dedupe_bytes or endpoint.cache:
         call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
+
+
+def check_names(given: EmbedOptionsArgs) -> None:
+    """Raise `ConfigurationError` if an option is none that a call has."""
+    if unknown := sorted(set(given) - EmbedOptionsArgs.__optional_keys__):
+        names = ", ".join(sorted(EmbedOptionsArgs.__optional_keys__))
+        raise ConfigurationError(f"this call has no option {', '.join(map(repr, unknown))}; it has: {names}")
 
 
 def for_texts(given: EmbedOptionsArgs, input_type: str) -> EmbedOptionsArgs:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from asyncembed._base_url import BaseUrl
 from asyncembed._config import (
@@ -34,8 +34,36 @@ if TYPE_CHECKING:
     from asyncembed._client import EmbedClient
     from asyncembed._options import EmbedOptionsArgs
 
-_LIMITS: Final = ("requests_per_minute", "inputs_per_minute", "tokens_per_minute")
+_LIMITS: Final[tuple[Literal["requests_per_minute", "inputs_per_minute", "tokens_per_minute"], ...]] = (
+    "requests_per_minute",
+    "inputs_per_minute",
+    "tokens_per_minute",
+)
 _LONGEST_PLAIN_NAME: Final = 20
+
+
+class SpecArguments(TypedDict, total=False):
+    """The fields of a `ClientSpec` except its provider."""
+
+    model: str | None
+    base_url: str | None
+    api_key_env: str | None
+    requests_per_minute: float | None
+    inputs_per_minute: float | None
+    tokens_per_minute: float | None
+    max_memory_mb: float
+    max_concurrency: int
+    initial_concurrency: int | None
+    cache: str | None
+    cache_mb: float
+    query_concurrency: int
+    max_waiting_queries: int
+    query_cache: int
+    retry: RetryPolicy | None
+    timeouts: Timeouts | None
+    encoding: Encoding
+    headers: tuple[tuple[str, str], ...]
+    rate_limit: RateLimitOff | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -202,23 +230,11 @@ class ClientSpec(ShortRepr):
 
 def describe(
     provider: Provider,
-    rate_limit: RateLimit | RateLimitOff | None,
-    headers: Mapping[str, str],
+    limit: RateLimit | RateLimitOff | None,
+    given_headers: Mapping[str, str],
     *,
     obstacles: Mapping[str, bool],
-    model: str | None,
-    base_url: str | None,
-    max_memory_mb: float,
-    max_concurrency: int,
-    initial_concurrency: int | None,
-    cache: str | os.PathLike[str] | None,
-    cache_mb: float,
-    query_concurrency: int,
-    max_waiting_queries: int,
-    query_cache: int,
-    retry: RetryPolicy | None,
-    timeouts: Timeouts | None,
-    encoding: Encoding,
+    **fields: Unpack[SpecArguments],
 ) -> ClientSpec:
     """Return the spec of a client that was built with these arguments.
 
@@ -229,25 +245,13 @@ def describe(
     """
     if found := [what for what, is_there in obstacles.items() if is_there]:
         raise ConfigurationError(f"this client cannot be described by a ClientSpec: it has {' and '.join(found)}")
-    return ClientSpec(
-        provider,
-        model=model,
-        base_url=None if base_url is None else str(base_url),
-        max_memory_mb=max_memory_mb,
-        max_concurrency=max_concurrency,
-        initial_concurrency=initial_concurrency,
-        cache=None if cache is None else os.fspath(cache),
-        cache_mb=cache_mb,
-        query_concurrency=query_concurrency,
-        max_waiting_queries=max_waiting_queries,
-        query_cache=query_cache,
-        retry=retry,
-        timeouts=timeouts,
-        encoding=encoding,
-        headers=tuple((name, str(value)) for name, value in headers.items()),
-        rate_limit="off" if rate_limit == "off" else None,
-        **{name: getattr(rate_limit, name, None) for name in _LIMITS},
-    )
+    if (base_url := fields.get("base_url")) is not None:
+        fields["base_url"] = str(base_url)  # without what hides it in tracebacks
+    for name in _LIMITS:
+        fields[name] = getattr(limit, name, None)
+    fields["rate_limit"] = "off" if limit == "off" else None
+    fields["headers"] = tuple((name, str(value)) for name, value in given_headers.items())
+    return ClientSpec(provider, **fields)
 
 
 def _portable(provider: object) -> str | type[Provider] | Provider:

@@ -1,4 +1,4 @@
-"""The client of code without an event loop: scripts, notebooks, task queues, threads."""
+"""The client for code without an event loop: scripts, notebooks, task queues, threads."""
 
 from __future__ import annotations
 
@@ -35,17 +35,20 @@ if TYPE_CHECKING:
     from asyncembed._ratelimit import RateLimit, RateLimitOff
     from asyncembed.providers import Provider
     from asyncembed.sinks import FormatName
+    from asyncembed.stores import Store
 
 T = TypeVar("T")
 ItemT_co = TypeVar("ItemT_co", bound=EmbedResult[Scalar] | EmbedFailure, covariant=True, default=EmbedResult)
 
 
 class ClientArguments(TypedDict, total=False):
-    """The arguments of an `EmbedClient` that a plain client may have, too; only a session belongs to another loop."""
+    """The arguments of an `EmbedClient` except `session`, which belongs to one event loop."""
 
     model: str | None
     api_key: str | Callable[[], str | Awaitable[str]] | None
     base_url: str | None
+    catalogue: str | None
+    prompts: Mapping[str, str] | str | None
     max_memory_mb: float
     max_concurrency: int
     initial_concurrency: int | None
@@ -55,28 +58,28 @@ class ClientArguments(TypedDict, total=False):
     query_concurrency: int
     max_waiting_queries: int
     query_cache: int
-    retry: RetryPolicy | None
-    timeouts: Timeouts | None
+    retry: RetryPolicy | int | None
+    timeouts: Timeouts | float | None
     encoding: Encoding
     headers: Mapping[str, str] | None
     on_event: Callable[[Event], None] | None
 
 
 class SyncEmbedder:
-    """Embeds texts by plain calls, from any thread, in a process that may have an event loop or not.
+    """Embeds texts by plain calls from any thread, whether or not the process has an event loop.
 
-    All embedders of a process share one daemon thread with one event loop, and those of equal settings one client on
-    it, with its connections and limits. An embedder with a key, a rate limit or a function of its own has a client of
-    its own, which is closed when the embedder is. The others are closed when the process ends. A process that was
-    forked starts its own thread and clients when it first needs them.
+    All embedders of a process share a daemon thread with an event loop. Embedders with equal settings share a client on
+    it, with its connections and limits; it is closed when the process ends. An embedder with a key, a rate limit or a
+    function has its own client, which is closed with the embedder. A forked process starts its own thread and clients
+    when it first needs them.
 
-    A call waits for its result, and Ctrl-C cancels it. Inside a coroutine it holds up the event loop: use `EmbedClient`
-    there. Texts that are a generator, a cursor or a file are pulled on the caller's thread.
+    A call waits for its result; Ctrl-C cancels it. In a coroutine it would block the event loop, so use `EmbedClient`
+    there. Generators, cursors and files of texts are read on the caller's thread.
 
     Args:
-        provider: A `ClientSpec`, or what an `EmbedClient` takes.
-        **arguments: The arguments of an `EmbedClient` but `session`, if there is no spec. Functions for keys and
-            events are called on the thread of the event loop.
+        provider: A `ClientSpec`, or the provider that an `EmbedClient` takes.
+        **arguments: Without a spec, the arguments of an `EmbedClient` except `session`. Functions for keys and events
+            are called on the thread of the event loop.
 
     Raises:
         ConfigurationError: if an argument is wrong, the provider is unknown or its key is missing.
@@ -88,12 +91,14 @@ class SyncEmbedder:
         self._open: Callable[[], EmbedClient]
         if isinstance(provider, ClientSpec):
             if arguments:
-                raise ConfigurationError(f"a ClientSpec was given, and {', '.join(sorted(arguments))}= besides")
+                raise ConfigurationError(f"pass either a ClientSpec or {', '.join(sorted(arguments))}=, not both")
             self._key, self._open = provider, provider.open
             return
         if "session" in arguments:
-            raise ConfigurationError("session= belongs to another event loop than that of a SyncEmbedder")
-        # Tools that show the local variables of a traceback get to see these instead.
+            raise ConfigurationError(
+                "session= cannot be used: it belongs to an event loop, and a SyncEmbedder has its own"
+            )
+        # Tools that print the local variables of a traceback print these instead.
         arguments = cast("ClientArguments", {**arguments, **_hidden(arguments)})
         client = EmbedClient(provider, **arguments)
         spec = _spec_of(client) if arguments.get("rate_limit") in {None, "off"} else None
@@ -111,7 +116,7 @@ class SyncEmbedder:
         """Pickle the spec.
 
         Raises:
-            TypeError: if it holds what cannot travel.
+            ConfigurationError: if a setting cannot be pickled.
         """
         return SyncEmbedder, (self.spec,)
 
@@ -120,7 +125,7 @@ class SyncEmbedder:
         """The settings as plain values, for another process.
 
         Raises:
-            ConfigurationError: if something of it cannot travel, such as a key, a rate limit or a function.
+            ConfigurationError: if a setting cannot be sent there, such as a key, a rate limit or a function.
         """
         if isinstance(self._key, ClientSpec):
             return self._key
@@ -138,7 +143,7 @@ class SyncEmbedder:
     def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse[Scalar]:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
-        Texts and options are those of `EmbedClient.embed_stream`.
+        It takes the texts and options of `EmbedClient.embed_stream`.
 
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
@@ -180,7 +185,7 @@ class SyncEmbedder:
     def embed_query(
         self, texts: str | EmbedInput | Texts, *, deadline: float | None = None, **options: Unpack[EmbedOptionsArgs]
     ) -> Vector | Matrix:
-        """Embed what somebody waits for: a text to a vector of shape (dimension,), texts to an array (n, dimension).
+        """Embed a query: one text to a vector of shape (dimension,), several texts to an array (n, dimension).
 
         Arguments and options are those of `EmbedClient.embed_query`; queries of several threads share requests.
 
@@ -231,10 +236,10 @@ class SyncEmbedder:
     def stream(
         self, texts: Texts, *, ordered: bool = True, on_error: OnError = "raise", **options: Unpack[EmbedOptionsArgs]
     ) -> SyncStream[EmbedResult[Scalar]] | SyncStream[EmbedResult[Scalar] | EmbedFailure]:
-        """Return an iterator of results, which starts when its first result is asked for.
+        """Return an iterator of results. It starts when you ask for the first one.
 
-        No more is asked for than fits into the memory of the client while results are not taken. Use it in a `with`
-        statement where it may be left before its end. Arguments and options are those of `EmbedClient.embed_stream`.
+        While you do not take results, it requests no more than fits into the memory of the client. Use it in a `with`
+        statement if you may leave it early. It takes the arguments and options of `EmbedClient.embed_stream`.
 
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
@@ -262,7 +267,7 @@ class SyncEmbedder:
     ) -> RunSummary:
         """Write the vectors of all texts into one file, as `EmbedClient.embed_to_file` does.
 
-        What has arrived when Ctrl-C ends it is safe, and `resume=True` goes on. `on_progress` is called on the
+        Ctrl-C loses no vector that has arrived, and `resume=True` continues the run. `on_progress` is called on the
         caller's thread.
 
         Raises:
@@ -270,10 +275,6 @@ class SyncEmbedder:
         """
 
         def call(client: EmbedClient, given: Texts, hop: Hop) -> Coroutine[object, object, RunSummary]:
-            def tell(summary: RunSummary) -> None:
-                if on_progress:
-                    hop.ask(lambda: on_progress(summary))
-
             return client.embed_to_file(
                 given,
                 output_file,
@@ -282,14 +283,51 @@ class SyncEmbedder:
                 keep_text=keep_text,
                 format=format,
                 on_error=on_error,
-                on_progress=tell if on_progress else None,
+                on_progress=_on_thread_of(hop, on_progress),
                 **options,
             )
 
         return self._call(texts, call)
 
+    def embed_to_store(
+        self,
+        rows: Texts,
+        store: Store,
+        *,
+        keep_text: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: Callable[[RunSummary], None] | None = None,
+        patience: float = 60.0,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> RunSummary:
+        """Put the vectors of rows into a store, as `EmbedClient.embed_to_store` does.
+
+        The store is used on the thread of the event loop and closed at the end of the call; a later call opens it
+        again. Ctrl-C loses no vector that has arrived. `on_progress` is called on the caller's thread.
+
+        Raises:
+            ResumeError: if the store has vectors of another model or made with other options; nothing was sent.
+            AsyncEmbedError: if a text cannot be embedded, and what `EmbedClient.embed_to_store` raises besides.
+        """
+
+        async def call(client: EmbedClient, given: Texts, hop: Hop) -> RunSummary:
+            try:
+                return await client.embed_to_store(
+                    given,
+                    store,
+                    keep_text=keep_text,
+                    on_error=on_error,
+                    on_progress=_on_thread_of(hop, on_progress),
+                    patience=patience,
+                    **options,
+                )
+            finally:
+                await store.aclose()
+
+        return self._call(rows, call)
+
     def close(self) -> None:
-        """Use the embedder no more; if its client is its own, close it. A second call does nothing."""
+        """End the use of the embedder, and close its client if it has its own. A second call does nothing."""
         self._closed = True
         if not isinstance(self._key, ClientSpec):
             forget(self._key)
@@ -319,12 +357,12 @@ class SyncEmbedder:
 
 
 class SyncStream(Generic[ItemT_co]):
-    """Results as they arrive, for a plain `for`; one thread takes them.
+    """Results as they arrive, for a plain `for` loop. Only one thread may iterate.
 
     Args:
         stream: The stream on the background's loop.
-        hop: The calls of the thread that takes the results.
-        texts: The caller's texts, which are closed at the end if they are a generator.
+        hop: Runs jobs on the thread that iterates.
+        texts: The caller's texts, which the stream closes at its end if they are a generator.
     """
 
     def __init__(self, stream: EmbedStream[ItemT_co], hop: Hop, texts: Texts) -> None:
@@ -339,7 +377,7 @@ class SyncStream(Generic[ItemT_co]):
 
     @property
     def summary(self) -> RunSummary:
-        """How the run stands now."""
+        """The state of the run."""
         return self._stream.summary
 
     def __iter__(self) -> Self:
@@ -350,7 +388,7 @@ class SyncStream(Generic[ItemT_co]):
         """Return the next result.
 
         Raises:
-            AsyncEmbedError: what ended the run, after all results that came before it.
+            AsyncEmbedError: the error that ended the run, after all results before it.
             StreamClosedError: if the stream was closed, or belongs to the process that this one was forked from.
         """
         if not self._ready:
@@ -358,7 +396,7 @@ class SyncStream(Generic[ItemT_co]):
         return self._ready.popleft()
 
     def close(self) -> None:
-        """Stop the work and wait until nothing of it is left; a second call does nothing."""
+        """Stop the work and wait for its end. A second call does nothing."""
         if self._has_ended or not self._is_ours():
             return
         self._end(StreamClosedError("the stream was closed"))
@@ -379,7 +417,7 @@ class SyncStream(Generic[ItemT_co]):
         self.close()
 
     def __del__(self) -> None:
-        """Stop the work of a stream that was left early, without waiting for it."""
+        """Stop the work of an abandoned stream without waiting."""
         if not getattr(self, "_has_ended", True) and self._is_ours():
             self._home.start(self._stream.aclose(), _take_error)
 
@@ -392,9 +430,13 @@ class SyncStream(Generic[ItemT_co]):
         if self._has_ended:
             raise StopIteration
         if not self._is_ours():
-            raise StreamClosedError("the stream belongs to the process that this one was forked from, or that ends")
+            raise StreamClosedError(
+                "the stream belongs to the process that this one was forked from, or the process is ending"
+            )
         if self._home.is_here:
-            raise ConfigurationError("a plain stream was read on its own event loop, and would wait for itself")
+            raise ConfigurationError(
+                "a plain stream was read on its own event loop and would wait for itself; await an EmbedClient there"
+            )
         try:
             self._ready.extend(self._hop.run(self._home, self._stream.take_chunk()))
         except Exception as error:
@@ -413,6 +455,11 @@ class SyncStream(Generic[ItemT_co]):
         self._ended = StoredError(error)
 
 
+def _on_thread_of(hop: Hop, function: Callable[[T], None] | None) -> Callable[[T], None] | None:
+    """Return a function that runs another one on the thread that waits in a hop."""
+    return function and (lambda value: hop.ask(lambda: function(value)))
+
+
 def _hidden(arguments: ClientArguments) -> dict[str, object]:
     key, address, headers = (arguments.get(name) for name in ("api_key", "base_url", "headers"))
     return {"api_key": hide_key(key), "base_url": hide_address(address), "headers": hide_values(headers)}  # type: ignore[arg-type]
@@ -426,7 +473,7 @@ def _spec_of(client: EmbedClient) -> ClientSpec | None:
 
 
 def _take_error(task: object) -> None:
-    """Count what ended a stream that nobody reads as seen."""
+    """Mark the error of an abandoned stream as retrieved."""
 
 
 publish("asyncembed", [SyncEmbedder, SyncStream])

@@ -1,4 +1,4 @@
-"""What file a run is to make, and what is said in it of where its vectors come from."""
+"""The file that a run writes, and the provenance that it records there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What file is wanted, and what may be done for it; the fields are the arguments of `embed_to_file`."""
+    """The checked arguments of `embed_to_file` that are about the file."""
 
     path: Path
     kind: Format
@@ -40,7 +40,7 @@ class Target:
         overwrite: bool,
         keep_text: bool,
     ) -> Self:
-        """Return the target; raises `ConfigurationError` if it is no path, or there is no such format."""
+        """Return the target. Raises `ConfigurationError` if the path or the format is wrong."""
         is_path = isinstance(path, str) or (isinstance(path, PathLike) and isinstance(path.__fspath__(), str))
         check(is_path, f"output_file={shown(path)} must be a str or a path")
         found = Path(path).absolute()
@@ -48,21 +48,21 @@ class Target:
         return cls(path=found, kind=kind, resume=resume, overwrite=overwrite, keep_text=keep_text)
 
     def validate_distinct(self, dead_letter: str | os.PathLike[str] | None) -> None:
-        """Raise `ConfigurationError` if failures were to be written into a file that is to be made."""
+        """Raise `ConfigurationError` if the dead letter file is one of the files that the run writes."""
         if not isinstance(dead_letter, str | PathLike):
             return
         own = Path(dead_letter).resolve()
         made = {Path(f"{self.path}{ending}").resolve() for ending in ("", *self.kind.sidecars, TOTALS_SUFFIX)}
         if own in made or folder_of(self.path).resolve() in (own, *own.parents):
-            raise ConfigurationError(f"dead_letter={str(dead_letter)!r} is a part of {self.path}; choose another name")
+            raise ConfigurationError(f"dead_letter={str(dead_letter)!r} is part of {self.path}; choose another name")
 
     def claim(self, provenance: Provenance, total: int | None) -> Output:
-        """Claim the file for vectors that are made so, of so many texts; see `open_output`."""
+        """Claim the file for this run; see `open_output`."""
         return open_output(self.path, self.kind, provenance, resume=self.resume, overwrite=self.overwrite, total=total)
 
 
 def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
-    """Return what the vectors of a call are made with."""
+    """Return the provenance of the vectors of a call."""
     options = call.options
     return Provenance(
         provider=call.endpoint.provider.name,

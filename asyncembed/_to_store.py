@@ -1,4 +1,4 @@
-"""Into a store: it is asked what it has, what it has not is embedded, and stored a thousand rows at a time."""
+"""`embed_to_store`: asks a store which rows it has, embeds the others, and stores them a thousand at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from asyncembed._core.settling import SettlingRun
 from asyncembed._core.source import async_lines, lines
-from asyncembed._decide.texts import as_input
+from asyncembed._decide.texts import RefusedInput, as_input
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
 from asyncembed._stoppable import stoppable
@@ -25,7 +25,7 @@ from asyncembed._target import provenance_of
 from asyncembed._util import end_of
 from asyncembed.sinks._provenance import PACKED
 from asyncembed.stores._fingerprint import fingerprint_of, text_hash
-from asyncembed.stores._values import names_of
+from asyncembed.stores._values import names_of, plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BATCH_ROWS: Final = 1_000
-"""Most rows that are stored at once, and about how many a store is asked for at once."""
+"""Maximum number of rows in one `put`, and about how many ids one call of `present` gets."""
 
 BATCH_SECONDS: Final = 1.0
-"""Seconds after which fewer rows are stored, too."""
+"""Seconds after which a batch that is not full is stored."""
 
 BACKOFF: Final = (0.1, 5.0)
-"""Seconds before a store that failed is tried again: the first time, and at most."""
+"""Seconds before the first retry of a store that failed, and the maximum for later ones."""
 
 LAST_SECONDS: Final = 10.0
-"""Seconds that what is being stored may take to its end when the run is cancelled."""
+"""Seconds that a `put` may take to finish after the run is cancelled."""
 
 MISTAKES: Final = (
     AsyncEmbedError,
@@ -63,22 +63,22 @@ MISTAKES: Final = (
     TypeError,
     ValueError,
 )
-"""What a store raises that does not pass."""
+"""Errors of a store that a retry cannot mend."""
 
 
 class StoreRun:
     """One `embed_to_store`.
 
     Args:
-        call: What is asked for.
+        call: The checked options.
         rows: The caller's rows.
         store: Where they go.
-        open_stream: Opens the stream of a settling run over the rows that are to be asked for.
-        on_progress: Told how the run stands.
+        open_stream: Opens the stream of a settling run over the missing rows.
+        on_progress: Called with the summary.
         keep_text: Whether the store gets the texts.
-        patience: Seconds for which a store that fails is tried again.
-        stop: Set by the caller to end the run early; it then waits `stop_wait` seconds for what is on its way.
-        stop_wait: See there.
+        patience: For how many seconds a failing store is retried.
+        stop: The caller sets it to end the run early.
+        stop_wait: How many seconds an early end waits for requests in flight.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class StoreRun:
     ) -> None:
         self._call = call
         self._store = Patient(store, patience)
-        self._rows = Rows(rows, self._store, call.max_wait)
+        self._rows = Rows(rows, self._store, call.max_wait, skip_wrong=call.on_error == "skip")
         self._open_stream = open_stream
         self._on_progress = on_progress
         self._keep_text = keep_text
@@ -105,7 +105,7 @@ class StoreRun:
         self._run: SettlingRun | None = None
 
     async def complete(self) -> RunSummary:
-        """Store what is missing, and say how that went."""
+        """Embed and store the missing rows, and return the summary."""
         try:
             with stoppable(self._stop, self._end_soon):
                 summary = await self._complete()
@@ -146,25 +146,25 @@ class StoreRun:
 
 
 class Patient:
-    """A store that is tried again for a while when it fails.
+    """A store whose failing calls are repeated for a while.
 
     Args:
         store: The store.
-        patience: Most seconds.
+        patience: For how many seconds.
     """
 
     def __init__(self, store: Store, patience: float) -> None:
         self._patience = patience
-        self.prepare = store.prepare  # where that fails at the begin, something is wrong with the settings
+        self.prepare = store.prepare  # a failure at the start means that the settings are wrong
         self.prepare_again = partial(self._try, store.prepare)
         self.present = partial(self._try, store.present)
         self.put = partial(self._try, store.put)
 
     async def _try(self, method: Callable[..., Awaitable[T]], *arguments: object) -> T:
-        """Call a method of the store until it does not fail; it is not broken off by a cancellation.
+        """Call a method of the store until it succeeds. A cancellation does not interrupt the method.
 
         Raises:
-            Exception: what the store raised last.
+            Exception: the last error of the store.
         """
         deadline, delay = time.monotonic() + self._patience, BACKOFF[0]
         while True:
@@ -178,49 +178,53 @@ class Patient:
             try:
                 await asyncio.sleep(delay)
             except asyncio.CancelledError:
-                with anyio.CancelScope(shield=True), suppress(Exception):  # the last chance for what has arrived
+                with anyio.CancelScope(shield=True), suppress(Exception):  # the last chance to store what has arrived
                     await _unbroken(method(*arguments))
                 raise
             delay = min(2 * delay, BACKOFF[1])
 
 
 class Rows:
-    """The caller's rows, of which those are given that the store has not.
+    """The caller's rows without those that the store has.
 
     Args:
         given: The rows.
         store: The store.
-        max_wait: Seconds that rows wait for more of an async iterable before the store is asked for them.
+        max_wait: How many seconds rows of an async iterable wait for more rows before they are looked up.
+        skip_wrong: Whether a row that no store could keep fails alone; otherwise it ends the run.
     """
 
-    def __init__(self, given: Texts, store: Patient, max_wait: float) -> None:
+    def __init__(self, given: Texts, store: Patient, max_wait: float, *, skip_wrong: bool) -> None:
         self._store = store
         self._max_wait = max_wait
+        self._skip_wrong = skip_wrong
         self._source: Iterator[TextLike] | AsyncIterator[TextLike]
         self._source = async_lines(given) if isinstance(given, AsyncIterable) else lines(given)
         self._next: asyncio.Task[TextLike | None] | None = None
         self._pulled = self._asked = 0
-        self._places: dict[int, int] = {}  # of rows that were given and not settled: in what the caller gave
+        self._places: dict[int, int] = {}  # of unsettled rows: index in the stream to index in the caller's rows
         self.present = 0
-        """How many rows were found in the store."""
+        """Number of rows that the store had."""
 
     async def missing(self) -> AsyncIterator[EmbedInput]:
-        """Give the rows that are not in the store.
+        """Yield the rows that are not in the store.
 
         Raises:
-            ConfigurationError: if something is no row, or has no id.
+            ConfigurationError: if an item is no row or has no id, and wrong rows end the run.
         """
         while some := await self._pull():
             rows, error = self._checked(some)
-            # The last of equal ids counts.
-            places = {row.id: place for place, row in rows}
-            ids: list[TextId] = [row.id for _, row in rows if row.id is not None]
-            hashes = [text_hash(row.text) for _, row in rows]
-            there = await self._store.present(ids, hashes) if rows else []
-            for (place, row), is_there in zip(rows, there, strict=True):
-                if is_there:
-                    self.present += 1
-                elif places[row.id] == place:
+            fit = [(place, row) for place, row in rows if not isinstance(row, RefusedInput)]
+            ids: list[TextId] = [row.id for _, row in fit if row.id is not None]
+            hashes = [text_hash(row.text) for _, row in fit]
+            flags = await self._store.present(ids, hashes) if fit else []
+            present = {place for (place, _), is_there in zip(fit, flags, strict=True) if is_there}
+            self.present += len(present)
+            # If an id occurs twice, the last row counts. A refused row may have no id.
+            last = {row.id: place for place, row in fit}
+            replaced = {place for place, row in fit if last[row.id] != place}
+            for place, row in rows:
+                if place not in present and place not in replaced:
                     self._places[self._asked] = place
                     self._asked += 1
                     yield row
@@ -234,15 +238,15 @@ class Rows:
                 self._places.pop(index, None)
 
     def name_places(self, error: AsyncEmbedError) -> None:
-        """Have an error name rows by their places in what the caller gave, and not among those that were missing."""
+        """Change the indices of an error from those in the stream of missing rows to those in the caller's rows."""
         if error.indices and all(index in self._places for index in error.indices):
             places = tuple(self._places[index] for index in error.indices)
             if places != error.indices:
-                error.add_note(f"texts[{error.indices[0]}] of those that were missing is row {places[0]} of all")
+                error.add_note(f"texts[{error.indices[0]}] of the missing rows is row {places[0]} of all rows")
                 error.indices = places
 
     async def aclose(self) -> None:
-        """Close a generator that was given, so that what it holds open is released now."""
+        """Close the caller's generator, which releases what it holds open."""
         if self._next:
             self._next.cancel()
             await asyncio.wait([self._next])
@@ -252,23 +256,16 @@ class Rows:
             await self._source.aclose()
 
     def _checked(self, some: Sequence[TextLike]) -> tuple[list[tuple[int, EmbedInput]], ConfigurationError | None]:
-        """Return rows with their places up to the first that is none, and what is wrong with that."""
+        """Return rows with their places, and the error of the first wrong one if that ends the run."""
         rows: list[tuple[int, EmbedInput]] = []
         first, self._pulled = self._pulled, self._pulled + len(some)
         for place, item in enumerate(some, first):
             try:
-                row = as_input(item, place)
+                row = _row_of(item, place)
             except ConfigurationError as error:
-                return rows, error
-            if row.id is None:
-                return rows, ConfigurationError(
-                    f"texts[{place}] has no id, by which a store knows it; give an (id, text) pair or an EmbedInput"
-                )
-            if row.metadata:
-                try:
-                    names_of([row.metadata])
-                except ConfigurationError as error:
+                if not self._skip_wrong:
                     return rows, error
+                row = RefusedInput("", reason=str(error))
             rows.append((place, row))
         return rows, None
 
@@ -278,7 +275,7 @@ class Rows:
         return list(islice(self._source, BATCH_ROWS))
 
     async def _pull_async(self, source: AsyncIterator[TextLike]) -> list[TextLike]:
-        """Pull rows until there are enough, or they have waited long enough for more."""
+        """Pull rows until a batch is full, or `max_wait` seconds have passed since the first."""
         some: list[TextLike] = []
         deadline = None
         while len(some) < BATCH_ROWS:
@@ -299,11 +296,11 @@ class StoreSettler:
     """Puts the results of one stream into a store.
 
     Args:
-        call: What is asked for.
+        call: The checked options.
         store: The store.
-        rows: Told which are settled.
-        fingerprint: What the vectors share.
-        dimension: Their length, if that is known.
+        rows: The caller's rows, which forget those that are settled.
+        fingerprint: The properties that all vectors share.
+        dimension: The dimension of the vectors, None if it is not known.
         keep_text: Whether the store gets the texts.
     """
 
@@ -324,12 +321,12 @@ class StoreSettler:
         self._keep_text = keep_text
         self._is_broken = False
         self.dimension = dimension
-        """The length of the vectors, if it is known."""
+        """The dimension of the vectors, None if it is not known."""
         self.stored = 0
-        """Rows that were stored."""
+        """Number of rows that were stored."""
 
-    async def settle(self, batch: Sequence[Item], *, is_end: bool) -> None:  # noqa: ARG002  # failures are not kept
-        """Store results, the last of equal ids; failures have no row."""
+    async def settle(self, batch: Sequence[Item], *, is_end: bool) -> None:  # noqa: ARG002  # the store keeps no failures
+        """Store the results. If an id occurs twice, the last row stays; failures have no row."""
         blocks = sorted((item for item in batch if isinstance(item, EmbedBlock)), key=lambda block: block.index)
         if self._is_broken:
             return
@@ -369,19 +366,40 @@ class StoreSettler:
                 self.dimension = await self._store.prepare_again(self._fingerprint, dimension) or dimension
             if dimension != self.dimension:
                 raise ConfigurationError(
-                    f"a vector has {dimension} dimensions, and those in the store have {self.dimension}"
+                    f"a vector has {dimension} dimensions, but the vectors in the store have {self.dimension}"
                 )
 
 
+def _row_of(item: object, place: int) -> EmbedInput:
+    """Return one of the caller's items as a row.
+
+    Raises:
+        ConfigurationError: if it is no row, or no store could keep it.
+    """
+    row = as_input(item, place)
+    if isinstance(row, RefusedInput):
+        return row
+    if row.id is None:
+        raise ConfigurationError(
+            f"texts[{place}] has no id, which a store needs; pass an (id, text) pair or an EmbedInput"
+        )
+    try:
+        plain_id(row.id)
+        names_of([row.metadata])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"texts[{place}]: {error}") from None
+    return row
+
+
 async def _first_of(source: AsyncIterator[TextLike]) -> TextLike | None:
-    """Return the next item, None at the end: a task cannot raise `StopAsyncIteration`."""
+    """Return the next item, or None at the end, because a task cannot raise `StopAsyncIteration`."""
     async for item in source:
         return item
     return None
 
 
 async def _unbroken(work: Awaitable[T]) -> T:
-    """Wait for the end of something, also for a while if this task is being cancelled; that is raised after it."""
+    """Wait for an awaitable. If this task is cancelled meanwhile, wait up to `LAST_SECONDS` longer, then raise."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait([task])
@@ -389,10 +407,10 @@ async def _unbroken(work: Awaitable[T]) -> T:
         try:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait([task], timeout=LAST_SECONDS)
-        finally:  # it hangs, or there was a second cancellation
+        finally:  # the awaitable hangs, or there was a second cancellation
             task.cancel()
             await end_of(task)
             if not task.cancelled():
-                task.exception()  # it counts as seen
+                task.exception()  # marks it as retrieved
         raise
     return task.result()

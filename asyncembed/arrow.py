@@ -37,7 +37,8 @@ async def embed_array(
 ) -> pa.FixedSizeListArray:
     """Embed a column of texts, and return a column of vectors of the same length and order.
 
-    Null and empty texts become null. They are not sent and cost nothing.
+    Null and empty texts become null. They are not sent and cost nothing. pyarrow cannot read a null of this type back
+    from Parquet: before you write it there, drop such rows or cast the column to `pa.list_(pa.float32())`.
 
     Args:
         client: Embeds the texts.

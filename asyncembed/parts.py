@@ -1,8 +1,8 @@
-"""A file for each task of an engine: Ray tasks, Dask, Airflow, Slurm arrays.
+"""One file per task, for Ray tasks, Dask, Airflow and Slurm arrays.
 
-Engines repeat a task whose worker has died, and know nothing of what it has paid for. Here each task writes a file of
-its own with `embed_to_file`, whose journal lies beside it on the shared disk, so that the task which is run again pays
-only for what was not there yet. The journal's lock keeps two workers from the same part.
+Engines repeat the task of a worker that died, and pay again for what it had received. Here each task writes a file of
+its own with `embed_to_file`, whose journal lies beside it on the shared disk. So a repeated task pays only for what is
+missing. The journal's lock keeps two workers from the same part.
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ def embed_part(
     format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
     **options: Unpack[EmbedOptionsArgs],
 ) -> RunSummary:
-    """Embed the texts of one Parquet file into one file of vectors, or go on where an earlier task has ended.
+    """Embed the texts of one Parquet file into one file of vectors, or continue where an earlier task ended.
 
-    It is a plain function of plain values: submit it to any engine. All workers together keep a limit that
-    `spec.share(workers)` has divided. Null and empty texts have no row.
+    It is a plain function of plain values, so you can submit it to any engine. `spec.share(workers)` divides a rate
+    limit among the workers. Null and empty texts have no row.
 
     Args:
         source: The Parquet file.
-        target: The file to be made, on a disk that all workers see.
-        spec: What opens the client.
-        id: Column of the ids; without it a row's id is its number in the source.
-        text: Column of the texts.
+        target: The new file, on a disk that all workers see.
+        spec: The settings of the client.
+        id: The column of ids. Without it, the id of a row is its number in the source.
+        text: The column of texts.
         on_error: As for `embed_to_file`.
-        keep_text: Whether the file holds the texts, too.
+        keep_text: Whether the file also holds the texts.
         format: As for `embed_to_file`.
         **options: See `EmbedOptionsArgs`.
 
     Returns:
-        How the part stands; its `earlier` says what other tasks have taken for it.
+        The summary of the part; `earlier` in it is the share of earlier tasks.
 
     Raises:
-        ConfigurationError: if the source has no such column, or another worker is at this part.
-        ResumeError: if what is there was made of other texts, or with another model or options.
-        AsyncEmbedError: if a text cannot be embedded; what has arrived stays safe.
+        ConfigurationError: if the source has no such column, or another worker is writing this part.
+        ResumeError: if the existing file was made of other texts, or with another model or options.
+        AsyncEmbedError: if a text cannot be embedded; the vectors that have arrived are kept.
     """
     _check_columns(source, *filter(None, (id, text)))
     with SyncEmbedder(spec) as embedder:
@@ -85,27 +85,27 @@ def embed_part(
 def parts(
     folder: str | os.PathLike[str], target: str | os.PathLike[str], *, suffix: str = ".parquet"
 ) -> list[tuple[Path, Path]]:
-    """Return source and target of each part that is not finished: the Parquet files of a folder, in order of name.
+    """Return source and target of each unfinished part: one for each Parquet file of a folder, in order of name.
 
-    The folder of the targets is made if it is not there.
+    It creates the folder of the targets if that does not exist.
 
     Args:
-        folder: Where the sources are.
-        target: Where the files of vectors go.
-        suffix: Their suffix, which says the format.
+        folder: The folder of the sources.
+        target: The folder of the files of vectors.
+        suffix: The suffix of these files, which decides their format.
 
     Raises:
         ConfigurationError: if the folder holds no Parquet file, or both folders are the same.
     """
     sources, targets = Path(folder), Path(target)
     if suffix not in SUFFIXES:
-        raise ConfigurationError(f"suffix={suffix!r} is not known; use one of {', '.join(sorted(SUFFIXES))}")
+        raise ConfigurationError(f"suffix={suffix!r} is unknown; use one of {', '.join(sorted(SUFFIXES))}")
     found = sorted(each for each in sources.glob("*.parquet") if each.is_file())
     if not found:
         raise ConfigurationError(f"{sources} holds no .parquet file")
     targets.mkdir(parents=True, exist_ok=True)
     if targets.samefile(sources):
-        raise ConfigurationError("target= must be another folder than that of the sources")
+        raise ConfigurationError("target= must not be the folder of the sources")
     pairs = [(source, targets / source.with_suffix(suffix).name) for source in found]
     return [(source, made) for source, made in pairs if not made.exists()]
 

@@ -8,6 +8,7 @@ from benchmarks import (
     choices,
     counted,
     decode,
+    engines,
     latency,
     memory,
     overhead,
@@ -36,6 +37,7 @@ def main() -> None:
         soak,
         stores,
         service,
+        engines,
     ):
         command.add_command(commands)
     arguments = parser.parse_args()

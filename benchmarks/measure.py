@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
     "asyncembed", "aiohttp", "ijson", "numpy", "orjson", "pysimdjson", "pybase64", "uvloop", "httpx", "cohere",
-    "openai", "baseten-performance-client", "voyageai", "litellm", "langchain-openai", "pyarrow",
+    "openai", "baseten-performance-client", "voyageai", "litellm", "langchain-openai", "pyarrow", "daft", "ray",
+    "pyspark",
 )  # fmt: skip
 MISSING = 3  # exit status of a way whose package is not installed
 Row = dict[str, Any]

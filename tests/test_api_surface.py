@@ -212,7 +212,7 @@ def test_importing_needs_no_optional_package():
     code = (
         "import sys, threading, asyncembed;"
         "extras = {'pyarrow', 'model2vec', 'typer', 'rich', 'safetensors', 'tokenizers', 'opentelemetry',"
-        "'langchain_core', 'llama_index', 'pydantic', 'pydantic_ai'};"
+        "'langchain_core', 'llama_index', 'pydantic', 'pydantic_ai', 'daft', 'ray', 'pyspark', 'psycopg', 'lancedb'};"
         "extras &= set(sys.modules);"
         "assert not extras, extras; assert threading.active_count() == 1"
     )

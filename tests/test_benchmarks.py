@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import bare, faulty, ours, soak, throughput
+from benchmarks import bare, engines, faulty, ours, soak, throughput
 from benchmarks.job import Check, Job
 from benchmarks.measure import ratio
 from benchmarks.server import running
@@ -58,6 +58,16 @@ async def test_a_soak_sees_every_vector_and_every_fault():
     assert run["requests"] >= run["retries"] + 3_000 // soak.BATCH + 1
     assert not run["tasks_left"]
     assert not soak.judged(samples, 3_000)["grew"]["tasks"]
+
+
+@pytest.mark.parametrize("way", ["no engine, embed_to_file", "Daft, embed"])
+async def test_an_engine_that_is_measured_gives_every_row(way, tmp_path):
+    package, _ = engines.WAYS[way]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    engines.write_source(tmp_path / "in", 500)
+    async with running(engines.DIMENSION) as url:
+        found = await engines.measure(way, 500, url, tmp_path)
+    assert found["texts/s"] > 0
 
 
 def test_what_grows_is_noticed():

@@ -56,6 +56,7 @@ class Recall:
         number: The numpy type of the vectors.
         dedupe_bytes: Memory for the vectors that equal texts share; 0 if each text is asked for.
         cache: Vectors of earlier runs.
+        copies: Whether the consumer may change the vectors that it gets.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Recall:
         *,
         dedupe_bytes: int,
         cache: VectorCache | None,
+        copies: bool,
     ) -> None:
         self._identity = identity
         self._number = number
         self._duplicates: Duplicates[Reservation] = Duplicates(KnownVectors(dedupe_bytes), joins=dedupe_bytes > 0)
         self._cache = cache
+        self._copies = copies
         self._to_keep: dict[bytes, Vector] = {}
         self.cached = 0
         """Texts whose vectors came out of the cache."""
@@ -80,31 +83,28 @@ class Recall:
 
     async def sort(self, batch: Batch) -> list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]]:
         """Return the texts of a batch by index, each with its vector, or an equal text to wait for, or None."""
-        keys = {index: text_key(item.text, self._identity) for index, item in batch.inputs.items()}
-        cached = await self._cached({key for key in keys.values() if not self._duplicates.is_decided(key)})
-        found: list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]] = []
-        for index, item in batch.inputs.items():
-            vector = cached.get(keys[index])
-            if vector is not None:
-                self.cached += 1
-                found.append((index, item, vector))
-                continue
-            known = self._duplicates.sort(index, keys[index])
-            self.duplicates += isinstance(known, np.ndarray)
-            found.append((index, item, known))
-        found += [(index, item, None) for index, item, _ in batch.refused]  # it is refused again in its new batch
-        return sorted(found, key=_index_of) if batch.refused else found
+        identity, sort = self._identity, self._duplicates.sort
+        keyed = [(index, item, text_key(item.text, identity)) for index, item in batch.inputs.items()]
+        if self._cache:
+            wanted = {key for *_, key in keyed if not self._duplicates.is_decided(key)}
+            cached = await self._cached(wanted, self._cache)
+            count = sum(key in cached for *_, key in keyed)
+            self.cached += count
+            self.duplicates -= count
+            found = [(index, item, cached[key] if key in cached else sort(index, key)) for index, item, key in keyed]
+        else:
+            found = [(index, item, sort(index, key)) for index, item, key in keyed]
+        self.duplicates += sum(isinstance(vector, np.ndarray) for *_, vector in found)
+        if batch.refused:  # the next batch refuses them again
+            found = sorted([*found, *((index, item, None) for index, item, _ in batch.refused)], key=_index_of)
+        return found
 
     def learn(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]) -> None:
-        """Note vectors that arrived; they are copied, as the consumer may change those that it gets."""
+        """Note vectors that arrived; they are copied, if the consumer may change those that it gets."""
         for result in results:
-            if isinstance(result, EmbedBlock):
-                self._check_width(result.embeddings.shape[1])
-                for index, row in enumerate(result.embeddings, result.index):
-                    self._duplicates.arrived(index, row.copy())
-            else:
-                self._check_width(len(result.embedding))
-                self._duplicates.arrived(result.index, result.embedding.copy())
+            rows = result.embeddings if isinstance(result, EmbedBlock) else result.embedding[np.newaxis]
+            self._check_width(rows.shape[1])
+            self._duplicates.arrived(result.index, map(np.copy, rows) if self._copies else rows)
 
     def withdraw(self, indices: Collection[int]) -> None:
         """Forget vectors of a response that turned out to be wrong."""
@@ -114,23 +114,23 @@ class Recall:
         """Return what is known of the texts that were taken out of a batch; the others wait for an equal text."""
         recalled, lost = list(batch.recalled), []
         for follower, lead in batch.followers:
-            if self._duplicates.follow(lead, follower, reservation):
-                continue
             if lead.error:
                 lost.append((*follower, lead.error))
             elif lead.vector is not None:
                 recalled.append((*follower, lead.vector))
+            else:
+                lead.waiting.append((follower, reservation))
         self.duplicates += len(recalled) - len(batch.recalled)
         return recalled, lost
 
     def settle(self, batch: Batch) -> list[tuple[list[Recalled], Reservation]]:
         """Return the texts that waited for vectors of a request that has ended, by the reservation they come off."""
-        leads = self._duplicates.settle(batch.inputs)
+        vectors, leads = self._duplicates.settle(batch.inputs)
+        if self._cache:
+            self._to_keep |= vectors
         found: defaultdict[Reservation, list[Recalled]] = defaultdict(list)
         for lead in leads:
             assert lead.vector is not None
-            if self._cache:
-                self._to_keep[lead.key] = lead.vector
             for (index, item), reservation in lead.waiting:
                 found[reservation].append((index, item, lead.vector))
             self.duplicates += len(lead.waiting)
@@ -151,10 +151,8 @@ class Recall:
             rows, self._to_keep = self._to_keep, {}
             await self._cache.put({key: vector.tobytes() for key, vector in rows.items()})
 
-    async def _cached(self, keys: Collection[bytes]) -> dict[bytes, Vector]:
-        if not self._cache or not keys:
-            return {}
-        found = await self._cache.get(keys)
+    async def _cached(self, keys: Collection[bytes], cache: VectorCache) -> dict[bytes, Vector]:
+        found = await cache.get(keys) if keys else {}
         vectors = {key: np.frombuffer(data, self._number) for key, data in found.items()}
         for vector in vectors.values():
             self._check_width(len(vector))
@@ -230,20 +228,36 @@ class RecallingSource:
         self._source.close()
 
     async def _sort(self, batch: Batch) -> None:
-        allowed = self._budget.largest // PART_OF_BUDGET
+        requested: list[EmbedInput] = []  # consecutive texts
+        first = 0
         for index, item, found in await self._recall.sort(batch):
-            if found is None:
-                self._chunker.index = index
-                self._hand_on(self._chunker.take([item]))
+            if found is None and (not requested or index == first + len(requested)):
+                first = first if requested else index
+                requested.append(item)
                 continue
-            if isinstance(found, Lead):
-                self._taken.followers.append(((index, item), found))
+            self._request(first, requested)
+            first, requested = index, []
+            if found is None:
+                requested.append(item)
             else:
-                self._taken.recalled.append((index, item, found))
-            self._taken.text_memory += sys.getsizeof(item.text) + metadata_bytes(item.metadata or {})
-            if self._cost.waiting(len(self._taken), self._taken.text_memory) > allowed:
-                self._flush()
+                self._take_out(index, item, found)
+        self._request(first, requested)
         if self.needs_pump and len(batch) < self._source.full_batch:  # the caller's texts come slowly
+            self._flush()
+
+    def _request(self, first: int, inputs: list[EmbedInput]) -> None:
+        self._chunker.index, rest = first, iter(inputs)
+        while batches := self._chunker.take(rest):
+            self._hand_on(batches)
+
+    def _take_out(self, index: int, item: EmbedInput, found: Vector | Lead[Reservation]) -> None:
+        if isinstance(found, Lead):
+            self._taken.followers.append(((index, item), found))
+        else:
+            self._taken.recalled.append((index, item, found))
+        self._taken.text_memory += sys.getsizeof(item.text) + metadata_bytes(item.metadata or {})
+        allowed = self._budget.largest // PART_OF_BUDGET
+        if self._cost.waiting(len(self._taken), self._taken.text_memory) > allowed:
             self._flush()
 
     def _flush(self) -> None:

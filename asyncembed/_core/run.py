@@ -143,7 +143,11 @@ class Run:
         self.recall: Recall | None = None
         if call.dedupe_bytes or endpoint.cache:
             self.recall = Recall(
-                call.identity, self.decoder.stored, dedupe_bytes=call.dedupe_bytes, cache=endpoint.cache
+                call.identity,
+                self.decoder.stored,
+                dedupe_bytes=call.dedupe_bytes,
+                cache=endpoint.cache,
+                copies=not settling,
             )
             self._chunker = new_chunker()
             self.source = RecallingSource(self.source, self._chunker, self.recall, self.cost, endpoint.budget)

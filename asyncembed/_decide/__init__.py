@@ -1,12 +1,13 @@
 """Decides what an error means, and what to send, when and how much. Nothing here does I/O or waits."""
 
 from asyncembed._decide.base64_proof import Comparison, Proof, proof_of
-from asyncembed._decide.blame import Blame, Step, Verdict, is_refused_likewise
-from asyncembed._decide.chunker import JSON_OVERHEAD, Batch, Chunker
-from asyncembed._decide.controller import Controller, Flight
+from asyncembed._decide.blame import Blame, Case, Step, Verdict, is_refused_likewise
+from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch, Chunker
+from asyncembed._decide.controller import FIRST_SIZE, Controller, Flight
 from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, READ_BUFSIZE, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
+from asyncembed._decide.giving_way import GivingWay
 from asyncembed._decide.retry import Backoff, ceiling, is_overload, is_retryable
 from asyncembed._decide.signs import Meaning, Sign, meaning_of
 from asyncembed._decide.sliding_window import SLACK, Window, WindowEntry
@@ -20,6 +21,7 @@ from asyncembed._decide.texts import (
     arrow_values,
     as_input,
     as_input_or_refused,
+    check_input,
     check_texts,
     id_of_bytes,
     is_id,
@@ -33,6 +35,8 @@ from asyncembed._decide.too_large import is_too_large_to_process, read_too_large
 
 __all__ = [
     "ASSUMED_DIMENSION",
+    "BYTES_PER_TOKEN",
+    "FIRST_SIZE",
     "JSON_OVERHEAD",
     "MAX_DIMENSIONS",
     "OWN_COLUMNS",
@@ -43,12 +47,14 @@ __all__ = [
     "Batch",
     "Blame",
     "BlockDelivery",
+    "Case",
     "Chunker",
     "Comparison",
     "Controller",
     "CostModel",
     "Duplicates",
     "Flight",
+    "GivingWay",
     "KnownVectors",
     "Lead",
     "LearnedLimits",
@@ -69,6 +75,7 @@ __all__ = [
     "as_input",
     "as_input_or_refused",
     "ceiling",
+    "check_input",
     "check_texts",
     "estimate_tokens",
     "fits",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
     from asyncembed._exceptions import AsyncEmbedError
     from asyncembed._models import EmbedInput, Vector
@@ -26,22 +26,16 @@ Follower: TypeAlias = tuple[int, "EmbedInput"]
 
 @dataclass(slots=True, eq=False)
 class Lead(Generic[HolderT]):
-    """A text that is asked for, and the equal texts that wait for its vector.
+    """A text that is requested, and the equal texts that wait for its vector.
 
     Attributes:
-        key: Digest of the text and of everything that shapes its vector.
-        vector: The vector, once it has arrived.
+        vector: The vector, once it is final.
         error: Why there is none.
-        is_settled: Whether nothing about it can change any more.
-        expected: Number of followers whose memory has not been reserved yet.
-        waiting: Followers, each with the reservation that its result is taken off.
+        waiting: Followers, each with the reservation that holds the memory of its result.
     """
 
-    key: bytes
     vector: Vector | None = None
     error: AsyncEmbedError | None = None
-    is_settled: bool = False
-    expected: int = 0
     waiting: list[tuple[Follower, HolderT]] = field(default_factory=list)
 
 
@@ -73,80 +67,74 @@ class KnownVectors:
 
 
 class Duplicates(Generic[HolderT]):
-    """Decides for each text of a run whether to ask for it, and keeps the texts that wait for an equal one.
+    """Decides for each text of a run whether to request it, and keeps the texts that wait for an equal one.
 
     Args:
-        known: Vectors that need not be asked for.
-        joins: Whether a text follows an equal one that is being asked for.
+        known: Vectors that need no request.
+        joins: Whether a text follows an equal one that is being requested.
     """
 
     def __init__(self, known: KnownVectors, *, joins: bool) -> None:
         self.known = known
         self._joins = joins
-        self._by_key: dict[bytes, Lead[HolderT]] = {}
-        self._by_index: dict[int, Lead[HolderT]] = {}
+        self._keys: dict[int, bytes] = {}  # of the texts that are being requested, by index
+        self._requested: set[bytes] = set()
+        self._arrived: dict[int, Vector] = {}
+        self._leads: dict[bytes, Lead[HolderT]] = {}  # of the texts that others follow
 
     def is_decided(self, key: bytes) -> bool:
-        """Whether the vector of a text is known, or an equal text leads, so that no cache need be asked."""
-        return self.known.get(key) is not None or (self._joins and key in self._by_key)
+        """Whether the vector of a text is known, or an equal text is being requested, so that no cache is needed."""
+        return self.known.get(key) is not None or key in self._requested
 
     def sort(self, index: int, key: bytes) -> Vector | Lead[HolderT] | None:
-        """Return the vector of a text, the equal text to follow, or None: then this text leads from now on."""
+        """Return the vector of a text, the equal text to follow, or None: then the text has to be requested."""
         vector = self.known.get(key)
         if vector is not None:
             return vector
-        lead = self._by_key.get(key)
-        if lead and self._joins and not lead.error:
-            lead.expected += 1
-            return lead
-        lead = self._by_index[index] = Lead(key)
+        if key in self._requested:
+            return self._leads.setdefault(key, Lead())
+        self._keys[index] = key
         if self._joins:
-            self._by_key[key] = lead
+            self._requested.add(key)
         return None
 
-    def arrived(self, index: int, vector: Vector) -> None:
-        """Note the vector of a text; a text that does not lead is ignored."""
-        if lead := self._by_index.get(index):
-            lead.vector = vector
+    def arrived(self, first: int, vectors: Iterable[Vector]) -> None:
+        """Note the vectors of consecutive texts that were requested."""
+        self._arrived.update(enumerate(vectors, first))
 
-    def withdrawn(self, indices: Collection[int]) -> None:
-        """Forget vectors whose response turned out to be wrong; their texts are asked for again."""
+    def withdrawn(self, indices: Iterable[int]) -> None:
+        """Forget vectors whose response turned out to be wrong; their texts are requested again."""
         for index in indices:
-            if lead := self._by_index.get(index):
-                lead.vector = None
+            self._arrived.pop(index, None)
 
-    def settle(self, indices: Collection[int]) -> list[Lead[HolderT]]:
-        """Return the texts of an ended request whose vectors are final from now on."""
-        leads = [lead for index in indices if (lead := self._by_index.get(index)) and lead.vector is not None]
-        for lead in leads:
-            assert lead.vector is not None
-            self.known.add(lead.key, lead.vector)
-        self._close(leads, indices)
-        return leads
+    def settle(self, indices: Iterable[int]) -> tuple[dict[bytes, Vector], list[Lead[HolderT]]]:
+        """End a request: its vectors are final.
+
+        Returns:
+            The vectors by key, and the texts among them that others follow.
+        """
+        final: dict[bytes, Vector] = {}
+        leads: list[Lead[HolderT]] = []
+        for index in indices:
+            vector = self._arrived.pop(index, None)
+            if vector is None:
+                continue
+            key = self._keys.pop(index)
+            final[key] = vector
+            self.known.add(key, vector)
+            self._requested.discard(key)
+            if lead := self._leads.pop(key, None):
+                lead.vector = vector
+                leads.append(lead)
+        return final, leads
 
     def lost(self, index: int, error: AsyncEmbedError) -> Lead[HolderT] | None:
-        """Note that a text gets no vector, and return it if it leads."""
-        lead = self._by_index.get(index)
-        if lead is None:
+        """Note that a text gets no vector, and return it if others follow it."""
+        key = self._keys.pop(index, None)
+        if key is None:
             return None
-        lead.error = error
-        self._close([lead], [index])
+        self._requested.discard(key)
+        lead = self._leads.pop(key, None)
+        if lead:
+            lead.error = error
         return lead
-
-    def follow(self, lead: Lead[HolderT], follower: Follower, holder: HolderT) -> bool:
-        """Let a text wait for its lead; return False if the lead is settled, and so what the text gets is known."""
-        lead.expected -= 1
-        if lead.is_settled:
-            return False
-        lead.waiting.append((follower, holder))
-        return True
-
-    def _close(self, leads: list[Lead[HolderT]], indices: Collection[int]) -> None:
-        for lead in leads:
-            lead.is_settled = True
-            if self._by_key.get(lead.key) is lead:
-                del self._by_key[lead.key]
-        for index in indices:
-            lead_at = self._by_index.get(index)
-            if lead_at and lead_at.is_settled:
-                del self._by_index[index]

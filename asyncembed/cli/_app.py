@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asyncembed import EmbedOptionsArgs
+    from asyncembed.stores import AnyStore
 
 ValueT = TypeVar("ValueT")
 
@@ -152,6 +153,10 @@ def exits() -> Iterator[None]:
 def given(**values: ValueT | None) -> dict[str, ValueT]:
     """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _place(where: str) -> Path | AnyStore:
+    return open_store(where) if is_store(where) else Path(where)
 
 
 def show_version(is_set: bool) -> None:
@@ -490,9 +495,8 @@ def search(
 ) -> None:
     """Find the texts in a file or a store that are most similar to a query."""
     with exits():
-        vectors = open_store(place) if is_store(place) else Path(place)
         hits = asyncio.run(
-            run_search(vectors, Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+            run_search(_place(place), Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
         )
     if as_json:
         typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))
@@ -526,10 +530,14 @@ def providers(
 
 
 @app.command()
-def info(file: Annotated[Path, typer.Argument(help="File that `embed` wrote, or is writing.", metavar="FILE")]) -> None:
-    """Show what a file of vectors contains and how it was made."""
+def info(
+    where: Annotated[
+        str, typer.Argument(help="File that `embed` wrote or is writing, or a store as in --to.", metavar="FILE|STORE")
+    ],
+) -> None:
+    """Show what a file of vectors or a store contains and how it was made."""
     with exits():
-        show_info(file)
+        asyncio.run(show_info(_place(where)))
 
 
 @app.command()

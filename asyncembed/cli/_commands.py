@@ -1,7 +1,8 @@
 """The commands `check`, `info` and `serve`.
 
 `asyncembed check` embeds one word, to test the settings before you pay for a large run. `asyncembed info` describes a
-file of vectors, finished or not, and what it cost. `asyncembed serve` runs the embedded server for other programs.
+store, or a file of vectors, finished or not, and what it cost. `asyncembed serve` runs the embedded server for other
+programs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from asyncembed._models import RunTotals
     from asyncembed.sinks import Partial, Provenance
+    from asyncembed.stores import AnyStore
 
 
 async def check(provider: str | Provider, model: str | None, base_url: str | None, dimensions: int | None) -> None:
@@ -49,14 +51,15 @@ async def check(provider: str | Provider, model: str | None, base_url: str | Non
     )
 
 
-def show_info(path: Path) -> None:
-    """Print what a file of vectors contains.
+async def show_info(where: Path | AnyStore) -> None:
+    """Print what a file of vectors or a store contains.
 
     Raises:
-        ConfigurationError: if the file does not exist or is not a file of vectors.
+        ConfigurationError: if it does not exist, or is neither a file of vectors nor a store of `embed --to`.
+        ConnectionError: if the server of the store cannot be reached.
     """
     console = stdout()
-    for name, value in facts(path):
+    for name, value in facts(where) if isinstance(where, Path) else await _stored(where):
         console.print(Text(f"{name:<12}", "bold").append(printable(value, console), "not bold"))
 
 
@@ -74,6 +77,22 @@ def facts(path: Path) -> Iterator[tuple[str, str]]:
     yield "dimension", str(commit.width * (8 if found.provenance.dtype in PACKED else 1) or "unknown")
     yield from _made_with(found.provenance)
     yield from _totals(commit.totals)
+
+
+async def _stored(store: AnyStore) -> list[tuple[str, str]]:
+    try:
+        kind, dimension = await store.fingerprint(), await store.dimension()
+        if kind is None:
+            raise ConfigurationError(f"{store!r} is not a table of vectors that `asyncembed embed --to` wrote")
+        rows = await store.count()
+    finally:
+        await store.aclose()
+    found = [("store", repr(store)), ("rows", f"{rows:,}"), ("dimension", str(dimension or "unknown"))]
+    # Defaults are left out: None, "document" as the input type, and the provider's own server.
+    named = {name: value for name, value in kind.items() if value is not None}
+    if named.get("address") != "another":
+        named.pop("address", None)
+    return found + [(name.replace("_", " "), str(value)) for name, value in sorted(named.items())]
 
 
 def _finished(path: Path) -> Iterator[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""Embeddings of other frameworks, made of a `ClientSpec`; each module needs the extra of its name."""
+"""Embedding classes for other frameworks, built on a `ClientSpec`. Each module needs the extra of its name."""

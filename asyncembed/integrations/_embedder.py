@@ -1,8 +1,7 @@
-"""What the classes of all frameworks stand on.
+"""The common base of the framework classes.
 
-Frameworks give an adapter no place to open or close anything, call it from any thread and event loop, copy it and
-pickle it. So it holds a spec and nothing else; its sync and its async methods use the client of that spec which lives
-on the process's own event loop.
+Frameworks never open or close an adapter. They call it from any thread and event loop, copy it and pickle it. So an
+adapter holds only a spec; its sync and async methods use the client of that spec on the process's own event loop.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ Role: TypeAlias = Literal["document", "query"]
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """Embeds texts in a role, by plain calls and by awaited ones.
+    """Embeds texts as documents or queries, by plain and by async calls.
 
     Attributes:
         spec: The settings of the client.
-        dimensions: Length of the vectors, where the model can shorten them.
+        dimensions: Length of the vectors, if the model can shorten them.
     """
 
     spec: ClientSpec
     dimensions: int | None = None
 
     def embed(self, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
-        """Embed texts, and wait for them."""
+        """Embed texts by a plain call."""
         return run_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
     async def aembed(self, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
-        """Embed texts; the caller's event loop goes on meanwhile."""
+        """Embed texts without blocking the caller's event loop."""
         return await await_with(self.spec, self.spec.open, lambda client: self._ask(client, texts, role))
 
     def query(self, text: str) -> Vector:

@@ -14,18 +14,17 @@ except ImportError:
     raise missing("asyncembed.integrations.langchain", "langchain-core", "langchain") from None
 
 if TYPE_CHECKING:
-    from asyncembed._spec import ClientSpec
-    from asyncembed.integrations._settings import SpecArguments
+    from asyncembed._spec import ClientSpec, SpecArguments
     from asyncembed.providers import Provider
 
 
 class AsyncEmbedEmbeddings(Embeddings):
-    """LangChain's `Embeddings`, sync and async, for documents and queries. It pickles, and holds no key.
+    """LangChain's `Embeddings`, sync and async, for documents and queries. It can be pickled and holds no key.
 
     Args:
-        provider: A `ClientSpec`, or a provider as it takes it.
-        dimensions: Length of the vectors, where the model can shorten them.
-        **settings: The fields of a `ClientSpec`, if there is none.
+        provider: A `ClientSpec`, or the provider that one takes.
+        dimensions: Length of the vectors, if the model can shorten them.
+        **settings: Without a spec, the fields of one.
 
     Raises:
         ConfigurationError: if a setting is wrong.
@@ -46,21 +45,21 @@ class AsyncEmbedEmbeddings(Embeddings):
         return self._embedder.spec
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed what is searched in."""
+        """Embed documents."""
         vectors: list[list[float]] = self._embedder.embed(texts, "document").embeddings.tolist()
         return vectors
 
     def embed_query(self, text: str) -> list[float]:
-        """Embed what is searched for."""
+        """Embed a query."""
         vector: list[float] = self._embedder.query(text).tolist()
         return vector
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed what is searched in; the event loop goes on meanwhile."""
+        """Embed documents without blocking the event loop."""
         vectors: list[list[float]] = (await self._embedder.aembed(texts, "document")).embeddings.tolist()
         return vectors
 
     async def aembed_query(self, text: str) -> list[float]:
-        """Embed what is searched for; the event loop goes on meanwhile."""
+        """Embed a query without blocking the event loop."""
         vector: list[float] = (await self._embedder.aquery(text)).tolist()
         return vector

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asyncembed._config import Encoding, RetryPolicy, Timeouts
 from asyncembed._missing import missing
+from asyncembed._ratelimit import RateLimitOff  # noqa: TC001  # pydantic reads it
 from asyncembed._spec import ClientSpec
 from asyncembed.integrations._embedder import Embedder
 
@@ -19,18 +20,18 @@ except ImportError:
 if TYPE_CHECKING:
     from asyncembed.providers import Provider
 
-_MOST_TEXTS = 2_048
+_MAX_TEXTS = 2_048
 _FIELDS = tuple(field.name for field in fields(ClientSpec) if field.name not in {"provider", "model"})
 
 
 class AsyncEmbedEmbedding(BaseEmbedding):
-    """LlamaIndex's `BaseEmbedding`, sync and async, for texts and queries. What it persists holds no key.
+    """LlamaIndex's `BaseEmbedding`, sync and async, for texts and queries. It never persists a key.
 
-    Its fields are those of `ClientSpec`, with the model in `model_name`, and `dimensions`. A provider of your own
-    can be given, but then it cannot be read back with `from_dict`.
+    It has the fields of `ClientSpec`, with the model in `model_name`, and `dimensions`. With a provider of your own,
+    `from_dict` cannot restore it.
 
     Args:
-        provider: A `ClientSpec`, or a provider as it takes it.
+        provider: A `ClientSpec`, or the provider that one takes.
         model: The provider's name of the model.
         **data: The other fields, and those of LlamaIndex.
 
@@ -47,10 +48,13 @@ class AsyncEmbedEmbedding(BaseEmbedding):
     max_memory_mb: float = 256
     max_concurrency: int = 32
     initial_concurrency: int | None = None
+    cache: str | None = None
+    cache_mb: float = 1_000
     retry: RetryPolicy | None = None
     timeouts: Timeouts | None = None
     encoding: Encoding = "auto"
     headers: tuple[tuple[str, str], ...] = ()
+    rate_limit: RateLimitOff | None = None
     dimensions: int | None = None
     _embedder: Embedder = PrivateAttr()
 
@@ -62,12 +66,12 @@ class AsyncEmbedEmbedding(BaseEmbedding):
             spec = ClientSpec(provider, model=model or data.pop("model_name", None), **given)
         data = {**data, **{name: getattr(spec, name) for name in _FIELDS}}
         data["model_name"] = spec.model or spec.make_provider().default_model
-        super().__init__(**{"provider": spec.make_provider().name, "embed_batch_size": _MOST_TEXTS, **data})
+        super().__init__(**{"provider": spec.make_provider().name, "embed_batch_size": _MAX_TEXTS, **data})
         self._embedder = Embedder(spec, self.dimensions)
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that it is persisted by."""
+        """Return the name under which it is persisted."""
         return "AsyncEmbedEmbedding"
 
     @property
@@ -99,6 +103,6 @@ class AsyncEmbedEmbedding(BaseEmbedding):
 
 
 def _read(name: str, value: Any) -> Any:
-    """Return the value of a field as the spec has it, also where it was read from JSON."""
+    """Return the value of a field as the spec has it, even if it was read from JSON."""
     kinds = {"retry": RetryPolicy, "timeouts": Timeouts}
     return kinds[name](**value) if name in kinds and isinstance(value, dict) else value

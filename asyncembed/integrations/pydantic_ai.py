@@ -20,18 +20,17 @@ if TYPE_CHECKING:
     from pydantic_ai.embeddings import EmbeddingSettings
     from pydantic_ai.embeddings.result import EmbedInputType
 
-    from asyncembed._spec import ClientSpec
-    from asyncembed.integrations._settings import SpecArguments
+    from asyncembed._spec import ClientSpec, SpecArguments
     from asyncembed.providers import Provider
 
 
 class AsyncEmbedModel(EmbeddingModel):
-    """pydantic-ai's `EmbeddingModel`; of its settings it takes `dimensions`. It pickles, and holds no key.
+    """pydantic-ai's `EmbeddingModel`. It uses the setting `dimensions`, can be pickled and holds no key.
 
     Args:
-        provider: A `ClientSpec`, or a provider as it takes it.
-        settings: pydantic-ai's own defaults.
-        **fields: The fields of a `ClientSpec`, if there is none.
+        provider: A `ClientSpec`, or the provider that one takes.
+        settings: Default settings, as pydantic-ai has them.
+        **fields: Without a spec, the fields of one.
 
     Raises:
         ConfigurationError: if a setting is wrong.
@@ -64,7 +63,7 @@ class AsyncEmbedModel(EmbeddingModel):
 
     @property
     def base_url(self) -> str | None:
-        """The address that was given."""
+        """The `base_url` of the spec."""
         return self._spec.base_url
 
     async def embed(

@@ -1,6 +1,6 @@
-"""Stores that `embed_to_store` puts vectors into, and the protocol for others.
+"""Stores for `embed_to_store`, and the protocol for stores of your own.
 
-None of the packages that a store needs is imported before the store is used.
+A store imports the package that it needs when it is first used.
 """
 
 from __future__ import annotations

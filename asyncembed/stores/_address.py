@@ -1,4 +1,4 @@
-"""Stores by one line of text, as the command line has them."""
+"""Addresses of stores, as the command line takes them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ DEFAULT_TABLE: Final = "embeddings"
 
 
 def is_store(address: str) -> bool:
-    """Whether this is the address of a store and not the path of a file."""
+    """Whether a string is the address of a store rather than the path of a file."""
     return re.match(r"(sqlite|lancedb):.|postgres(ql)?://", address) is not None
 
 
 def open_store(address: str | Secret) -> AnyStore:
-    """Return the store of an address; nothing is opened yet.
+    """Return the store at an address. Nothing is opened yet.
 
     Args:
         address: `sqlite:PATH#TABLE`, `lancedb:PATH#TABLE` or `postgresql://...#TABLE`, where the table may be
-            `SCHEMA.TABLE`; without a table it is "embeddings". Leave passwords to the
-            environment (PGPASSWORD).
+            `SCHEMA.TABLE`. The default table is "embeddings". Put passwords into the environment (PGPASSWORD).
 
     Raises:
-        ConfigurationError: if it is none of these; it does not repeat the address, which may hold a password.
+        ConfigurationError: if it is none of these. The message never shows the address, which may hold a password.
     """
     place, _, table = str(address).rpartition("#") if "#" in address else (str(address), "", "")
     kind, _, rest = place.partition(":")

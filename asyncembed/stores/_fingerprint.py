@@ -1,4 +1,4 @@
-"""The fingerprint of a store: what it is made of, how a store keeps it, and what is said where two differ."""
+"""The fingerprint of a store: its contents, its JSON form and its comparison."""
 
 from __future__ import annotations
 
@@ -17,63 +17,65 @@ if TYPE_CHECKING:
     from asyncembed.stores._store import StoreFingerprint
 
 HASH_BYTES: Final = 16
-"""Length of the hash of a text."""
+"""Length of the hash of a text, in bytes."""
 
 
 def fingerprint_of(provenance: Provenance) -> StoreFingerprint:
-    """Return what vectors must share to belong into one store."""
+    """Return the properties that all vectors of one store share."""
     return {name: value for name, value in provenance.identity.items() if name != "keep_text"}
 
 
 def text_hash(text: str) -> bytes:
-    """Return the hash that tells whether the text of an id has changed."""
+    """Return the hash that shows whether the text of an id has changed."""
     return blake2s(text.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
 
 
 def fingerprint_to_json(fingerprint: StoreFingerprint) -> str:
-    """Return a fingerprint as text, for a store to keep."""
+    """Return a fingerprint as JSON, for a store to keep."""
     return orjson.dumps(dict(fingerprint), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def fingerprint_from_json(text: str | bytes, store: str) -> StoreFingerprint:
-    """Read what `fingerprint_to_json` wrote.
+    """Read the output of `fingerprint_to_json`.
 
     Args:
         text: The JSON.
-        store: The store it was found in, for the error.
+        store: The name of the store, for the error.
 
     Raises:
-        ResumeError: if it is something else.
+        ResumeError: if the text is anything else.
     """
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise ResumeError(f"{store} does not say in a readable way what its vectors are from")
+        raise ResumeError(f"the fingerprint in {store} cannot be read, so the origin of its vectors is not known")
     return found
 
 
 def check_fingerprint(
     store: str, found: Mapping[str, object], given: StoreFingerprint, found_dimension: int | None, dimension: int | None
 ) -> None:
-    """Raise `ResumeError` unless vectors may be put beside those that a store has.
+    """Raise `ResumeError` unless new vectors belong with those that a store has.
 
     Args:
-        store: The store, for the error.
-        found: The fingerprint that it keeps.
-        given: That of the vectors.
-        found_dimension: The length of the vectors in the store, None if it is not known.
-        dimension: The length of those that are to come, None if it is not known.
+        store: The name of the store, for the error.
+        found: The fingerprint in the store.
+        given: The fingerprint of the new vectors.
+        found_dimension: The dimension of the vectors in the store, None if it is not known.
+        dimension: The dimension of the new vectors, None if it is not known.
     """
     differing = differences(found, given)
     if found_dimension and dimension and found_dimension != dimension:
         differing.append(f"the dimension was {found_dimension} and is {dimension} now")
     if differing:
-        raise ResumeError(f"{store} has vectors of another kind: {'; '.join(differing)}; choose another table")
+        raise ResumeError(f"{store} holds vectors of another kind: {'; '.join(differing)}; choose another table")
 
 
 def check_unmarked(store: str, *, is_empty: bool) -> None:
-    """Raise `ResumeError` if a table without a fingerprint holds rows: what its vectors are from is not known."""
+    """Raise `ResumeError` if a table without a fingerprint holds rows, because the origin of these is not known."""
     if not is_empty:
-        raise ResumeError(f"{store} has rows, and does not say what their vectors are from; choose another table")
+        raise ResumeError(
+            f"{store} has rows but no fingerprint that says what made their vectors; choose another table"
+        )

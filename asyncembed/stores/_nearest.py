@@ -1,4 +1,4 @@
-"""The nearest of many vectors, all of which are looked at, a block at a time."""
+"""Exact similarities of a block of vectors to a query."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def similarities(vectors: Matrix, vector: Vector, *, packed: bool) -> npt.NDArray[np.float32]:
-    """Return how near each row is to `vector`.
+    """Return the cosine similarity of each row to `vector`.
 
     Args:
         vectors: Array of shape (n, width).
         vector: Array of shape (width,) in the same type.
         packed: Whether 8 dimensions of -1 and 1 are packed into each number. Their cosine similarity is
-            1 - 2 * (number of bits that differ) / (number of bits).
+            1 - 2 * (number of differing bits) / (number of bits).
     """
     return _of_bits(vectors, vector) if packed else _cosine(vectors, vector)
 

@@ -1,4 +1,4 @@
-"""What a store of vectors must be able to do, and what a search in it gives."""
+"""The protocol of a store of vectors, and the result of a search."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ if TYPE_CHECKING:
     from asyncembed._models import Matrix, Vector
 
 StoreFingerprint: TypeAlias = Mapping[str, object]
-"""What all vectors of one store share: provider, model, dimensions, dtype, input type and so on, as JSON has them."""
+"""Properties that all vectors of one store share, as JSON values: provider, model, dimensions, dtype, and so on."""
 
 
 class Store(Protocol):
-    """Where `embed_to_store` puts vectors.
+    """A place for vectors, which `embed_to_store` fills.
 
-    Methods may raise what they like. What `present` and `put` raise is taken for a failure that passes, and they are
-    called again for a while, except for errors of this package and errors of programming such as `TypeError`.
+    `embed_to_store` repeats `present` and `put` for a while after an exception, except after errors of this package and
+    programming errors such as `TypeError`. Ids are strings of valid Unicode without NUL, integers of 64 bits, or UUIDs.
     """
 
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
-        """Get ready for vectors of this kind; called before anything is sent, and again when the dimension is known.
+        """Prepare for vectors of this kind. Called before any request, and again when the dimension becomes known.
 
         Args:
-            fingerprint: What they share. A store that is not empty keeps it, and compares it by `check_fingerprint`.
-            dimension: Their length in dimensions, None if it is not known yet.
+            fingerprint: The properties that all vectors share. The store keeps it and, if it is not empty, compares it
+                by `check_fingerprint`.
+            dimension: The dimension of the vectors, None if it is not known yet.
 
         Returns:
-            The length of the vectors that are there or may come, None if nothing is there and it was not given.
+            The dimension of the vectors in the store, else `dimension`.
 
         Raises:
-            ResumeError: if what is there has another fingerprint or another length.
+            ResumeError: if the store has another fingerprint or another dimension.
         """
         ...
 
     async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
-        """Say for each id whether it is there with this hash of its text; called while `put` is at work."""
+        """Return for each id whether the store has it with this hash of its text. Called while `put` runs."""
         ...
 
     async def put(
@@ -53,19 +54,19 @@ class Store(Protocol):
         texts: Sequence[str] | None,
         metadata: Sequence[Metadata | None],
     ) -> None:
-        """Store rows and return when they are safe, in the place of those with the same ids: all of them or none.
+        """Store all rows or none, replace those with the same ids, and return when they are safe.
 
         Args:
-            ids: Their ids, none of them twice.
-            hashes: 16 bytes each.
-            vectors: Array of shape (n, width), in the dtype of the fingerprint; packed bits have 8 dimensions a number.
-            texts: The texts, None if they are not to be kept.
-            metadata: What else belongs to each row; the names "id", "hash", "embedding" and "text" are not in it.
+            ids: The ids; each occurs once.
+            hashes: The hash of each text, 16 bytes.
+            vectors: Array of shape (n, width) in the dtype of the fingerprint. Packed bits have 8 dimensions a number.
+            texts: The texts, None if the store should not keep them.
+            metadata: The metadata of each row, which never has the names "id", "hash", "embedding" and "text".
         """
         ...
 
     async def aclose(self) -> None:
-        """Close what the store has opened; it may be used again after that."""
+        """Close connections and files. A later call opens them again."""
         ...
 
 
@@ -73,7 +74,7 @@ class SearchableStore(Protocol):
     """A store that can be searched."""
 
     async def fingerprint(self) -> StoreFingerprint | None:
-        """Return what the vectors share, None if nothing was ever stored."""
+        """Return the properties that all vectors share, None if the store has none."""
         ...
 
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
@@ -83,14 +84,13 @@ class SearchableStore(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Found(ShortRepr):
-    """One row that a search found.
+    """A row that a search found.
 
     Attributes:
-        id: Its id.
-        score: Cosine similarity of its vector and the query, from -1 to 1. Of packed bits, 1 - 2 * (the share of bits
-            that differ).
-        text: Its text, None if that is not in the store.
-        metadata: What else the store keeps of it.
+        id: The id.
+        score: Cosine similarity to the query, from -1 to 1; for packed bits, 1 - 2 * (share of differing bits).
+        text: The text, None if the store does not keep it.
+        metadata: The other columns.
     """
 
     id: TextId | None

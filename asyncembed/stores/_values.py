@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 INT64_BITS: Final = 63
 OWN_COLUMNS: Final = frozenset({"id", "hash", "embedding", "text"})
-"""Columns that no metadata may have the name of."""
+"""Columns of the store itself, whose names metadata must not have."""
 
 
 def plain_id(value: TextId) -> str | int:
-    """Return an id as a text or a whole number; a UUID is spelled as usual.
+    """Return an id as a string or an integer; a UUID becomes its usual string.
 
     Raises:
-        ConfigurationError: if a database cannot keep it.
+        ConfigurationError: if databases cannot keep it.
     """
     if isinstance(value, UUID):
         return str(value)
@@ -33,9 +33,9 @@ def plain_id(value: TextId) -> str | int:
         if not value.isascii() or "\0" in value:
             _check_text_id(value)
         return value
-    number = int(value)  # it may be NumPy's
+    number = int(value)  # NumPy's integers, too
     if number.bit_length() > INT64_BITS:
-        raise ConfigurationError(f"the id {number:#x} has more than 64 bits; give it as a str")
+        raise ConfigurationError(f"the id {number:#x} has more than 64 bits; pass it as a str")
     return number
 
 
@@ -43,16 +43,16 @@ def _check_text_id(value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ConfigurationError(f"the id {value!r} holds half a surrogate pair; a store keeps valid Unicode") from None
+        raise ConfigurationError(f"the id {value!r} holds half a surrogate pair, which is not valid Unicode") from None
     if "\0" in value:
-        raise ConfigurationError(f"the id {value!r} holds a NUL character; give another one")
+        raise ConfigurationError(f"the id {value!r} holds a NUL character, which databases do not keep")
 
 
 def names_of(metadata: Iterable[Metadata | None]) -> list[str]:
-    """Return all names in metadata, in the order in which they come.
+    """Return all names in metadata, in order of their first use.
 
     Raises:
-        ConfigurationError: if one of them is the name of a column with another meaning.
+        ConfigurationError: if one of them is a column of the store itself.
     """
     names = list(dict.fromkeys(name for row in metadata if row for name in row))
     for name in names:
@@ -62,7 +62,7 @@ def names_of(metadata: Iterable[Metadata | None]) -> list[str]:
 
 
 def first_values(metadata: Sequence[Metadata | None], names: Iterable[str]) -> dict[str, object]:
-    """Return the first value of each name that is not None; names without one are left out."""
+    """Return the first value of each name that is not None, and leave out names without one."""
     found: dict[str, object] = {}
     for name in names:
         for row in metadata:
@@ -78,7 +78,7 @@ def to_json(value: object) -> str:
 
 
 def scalar(value: object) -> str | int | float | bytes | None:
-    """Return a value of metadata as a database without types takes it; lists and mappings as JSON, dates as ISO."""
+    """Return a value of metadata for a database without such types: lists and mappings as JSON, dates in ISO form."""
     if value is None or isinstance(value, str | float | bytes):
         return value
     if isinstance(value, bool | np.bool_ | int | np.integer):

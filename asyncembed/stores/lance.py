@@ -1,4 +1,4 @@
-"""Vectors in a table of LanceDB: Arrow in, and a version of the table for each batch."""
+"""Vectors in a table of LanceDB. Each batch is written as Arrow data and makes one version of the table."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from asyncembed.stores._store import StoreFingerprint
 
 KEY: Final = b"asyncembed"
-"""Where the schema of a table says what its vectors are from."""
+"""The key of the fingerprint in the metadata of the schema."""
 
 PUTS_BETWEEN: Final = 100
-"""Batches after which the pieces of the table are joined."""
+"""Number of batches after which the fragments of the table are compacted."""
 
 KEPT: Final = timedelta(hours=1)
-"""How long old versions of the table are kept, for those who read them."""
+"""How long old versions of the table are kept for their readers."""
 
 LANCEDB_MISSING: Final = 'LanceTable needs lancedb; install it with: pip install "asyncembed[lancedb]"'
 
@@ -47,12 +47,12 @@ LANCEDB_MISSING: Final = 'LanceTable needs lancedb; install it with: pip install
 class LanceTable:
     """A table of LanceDB with the columns id, hash, embedding and text, and one for each name in metadata.
 
-    The table is made by the first batch: `id` is int64 if the ids of that are whole numbers, and otherwise a string.
-    Lists, mappings, dates and UUIDs in metadata are kept as strings.
+    The first batch creates the table. Its `id` is int64 if the ids of that batch are integers, else a string. Lists,
+    mappings, dates and UUIDs in metadata are stored as strings.
 
     Args:
         uri: A folder, or another address that LanceDB takes.
-        table: The table.
+        table: The name of the table.
     """
 
     def __init__(self, uri: str | os.PathLike[str], table: str = "embeddings") -> None:
@@ -67,7 +67,7 @@ class LanceTable:
         return f"LanceTable({self._uri!r}, {self._name!r})"
 
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
-        """Compare the fingerprint of the table, if there is one; see `Store`."""
+        """Compare the fingerprint of the table if it exists; see `Store`."""
         self._fingerprint = fingerprint
         table = await self._open()
         if table is None:
@@ -84,7 +84,7 @@ class LanceTable:
         return there
 
     async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
-        """Say for each id whether it is there with this hash; see `Store`."""
+        """Return for each id whether the table has it with this hash; see `Store`."""
         table = self._table
         if table is None or not ids:
             return [False] * len(ids)
@@ -108,7 +108,7 @@ class LanceTable:
         if table is None:
             database = await self._connect()
             marked = rows.replace_schema_metadata({KEY: fingerprint_to_json(self._fingerprint).encode()})
-            # Another process may have made it meanwhile, perhaps for vectors of another kind.
+            # Another process may have created it meanwhile, perhaps for vectors of another kind.
             self._table = await database.create_table(self._name, schema=marked.schema, exist_ok=True)
             await self.prepare(self._fingerprint, _dimension_of(marked.schema, self._fingerprint))
             return await self.put(ids, hashes, vectors, texts, metadata)
@@ -120,23 +120,30 @@ class LanceTable:
         return None
 
     async def fingerprint(self) -> StoreFingerprint | None:
-        """Return what the vectors share, None if there is no table or it does not say it."""
+        """Return the fingerprint of the table, None if it has none."""
         table = await self._open()
         return self._kind(await table.schema()) if table else None
 
+    async def dimension(self) -> int | None:
+        """Return the dimension of the vectors, None if the table has no fingerprint."""
+        table = await self._open()
+        schema = await table.schema() if table else None
+        found = self._kind(schema) if schema else None
+        return _dimension_of(schema, found) if schema and found else None
+
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
-        """Return the `k` rows whose vectors are nearest to `vector`, by the index of the table if it has one.
+        """Return the `k` rows whose vectors are nearest to `vector`. It uses the index of the table if there is one.
 
         Raises:
-            ConfigurationError: if there is no such table, or the vector is of another length.
+            ConfigurationError: if the vector has another length, or the table does not exist.
         """
         table = await self._open()
         found = self._kind(schema := await table.schema()) if table else None
         if table is None or found is None:
-            raise ConfigurationError(f"{self!r} is no table that vectors were stored in")
+            raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
         width = schema.field("embedding").type.list_size
         if len(vector) != width:
-            raise ConfigurationError(f"the query has {len(vector)} numbers, and {self!r} has {width}")
+            raise ConfigurationError(f"the query has {len(vector)} numbers, but the vectors of {self!r} have {width}")
         packed = found["dtype"] in PACKED
         if found["dtype"] != "float32":
             return await self._search_all(table, vector, k, packed=packed)
@@ -144,12 +151,12 @@ class LanceTable:
         return [_found(row, 1 - row.pop("_distance")) for row in rows.drop_columns(["hash", "embedding"]).to_pylist()]
 
     async def count(self) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         table = await self._open()
         return int(await table.count_rows()) if table else 0
 
     async def aclose(self) -> None:
-        """Close the database; the next call opens it again."""
+        """Close the database. The next call opens it again."""
         table, database = self._table, self._database
         self._table = self._database = None
         if table:
@@ -158,7 +165,7 @@ class LanceTable:
             database.close()
 
     async def _search_all(self, table: lancedb.AsyncTable, vector: Vector, k: int, *, packed: bool) -> list[Found]:
-        """Search numbers that LanceDB has no distance for."""
+        """Compare all rows, for types of numbers that LanceDB has no distance for."""
         best: list[tuple[float, dict[str, object]]] = []
         async for batch in await table.query().to_batches():
             matrix = batch["embedding"].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
@@ -183,7 +190,7 @@ class LanceTable:
             database = await self._connect()
             try:
                 self._table = await database.open_table(self._name)
-            except ValueError as error:  # which says that it was not found
+            except ValueError as error:  # its message says "not found"
                 if "not found" not in str(error):
                     raise
         return self._table
@@ -204,7 +211,7 @@ class LanceTable:
         metadata: Sequence[Metadata | None],
         schema: pa.Schema | None,
     ) -> pa.Table:
-        """Return rows as a table: with the columns of `schema`, and those that it does not have yet."""
+        """Return rows as a table with the columns of `schema` and those that are new."""
         import pyarrow as pa  # noqa: PLC0415
 
         dtype: Dtype = self._fingerprint["dtype"]  # type: ignore[assignment]
@@ -224,10 +231,10 @@ class LanceTable:
         return pa.table({name: column for name, column in columns.items() if column.type != pa.null()})
 
     def _column(self, name: str, values: list[object], schema: pa.Schema | None) -> pa.Array[Any]:
-        """Return the values of metadata of one name.
+        """Return one column of metadata.
 
         Raises:
-            ConfigurationError: if they do not go into the column that there is, or are of several kinds.
+            ConfigurationError: if the values do not fit into the existing column, or have several types.
         """
         import pyarrow as pa  # noqa: PLC0415
 
@@ -235,13 +242,15 @@ class LanceTable:
         try:
             return pa.array(values, kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise ConfigurationError(f"the values of {name!r} do not go into one column of {self!r}: {error}") from None
+            raise ConfigurationError(
+                f"the values of {name!r} do not fit into one column of {self!r}: {error}"
+            ) from None
 
     def _as_column(self, ids: Sequence[TextId], schema: pa.Schema | None) -> list[str | int]:
-        """Return ids as the column takes them.
+        """Return ids in the type of the column.
 
         Raises:
-            ConfigurationError: if one of them is of another kind.
+            ConfigurationError: if one of them has another type.
         """
         import pyarrow as pa  # noqa: PLC0415
 
@@ -251,8 +260,10 @@ class LanceTable:
         is_number = pa.types.is_integer(schema.field("id").type)
         for key in keys:
             if isinstance(key, int) != is_number:
-                kind = "whole numbers" if is_number else "strings"
-                raise ConfigurationError(f"the id {key!r} does not go into the column id of {self!r}, which has {kind}")
+                kind = "integers" if is_number else "strings"
+                raise ConfigurationError(
+                    f"the id {key!r} does not fit into the column id of {self!r}, which holds {kind}"
+                )
         return keys
 
     def _kind(self, schema: pa.Schema) -> StoreFingerprint | None:

@@ -1,7 +1,7 @@
 """Vectors in a table of PostgreSQL with the extension pgvector.
 
-A batch goes by binary COPY into a staging table, its vectors in one piece that numpy has made, and from there by an
-upsert into the table; all in one transaction.
+A batch goes into a staging table by binary COPY, whose bytes numpy makes for all vectors at once, and from there into
+the table by an upsert, all in one transaction.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 VectorType = Literal["vector", "halfvec", "bit"]
 
 KINDS: Final = "asyncembed_kinds"
-"""The table that says what the vectors of each table of a schema are from."""
+"""The table with the fingerprint of each table of a schema."""
 
-MOST_INDEXED: Final[dict[VectorType, int]] = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
-"""Most dimensions that an HNSW index can hold."""
+MAX_INDEXED: Final[dict[VectorType, int]] = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
+"""Maximum number of dimensions of an HNSW index."""
 
-MOST_NAME_BYTES: Final = 63
-"""Longest name; the server cuts longer ones."""
+MAX_NAME_BYTES: Final = 63
+"""Maximum length of a name; the server cuts longer ones."""
 
 CONNECT_SECONDS: Final = 30
 
@@ -59,17 +59,17 @@ _NULL: Final = struct.pack(">i", -1)
 class PgVector:
     """A table of PostgreSQL with the columns id, hash, embedding and text, and one for each name in metadata.
 
-    The extension, the table and a small table `asyncembed_kinds` beside it are made where they are not there; whole
-    numbers as ids make a bigint of `id`, others a text. PostgreSQL keeps no NUL character: it becomes
+    The store creates the extension, the table and a small table `asyncembed_kinds` if they do not exist. `id` is bigint
+    if the ids of the first batch are integers, else text. PostgreSQL does not keep NUL characters, so they become
     U+FFFD in texts and metadata.
 
     Args:
-        conninfo: How to connect, as libpq has it: a `postgresql://` address or `key=value` pairs. What is not in it,
-            such as the password, is taken from the environment (PGPASSWORD) or ~/.pgpass. It is never shown.
-        table: The table.
+        conninfo: How to connect, as libpq has it: a `postgresql://` address or `key=value` pairs. libpq takes what is
+            missing, such as the password, from the environment (PGPASSWORD) or ~/.pgpass. It is never shown.
+        table: The name of the table.
         schema: The schema of the table.
-        type: Type of the column: "vector" for float32, "halfvec" for float32 in half the space, and for int8 and
-            uint8, whose numbers it holds exactly, "bit" for packed bits; None for the one of the dtype.
+        type: Type of the column. None chooses it by the dtype: "vector" for float32, "halfvec" for int8 and uint8,
+            which it holds exactly, and "bit" for packed bits. "halfvec" also holds float32, in half the space.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class PgVector:
         type: VectorType | None = None,  # noqa: A002  # as PostgreSQL calls it
     ) -> None:
         for name, value in (("table", table), ("schema", schema)):
-            if not value or "\0" in value or len(value.encode()) > MOST_NAME_BYTES:
-                raise ConfigurationError(f"{name}={value!r} is no name that PostgreSQL takes as it is")
+            if not value or "\0" in value or len(value.encode()) > MAX_NAME_BYTES:
+                raise ConfigurationError(
+                    f"{name}={value!r} cannot be a name in PostgreSQL; use 1 to {MAX_NAME_BYTES} bytes without NUL"
+                )
         if type is not None:
             check_choice("type", type, VectorType)
         self._conninfo = Secret(conninfo)
@@ -101,11 +103,11 @@ class PgVector:
         return f"PgVector({self._schema}.{self._table})"
 
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
-        """Make the extension and the table of kinds, and compare the fingerprint; see `Store`.
+        """Create the extension and the table of fingerprints, and compare the fingerprint; see `Store`.
 
         Raises:
-            ConnectionError: if the server cannot be reached, or does not let us in.
-            ConfigurationError: if the extension is not there and may not be made.
+            ConnectionError: if the server cannot be reached or refuses the login.
+            ConfigurationError: if the extension does not exist and cannot be created.
         """
         self._dtype = fingerprint["dtype"]  # type: ignore[assignment]
         self._type = self._type_of(self._dtype)
@@ -138,7 +140,7 @@ class PgVector:
         return dimension
 
     async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
-        """Say for each id whether it is there with this hash; see `Store`."""
+        """Return for each id whether the table has it with this hash; see `Store`."""
         async with self._reading() as connection:
             kind = (await self._own_columns(connection)).get("id")
             if kind is None:
@@ -165,8 +167,10 @@ class PgVector:
         import psycopg  # noqa: PLC0415
 
         names = names_of(metadata)
-        if long := [name for name in names if len(name.encode()) > MOST_NAME_BYTES]:
-            raise ConfigurationError(f"metadata has the name {long[0]!r}, which is too long for a column of PostgreSQL")
+        if long := [name for name in names if len(name.encode()) > MAX_NAME_BYTES]:
+            raise ConfigurationError(
+                f"metadata has the name {long[0]!r}, which is too long for a column of PostgreSQL; choose another one"
+            )
         values = first_values(metadata, names)
         async with self._writing() as connection:
             columns = await self._make_columns(connection, ids, vectors, values)
@@ -179,29 +183,37 @@ class PgVector:
                     await stream.write(copied)
                 await connection.execute(self._upsert(columns, list(values)))
             except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
-                raise ConfigurationError(f"{self!r} does not take the rows: {_message_of(error)}") from None
+                raise ConfigurationError(f"{self!r} refused the rows: {_message_of(error)}") from None
 
     async def fingerprint(self) -> StoreFingerprint | None:
-        """Return what the vectors share, None if the table does not say it."""
+        """Return the fingerprint of the table, None if it has none."""
         async with self._reading() as connection:
             found = await self._kind(connection) if await self._exists(connection, KINDS) else None
             return found[0] if found else None
 
+    async def dimension(self) -> int | None:
+        """Return the dimension of the vectors, None if it is not known yet."""
+        async with self._reading() as connection:
+            found = await self._kind(connection) if await self._exists(connection, KINDS) else None
+            return found[1] if found else None
+
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
-        """Return the `k` rows whose vectors are nearest to `vector`, by the index if there is one.
+        """Return the `k` rows whose vectors are nearest to `vector`. It uses the index if there is one.
 
         Raises:
-            ConfigurationError: if there is no such table, or the vector is of another length.
+            ConfigurationError: if the vector has another length, or the table does not exist.
         """
         async with self._reading() as connection:
             found = await self._kind(connection) if await self._exists(connection, self._table) else None
             if found is None:
-                raise ConfigurationError(f"{self!r} is no table that vectors were stored in")
+                raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
             columns = await self._own_columns(connection)
             kind = self._type_of(found[0]["dtype"], columns)  # type: ignore[arg-type]
             length = len(vector) * (8 if kind == "bit" else 1)
             if length != found[1]:
-                raise ConfigurationError(f"the query has {length} dimensions, and {self!r} has {found[1]}")
+                raise ConfigurationError(
+                    f"the query has {length} dimensions, but the vectors of {self!r} have {found[1]}"
+                )
             is_bit = kind == "bit"
             literal = "".join(f"{number:08b}" for number in vector.view(np.uint8)) if is_bit else str(vector.tolist())
             order = "embedding <~> q.v" if is_bit else "embedding <=> q.v"
@@ -222,7 +234,7 @@ class PgVector:
         ]
 
     async def count(self) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         async with self._reading() as connection:
             if not await self._exists(connection, self._table):
                 return 0
@@ -230,10 +242,10 @@ class PgVector:
             return sum(row[0] for row in await cursor.fetchall())
 
     async def create_index(self) -> None:
-        """Make an HNSW index for cosine distance, or for Hamming distance of bits; best called after the load.
+        """Create an HNSW index for cosine distance, or for Hamming distance of bits. Call it after the load.
 
         Raises:
-            ConfigurationError: if the vectors are longer than such an index can hold, or there are none.
+            ConfigurationError: if the vectors are too long for such an index, or there are none.
         """
         async with self._writing() as connection:
             found = await self._kind(connection)
@@ -241,11 +253,11 @@ class PgVector:
                 raise ConfigurationError(f"{self!r} has no vectors yet")
             columns, dimension = await self._own_columns(connection), found[1]
             kind = self._type_of(found[0]["dtype"], columns)  # type: ignore[arg-type]
-            if dimension > MOST_INDEXED[kind]:
-                hint = f"; type='halfvec' holds up to {MOST_INDEXED['halfvec']:,}" if kind == "vector" else ""
+            if dimension > MAX_INDEXED[kind]:
+                hint = f"; type='halfvec' holds up to {MAX_INDEXED['halfvec']:,}" if kind == "vector" else ""
                 raise ConfigurationError(
-                    f"an HNSW index holds {kind} of up to {MOST_INDEXED[kind]:,} dimensions, and these have "
-                    f"{dimension:,}{hint}; a smaller dimensions= would do, too"
+                    f"an HNSW index of {kind} holds up to {MAX_INDEXED[kind]:,} dimensions, but these vectors have "
+                    f"{dimension:,}{hint}; or embed with a smaller dimensions="
                 )
             operators = "bit_hamming_ops" if kind == "bit" else f"{kind}_cosine_ops"
             await connection.execute(
@@ -253,7 +265,7 @@ class PgVector:
             )
 
     async def aclose(self) -> None:
-        """Close the connections; the next call opens them again."""
+        """Close the connections. The next call opens them again."""
         connections, self._reader, self._writer = [self._reader, self._writer], None, None
         for connection in connections:
             if connection:
@@ -261,9 +273,9 @@ class PgVector:
 
     @asynccontextmanager
     async def _writing(self, *, is_first: bool = False) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """Begin a transaction; the first of a run makes sure that a connection of an earlier one still works."""
+        """Begin a transaction. The first one of a run tests the connection that an earlier run left."""
         if is_first and self._writer:
-            with suppress(Exception):  # it is closed then
+            with suppress(Exception):  # a failure marks it as closed
                 await self._writer.execute("select 1")
         if self._writer is None or self._writer.closed:
             self._writer, self._staged = await self._connect(), None
@@ -271,12 +283,12 @@ class PgVector:
             async with self._writer.transaction():
                 yield self._writer
         except BaseException:
-            self._staged = None  # it may have been made in this transaction
+            self._staged = None  # the table may belong to this transaction
             raise
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        async with self._lock:  # a connection does one thing after the other
+        async with self._lock:  # a connection runs one query at a time
             if self._reader is None or self._reader.closed:
                 self._reader = await self._connect()
             async with self._reader.transaction():
@@ -286,7 +298,7 @@ class PgVector:
         """Open a connection.
 
         Raises:
-            ConnectionError: if that cannot be done; it says neither the password nor anything else of `conninfo`.
+            ConnectionError: if that fails. The message shows neither the password nor anything else of `conninfo`.
         """
         try:
             import psycopg  # noqa: PLC0415
@@ -301,8 +313,8 @@ class PgVector:
             own: dict[str, str | int] = {"connect_timeout": CONNECT_SECONDS, "application_name": "asyncembed"}
             conninfo = Secret(make_conninfo(conninfo, **{name: own[name] for name in own.keys() - given.keys()}))
         except psycopg.Error:
-            wrong = "it is neither an address nor key=value pairs"
-        if wrong:  # raised here, as the error of psycopg may quote it
+            wrong = "it must be an address or key=value pairs"
+        if wrong:  # raised here, because the error of psycopg may quote the password
             raise ConfigurationError(f"the conninfo of {self!r} cannot be read: {wrong}")
         try:
             return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
@@ -326,8 +338,8 @@ class PgVector:
             wrong = _message_of(error)
         if wrong:
             raise ConfigurationError(
-                f"the database of {self!r} has no extension pgvector, and it cannot be made ({wrong}); have an "
-                "administrator run CREATE EXTENSION vector"
+                f"the database of {self!r} lacks the extension pgvector, and creating it failed ({wrong}); ask an "
+                "administrator to run CREATE EXTENSION vector"
             )
 
     async def _make_columns(
@@ -337,7 +349,7 @@ class PgVector:
         vectors: Matrix,
         values: dict[str, object],
     ) -> dict[str, str]:
-        """Make the table and the columns that are not there, and return the types of all columns."""
+        """Create the table and missing columns, and return the types of all columns."""
         if not self._columns:
             self._columns = await self._own_columns(connection)
         columns = self._columns
@@ -357,12 +369,12 @@ class PgVector:
                 )
             )
         if missing or not columns:
-            self._columns = None  # until it is committed
+            self._columns = None  # until the transaction is committed
             return await self._own_columns(connection)
         return columns
 
     async def _stage(self, connection: psycopg.AsyncConnection[Any], vectors: Matrix, key: str | int) -> None:
-        """Make the staging table, once for a connection."""
+        """Create the staging table, once for each connection."""
         id_type = "bigint" if isinstance(key, int) else "text"
         columns = (
             f"id {id_type}, hash bytea, embedding {self._type}({self._length(vectors)}), text text, metadata jsonb"
@@ -403,7 +415,7 @@ class PgVector:
         )
 
     def _vectors(self, vectors: Matrix) -> list[bytes]:
-        """Return each vector as COPY takes it, with its length before it; all of them are made in one piece."""
+        """Return each vector as COPY takes it, after its length. numpy makes all of them at once."""
         count, width = vectors.shape
         if self._type == "bit":
             layout = np.dtype([("size", ">i4"), ("bits", ">i4"), ("data", "u1", (width,))])
@@ -419,20 +431,20 @@ class PgVector:
         return [data[start : start + step] for start in range(0, len(data), step)]
 
     def _as_kind(self, ids: Sequence[TextId], kind: str) -> list[str | int]:
-        """Return ids as the column takes them.
+        """Return ids in the type of the column.
 
         Raises:
-            ConfigurationError: if one of them is of another kind.
+            ConfigurationError: if one of them has another type.
         """
         keys = list(map(plain_id, ids))
         is_number = kind in _NUMBERS
         for key in keys:
             if isinstance(key, int) != is_number:
-                raise ConfigurationError(f"the id {key!r} does not go into the column id of {self!r}, which is {kind}")
+                raise ConfigurationError(f"the id {key!r} does not fit into the column id of {self!r}, which is {kind}")
         return keys
 
     def _type_of(self, dtype: Dtype, columns: dict[str, str] | None = None) -> VectorType:
-        """Return the type of the column that there is, and otherwise the one that is to be made."""
+        """Return the type of the existing column, else the type of a new one."""
         own: VectorType = "bit" if dtype in PACKED else "vector" if dtype == "float32" else "halfvec"
         there = (columns or {}).get("embedding", "").partition("(")[0]
         for name in get_args(VectorType):
@@ -440,7 +452,7 @@ class PgVector:
                 return cast("VectorType", name)
         wanted = self._wanted or own
         if (wanted == "bit") != (own == "bit"):
-            raise ConfigurationError(f"type={wanted!r} does not hold vectors of dtype {dtype!r}; {own!r} does")
+            raise ConfigurationError(f"type={wanted!r} cannot hold vectors of dtype {dtype!r}; use {own!r}")
         return wanted
 
     async def _kind(self, connection: psycopg.AsyncConnection[Any]) -> tuple[StoreFingerprint, int | None] | None:
@@ -458,7 +470,7 @@ class PgVector:
         return await (await connection.execute(question, (self._schema, table))).fetchone() is not None
 
     async def _own_columns(self, connection: psycopg.AsyncConnection[Any]) -> dict[str, str]:
-        """Return the types of the columns by name; nothing if there is no table."""
+        """Return the types of the columns by name; empty if the table does not exist."""
         cursor = await connection.execute(
             "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute a join pg_class c on "
             "c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s "
@@ -490,7 +502,7 @@ def _copied(
     texts: Sequence[str] | None,
     metadata: Sequence[Metadata | None] | None,
 ) -> bytes:
-    """Return rows as binary COPY takes them: every value with its length before it."""
+    """Return rows as binary COPY takes them, each value after its length."""
     pieces = [_SIGNATURE]
     for row, (key, hash_, vector) in enumerate(zip(keys, hashes, vectors, strict=True)):
         id_ = struct.pack(">hiq", 5, 8, key) if isinstance(key, int) else struct.pack(">h", 5) + _sized(key.encode())
@@ -520,12 +532,12 @@ def _id_type(ids: Sequence[TextId]) -> str:
 
 
 def _cast(given: str, kind: str) -> str:
-    """Return what casts a value to the type of its column; not where that would cut a text or is not needed."""
+    """Return the cast to the type of a column; empty where it would cut a text or is not needed."""
     return "" if kind.startswith(("character", "text")) or given == "bigint" else f"::{kind}"
 
 
 def _column_type(value: object) -> str:
-    """Return the type of a new column that holds such values."""
+    """Return the type of a new column for such a value."""
     import datetime as dt  # noqa: PLC0415
     import uuid  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Vectors in a table of an SQLite file, as BLOBs: no extension and no other package is needed."""
+"""Vectors as BLOBs in a table of an SQLite file. It needs no extension and no other package."""
 
 from __future__ import annotations
 
@@ -37,33 +37,32 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 BUSY_SECONDS: Final = 30.0
-"""How long a write waits for that of another process."""
+"""How many seconds a write waits for the write of another process."""
 
 IDS_AT_ONCE: Final = 500
-"""Ids in one question; SQLite allows 999 parameters everywhere."""
+"""Ids in one query; every SQLite allows 999 parameters."""
 
 ROWS_AT_ONCE: Final = 2_000
-"""Vectors that a search holds at once."""
+"""Vectors that a search reads at once."""
 
 KINDS: Final = "asyncembed_kinds"
-"""The table that says what the vectors of each table are from."""
+"""The table with the fingerprint of each table."""
 
 
 class SqliteVectors:
     """A table of an SQLite file with the columns id, hash, embedding and text, and one for each name in metadata.
 
-    `embedding` holds the numbers of a vector one behind the other, little-endian: `np.frombuffer(row, "<f4")`. UUIDs
-    are kept as text, and so are dates, lists and mappings in metadata. The file is written in WAL mode, so it may be
-    read at the same time.
+    `embedding` holds the numbers of a vector in little-endian order: `np.frombuffer(row, "<f4")`. UUIDs are stored as
+    text, and so are dates, lists and mappings in metadata. The file is in WAL mode, so others can read it during a run.
 
     Args:
-        path: The file; it is made if it does not exist.
-        table: The table; it is made if it does not exist.
+        path: The file, which is created if it does not exist.
+        table: The table, which is created if it does not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str], table: str = "embeddings") -> None:
         if not table or "\0" in table or table.lower() == KINDS or table.lower().startswith("sqlite_"):
-            raise ConfigurationError(f"table={table!r} is no name that a table of SQLite may have")
+            raise ConfigurationError(f"table={table!r} cannot be the name of a table in SQLite; choose another one")
         self._path = Path(path)
         self._table = table
         self._name = _quoted(table)
@@ -74,11 +73,11 @@ class SqliteVectors:
         return f"SqliteVectors({str(self._path)!r}, {self._table!r})"
 
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
-        """Make the table if it is not there; see `Store`."""
+        """Create the table if it does not exist; see `Store`."""
         return await self._writes.run(partial(self._prepare, fingerprint, dimension))
 
     async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
-        """Say for each id whether it is there with this hash; see `Store`."""
+        """Return for each id whether the table has it with this hash; see `Store`."""
         return await self._reads.run(partial(self._present, list(map(plain_id, ids)), hashes))
 
     async def put(
@@ -93,28 +92,35 @@ class SqliteVectors:
         await self._writes.run(partial(self._put, ids, hashes, vectors, texts, metadata))
 
     async def fingerprint(self) -> StoreFingerprint | None:
-        """Return what the vectors share, None if the table does not say it."""
+        """Return the fingerprint of the table, None if it has none."""
         if not self._path.exists():
             return None
         found = await self._reads.run(self._kind)
         return found[0] if found else None
 
+    async def dimension(self) -> int | None:
+        """Return the dimension of the vectors, None if it is not known yet."""
+        if not self._path.exists():
+            return None
+        found = await self._reads.run(self._kind)
+        return found[1] if found else None
+
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
-        """Return the `k` rows whose vectors are nearest to `vector`; every row is looked at.
+        """Return the `k` rows whose vectors are nearest to `vector`. It compares every row.
 
         Raises:
-            ConfigurationError: if the vector is of another length, or there is no such table.
+            ConfigurationError: if the vector has another length, or the table does not exist.
         """
         if not self._path.exists():
-            raise ConfigurationError(f"there is no file {str(self._path)!r}")
+            raise ConfigurationError(f"the file {str(self._path)!r} does not exist")
         return await self._reads.run(partial(self._search, vector, k))
 
     async def count(self) -> int:
-        """Return how many rows there are."""
-        return await self._reads.run(self._count)
+        """Return the number of rows."""
+        return await self._reads.run(self._count) if self._path.exists() else 0
 
     async def aclose(self) -> None:
-        """Close the file; the next call opens it again."""
+        """Close the file. The next call opens it again."""
         await self._reads.aclose()
         await self._writes.aclose()
 
@@ -151,6 +157,8 @@ class SqliteVectors:
         return database.execute(f"select 1 from {self._name} limit 1").fetchone() is None  # noqa: S608
 
     def _count(self, database: sqlite3.Connection) -> int:
+        if not _exists(database, self._table):
+            return 0
         count: int = database.execute(f"select count(*) from {self._name}").fetchone()[0]  # noqa: S608
         return count
 
@@ -183,7 +191,7 @@ class SqliteVectors:
         with _transaction(database):
             self._add_columns(names, database)
             rows = zip(*columns, strict=True)
-            # Many rows a statement: SQLite lets go of the interpreter at each, and would wait for it at each.
+            # Many rows per statement: SQLite releases the interpreter lock for each, and must wait to get it back.
             at_once = database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(listed)
             while some := list(islice(rows, at_once)):
                 places = ", ".join([f"({', '.join('?' * len(listed))})"] * len(some))
@@ -203,13 +211,13 @@ class SqliteVectors:
                 there.add(name.lower())
 
     def _own_columns(self, database: sqlite3.Connection) -> set[str]:
-        """Names of the columns in lower case, as SQLite compares them."""
+        """Return the names of the columns in lower case, as SQLite ignores case."""
         return {row[1].lower() for row in database.execute(f"pragma table_info({self._name})")}
 
     def _search(self, vector: Vector, k: int, database: sqlite3.Connection) -> list[Found]:
         found = self._kind(database) if _exists(database, self._table) else None
         if found is None:
-            raise ConfigurationError(f"{self!r} is no table that vectors were stored in")
+            raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
         dtype: Dtype = found[0]["dtype"]  # type: ignore[assignment]
         number = np.dtype(NUMPY_TYPES[dtype]).newbyteorder("<")
         best: list[tuple[float, int]] = []
@@ -217,7 +225,9 @@ class SqliteVectors:
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             matrix = np.frombuffer(b"".join(row[1] for row in rows), number).reshape(len(rows), -1)
             if matrix.shape[1] != len(vector):
-                raise ConfigurationError(f"the query has {len(vector)} numbers, and {self!r} has {matrix.shape[1]}")
+                raise ConfigurationError(
+                    f"the query has {len(vector)} numbers, but the vectors of {self!r} have {matrix.shape[1]}"
+                )
             scores = similarities(matrix, vector, packed=dtype in PACKED)
             best = heapq.nlargest(
                 k, [*best, *((float(score), row[0]) for score, row in zip(scores, rows, strict=True))]
@@ -232,7 +242,7 @@ class SqliteVectors:
 
 
 class _Database:
-    """One connection, in a thread of its own while it is open."""
+    """A connection with a thread of its own while it is open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -251,21 +261,30 @@ class _Database:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = sqlite3.connect(self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                connection.execute("pragma page_size = 8192")  # of a new file
-                connection.execute("pragma journal_mode = wal")
-                connection.execute("pragma synchronous = full")
-            except BaseException:
-                connection.close()
+                self._connection = _connected(self._path)
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}:
+                    raise ConfigurationError(f"{str(self._path)!r} cannot be opened: {error}") from None
                 raise
-            self._connection = connection
         return self._connection
 
     def _close(self) -> None:
         if self._connection:
             self._connection.close()
             self._connection = None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("pragma page_size = 8192")  # for a new file
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager

@@ -380,7 +380,7 @@ def test_templates(run, threaded_server, openai, tmp_path, template, row, text):
     path.write_text(jsonl(row))
     ended = run("embed", path, "-o", tmp_path / "v.npy", "--template", template, *openai(threaded_server))
     assert [text for texts in threaded_server.asked for text in texts] == [text] * bool(text)
-    assert text or "the text by --template is empty" in ended.err
+    assert text or "the text from --template is empty" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,43 @@ def test_a_query_finds_its_row(run, tmp_path):
     (hit,) = json.loads(ended.out)
     assert (hit["id"], hit["text"]) == (0, texts[0])
     assert run("search", f"sqlite:{tmp_path / 'none.db'}#docs", "x").code == 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "lancedb"])
+def test_info_says_what_a_store_holds(run, rows_file, tmp_path, kind):
+    if kind == "lancedb":
+        pytest.importorskip("lancedb", reason="lancedb is not installed")
+    store = f"{kind}:{tmp_path / 'store'}#docs"
+    assert run("info", store).code == 2
+    run("embed", rows_file, "--to", store)
+    ended = run("info", store)
+    assert ended.code == 0, ended.err
+    found = dict(line.split(maxsplit=1) for line in ended.out.splitlines() if not line.startswith("input type"))
+    assert (found["rows"], found["provider"], found["dtype"]) == ("30", "local", "float32")
+    assert int(found["dimension"]) > 0
+    assert "docs" in found["store"]
+
+
+def test_info_shows_no_password(run):
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    ended = run("info", "postgresql://me:s3cret-pw@127.0.0.1:1/db#docs")
+    assert ended.code == 1
+    assert "no connection for PgVector(public.docs)" in ended.err
+    assert "s3cret-pw" not in ended.err + ended.out
+
+
+@pytest.mark.parametrize("command", [["info"], ["search"]])
+def test_what_is_no_database_is_told(run, tmp_path, command):
+    (tmp_path / "v.db").write_text("not a database, but a text that is long enough to be looked at " * 100)
+    ended = run(*command, f"sqlite:{tmp_path / 'v.db'}#docs", *(["x"] if command == ["search"] else []))
+    assert ended.code == 2
+    assert "cannot be opened" in ended.err
+
+
+def test_a_wrong_row_is_skipped_where_that_is_asked(run, rows_file, tmp_path):
+    rows_file.write_text(rows_file.read_text() + '{"id": "bad", "text": 7}\n{"text": "no id"}\n')
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    assert run("embed", rows_file, "--to", store).code != 0
+    ended = run("embed", rows_file, "--to", store, "--on-error", "skip")
+    assert "2 texts failed" in ended.err
+    assert dict(line.split(maxsplit=1) for line in run("info", store).out.splitlines()[:3])["rows"] == "30"

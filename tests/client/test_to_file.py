@@ -682,10 +682,10 @@ async def test_texts_that_an_outage_took_are_asked_for_again(server, once, tmp_p
 
     server.default = reply
     with pytest.raises(ServerError):
-        await once.embed_to_file(TEXTS * 3, path, on_error="skip", **SMALL)
+        await once.embed_to_file(TEXTS * 3, path, on_error="skip", dedupe=False, **SMALL)
     server.default = taken
     server.requests.clear()
-    summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, **SMALL)
+    summary = await once.embed_to_file(TEXTS * 3, path, on_error="skip", resume=True, dedupe=False, **SMALL)
     asked_again = [text for request in server.requests for text in request.texts]
     assert asked_again == [*TEXTS[4:8], *(TEXTS * 3)[16:]]
     assert (summary.saved, summary.failed, summary.resumed) == (116, 4, 12)

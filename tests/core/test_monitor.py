@@ -54,7 +54,7 @@ async def budget_of(megabytes: float) -> int:
 
 
 async def test_a_limit_below_what_the_process_holds_is_refused():
-    with pytest.raises(ConfigurationError, match=r"is for the whole process, which holds \d+ MB already; give it more"):
+    with pytest.raises(ConfigurationError, match=r"for the whole process, which already uses \d+ MB; raise the limit"):
         await budget_of(resident() * 0.8)
     assert await budget_of(resident() + 1_000) > 800 * MEGABYTE
 

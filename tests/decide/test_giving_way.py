@@ -11,8 +11,7 @@ from statistics import median, quantiles
 import pytest
 from support.simulated_api import Latency, Workers
 
-from asyncembed._decide.controller import Controller
-from asyncembed._decide.giving_way import QUERY_MEMORY, GivingWay
+from asyncembed._decide import Controller, GivingWay
 
 SIZE = 96
 ONE_WORKER = partial(Workers, 1, 0.02, 0.001, network=0.004)
@@ -141,11 +140,11 @@ def test_rare_queries_leave_bulk_alone_after_a_minute():
     giving_way.came()
     assert setting_of(giving_way, 96, 8) == (6, 1)
     sizes = []
-    while now < QUERY_MEMORY - 1:
+    while now < 59:
         now += 1.0
         sizes.append(giving_way.size(96))
     assert 6 == sizes[0] < sizes[-1] < 96
-    now = QUERY_MEMORY + 1
+    now = 61.0
     assert setting_of(giving_way, 96, 8) == (96, 8)
 
 

@@ -45,7 +45,7 @@ async def test_a_rate_limit_that_is_used_up(connect, told, lines):
     assert 1 < held.seconds <= 61
     assert (held.provider, held.model, held.run) == ("openai", client.model, told[0].run)
     assert (held.error, held.message, held.status) == (None, "", None)
-    assert "requests_held" in names(lines(DEBUG))
+    assert "requests_throttled" in names(lines(DEBUG))
     assert not lines(INFO)
 
 
@@ -92,7 +92,7 @@ async def test_an_api_that_is_down_while_somebody_finds_out(server, connect, tol
     assert len(await task) == 12
     (held,) = told.of(RequestsThrottled)
     assert (held.reason, held.seconds) == ("outage", None)
-    assert names(lines(INFO)).count("requests_held") == 1
+    assert names(lines(INFO)).count("requests_throttled") == 1
 
 
 async def test_an_api_that_is_down_until_somebody_may_find_out(connect, told):
@@ -108,7 +108,7 @@ async def test_an_api_that_is_down_until_somebody_may_find_out(connect, told):
     assert 14 < held.seconds <= 30
 
 
-@pytest.mark.parametrize("reason", ["limit", "outage"])
+@pytest.mark.parametrize("reason", ["rate_limit", "outage"])
 async def test_when_nobody_listens_nothing_is_made(connect, monkeypatch, reason):
     monkeypatch.setattr(logging.getLogger("asyncembed"), "disabled", True)
     monkeypatch.setattr(RequestsThrottled, "__init__", lambda *_, **__: pytest.fail("somebody listens"))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from asyncembed import RetryPolicy
-from asyncembed._core.circuit_breaker import FAILURE_THRESHOLD, CircuitBreaker
+from asyncembed._core import CircuitBreaker
 from asyncembed._ratelimit import Limiter
 
 
@@ -133,7 +133,7 @@ def test_the_limit_holds_for_both_together(clock):
 async def test_while_a_query_waits_it_finds_out_whether_an_api_is_back():
     """Bulk that has waited for longer leaves that to it."""
     breaker = CircuitBreaker(RetryPolicy(initial_backoff=0.02, max_backoff=0.02))
-    for _ in range(FAILURE_THRESHOLD):
+    while not breaker.is_open:
         breaker.end_attempt(failed=True)
     bulk = asyncio.create_task(breaker.wait())
     await asyncio.sleep(0)
@@ -146,7 +146,7 @@ async def test_while_a_query_waits_it_finds_out_whether_an_api_is_back():
 
 async def test_a_query_that_is_cancelled_leaves_that_to_bulk():
     breaker = CircuitBreaker(RetryPolicy(initial_backoff=0.02, max_backoff=0.02))
-    for _ in range(FAILURE_THRESHOLD):
+    while not breaker.is_open:
         breaker.end_attempt(failed=True)
     query = asyncio.create_task(breaker.wait(is_query=True))
     await asyncio.sleep(0)

@@ -65,13 +65,13 @@ async def test_metadata_goes_into_columns(server, client, store):
     (found,) = await store.search(vector_of("a"), 1)
     assert (found.id, found.text, found.metadata) == (1, "a", {**values, "tags": '["a"]', "new": None})
     assert found.score == pytest.approx(1, abs=1e-5)
-    with pytest.raises(ConfigurationError, match="do not go into one column"):
+    with pytest.raises(ConfigurationError, match="do not fit into one column"):
         await client.embed_to_store([EmbedInput("e", 5, {"n": "seven"})], store)
 
 
 async def test_ids_of_another_kind_are_refused(server, client, store):
     await client.embed_to_store(rows_of(1), store)
-    with pytest.raises(ConfigurationError, match="'a' does not go into the column id"):
+    with pytest.raises(ConfigurationError, match="'a' does not fit into the column id"):
         await client.embed_to_store([("a", "text")], store)
 
 
@@ -99,6 +99,6 @@ async def test_every_dtype_is_kept_as_it_is_and_found(store, dtype, vectors):
 async def test_a_table_of_somebody_else_is_refused(server, client, store):
     database = await store._connect()
     await database.create_table("docs", [{"id": 1, "vector": [1.0, 2.0]}])
-    with pytest.raises(ResumeError, match="does not say what their vectors are from"):
+    with pytest.raises(ResumeError, match="no fingerprint that says what made their vectors"):
         await client.embed_to_store(rows_of(2), store)
     assert not server.requests

@@ -106,6 +106,42 @@ async def test_a_row_without_an_id_is_refused(server, client, sqlite, rows):
         await client.embed_to_store(rows, sqlite)
 
 
+WRONG_ROWS = [
+    ("no id", "has no id"),
+    (7, "is a int"),
+    (("a", float("nan")), "is a tuple of str, float"),
+    (EmbedInput("text", "nul\0"), "NUL character"),
+    (EmbedInput("text", 2**70), "more than 64 bits"),
+    (EmbedInput("text", "m", {"hash": 1}), "'hash', which the store uses itself"),
+    (EmbedInput("text", "m", {"index": 1}), "'index'"),
+    (("empty", ""), "is empty"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG_ROWS)
+async def test_a_wrong_row_fails_alone_where_failures_are_skipped(server, client, sqlite, wrong, said):
+    rows = rows_of(6)
+    await client.embed_to_store(rows[:2], sqlite)
+    summary = await client.embed_to_store([*rows[:4], wrong, *rows[4:]], sqlite, on_error="skip")
+    check_rows(content(sqlite), rows)
+    assert (summary.failed, summary.resumed, summary.saved) == (1, 2, 6)
+    assert said in str(summary.failure)
+    assert summary.failure.indices == (4,)
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG_ROWS)
+async def test_a_wrong_row_ends_the_run_otherwise(server, client, sqlite, wrong, said):
+    with pytest.raises((ConfigurationError, InvalidInputError), match=said):
+        await client.embed_to_store([*rows_of(3), wrong], sqlite)
+
+
+async def test_a_wrong_row_takes_no_id_from_a_right_one(server, client, sqlite):
+    rows = [("a", "first"), EmbedInput("second", "a", {"hash": 1}), ("b", "other")]
+    summary = await client.embed_to_store(rows, sqlite, on_error="skip")
+    check_rows(content(sqlite), [("a", "first"), ("b", "other")])
+    assert (summary.failed, summary.saved) == (1, 2)
+
+
 async def test_of_equal_ids_the_last_one_counts(server, client, sqlite):
     await client.embed_to_store([("a", "first"), ("a", "second"), ("b", "other")], sqlite)
     check_rows(content(sqlite), [("a", "second"), ("b", "other")])
@@ -291,7 +327,7 @@ async def test_a_table_of_somebody_else_is_refused(server, client, sqlite, tmp_p
     database.execute("insert into docs values (1, 2, 3, 4)")
     database.commit()
     database.close()
-    with pytest.raises(ResumeError, match="does not say what their vectors are from"):
+    with pytest.raises(ResumeError, match="no fingerprint that says what made their vectors"):
         await client.embed_to_store(rows_of(2), sqlite)
     assert not server.requests
 

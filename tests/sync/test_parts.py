@@ -103,7 +103,7 @@ def test_a_column_that_is_not_there_is_named(sources, tmp_path, spec, server, ar
 
 
 def test_folders_are_checked(sources, tmp_path):
-    with pytest.raises(ConfigurationError, match="another folder"):
+    with pytest.raises(ConfigurationError, match="must not be the folder"):
         parts(sources, sources)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigurationError, match=r"no \.parquet"):

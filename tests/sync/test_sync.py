@@ -6,6 +6,7 @@ import asyncio
 import gc
 import pathlib
 import pickle
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +25,7 @@ from asyncembed import (
     StreamClosedError,
     SyncEmbedder,
 )
+from asyncembed.stores import SqliteVectors
 from asyncembed.testing import faults, vector_of
 
 KEY = "sk-never-shown-2718"
@@ -181,10 +183,17 @@ def test_a_stream_that_is_left_stops_its_work(embedder, server, how):
     else:
         del stream
         gc.collect()
-    wait_until(lambda: server.active == 0)
-    asked = server.ledger.requests
-    assert (embedder.embed_query("after") == vector_of("after", 8)).all()
-    assert server.ledger.requests == asked + 1
+
+    def is_alone():
+        """Whether a query is the only thing that is asked for."""
+        wait_until(lambda: server.active == 0)
+        asked = server.ledger.requests
+        assert (embedder.embed_query("after") == vector_of("after", 8)).all()
+        return server.ledger.requests == asked + 1
+
+    if how == "dropped":  # nothing waits for its end
+        wait_until(is_alone)
+    assert is_alone()
 
 
 def test_a_file_is_written_and_resumed(embedder, tmp_path, server):
@@ -333,3 +342,41 @@ def test_errors_of_async_things_in_plain_code_name_it(server):
     assert asyncio.run(client.embed(["a"])).texts == ["a"]
     with pytest.raises(ConfigurationError, match="SyncEmbedder"):
         asyncio.run(client.embed(["a"]))
+
+
+def test_rows_go_into_a_store_and_again_nothing_is_sent(embedder, server, tmp_path):
+    store, here, seen = SqliteVectors(tmp_path / "v.db"), threading.current_thread(), []
+
+    def rows():
+        for number in range(1_500):
+            assert threading.current_thread() is here
+            yield number, f"text {number}"
+
+    def note(now):
+        seen.append((threading.current_thread(), now.done))
+
+    summary = embedder.embed_to_store(rows(), store, on_progress=note)
+    assert (summary.saved, summary.resumed) == (1_500, 0)
+    assert seen[-1] == (here, 1_500)
+    asked = server.ledger.requests
+    assert embedder.embed_to_store(rows(), store).resumed == 1_500
+    assert server.ledger.requests == asked
+    with sqlite3.connect(tmp_path / "v.db") as database:
+        found = dict(database.execute("select text, embedding from embeddings"))
+    database.close()
+    assert {text: np.frombuffer(vector, "<f4").tolist() for text, vector in found.items()} == {
+        f"text {number}": vector_of(f"text {number}", 8).tolist() for number in range(1_500)
+    }
+
+
+def test_a_store_is_closed_by_a_call_that_fails_too(embedder, server, tmp_path):
+    closed = []
+
+    class Watched(SqliteVectors):
+        async def aclose(self):
+            await super().aclose()
+            closed.append(threading.current_thread().name)
+
+    with pytest.raises(ConfigurationError, match="has no id"):
+        embedder.embed_to_store(["no id"], Watched(tmp_path / "v.db"))
+    assert closed == ["asyncembed"]
