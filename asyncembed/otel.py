@@ -14,8 +14,9 @@ It needs the extra `otel`, which installs only the API of OpenTelemetry; the SDK
   those of all others. Spans and metrics of requests with queries have `asyncembed.is_query`.
 * **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`. Further ones
   are the histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`,
-  `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.splits` and
-  `asyncembed.failed_inputs`.
+  `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.waits` (by
+  `asyncembed.wait.reason`), `asyncembed.splits`, `asyncembed.failed_inputs`, `asyncembed.cached_inputs` and
+  `asyncembed.duplicate_inputs`. The last two are counted at the end of a run.
 * **`error.type`** is the name of one of the exceptions of `asyncembed`.
 """
 
@@ -30,6 +31,7 @@ from asyncembed._events import (
     QueryJoined,
     RequestEnded,
     RequestStarted,
+    RequestsThrottled,
     RetryScheduled,
     RunEnded,
 )
@@ -184,8 +186,13 @@ class _Metrics:
         self._bytes = counter("asyncembed.bytes_received", "By", "Bytes of response bodies, decompressed.")
         self._retries = counter("asyncembed.retries", "{request}", "Retries scheduled.")
         self._pauses = counter("asyncembed.pauses", "{pause}", "Pauses that the API asked for.")
+        self._waits = counter("asyncembed.waits", "{wait}", "Waits of more than a second for a limit or an outage.")
         self._splits = counter("asyncembed.splits", "{batch}", "Batches that were split into parts.")
         self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that failed.")
+        self._cached = counter("asyncembed.cached_inputs", "{input}", "Texts whose vector was in the cache.")
+        self._duplicates = counter(
+            "asyncembed.duplicate_inputs", "{input}", "Texts that got the vector of an equal one."
+        )
 
     def record(self, event: RequestEnded, common: Mapping[str, str | int]) -> None:
         """Record the end of a request."""
@@ -205,10 +212,15 @@ class _Metrics:
                 self._retries.add(1, attributes)
             case EndpointPaused():
                 self._pauses.add(1, attributes)
+            case RequestsThrottled():
+                self._waits.add(1, {**attributes, "asyncembed.wait.reason": event.reason})
             case BatchSplit():
                 self._splits.add(1, attributes)
             case InputsFailed():
                 self._failed.add(len(event.indices), attributes)
+            case RunEnded():
+                self._cached.add(event.cached, _common(event))
+                self._duplicates.add(event.duplicates, _common(event))
 
 
 def _common(event: Event) -> dict[str, str | int]:

@@ -1,124 +1,173 @@
-"""Semantic search as a web service: all requests share one client, and work stops when the browser leaves.
+"""Semantic search as a web service: it indexes documents in the background while it answers questions.
 
-    POST /documents      accepts texts, answers 202 at once and embeds them in the background
-    GET /search?q=...    returns the stored texts nearest to the question
+    POST /documents      embeds and stores documents in the background; answers 202 and the number of the job at once
+    GET /jobs/1          returns how far the job is, and why it failed
+    GET /search?q=...    returns the stored documents nearest to the question
     POST /embed/stream   sends one JSON line per vector as soon as the vector arrives
-    GET /health          returns how many texts are stored and how many requests to the embedding API are in flight
+    GET /metrics         returns requests, retries, waits, tokens and failures for Prometheus
+    GET /health          answers as long as the service runs
 
 Run it without a key:
 
-    pip install "asyncembed[local]" fastapi uvicorn
-    uvicorn --app-dir examples fastapi_app:app
-    curl localhost:8000/documents -H "Content-Type: application/json" -d '{"texts": ["a tabby cat", "a savings bank"]}'
+    pip install "asyncembed[local]" fastapi prometheus-client uvicorn
+    uvicorn --app-dir examples fastapi_app:app --timeout-graceful-shutdown 10
+    curl localhost:8000/documents --json '{"documents": [{"id": 1, "text": "a cat"}, {"id": 2, "text": "a bank"}]}'
     curl "localhost:8000/search?q=kitten"
 
 `EMBED_PROVIDER`, `EMBED_MODEL` and `EMBED_BASE_URL` choose another API; its key comes from its usual variable.
+`EMBED_STORE` chooses another place for the vectors, such as `postgresql://user@host/database#documents` (pgvector).
+
+On SIGTERM the service sends no more requests, and stores what arrives within `EMBED_STOP_WAIT` seconds. Post the same
+documents again to continue: those that are stored cost nothing.
 """
 
+import asyncio
 import logging
 import math
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Annotated, Final
-from weakref import WeakSet
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated, Final, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 import orjson
-from fastapi import BackgroundTasks, Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_metrics import count
 from pydantic import BaseModel, Field
 from starlette.types import Send
 
 from asyncembed import (
     AsyncEmbedError,
+    ConfigurationError,
     EmbedClient,
+    EmbedInput,
     EmbedResult,
     EmbedStream,
     InvalidInputError,
     RateLimitError,
+    ResumeError,
     RetryPolicy,
+    RunSummary,
+    StreamClosedError,
     TransportError,
+    search,
 )
+from asyncembed.stores import AnyStore, TextId, open_store
 
 RETRY: Final = RetryPolicy(max_elapsed=10.0)  # a user is waiting for the answer
-ANSWERS: Final[tuple[tuple[type[AsyncEmbedError], int, str], ...]] = (
+MAX_JOBS: Final = 1_000
+ANSWERS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...]] = (
     (InvalidInputError, 422, "the embedding API refuses these texts"),
     (RateLimitError, 503, "the embedding API is busy"),
     (TransportError, 504, "the embedding API cannot be reached"),
+    ((ConfigurationError, ResumeError), 409, "the store holds vectors of other settings"),
     (AsyncEmbedError, 502, "the embedding API failed"),
+    (Exception, 500, "the store failed"),
 )
 
 log = logging.getLogger("uvicorn.error")
 
 
+class Settings(BaseModel):
+    """The environment variable `EMBED_STORE` sets `store`, and so on."""
+
+    provider: str = "local"
+    model: str | None = None
+    base_url: str | None = None
+    store: str = "sqlite:documents.db"
+    dead_letters: str = "failed.jsonl"
+    stop_wait: float = 10.0
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        names = {name: f"EMBED_{name.upper()}" for name in cls.model_fields}
+        return cls.model_validate({name: os.environ[key] for name, key in names.items() if key in os.environ})
+
+
+class Document(BaseModel):
+    """A document with a number or a name of your own; posting it again replaces the stored one."""
+
+    id: int | str
+    text: str = Field(min_length=1)
+
+
+class Documents(BaseModel):
+    """The body of `POST /documents`."""
+
+    documents: list[Document] = Field(min_length=1, max_length=10_000)
+
+
 class Texts(BaseModel):
-    """The body of a POST request."""
+    """The body of `POST /embed/stream`."""
 
     texts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, max_length=10_000)
 
 
 class Hit(BaseModel):
-    """A stored text and its cosine similarity to the question."""
+    """A stored document and its cosine similarity to the question."""
 
-    text: str
+    id: TextId | None
+    text: str | None
     score: float
 
 
-class Store:
-    """Texts and their vectors in memory. A real service would use a vector database."""
+class Job(BaseModel):
+    """The indexing of the documents of one request. The dead-letter file names each document that failed, and why."""
 
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._vectors: list[npt.NDArray[np.float32]] = []
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def add(self, text: str, vector: npt.NDArray[np.number]) -> None:
-        self._texts.append(text)
-        self._vectors.append(unit(vector))
-
-    def search(self, vector: npt.NDArray[np.number], limit: int = 5) -> list[Hit]:
-        if not self._texts:
-            return []
-        scores = np.stack(self._vectors) @ unit(vector)
-        return [Hit(text=self._texts[row], score=scores[row]) for row in np.argsort(-scores)[:limit]]
+    number: int
+    documents: int
+    state: Literal["running", "done", "stopped", "failed"] = "running"
+    stored: int = 0
+    failed: int = 0
+    error: str | None = None
 
 
-def unit(vector: npt.NDArray[np.number]) -> npt.NDArray[np.float32]:
-    return np.asarray(vector / (np.linalg.norm(vector) or 1), np.float32)
-
-
-@dataclass
 class Service:
     """The state that all requests share."""
 
-    client: EmbedClient
-    store: Store = field(default_factory=Store)
-    streams: WeakSet[EmbedStream[EmbedResult]] = field(default_factory=WeakSet)
+    def __init__(self, client: EmbedClient, store: AnyStore, settings: Settings, tasks: asyncio.TaskGroup) -> None:
+        self.client = client
+        self.jobs: dict[int, Job] = {}
+        self.stop = asyncio.Event()
+        self._store = store
+        self._settings = settings
+        self._tasks = tasks
+        self._started = 0
 
-    @property
-    def in_flight(self) -> int:
-        return sum(stream.summary.in_flight for stream in self.streams)
+    def start(self, documents: Sequence[Document]) -> Job:
+        self._started += 1
+        job = self.jobs[self._started] = Job(number=self._started, documents=len(documents))
+        self.jobs.pop(self._started - MAX_JOBS, None)
+        self._tasks.create_task(self._index(job, documents))
+        return job
 
-    def embed_stream(self, texts: Sequence[str]) -> EmbedStream[EmbedResult]:
-        stream = self.client.embed_stream(texts)
-        self.streams.add(stream)
-        return stream
+    async def search(self, question: str, limit: int) -> list[Hit]:
+        if await self._store.fingerprint() is None:
+            return []  # nothing was ever stored
+        found = await search(self._store, self.client, question, limit)
+        return [Hit(id=row.id, text=row.text, score=row.score) for row in found]
 
-    async def ingest(self, texts: Sequence[str]) -> None:
+    async def _index(self, job: Job, documents: Sequence[Document]) -> None:
+        def report(now: RunSummary) -> None:
+            job.stored, job.failed = now.saved, now.failed
+            job.error = explain(now.failure)[1] if now.failure and not job.error else job.error
+
         try:
-            async with self.embed_stream(texts) as stream:
-                async for result in stream:
-                    self.store.add(result.text, result.embedding)
-        except AsyncEmbedError as error:  # the 202 is already sent, so the log is the only place left
-            log.warning("documents were left out: %s", error)
-
-    async def search(self, question: str) -> list[Hit]:
-        return self.store.search((await self.client.embed([question], input_type="query"))[0])
+            await self.client.embed_to_store(
+                [EmbedInput(document.text, id=document.id) for document in documents],
+                self._store,
+                on_error="skip",
+                dead_letter=self._settings.dead_letters,
+                on_progress=report,
+                stop=self.stop,
+                stop_wait=self._settings.stop_wait,
+            )
+            job.state = "done"
+        except StreamClosedError:
+            job.state = "stopped"
+        except Exception as error:  # noqa: BLE001  # the 202 is already sent, and a failed job must not end the others
+            job.state, job.error = "failed", explain(error)[1]
 
 
 class VectorLines(StreamingResponse):
@@ -152,18 +201,23 @@ def to_line(fields: dict[str, object]) -> bytes:
     return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
-def explain(error: AsyncEmbedError) -> tuple[int, str]:
+def explain(error: Exception) -> tuple[int, str]:
     """Return a status and a message for the client, and log the error; only the log shows the API's own message."""
-    log.warning("%s", error)
+    log.warning("%s: %s", type(error).__name__, error)
     return next((status, words) for kind, status, words in ANSWERS if isinstance(error, kind))
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    provider, model, base_url = (os.environ.get(f"EMBED_{name}") for name in ("PROVIDER", "MODEL", "BASE_URL"))
-    async with EmbedClient(provider or "local", model=model, base_url=base_url, retry=RETRY) as client:
-        app.state.service = Service(client)
+    use = Settings.from_environment()
+    async with (
+        aclosing(open_store(use.store)) as store,
+        EmbedClient(use.provider, model=use.model, base_url=use.base_url, retry=RETRY, on_event=count) as client,
+        asyncio.TaskGroup() as tasks,  # leaving it waits for the jobs
+    ):
+        app.state.service = service = Service(client, store, use, tasks)
         yield
+        service.stop.set()
 
 
 async def get_service(request: Request) -> Service:
@@ -184,21 +238,34 @@ async def refuse(_: Request, error: AsyncEmbedError) -> JSONResponse:
 
 
 @app.post("/documents", status_code=202)
-async def add_documents(body: Texts, service: Shared, tasks: BackgroundTasks) -> dict[str, int]:
-    tasks.add_task(service.ingest, body.texts)
-    return {"accepted": len(body.texts)}
+async def add_documents(body: Documents, service: Shared) -> Job:
+    return service.start(body.documents)
+
+
+@app.get("/jobs/{number}")
+async def job(number: int, service: Shared) -> Job:
+    if number not in service.jobs:
+        raise HTTPException(404, "there is no such job; the service forgets jobs when it restarts")
+    return service.jobs[number]
 
 
 @app.get("/search")
-async def search(q: Annotated[str, Query(min_length=1)], service: Shared) -> list[Hit]:
-    return await service.search(q)
+async def find(
+    q: Annotated[str, Query(min_length=1)], service: Shared, limit: Annotated[int, Query(ge=1, le=100)] = 5
+) -> list[Hit]:
+    return await service.search(q, limit)
 
 
 @app.post("/embed/stream")
 async def embed_stream(body: Texts, service: Shared) -> VectorLines:
-    return VectorLines(service.embed_stream(body.texts))
+    return VectorLines(service.client.embed_stream(body.texts, ordered=False))
+
+
+@app.get("/metrics")
+async def metrics() -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 @app.get("/health")
 async def health(service: Shared) -> dict[str, int]:
-    return {"documents": len(service.store), "in_flight": service.in_flight}
+    return {"running_jobs": sum(job.state == "running" for job in service.jobs.values())}

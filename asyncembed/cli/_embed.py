@@ -207,7 +207,14 @@ class _Run:
         """Write the HTML report, if `--report` is set."""
         if self.job.report:
             try:
-                write_report(self.job.report, self.recorder, _settings(self.job), outcome, self.total.texts)
+                write_report(
+                    self.job.report,
+                    self.recorder,
+                    self.events.statistics,
+                    settings=_settings(self.job),
+                    outcome=outcome,
+                    total=self.total.texts,
+                )
             except OSError as error:
                 say(f"the report could not be written: {error}", "yellow")
 

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from asyncembed import EndpointPaused, MemoryMonitor, RequestEnded, RequestsThrottled, RetryScheduled, RunSummary
 from asyncembed.cli._console import plural, printable
+from asyncembed.cli._statistics import RequestStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,6 +135,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def latency(seconds: float) -> str:
+    """Return the duration of a request with two digits, such as "83 ms" or "1.2 s"."""
+    rounded = float(f"{seconds:.2g}")
+    return f"{rounded:g} s" if rounded >= 1 else f"{1_000 * rounded:.0f} ms"
+
+
 def rate(now: RunSummary) -> str:
     """Return the average speed of this run so far."""
     seconds = now.elapsed - now.earlier.seconds
@@ -181,9 +188,12 @@ def _details(now: RunSummary, events: EventTracker) -> list[str]:
     return [
         *parts,
         rate(now),
+        *([f"{_short(now.cached)} cached"] if now.cached else []),
+        *([f"{_short(now.duplicates)} equal"] if now.duplicates else []),
         f"{now.in_flight} in flight",
         f"memory {now.reserved_bytes / megabyte:.0f}/{now.budget_bytes / megabyte:.0f} MB",
         f"{_short(now.usage.tokens)} tokens",
+        *(f"{name} {latency(seconds)}" for name, seconds in events.statistics.percentiles().items() if name != "p90"),
     ]
 
 
@@ -264,10 +274,14 @@ class EventTracker:
 
     Args:
         clock: Function that returns monotonic seconds; replaced in tests.
+
+    Attributes:
+        statistics: Latencies, waits and errors of all requests so far.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.statistics = RequestStatistics(clock)
         self._reasons: Counter[str] = Counter()
         self._latest: list[str] = []  # reasons, the newest first
         self._wait_reason, self._wait_message = "", ""
@@ -275,6 +289,7 @@ class EventTracker:
 
     def __call__(self, event: Event) -> None:
         """Handle one event."""
+        self.statistics(event)
         match event:
             case RetryScheduled():
                 self._add_retry(event)

@@ -17,14 +17,16 @@ from asyncembed import ConfigurationError
 from asyncembed._version import __version__
 from asyncembed.cli._charts import Line, chart
 from asyncembed.cli._console import plural
-from asyncembed.cli._progress import duration, rate, rows_before, tokens
+from asyncembed.cli._progress import duration, latency, rate, rows_before, tokens
 from asyncembed.sinks._safe_open import check_owner, new_file
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Mapping, Sequence
 
     from asyncembed import RunSummary
     from asyncembed.cli._progress import Recorder, Sample
+    from asyncembed.cli._statistics import RequestStatistics
 
 
 MARK: Final = '<meta name="generator" content="asyncembed">'
@@ -81,7 +83,8 @@ footer { margin-top: 28px; font-size: 13px; }
 <div class="charts">$charts</div>
 <div class="tables">
 <section><h2>Totals</h2><table>$totals</table></section>
-<section><h2>Settings</h2><table>$settings</table></section>
+<section><h2>Requests of this run</h2><table>$requests</table>
+<h2>Settings</h2><table>$settings</table></section>
 </div>
 <footer>$footer</footer>
 </html>
@@ -119,13 +122,20 @@ def check_report(path: Path, files: Iterable[Path]) -> None:
 
 
 def write_report(
-    path: Path, recorder: Recorder, settings: Mapping[str, object], outcome: str, total: int | None
+    path: Path,
+    recorder: Recorder,
+    statistics: RequestStatistics,
+    *,
+    settings: Mapping[str, object],
+    outcome: str,
+    total: int | None,
 ) -> None:
     """Write the report.
 
     Args:
         path: The file. An existing report is replaced.
         recorder: Samples of the run.
+        statistics: Latencies, waits and errors of its requests.
         settings: Settings of the run, by name.
         outcome: How the run ended, in a few words.
         total: Number of texts in the input, if known.
@@ -136,9 +146,10 @@ def write_report(
         title=escape(f"Embedding {settings['output']}"),
         outcome=escape(outcome),
         outcome_class="good" if outcome == "finished" else "bad",
-        tiles="".join(_tile(name, value) for name, value in _headline(samples).items()),
+        tiles="".join(_tile(name, value) for name, value in _headline(samples, statistics).items()),
         charts="".join(_charts(samples)) if samples else "<p>The run ended before anything could be measured.</p>",
         totals=_rows(_totals(samples, total, recorder.peak_mb)),
+        requests=_rows(_requests(statistics)),
         settings=_rows(settings),
         footer=escape(f"asyncembed {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
     )
@@ -159,15 +170,18 @@ def _is_report(path: Path) -> bool:
         return MARK.encode() in file.read(1_000)
 
 
-def _headline(samples: Sequence[Sample]) -> dict[str, str]:
+def _headline(samples: Sequence[Sample], statistics: RequestStatistics) -> dict[str, str]:
     if not samples:
         return {}
     end = samples[-1].run
+    median = statistics.latencies.percentile(0.5)
     return {
         "texts embedded": f"{end.saved:,}",
         "time": duration(end.elapsed),
         "texts per second": rate(end).removesuffix(" texts/s"),
         "tokens": f"{end.usage.tokens:,}",
+        **({} if median is None else {"median request": latency(median)}),
+        **({"from the cache": f"{end.cached:,}"} if end.cached else {}),
         "failed": f"{end.failed:,}",
     }
 
@@ -237,6 +251,26 @@ def _totals(samples: Sequence[Sample], total: int | None, peak_mb: float) -> dic
         "peak reserved memory": f"{end.peak_reserved_bytes / MEGABYTE:,.1f} of {end.budget_bytes / MEGABYTE:,.0f} MB",
         "peak resident memory": f"{peak_mb:,.0f} MB",
     }
+
+
+def _requests(statistics: RequestStatistics) -> dict[str, object]:
+    """Return what the requests of this run were like; the totals are those of all runs."""
+    latencies = [f"{name} {latency(seconds)}" for name, seconds in statistics.percentiles().items()]
+    waits = {
+        f"waits for {reason}": f"{wait.count:,}" + (f", together {wait.seconds:,.1f} s" if wait.seconds else "")
+        for reason, wait in statistics.waits.items()
+    }
+    return {
+        "successful requests": f"{statistics.latencies.count:,}",
+        "latency": ", ".join(latencies) or "unknown",
+        "failed requests": _counts(statistics.errors),
+        **waits,
+        "failed texts": _counts(statistics.failures),
+    }
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counter.most_common()) or "none"
 
 
 def _earlier(end: RunSummary) -> str:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from asyncembed import EndpointPaused, RequestEnded, RequestsThrottled, RetryScheduled, RunSummary, Usage
-from asyncembed.cli._progress import EventTracker, ProgressLog, Total, can_draw, duration, progress, render
+from asyncembed.cli._progress import EventTracker, ProgressLog, Total, can_draw, duration, latency, progress, render
 
 BUSY = RunSummary(
     done=1_234_567,
@@ -124,6 +124,19 @@ def ended() -> RequestEnded:
     )
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_cost_nothing_and_latencies_are_shown_where_there_is_room(width):
+    """Latencies come last, as nothing has to be done about them."""
+    news = EventTracker()
+    for seconds in (0.2, 0.2, 0.2, 3.0):
+        news(replace(ended(), seconds=seconds))
+    unpaid = replace(BUSY, failed=0, retries=0, cached=54_321, duplicates=678)
+    _, details = drawn(unpaid, None, width, news)
+    whole = "3,086 texts/s · 54.3k cached · 678 equal · 32 in flight · memory 123/256 MB · 98.8M tokens"
+    whole += " · p50 200 ms · p99 3 s"
+    assert details.rstrip() == (whole if width == 120 else whole[:79] + "…")
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk"])
 def test_a_console_without_our_characters(width, encoding):
@@ -208,3 +221,11 @@ def test_the_beginning_is_no_special_case():
 )
 def test_durations(seconds, shown):
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.0004, "0 ms"), (0.0834, "83 ms"), (0.199, "200 ms"), (0.997, "1 s"), (1.24, "1.2 s"), (123.0, "120 s")],
+)
+def test_latencies(seconds, shown):
+    assert latency(seconds) == shown

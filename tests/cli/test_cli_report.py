@@ -75,8 +75,26 @@ def test_it_says_what_happened(report, tmp_path):
         "resident reserved budget",
         "Requests in flight",
         "retries failed texts",
+        "successful requests 20",  # for 19 batches, and a probe
+        "latency p50 ",
+        "waits for retries",
+        "failed texts InvalidInputError (400): 10",
     ):
         assert words in page.text
+
+
+def test_what_cost_nothing_is_counted(run, threaded_server, openai, tmp_path):
+    """Vectors from the cache, and texts that are equal to another."""
+    texts, page = tmp_path / "equal.txt", tmp_path / "run.html"
+    texts.write_text("one\ntwo\none\n" * 10)
+    options = ("--cache", tmp_path / "cache.sqlite", "--report", page, *openai(threaded_server))
+    assert run("embed", texts, "-o", tmp_path / "first.npy", *options).code == 0
+    assert "vectors from the cache 0 texts equal to another 28" in Page(page.read_text()).text
+    ended = run("embed", texts, "-o", tmp_path / "second.npy", *options)
+    text = Page(page.read_text()).text
+    assert "30 from the cache" in ended.err
+    assert "30 from the cache 0 failed" in text
+    assert "successful requests 0 latency unknown failed requests none failed texts none" in text
 
 
 def test_it_needs_nothing_from_elsewhere(report):

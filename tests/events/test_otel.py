@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from support.results import numbered
 from support.scripted import KEY
 
-from asyncembed import AsyncEmbedError, BatchSplit, RetryPolicy
+from asyncembed import AsyncEmbedError, BatchSplit, RequestsThrottled, RetryPolicy
 from asyncembed.otel import OpenTelemetryEvents
 from asyncembed.testing import faults
 
@@ -208,6 +208,23 @@ async def test_metrics(server, client, telemetry):
     assert sums["asyncembed.retries"] == stream.summary.retries == 2
     assert sums["asyncembed.pauses"] == sums["asyncembed.failed_inputs"] == 1
     assert sum(point.count for point in points["asyncembed.time_to_first_vector"]) == 2
+
+
+async def test_what_cost_no_request_is_counted(connect, telemetry, tmp_path):
+    for _ in range(2):
+        async with connect(on_event=telemetry.events, cache=tmp_path / "cache.sqlite") as client:
+            async for _ in client.embed_stream(["a", "b", "a"], dedupe=True):
+                pass
+    sums = telemetry.sums()
+    assert (sums["asyncembed.cached_inputs"], sums["asyncembed.duplicate_inputs"]) == (3, 1)
+    assert len(telemetry.spans) == 1
+
+
+@pytest.mark.parametrize("reason", ["rate_limit", "outage"])
+async def test_waits_are_counted_by_their_reason(telemetry, reason):
+    telemetry.events(RequestsThrottled(provider="p", model="m", run="r", reason=reason, seconds=5.0))
+    ((point,),) = telemetry.points()[0].values()
+    assert (point.value, point.attributes["asyncembed.wait.reason"]) == (1, reason)
 
 
 async def test_splits_are_counted(telemetry):

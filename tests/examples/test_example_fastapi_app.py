@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import pytest_asyncio
+from support.postgres import postgres
+
+from asyncembed.stores import SqliteVectors
+from asyncembed.testing import FakeServer, faults
+
+for package in ("fastapi", "prometheus_client", "uvicorn"):
+    pytest.importorskip(package)
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -21,6 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY = "key-that-nobody-may-see"
 MANY = [f"text number {number}" for number in range(3_000)]  # far more requests than may run at once
+CAT_AND_BANK = [{"id": "cat", "text": "tabby cat"}, {"id": "bank", "text": "savings bank"}]
 IN_BOTH = pytest.mark.parametrize(
     ("method", "path", "body"),
     [("GET", "/search?q=x", None), ("POST", "/embed/stream", {"texts": ["x"]})],
@@ -29,66 +38,167 @@ IN_BOTH = pytest.mark.parametrize(
 
 
 @asynccontextmanager
-async def running(examples: Path, environment: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    """Run the application and give a browser; what it left open, and what it said of its key, comes out at the end."""
+async def started(
+    examples: Path, environment: dict[str, str], folder: Path
+) -> AsyncIterator[tuple[aiohttp.ClientSession, Process]]:
+    """Run the application in a folder; what it left open, and what it said of its key, comes out at the end."""
     options = ("--app-dir", examples, "--port", "0", "--no-access-log")
     command = (sys.executable, "-m", "uvicorn", *options, "fastapi_app:app")
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, cwd=folder, stderr=asyncio.subprocess.PIPE
+    )
     log = ""
     try:
-        while not (address := re.search(r"running on (http://\S+)", log)):
-            log += (line := await process.stderr.readline()).decode()
-            assert line, log
+        address = re.search(r"running on (http://\S+)", await said(process, "running on"))
         async with aiohttp.ClientSession(address[1], timeout=aiohttp.ClientTimeout(30)) as session:
-            yield session
+            yield session, process
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         log += (await process.stderr.read()).decode()
         await process.wait()
     assert "Application shutdown complete" in log
-    assert not re.search("Traceback|ResourceWarning|never retrieved|Error", log), log
+    assert not re.search("Traceback|ResourceWarning|never retrieved|ERROR", log), log
     assert KEY not in log
 
 
+async def said(process: Process, words: str) -> str:
+    """Return the next line of the log that holds these words."""
+    log = ""
+    while line := (await process.stderr.readline()).decode():
+        log += line
+        if words in line:
+            return line
+    raise AssertionError(log)
+
+
+@asynccontextmanager
+async def running(examples: Path, environment: dict[str, str], folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    async with started(examples, environment, folder) as (http, _):
+        yield http
+
+
+def settings(environment: dict[str, str], url: str, **more: str) -> dict[str, str]:
+    return environment | {"EMBED_PROVIDER": "cohere", "EMBED_BASE_URL": url, "CO_API_KEY": KEY} | more
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def http(examples: Path, environment: dict[str, str], running_upstream) -> AsyncIterator[aiohttp.ClientSession]:
-    settings = {"EMBED_PROVIDER": "cohere", "EMBED_BASE_URL": running_upstream.url, "CO_API_KEY": KEY}
-    async with running(examples, environment | settings) as session:
+async def http(
+    examples: Path, environment: dict[str, str], running_upstream, folder: Path
+) -> AsyncIterator[aiohttp.ClientSession]:
+    async with running(examples, settings(environment, running_upstream.url), folder) as session:
         yield session
 
 
-async def stored(http: aiohttp.ClientSession, documents: int) -> None:
-    """Wait until so many documents are there."""
-    async with asyncio.timeout(30):
-        while (await health(http))["documents"] < documents:
-            pass
+async def index(http: aiohttp.ClientSession, documents: list[dict]) -> int:
+    """Post documents, and return the number of the job."""
+    async with http.post("/documents", json={"documents": documents}) as response:
+        assert response.status == 202
+        job = await response.json()
+    assert job["state"] == "running"
+    assert job["documents"] == len(documents)
+    return job["number"]
 
 
-async def health(http: aiohttp.ClientSession) -> dict[str, int]:
-    async with http.get("/health") as response:
+async def job(http: aiohttp.ClientSession, number: int) -> dict:
+    async with http.get(f"/jobs/{number}") as response:
+        assert response.status == 200
         return await response.json()
+
+
+async def finished(http: aiohttp.ClientSession, number: int) -> dict:
+    """Wait until a job is no longer running."""
+    async with asyncio.timeout(60):
+        while (now := await job(http, number))["state"] == "running":
+            pass
+    return now
+
+
+async def search(http: aiohttp.ClientSession, question: str) -> list[dict]:
+    async with http.get("/search", params={"q": question}) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+async def metrics(http: aiohttp.ClientSession) -> dict[str, dict[str, float]]:
+    """Return the values of each metric of the client by their label, "" if it has none."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    async with http.get("/metrics") as response:
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        text = await response.text()
+    found: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith("embed_") and not sample.name.endswith("_created"):
+                found.setdefault(sample.name, {})[",".join(sample.labels.values())] = sample.value
+    return found
 
 
 async def lines(response: aiohttp.ClientResponse) -> list[dict]:
     return [json.loads(line) async for line in response.content]
 
 
+async def test_before_anything_is_stored_a_search_finds_nothing(http, upstream) -> None:
+    assert await search(http, "anything") == []
+    assert upstream.requests == []
+
+
 async def test_documents_are_accepted_at_once_and_found_later(http, upstream) -> None:
     upstream.hold_after = 0
-    before = (await health(http))["documents"]
 
-    async with http.post("/documents", json={"texts": ["tabby cat", "savings bank"]}) as response:
-        assert response.status == 202
-        assert await response.json() == {"accepted": 2}
+    number = await index(http, CAT_AND_BANK)
     await upstream.until(lambda: upstream.in_flight == 1)
-    assert await health(http) == {"documents": before, "in_flight": 1}
+    assert (await job(http, number))["state"] == "running"
+    async with http.get("/health") as response:
+        assert (response.status, await response.json()) == (200, {"running_jobs": 1})
 
     upstream.gate.set()
-    await stored(http, before + 2)
-    async with http.get("/search", params={"q": "a cat"}) as response:
-        hits = await response.json()
-    assert hits[0]["text"] == "tabby cat"
+    done = {"number": number, "documents": 2, "state": "done", "stored": 2, "failed": 0, "error": None}
+    assert await finished(http, number) == done
+    hits = await search(http, "a cat")
+    assert [(hit["id"], hit["text"]) for hit in hits] == [("cat", "tabby cat"), ("bank", "savings bank")]
     assert hits[0]["score"] > hits[1]["score"]
+
+
+async def test_documents_that_are_stored_cost_nothing(http, upstream) -> None:
+    await finished(http, await index(http, CAT_AND_BANK))
+    upstream.reset()
+
+    again = await finished(http, await index(http, [*CAT_AND_BANK, {"id": 3, "text": "a third"}]))
+
+    assert (again["state"], again["stored"]) == ("done", 3)
+    assert upstream.requests == [["a third"]]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "state", "words"),
+    [
+        ((401, KEY, {}), "failed", "the embedding API failed"),
+        (
+            (429, "slow down", {"Retry-After": "60"}),
+            "done",
+            "the embedding API is busy",
+        ),  # the text failed, not the job
+    ],
+    ids=["401", "429"],
+)
+async def test_a_job_says_what_failed(http, upstream, refusal, state: str, words: str) -> None:
+    upstream.refusal = refusal
+
+    failed = await finished(http, await index(http, [{"id": "new", "text": f"refused with {refusal[0]}"}]))
+
+    assert (failed["state"], failed["stored"], failed["error"]) == (state, 0, words)
+
+
+async def test_a_job_that_was_never_started_is_not_found(http) -> None:
+    async with http.get("/jobs/987654") as response:
+        assert response.status == 404
 
 
 async def test_vectors_are_sent_while_the_next_are_still_to_come(http, upstream) -> None:
@@ -122,9 +232,9 @@ async def test_work_stops_when_the_browser_leaves(http, upstream, received: int)
 
     sent = len(upstream.requests)
     upstream.hold_after = None
-    async with http.get("/search", params={"q": "still there?"}) as response:
+    async with http.post("/embed/stream", json={"texts": ["still there?"]}) as response:
         assert response.status == 200
-    assert (await health(http))["in_flight"] == 0
+    assert (await metrics(http))["embed_requests_in_flight"] == {"": 0}
     assert upstream.requests[sent:] == [["still there?"]]
     assert sum(map(len, upstream.requests)) < len(MANY)
 
@@ -142,6 +252,7 @@ async def test_work_stops_when_the_browser_leaves(http, upstream, received: int)
 async def test_errors_become_answers_that_keep_the_secrets(
     http, upstream, method, path, body, refusal, status, retry_after
 ) -> None:
+    await finished(http, await index(http, CAT_AND_BANK))
     upstream.refusal = refusal
 
     async with http.request(method, path, json=body) as response:
@@ -164,12 +275,104 @@ async def test_an_error_after_the_first_vector_is_the_last_line(http, upstream) 
     assert rest == [{"error": "the embedding API failed"}]
 
 
+async def test_what_was_requested_is_stored_when_the_service_stops(examples, environment, upstream, tmp_path) -> None:
+    documents = [{"id": number, "text": text} for number, text in enumerate(MANY)]
+    upstream.hold_after = 1
+    async with started(examples, settings(environment, upstream.url), tmp_path) as (http, process):
+        await index(http, documents)
+        await upstream.until(lambda: upstream.in_flight > 1)
+        process.terminate()
+        await said(process, "Waiting for application shutdown")
+        upstream.gate.set()
+    assert process.returncode in {0, -15}  # uvicorn ends itself by the signal that it has handled
+
+    stored = await count(tmp_path)
+    assert 0 < stored == sum(map(len, upstream.requests)) < len(MANY)
+    upstream.reset()
+    async with running(examples, settings(environment, upstream.url), tmp_path) as http:
+        assert (await finished(http, await index(http, documents)))["stored"] == len(MANY)
+    assert sum(map(len, upstream.requests)) == len(MANY) - stored
+
+
+async def test_nothing_waits_for_an_api_that_does_not_answer(examples, environment, upstream, tmp_path) -> None:
+    upstream.hold_after = 0
+    async with running(examples, settings(environment, upstream.url, EMBED_STOP_WAIT="0.01"), tmp_path) as http:
+        await index(http, CAT_AND_BANK)
+        await upstream.until(lambda: upstream.in_flight == 1)
+    await upstream.until(lambda: upstream.in_flight == 0)
+    assert await count(tmp_path) == 0
+
+
+async def count(folder: Path) -> int:
+    store = SqliteVectors(folder / "documents.db")
+    try:
+        return await store.count()
+    finally:
+        await store.aclose()
+
+
+async def test_metrics_count_what_the_server_counts(examples, environment, tmp_path) -> None:
+    async with FakeServer(dimension=8) as server:
+        server.script += [faults.Refused(503), faults.TooManyRequests("seconds", wait=0.1)]
+        documents = [{"id": n, "text": text} for n, text in enumerate(["good", "bad text", "fine"])]
+        async with running(examples, settings(environment, server.url), tmp_path) as http:
+            await finished(http, await index(http, CAT_AND_BANK))
+            server.rules.append(faults.Poisoned("bad text"))
+            ended = await finished(http, await index(http, documents))
+            seen = await metrics(http)
+
+    assert (ended["state"], ended["stored"], ended["failed"]) == ("done", 2, 1)
+    assert ended["error"] == "the embedding API refuses these texts"
+    letters = [json.loads(line) for line in (tmp_path / "failed.jsonl").read_text().splitlines()]
+    assert [(letter["id"], letter["text"]) for letter in letters] == [(1, "bad text")]
+
+    statuses = server.ledger.statuses
+    outcomes = seen["embed_requests_total"]
+    assert sum(outcomes.values()) == server.ledger.requests == seen["embed_request_seconds_count"][""]
+    assert outcomes["ok"] == statuses[200]
+    assert outcomes["InvalidInputError"] == statuses[400]
+    assert (outcomes["ServerError"], outcomes["RateLimitError"]) == (statuses[503], statuses[429])
+    assert seen["embed_tokens_total"][""] == server.ledger.billed_tokens
+    assert seen["embed_requests_in_flight"] == {"": 0}
+    assert seen["embed_retries_total"].keys() >= {"503", "429"}
+    assert seen["embed_waits_total"]["pause"] == 1
+    assert seen["embed_failed_texts_total"] == {"InvalidInputError": 1}
+    assert seen["embed_runs_total"] == {"ok": 2}
+
+
+async def test_a_store_that_cannot_be_opened_fails_the_job_alone(examples, environment, upstream, tmp_path) -> None:
+    broken = settings(environment, upstream.url, EMBED_STORE="sqlite:missing folder/documents.db")
+    async with running(examples, broken, tmp_path) as http:
+        failed = await finished(http, await index(http, CAT_AND_BANK))
+        assert (failed["state"], failed["error"]) == ("failed", "the store failed")
+        async with http.post("/embed/stream", json={"texts": ["a"]}) as response:
+            assert response.status == 200
+    assert upstream.requests == [["a"]]
+
+
+async def test_vectors_of_two_models_do_not_mix(examples, environment, tmp_path) -> None:
+    async with FakeServer(dimension=8) as server:
+        async with running(examples, settings(environment, server.url), tmp_path) as http:
+            await finished(http, await index(http, CAT_AND_BANK))
+        other = settings(environment, server.url, EMBED_MODEL="embed-english-v3.0")
+        async with running(examples, other, tmp_path) as http:
+            assert len(await search(http, "a cat")) == 2  # a question is embedded by the model of the documents
+            failed = await finished(http, await index(http, CAT_AND_BANK))
+    assert (failed["state"], failed["error"]) == ("failed", "the store holds vectors of other settings")
+
+
+async def test_a_setting_chooses_pgvector(examples, environment, upstream, tmp_path) -> None:
+    there = settings(environment, upstream.url, EMBED_STORE=f"{postgres()}#documents of a service")
+    async with running(examples, there, tmp_path) as http:
+        assert await search(http, "a cat") == []
+        assert (await finished(http, await index(http, CAT_AND_BANK)))["stored"] == 2
+        assert [hit["id"] for hit in await search(http, "a cat")] == ["cat", "bank"]
+    assert not (tmp_path / "documents.db").exists()
+
+
 @pytest.mark.usefixtures("local_model")
-async def test_it_needs_no_key(examples, environment) -> None:
-    async with running(examples, environment) as http:
-        async with http.post("/documents", json={"texts": ["a savings bank", "a tabby cat"]}) as response:
-            assert response.status == 202
-        await stored(http, 2)
-        async with http.get("/search", params={"q": "kitten"}) as response:
-            hits = await response.json()
-    assert [hit["text"] for hit in hits] == ["a tabby cat", "a savings bank"]
+async def test_it_needs_no_key(examples, environment, tmp_path) -> None:
+    documents = [{"id": 1, "text": "a savings bank"}, {"id": 2, "text": "a tabby cat"}]
+    async with running(examples, environment, tmp_path) as http:
+        await finished(http, await index(http, documents))
+        assert [hit["text"] for hit in await search(http, "kitten")] == ["a tabby cat", "a savings bank"]

@@ -44,7 +44,7 @@ async def answered():
             timeouts=Timeouts(read=DELAY),
             read_size=1 << 16,
         )
-        response = await transport.post(b"{}", compact=True, max_bytes=1 << 20, heard=lambda _: None)
+        response = await transport.post(b"{}", compact=True, max_bytes=1 << 20, on_headers=lambda _: None)
         yield response, pieces.queue
         response.close()
 
@@ -52,7 +52,7 @@ async def answered():
 async def time_out(response) -> float:
     """How long it takes until silence is one."""
     begun = time.monotonic()
-    with pytest.raises(EmbedTimeoutError, match="silent"):
+    with pytest.raises(EmbedTimeoutError, match="the server sent nothing"):
         await response.read()
     return time.monotonic() - begun
 
