@@ -7,6 +7,7 @@
                                       └─ inputs_failed
     encoding_settled, when base64 was compared with numbers
     requests_throttled, when the client lets requests wait for a long time
+    query_joined, for each query that shares the request that starts next
     run_ended, once, after all other events
 
 Every `request_started` is followed by one `request_ended` with the same `run` and `request`, however it ends.
@@ -64,6 +65,7 @@ class RequestStarted(Event):
         dimensions: Requested length of the vectors; None for the model's own.
         host: Name or address of the server.
         port: Port of the server.
+        is_query: Whether it asks for queries of `embed_query`, which go ahead of other requests.
     """
 
     name: ClassVar[str] = "request_started"
@@ -75,6 +77,7 @@ class RequestStarted(Event):
     dimensions: int | None
     host: str | None
     port: int | None
+    is_query: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -93,6 +96,7 @@ class RequestEnded(Event):
         seconds: Duration of the request.
         seconds_to_headers: Seconds until the headers of a successful response; None if there was none.
         seconds_to_first_vector: Seconds until the first vector was read; None if there was none.
+        is_query: Whether it asked for queries of `embed_query`.
     """
 
     name: ClassVar[str] = "request_ended"
@@ -106,6 +110,23 @@ class RequestEnded(Event):
     seconds: float
     seconds_to_headers: float | None
     seconds_to_first_vector: float | None
+    is_query: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class QueryJoined(Event):
+    """A query of `embed_query` shares the request that starts next.
+
+    `on_event` gets this event in the `contextvars` context of the query's caller, so that a trace can link the span of
+    the request with the spans of all callers.
+
+    Attributes:
+        index: Index of its text in the request; equal texts share it.
+    """
+
+    name: ClassVar[str] = "query_joined"
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -10,6 +10,8 @@ It needs the extra `otel`, which installs only the API of OpenTelemetry; the SDK
   first result of the run was requested. Each request has a span of its own, also a retry, because it contains only the
   missing texts; `asyncembed.run` and `asyncembed.attempt` connect them. A request that was cancelled because its run
   ended has the `error.type` "CancelledError" and no error status.
+* **Queries** of `embed_query` that share a request have one span: a child of the first caller's span, linked to
+  those of all others. Spans and metrics of requests with queries have `asyncembed.is_query`.
 * **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`. Further ones
   are the histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`,
   `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.waits` (by
@@ -26,6 +28,7 @@ from asyncembed._events import (
     BatchSplit,
     EndpointPaused,
     InputsFailed,
+    QueryJoined,
     RequestEnded,
     RequestStarted,
     RequestsThrottled,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.metrics import Meter, MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import Link, Span, SpanContext, TracerProvider
 
     from asyncembed._events import Event
 
@@ -87,11 +90,13 @@ class OpenTelemetryEvents:
             from opentelemetry import metrics, trace  # noqa: PLC0415  # an optional extra
         except ImportError:
             raise ConfigurationError(MISSING) from None
+        self._trace = trace
         self._tracer = trace.get_tracer("asyncembed", __version__, tracer_provider, _SCHEMA)
         self._kind = trace.SpanKind.CLIENT
         self._error = trace.StatusCode.ERROR
         self._metrics = _Metrics(metrics.get_meter("asyncembed", __version__, meter_provider, _SCHEMA))
         self._open: dict[tuple[str, int], tuple[Span, dict[str, str | int]]] = {}
+        self._joined: dict[str, dict[int, list[SpanContext]]] = {}  # callers of queries, by run and index
 
     def __call__(self, event: Event) -> None:
         """Process an event."""
@@ -100,7 +105,12 @@ class OpenTelemetryEvents:
                 self._start(event)
             case RequestEnded():
                 self._end(event)
+            case QueryJoined():
+                caller = self._trace.get_current_span().get_span_context()
+                self._joined.setdefault(event.run, {}).setdefault(event.index, []).append(caller)
             case _:
+                if isinstance(event, RunEnded):
+                    self._joined.pop(event.run, None)
                 self._metrics.count(event)
 
     def _start(self, event: RequestStarted) -> None:
@@ -116,8 +126,22 @@ class OpenTelemetryEvents:
         }
         if event.dimensions:
             details["gen_ai.embeddings.dimension.count"] = event.dimensions
-        span = self._tracer.start_span(f"embeddings {event.model}", kind=self._kind, attributes={**common, **details})
+        span = self._tracer.start_span(
+            f"embeddings {event.model}",
+            kind=self._kind,
+            attributes={**common, **details},
+            links=self._links(event) if event.is_query else None,
+        )
         self._open[event.run, event.request] = span, common
+
+    def _links(self, event: RequestStarted) -> list[Link]:
+        """Return links to the spans of all callers of a request except its parent."""
+        joined = self._joined.get(event.run, {})
+        parent = self._trace.get_current_span().get_span_context()
+        callers = {caller.span_id: caller for index in event.indices for caller in joined.pop(index, ())}
+        if not joined:
+            self._joined.pop(event.run, None)
+        return [self._trace.Link(caller) for caller in callers.values() if caller.is_valid and caller != parent]
 
     def _end(self, event: RequestEnded) -> None:
         span, common = self._open.pop((event.run, event.request), (None, _common(event)))
@@ -196,18 +220,20 @@ class _Metrics:
             case InputsFailed():
                 self._failed.add(len(event.indices), attributes)
             case RunEnded():
-                self._cached.add(event.cached, attributes)
-                self._duplicates.add(event.duplicates, attributes)
+                self._cached.add(event.cached, _common(event))
+                self._duplicates.add(event.duplicates, _common(event))
                 if event.cost is not None:
                     self._cost.add(event.cost, attributes)
 
 
 def _common(event: Event) -> dict[str, str | int]:
-    return {
+    common: dict[str, str | int] = {
         "gen_ai.operation.name": "embeddings",
         "gen_ai.provider.name": _NAMES.get(event.provider, event.provider),
         "gen_ai.request.model": event.model,
     }
+    is_query = isinstance(event, RequestStarted | RequestEnded) and event.is_query
+    return common | ({"asyncembed.is_query": True} if is_query else {})
 
 
 def _error_type(event: Event) -> dict[str, str]:

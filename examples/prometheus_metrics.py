@@ -22,7 +22,7 @@ from asyncembed import (
 
 REQUESTS: Final = Counter("embed_requests", "Requests to the embedding API, by the error that ended them.", ["outcome"])
 IN_FLIGHT: Final = Gauge("embed_requests_in_flight", "Requests that are being answered.")
-SECONDS: Final = Histogram("embed_request_seconds", "Duration of a request.")
+SECONDS: Final = Histogram("embed_request_seconds", "Duration of a request: of queries, or of bulk.", ["kind"])
 TOKENS: Final = Counter("embed_tokens", "Tokens that the API billed.")
 RETRIES: Final = Counter("embed_retries", "Repeated requests, by status or error.", ["reason"])
 WAITS: Final = Counter("embed_waits", "Long waits: for the rate limit, a pause or the end of an outage.", ["reason"])
@@ -39,7 +39,7 @@ def count(event: Event) -> None:
         case RequestEnded():
             IN_FLIGHT.dec()
             REQUESTS.labels(event.error or "ok").inc()
-            SECONDS.observe(event.seconds)
+            SECONDS.labels("query" if event.is_query else "bulk").observe(event.seconds)
             TOKENS.inc(event.tokens or 0)
         case RetryScheduled():
             RETRIES.labels(str(event.status or event.error)).inc()

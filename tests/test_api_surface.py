@@ -69,6 +69,7 @@ PUBLIC = {
     "Provider",
     "TextLike",
     "Texts",
+    "QueryJoined",
     "QuotaExceededError",
     "RateLimit",
     "RateLimitError",

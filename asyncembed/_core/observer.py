@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextvars import copy_context
 from functools import cached_property, partial
 from inspect import iscoroutinefunction
 from logging import DEBUG, INFO, WARNING
@@ -21,6 +22,7 @@ from asyncembed._events import (
     EncodingSettled,
     EndpointPaused,
     InputsFailed,
+    QueryJoined,
     RequestEnded,
     RequestProbed,
     RequestStarted,
@@ -34,6 +36,7 @@ from asyncembed._preview import redact_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextvars import Context
     from types import TracebackType
     from typing import Literal, Self
 
@@ -196,12 +199,20 @@ class EventEmitter:
         provider: Name of the provider.
         options: Options of the run.
         texts_of: The texts of the request that an error belongs to; the error's message may quote them.
+        is_query: Whether the run asks for queries.
     """
 
     def __init__(
-        self, hook: Hook | None, provider: str, options: EmbedOptions, texts_of: Mapping[BaseException, Sequence[str]]
+        self,
+        hook: Hook | None,
+        provider: str,
+        options: EmbedOptions,
+        texts_of: Mapping[BaseException, Sequence[str]],
+        *,
+        is_query: bool,
     ) -> None:
         self._hook = hook
+        self._is_query = is_query
         self._options = options
         self._texts_of = texts_of
         self._failed: frozenset[int] = frozenset()  # indices in the last `InputsFailed`
@@ -230,6 +241,7 @@ class EventEmitter:
             dimensions=self._options.dimensions,
             host=host,
             port=port,
+            is_query=self._is_query,
         )
         self._emit(event, DEBUG)
 
@@ -247,8 +259,13 @@ class EventEmitter:
             seconds=seconds,
             seconds_to_headers=span.to_headers,
             seconds_to_first_vector=span.to_first,
+            is_query=self._is_query,
         )
         self._emit(event, DEBUG)
+
+    def query_joined(self, index: int) -> None:
+        """Report that a query shares the request that starts next."""
+        self._emit(QueryJoined(**self._names, index=index), DEBUG)
 
     def retry(self, error: AsyncEmbedError, seconds: float, delivery: ResultDelivery | BlockDelivery) -> None:
         """Report that the missing texts will be requested again."""
@@ -351,10 +368,14 @@ class Observer:
         provider: Name of the provider.
         options: Options of the run.
         skips: Whether failed texts are skipped, so that only events and the log mention them.
+        is_query: Whether the run asks for queries.
     """
 
-    def __init__(self, hook: Hook | None, provider: str, options: EmbedOptions, *, skips: bool) -> None:
+    def __init__(
+        self, hook: Hook | None, provider: str, options: EmbedOptions, *, skips: bool, is_query: bool = False
+    ) -> None:
         self._hook = hook
+        self._is_query = is_query
         self._provider = provider
         self._options = options
         self._skips = skips
@@ -368,7 +389,7 @@ class Observer:
     @cached_property
     def emitter(self) -> EventEmitter:
         """Builds and sends the events."""
-        return EventEmitter(self._hook, self._provider, self._options, self._texts_of)
+        return EventEmitter(self._hook, self._provider, self._options, self._texts_of, is_query=self._is_query)
 
     def request(
         self,
@@ -380,6 +401,15 @@ class Observer:
         """Return the span of the next request, which asks for what `delivery` misses."""
         self._requests += 1
         return RequestSpan(self, self._requests, delivery, texts, server=transport.server, encoding=encoding)
+
+    def context(self) -> Context | None:
+        """Return a copy of the caller's context, which `query_joined` wants; None without a listener."""
+        return copy_context() if self.is_enabled_for(DEBUG) else None
+
+    def query_joined(self, index: int, context: Context | None) -> None:
+        """Report, in the context of its caller, that a query shares the request that starts next."""
+        if context:
+            context.run(self.emitter.query_joined, index)
 
     def remember_texts(self, error: BaseException | None, texts: Sequence[str]) -> None:
         """Remember the texts of the request that raised `error`: its message may quote them."""

@@ -18,6 +18,7 @@ import copy
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from logging import DEBUG
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -47,6 +48,7 @@ from asyncembed._preview import name_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextvars import Context
 
     from asyncembed._config import RetryPolicy
     from asyncembed._core.call import Call
@@ -127,6 +129,7 @@ class Query:
         size: Its bytes.
         key: Its key among the vectors that are known; empty if they are not kept.
         answered: Gets the vector.
+        context: The context of its caller; None without a listener for events.
         job: The request that it is asked for in, as soon as there is one.
     """
 
@@ -134,6 +137,7 @@ class Query:
     size: int
     key: bytes
     answered: asyncio.Future[Vector]
+    context: Context | None
     job: Job | None = None
 
 
@@ -148,6 +152,7 @@ class Job:
         kind: What it asks for.
         texts: The queries of each text, as equal texts are asked for once.
         rows: Vectors that the client's cache does not have yet.
+        delivery: Matches the vectors of its last response to texts, if it was sent.
         is_dropped: Whether the response could not be matched to its texts, so that nothing of it was kept.
         task: What asks.
     """
@@ -155,6 +160,7 @@ class Job:
     kind: QueryRun
     texts: dict[str, list[Query]]
     rows: dict[bytes, bytes] = field(default_factory=dict)
+    delivery: ResultDelivery | None = None
     is_dropped: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -218,13 +224,14 @@ class QueryLane:
         """
         vectors: list[Vector | None] = []
         queries: dict[int, Query] = {}
+        context = kind.observer.context()
         for index, text in enumerate(texts):
             item = as_input(text, index)
             size = check_input(item, index)
             key = text_key(item.text, kind.call.identity) if kind.call.identity else b""
             known = self._known.get(key)
             if known is None:
-                queries[index] = Query(item, size, key, asyncio.get_running_loop().create_future())
+                queries[index] = Query(item, size, key, asyncio.get_running_loop().create_future(), context)
                 vectors.append(None)
             else:
                 self._known.move_to_end(key)
@@ -312,7 +319,11 @@ class QueryLane:
             if job.texts:
                 self._running += 1
                 self._jobs.add(job)
-                job.task = asyncio.create_task(self._complete(job), name="asyncembed-query")
+                # What is traced in the request belongs to the first caller; a context cannot be entered twice.
+                first = next(iter(job.queries)).context
+                job.task = asyncio.create_task(
+                    self._complete(job), name="asyncembed-query", context=first and first.copy()
+                )
 
     def _next_job(self) -> Job:
         """Return a request for those who wait for longest, and all that fit in beside them."""
@@ -399,12 +410,13 @@ class QueryLane:
         self, job: Job, transport: Transport, batch: Batch, reservation: Reservation
     ) -> AsyncEmbedError | None:
         kind = job.kind
-        delivery = ResultDelivery(batch, kind.decoder)
+        delivery = job.delivery = ResultDelivery(batch, kind.decoder)
         exchange = Exchange(kind, transport, delivery, reservation, batch.request_bytes)
         texts = delivery.begin_attempt()
         kind.slots.query_came()
         permit = await kind.rate_gate.ask(len(texts), batch.request_bytes)
         await permit.begin()
+        self._tell_joined(kind, zip(delivery.missing, job.texts.values(), strict=True))
         try:
             await exchange.ask(texts, kind.wire_encoding, permit)
         except AsyncEmbedError as error:
@@ -412,6 +424,14 @@ class QueryLane:
             return error
         kind.succeeded(exchange.seconds_to_headers)
         return None
+
+    @staticmethod
+    def _tell_joined(run: Run, joined: Iterable[tuple[int, Sequence[Query]]]) -> None:
+        """Report which queries share a request."""
+        if run.observer.is_enabled_for(DEBUG):
+            for index, queries in joined:
+                for query in queries:
+                    run.observer.query_joined(index, query.context)
 
     def _hand_over(self, job: Job, vectors: Sequence[Vector | None]) -> None:
         """Give those vectors that have arrived to who waits for them, and leave the others in the request."""
@@ -491,7 +511,10 @@ class QueryLane:
             if wait is None:
                 _fail(job.queries, attempts_error(failure, (), backoff.describe()))
                 return Step.END
+            assert job.delivery
+            kind.observer.retry(failure, wait, job.delivery)
             if getattr(failure, "retry_after", None) is not None:
+                kind.observer.paused(failure, wait, again=learned.pause.is_on)
                 learned.pause.extend(wait)
             await asyncio.sleep(wait)
         return verdict.step
@@ -505,6 +528,7 @@ class QueryLane:
         run = Run(call, [queries[0].item for queries in texts], ordered=False, as_blocks=True, withholds=True)
         stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, lambda _: None)
         secrets = (await endpoint.connect()).secrets
+        self._tell_joined(run, enumerate(texts))
         async with stream:
             async for item in stream:
                 if isinstance(item, EmbedFailure):

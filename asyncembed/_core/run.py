@@ -110,7 +110,9 @@ class Run:
         self._call, self._settling = call, settling
         self.endpoint, self.options = endpoint, options = call.endpoint, call.options
         self.on_error = call.on_error
-        self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
+        self.observer = Observer(
+            endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip", is_query=call.is_query
+        )
         known = call.dimension
         self.compact = compact and known is not None and options.dtype == "float32"
         required = known if options.dimensions or self.compact or endpoint.encoding == "base64" else None

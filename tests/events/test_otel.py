@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
@@ -102,6 +103,57 @@ async def test_spans_belong_to_the_callers(client, telemetry):
     *ours, _, alone = telemetry.spans
     assert [span.parent.span_id for span in ours] == [job.get_span_context().span_id] * 2
     assert alone.parent is None
+
+
+async def test_queries_that_share_a_request_are_linked(client, telemetry):
+    """Its span belongs to the first caller, and is linked to the others."""
+    tracer = telemetry.tracers.get_tracer("app")
+
+    async def ask(text):
+        with tracer.start_as_current_span(text) as span:
+            await client.embed_query(text)
+            return span.get_span_context().span_id
+
+    callers = [await asyncio.gather(*(ask(f"{turn} {text}") for text in ("a", "b", "a", "c"))) for turn in range(2)]
+
+    requests = [span for span in telemetry.spans if span.name.startswith("embeddings")]
+    assert len(requests) == 2
+    for span, (first, *others) in zip(requests, callers, strict=True):
+        assert span.attributes["asyncembed.is_query"]
+        assert span.attributes["asyncembed.inputs"] == 3  # equal texts are asked for once
+        assert span.parent.span_id == first
+        assert sorted(link.context.span_id for link in span.links) == sorted(others)
+    assert telemetry.events._joined == {}
+
+
+async def test_queries_that_are_asked_again_are_linked_again(server, client, telemetry):
+    server.script += [faults.TooManyRequests("milliseconds", wait=0.001)]
+    tracer = telemetry.tracers.get_tracer("app")
+
+    async def ask(text):
+        with tracer.start_as_current_span(text) as span:
+            await client.embed_query(text)
+            return span.get_span_context().span_id
+
+    callers = await asyncio.gather(*map(ask, "abc"))
+
+    requests = [span for span in telemetry.spans if span.name.startswith("embeddings")]
+    assert [span.attributes.get("error.type") for span in requests] == ["RateLimitError", None]
+    sums = telemetry.sums()
+    assert sums["asyncembed.retries"] == sums["asyncembed.pauses"] == 1
+    for span in requests:
+        assert {span.parent.span_id, *(link.context.span_id for link in span.links)} == set(callers)
+    assert telemetry.events._joined == {}
+
+
+async def test_bulk_is_told_apart_from_queries(client, telemetry):
+    await client.embed(TEXTS)
+    await client.embed_query("a question")
+    bulk, query = telemetry.spans
+    assert "asyncembed.is_query" not in bulk.attributes
+    assert query.attributes["asyncembed.is_query"]
+    durations = telemetry.points()[0]["gen_ai.client.operation.duration"]
+    assert sorted(point.attributes.get("asyncembed.is_query", False) for point in durations) == [False, True]
 
 
 async def test_requests_that_go_wrong(server, client, telemetry):

@@ -319,6 +319,7 @@ async def test_metrics_count_what_the_server_counts(examples, environment, tmp_p
             await finished(http, await index(http, CAT_AND_BANK))
             server.rules.append(faults.Poisoned("bad text"))
             ended = await finished(http, await index(http, documents))
+            await search(http, "a question")
             seen = await metrics(http)
 
     assert (ended["state"], ended["stored"], ended["failed"]) == ("done", 2, 1)
@@ -328,7 +329,8 @@ async def test_metrics_count_what_the_server_counts(examples, environment, tmp_p
 
     statuses = server.ledger.statuses
     outcomes = seen["embed_requests_total"]
-    assert sum(outcomes.values()) == server.ledger.requests == seen["embed_request_seconds_count"][""]
+    assert sum(outcomes.values()) == server.ledger.requests == sum(seen["embed_request_seconds_count"].values())
+    assert seen["embed_request_seconds_count"]["query"] == 1
     assert outcomes["ok"] == statuses[200]
     assert outcomes["InvalidInputError"] == statuses[400]
     assert (outcomes["ServerError"], outcomes["RateLimitError"]) == (statuses[503], statuses[429])
@@ -337,7 +339,7 @@ async def test_metrics_count_what_the_server_counts(examples, environment, tmp_p
     assert seen["embed_retries_total"].keys() >= {"503", "429"}
     assert seen["embed_waits_total"]["pause"] == 1
     assert seen["embed_failed_texts_total"] == {"InvalidInputError": 1}
-    assert seen["embed_runs_total"] == {"ok": 2}
+    assert seen["embed_runs_total"] == {"ok": 2}  # a search has no run of its own
 
 
 @pytest.mark.parametrize(
