@@ -98,15 +98,18 @@ async def collect(
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     inputs_by_index: dict[int, Sequence[EmbedInput]] = {}
     failures: list[EmbedFailure] = []
+    truncated: dict[int, Sequence[bool | None]] = {}
     async with stream:
         async for item in stream:
             if isinstance(item, EmbedFailure):
                 failures.append(item)
                 matrix.leave_out(item.index)
                 inputs_by_index[item.index] = [EmbedInput(item.text, item.id)]
+                truncated[item.index] = [None]
             else:
                 matrix.put(item.index, item.embeddings)
                 inputs_by_index[item.index] = item.inputs
+                truncated[item.index] = item.truncated
     inputs = [item for first in sorted(inputs_by_index) for item in inputs_by_index[first]]
     return EmbedResponse(
         embeddings=matrix.done(run.dimension),
@@ -115,4 +118,5 @@ async def collect(
         usage=run.usage,
         model=run.options.model,
         failures=sorted(failures, key=attrgetter("index")),
+        truncated=[flag for first in sorted(truncated) for flag in truncated[first]],
     )

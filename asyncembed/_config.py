@@ -17,6 +17,7 @@ UInt8: TypeAlias = Literal["uint8", "ubinary"]
 Dtype: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Shorten: TypeAlias = Literal["server", "client"]
 Encoding: TypeAlias = Literal["auto", "base64", "float"]
+LongText: TypeAlias = Literal["fail", "truncate"]
 OnError: TypeAlias = Literal["raise", "yield", "skip"]
 RaiseOrSkip: TypeAlias = Literal["raise", "skip"]
 
@@ -174,6 +175,7 @@ class EmbedOptions(ShortRepr):
         input_type: "document" or "query", translated for the provider, or the provider's own value.
         dimensions: Length of the vectors, if the model can shorten them.
         truncate: What the API does with a text that is too long; the provider's own value.
+        long_text: Whether such a text fails or is truncated, for all providers alike; `truncate` has precedence.
         dtype: Type of the numbers in the vectors.
         extra: Further fields of the request body, sent unchanged.
         prompt: Prefix that the client puts before each text.
@@ -185,6 +187,7 @@ class EmbedOptions(ShortRepr):
     input_type: str | None = None
     dimensions: int | None = None
     truncate: str | None = None
+    long_text: LongText | None = None
     dtype: Dtype = "float32"
     extra: Mapping[str, object] = field(default_factory=dict)
     prompt: str = ""

@@ -236,6 +236,7 @@ class RunEnded(Event):
         salvaged: Number of vectors from responses that broke.
         cached: Number of vectors from the cache.
         duplicates: Number of texts that got the vector of an equal text.
+        truncated: Number of texts that are known to have been cut because they were too long.
         tokens: Tokens that the API reports as billed.
         bytes_received: Bytes of all response bodies, decompressed.
         seconds: Duration of the run.
@@ -253,6 +254,7 @@ class RunEnded(Event):
     seconds: float
     cached: int = 0
     duplicates: int = 0
+    truncated: int = 0
 
 
 LOGGER: Final = logging.getLogger("asyncembed")

@@ -77,6 +77,8 @@ class EmbedResult(ShortRepr, Generic[ScalarT_co]):
         text: The text, unchanged.
         id: Your id of the text, or None.
         metadata: The metadata of the input, or None.
+        truncated: Whether the vector is that of the start of the text alone, because the text was too long; None if
+            nobody knows, as some APIs cut texts silently.
         span: Number of inputs in this result, always 1.
 
     Example:
@@ -94,6 +96,7 @@ class EmbedResult(ShortRepr, Generic[ScalarT_co]):
     text: str
     id: TextId | None = None
     metadata: Metadata | None = None
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -135,11 +138,13 @@ class EmbedBlock(ShortRepr, Generic[ScalarT_co]):
         embeddings: Array of shape (n, dimension) in the requested dtype, or of shape (n, dimension / 8) for packed
             bits. The array is writable and shares no memory with other blocks.
         inputs: The n inputs.
+        truncated: For each input, whether the vector is that of the start of the text alone; None if nobody knows.
     """
 
     index: int
     embeddings: npt.NDArray[ScalarT_co]
     inputs: Sequence[EmbedInput]
+    truncated: Sequence[bool | None] = ()
 
     @property
     def span(self) -> int:
@@ -232,11 +237,12 @@ class RunTotals(ShortRepr):
         requests: HTTP requests that were sent, retries included.
         retries: Requests that repeated an earlier one, for the vectors that were missing.
         salvaged: Vectors kept from responses that broke off.
-        cached: Texts whose vectors came out of the client's cache.
-        duplicates: Texts that got the vector of an equal text.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         seconds: Duration of all runs together, in seconds.
+        cached: Texts whose vectors came out of the client's cache.
+        duplicates: Texts that got the vector of an equal text.
+        truncated: Texts that were too long and whose vector is that of their start, as far as that is known.
     """
 
     hides_defaults: ClassVar[bool] = True
@@ -247,11 +253,12 @@ class RunTotals(ShortRepr):
     requests: int = 0
     retries: int = 0
     salvaged: int = 0
-    cached: int = 0
-    duplicates: int = 0
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    cached: int = 0
+    duplicates: int = 0
+    truncated: int = 0
 
     def __add__(self, other: RunTotals) -> RunTotals:
         return RunTotals(
@@ -263,6 +270,7 @@ class RunTotals(ShortRepr):
             salvaged=self.salvaged + other.salvaged,
             cached=self.cached + other.cached,
             duplicates=self.duplicates + other.duplicates,
+            truncated=self.truncated + other.truncated,
             bytes_received=self.bytes_received + other.bytes_received,
             usage=self.usage + other.usage,
             seconds=self.seconds + other.seconds,
@@ -273,7 +281,7 @@ class RunTotals(ShortRepr):
 class RunSummary(ShortRepr):
     """The progress of a run, or its outcome.
 
-    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`,
+    With `embed_to_file`, `failed`, `failure`, `requests`, `retries`, `salvaged`, `cached`, `duplicates`, `truncated`,
     `bytes_received`, `usage` and `elapsed` cover all runs of the file. `earlier` holds the share of the runs before
     this one.
 
@@ -289,6 +297,7 @@ class RunSummary(ShortRepr):
         salvaged: Vectors kept from responses that broke off.
         cached: Texts whose vectors came out of the client's cache.
         duplicates: Texts that got the vector of an equal text.
+        truncated: Texts that were too long and whose vector is that of their start, as far as that is known.
         bytes_received: Bytes of response bodies after decompression.
         usage: Billed tokens.
         elapsed: Seconds since the client read the first text.
@@ -319,6 +328,7 @@ class RunSummary(ShortRepr):
     salvaged: int = 0
     cached: int = 0
     duplicates: int = 0
+    truncated: int = 0
     bytes_received: int = 0
     usage: Usage = field(default_factory=Usage)
     elapsed: float = 0.0
@@ -341,6 +351,7 @@ class RunSummary(ShortRepr):
             salvaged=self.salvaged,
             cached=self.cached,
             duplicates=self.duplicates,
+            truncated=self.truncated,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self.elapsed,
@@ -359,6 +370,7 @@ class RunSummary(ShortRepr):
             salvaged=totals.salvaged,
             cached=totals.cached,
             duplicates=totals.duplicates,
+            truncated=totals.truncated,
             bytes_received=totals.bytes_received,
             usage=totals.usage,
             elapsed=totals.seconds,
@@ -379,6 +391,7 @@ class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
         usage: Billed tokens.
         model: Name of the model in the requests.
         failures: The texts that could not be embedded, sorted by index. Empty unless `on_error="skip"`.
+        truncated: For each text, whether the vector is that of its start alone; None if nobody knows.
 
     Example:
         ```python
@@ -393,6 +406,7 @@ class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
     usage: Usage
     model: str
     failures: Sequence[EmbedFailure] = ()
+    truncated: Sequence[bool | None] = ()
 
     @property
     def ok(self) -> npt.NDArray[np.bool_]:

@@ -13,6 +13,7 @@ import orjson
 from asyncembed._config import (
     Dtype,
     EmbedOptions,
+    LongText,
     OnError,
     Shorten,
     check,
@@ -55,6 +56,8 @@ class OptionsWithoutDtype(TypedDict, total=False):
     shorten: Shorten
     normalize: bool
     truncate: str
+    long_text: LongText
+    max_text_tokens: int
     extra: Mapping[str, object]
     chunk_size: int
     max_concurrency: int
@@ -78,7 +81,13 @@ class RequestOptions(OptionsWithoutDtype, TypedDict, total=False):
             "client" only for models that were trained for it.
         normalize: Whether the client normalizes vectors to length 1. By default it does so if the model is known to
             return vectors of other lengths.
-        truncate: How the API treats a text that is too long, in the provider's own word.
+        truncate: How the API treats a text that is too long, in the provider's own word, which has precedence over
+            `long_text`.
+        long_text: "fail" (default) fails each text that is too long; the client asks APIs to refuse such a text that
+            would otherwise cut it silently. "truncate" cuts it, and keeps its start: the API if it can, else the
+            client, between words. `EmbedResult.truncated` says which texts were cut.
+        max_text_tokens: Maximum number of tokens that the model takes of one text, if the client does not know it. The
+            client only estimates how many tokens a text has.
         dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
         extra: Further fields of the request body.
         chunk_size: Maximum number of texts in one request. Default: the provider's limit.
@@ -140,6 +149,8 @@ def new_call(
     chunk_size, max_wait = given.get("chunk_size"), given.get("max_wait", MAX_WAIT)
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)
+    if "max_text_tokens" in given:
+        check_count("max_text_tokens", given["max_text_tokens"])
     check_positive("max_wait", max_wait)
     options = _embed_options(endpoint, model, given)
     endpoint.provider.check(options)
@@ -150,7 +161,14 @@ def new_call(
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
-    call = Call(endpoint=endpoint, options=options, chunk_size=chunk_size, max_wait=max_wait, on_error=on_error)
+    call = Call(
+        endpoint=endpoint,
+        options=options,
+        chunk_size=chunk_size,
+        max_wait=max_wait,
+        on_error=on_error,
+        max_text_tokens=given.get("max_text_tokens"),
+    )
     dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
     if dedupe_bytes or endpoint.cache:
         call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
@@ -278,6 +296,8 @@ def _with_dead_letters(call: Call, path: str | PathLike[str]) -> Call:
 def _embed_options(endpoint: Endpoint, model: str, given: EmbedOptionsArgs) -> EmbedOptions:
     shorten, dimensions = given.get("shorten", "server"), given.get("dimensions")
     check_choice("shorten", shorten, Shorten)
+    long_text = given.get("long_text", "fail")
+    check_choice("long_text", long_text, LongText)
     is_cut = shorten == "client"
     check(not is_cut or dimensions is not None, "shorten='client' needs dimensions=, the length to shorten vectors to")
     dtype, normalize = given.get("dtype", "float32"), given.get("normalize")
@@ -293,6 +313,7 @@ def _embed_options(endpoint: Endpoint, model: str, given: EmbedOptionsArgs) -> E
         input_type=given.get("input_type"),
         dimensions=None if is_cut else dimensions,
         truncate=given.get("truncate"),
+        long_text=long_text,
         dtype=dtype,
         extra=given.get("extra", {}),
         cut_to=dimensions if is_cut else None,

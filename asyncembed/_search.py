@@ -9,7 +9,7 @@ import heapq
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio.lowlevel
 import numpy as np
@@ -89,11 +89,14 @@ async def rank(file: VectorFile, vector: Vector, count: int, *, packed: bool) ->
     return best
 
 
+_OPTIONS: Final = ("model", "dtype", "dimensions", "truncate", "long_text", "max_text_tokens")
+
+
 async def _embed(name: str, kind: StoreFingerprint | None, client: EmbedClient, query: str) -> Vector:
     """Embed a query with the options of the stored vectors, whose fingerprint is `kind`."""
     if kind is None:
         raise ConfigurationError(f"{name} does not record which model its vectors are from")
-    options = {name: kind[name] for name in ("model", "dtype", "dimensions", "truncate") if kind.get(name) is not None}
+    options = {name: kind[name] for name in _OPTIONS if kind.get(name) is not None}
     if "input_type" in client.provider.options:
         options["input_type"] = "query"
     given = cast("EmbedOptionsArgs", options)

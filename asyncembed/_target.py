@@ -64,6 +64,7 @@ class Target:
 def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
     """Return the provenance of the vectors of a call."""
     options = call.options
+    cuts = options.long_text == "truncate"
     return Provenance(
         provider=call.endpoint.provider.name,
         model=options.model,
@@ -71,6 +72,8 @@ def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
         input_type=options.input_type,
         dimensions=options.dimensions or options.cut_to,
         truncate=options.truncate,
+        long_text=options.long_text if cuts else None,
+        max_text_tokens=call.max_text_tokens if cuts else None,
         extra=digest_of_fields(options.extra),
         prompt=options.prompt or None,
         shorten="client" if options.cut_to else None,

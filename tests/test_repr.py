@@ -84,7 +84,8 @@ def test_a_result_shows_what_it_is_about():
     line = repr(EmbedResult(7, np.full(1_536, 0.125, np.float32), "a text", "key-7"))
     assert (
         line
-        == "EmbedResult(index=7, embedding=<float32 array of shape (1536,)>, text='a text', id='key-7', metadata=None)"
+        == "EmbedResult(index=7, embedding=<float32 array of shape (1536,)>, text='a text', id='key-7', metadata=None, "
+        "truncated=None)"
     )
 
 

@@ -36,6 +36,7 @@ class Call:
         max_wait: How long a partly filled request waits for more texts, in seconds.
         on_error: What happens to texts that cannot be embedded.
         dead_letters: Stores those texts, if the caller wants that.
+        max_text_tokens: Maximum number of tokens of one text, if the caller sets it.
         dedupe_bytes: Memory for vectors that equal texts share, in bytes; 0 to request each text.
         identity: Digest of everything that shapes a vector besides its text; set only for equal texts or a cache.
     """
@@ -46,6 +47,7 @@ class Call:
     max_wait: float
     on_error: OnError
     dead_letters: DeadLetters | None = None
+    max_text_tokens: int | None = None
     dedupe_bytes: int = 0
     identity: bytes = b""
 

@@ -13,6 +13,7 @@ from asyncembed._core.circuit_breaker import SharedPause
 from asyncembed._core.loop_budget import LoopBudget
 from asyncembed._core.rate_gate import TokenEstimate
 from asyncembed._decide.base64_proof import proof_of
+from asyncembed._decide.long_texts import LongTexts, TextLimit
 from asyncembed._decide.splitting import LearnedLimits
 from asyncembed._http.route import Route
 
@@ -47,6 +48,7 @@ class EndpointState:
         dimensions: Dimension of earlier vectors, by model and requested dimension.
         tokens: Estimate of tokens per byte, by model.
         caps: Learned limits on the size of a request, by model.
+        text_limits: What refusals have taught about texts that are too long, by model.
         accepted: Models for which a request has succeeded.
         has_asked_limits: The server was asked for its limits.
         warned_models: Models for which the log already says that an input type has no effect.
@@ -58,6 +60,7 @@ class EndpointState:
     dimensions: dict[tuple[str, int | None], int] = field(default_factory=dict)
     tokens: defaultdict[str, TokenEstimate] = field(default_factory=lambda: defaultdict(TokenEstimate))
     caps: defaultdict[str, LearnedLimits] = field(default_factory=lambda: defaultdict(LearnedLimits))
+    text_limits: defaultdict[str, TextLimit] = field(default_factory=lambda: defaultdict(TextLimit))
     accepted: set[str] = field(default_factory=set)
     has_asked_limits: bool = False
     warned_models: set[str] = field(default_factory=set)
@@ -149,6 +152,25 @@ class Endpoint:
             share = max(1, math.floor(tokens / min(MAX_TOKEN_SHARES, max(1, requests or MAX_TOKEN_SHARES))))
             limits = replace(limits, tokens=min(share, limits.tokens or share))
         return limits
+
+    def refuses_long_texts(self, options: EmbedOptions) -> bool:
+        """Whether the API is known to refuse a text that is too long, so that it has cut none that has a vector."""
+        provider = self.provider
+        word = provider.truncation(options)
+        if word is not None:
+            return word == provider.long_text.get("fail")
+        is_the_service = self.is_official or not provider.needs_key
+        return provider.refuses_long_texts and is_the_service and not options.extra
+
+    def long_texts(self, options: EmbedOptions, max_tokens: int | None) -> LongTexts | None:
+        """Return what finds and cuts texts that are too long; None if no limit is known and none is to be cut."""
+        cuts, refuses = options.long_text == "truncate", self.refuses_long_texts(options)
+        known = self.provider.model(options.model).max_tokens if self.knows_models else None
+        limit, learned = max_tokens or known, self.learned.text_limits[options.model]
+        if not cuts and limit is None and learned.tokens is None:
+            return None
+        api_cuts = not refuses and self.provider.truncation(options) is not None
+        return LongTexts(learned, limit, options.prompt, cuts=cuts, api_cuts=api_cuts, refuses=refuses)
 
     def proof(self, options: EmbedOptions) -> Proof | None:
         """Return what is known about the API's base64 from comparing it with numbers.

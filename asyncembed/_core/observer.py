@@ -297,6 +297,7 @@ class EventEmitter:
             salvaged=summary.salvaged,
             cached=summary.cached,
             duplicates=summary.duplicates,
+            truncated=summary.truncated,
             tokens=summary.usage.tokens,
             bytes_received=summary.bytes_received,
             seconds=summary.elapsed,

@@ -272,16 +272,22 @@ class RecallingSource:
 
 
 def recalled_results(
-    recalled: Sequence[Recalled], *, as_blocks: bool
+    recalled: Sequence[Recalled], *, as_blocks: bool, truncated: bool | None = None
 ) -> list[EmbedResult[Scalar] | EmbedBlock[Scalar]]:
     """Return results for recalled vectors, ascending by index, with vectors of their own."""
     if not as_blocks:
         return [
-            EmbedResult(index, vector.copy(), item.text, item.id, item.metadata) for index, item, vector in recalled
+            EmbedResult(index, vector.copy(), item.text, item.id, item.metadata, truncated)
+            for index, item, vector in recalled
         ]
     stretches = groupby(enumerate(recalled), key=lambda each: each[1][0] - each[0])
     groups = [[entry for _, entry in stretch] for _, stretch in stretches]
     return [
-        EmbedBlock(group[0][0], np.stack([vector for *_, vector in group]), [item for _, item, _ in group])
+        EmbedBlock(
+            group[0][0],
+            np.stack([vector for *_, vector in group]),
+            [item for _, item, _ in group],
+            [truncated] * len(group),
+        )
         for group in groups
     ]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.flusher import Flusher
+from asyncembed._core.long_source import PART_OF_BUDGET as PART_FOR_LONG_TEXTS
+from asyncembed._core.long_source import LongSource
 from asyncembed._core.memory import Reservation
 from asyncembed._core.observer import Observer
 from asyncembed._core.rate_gate import RateGate
@@ -31,7 +33,7 @@ from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from asyncembed._core.call import Call
     from asyncembed._core.rate_gate import RatePermit
@@ -95,6 +97,7 @@ class Run:
     ) -> None:
         check_texts(texts)
         self.token = object()
+        self._call, self._settling = call, settling
         self.endpoint, self.options = endpoint, options = call.endpoint, call.options
         self.on_error = call.on_error
         self.observer = Observer(endpoint.hook, endpoint.provider.name, options, skips=call.on_error == "skip")
@@ -132,30 +135,20 @@ class Run:
             strict=strict,
             prefix=len(options.prompt.encode()),
         )
-        self._chunker = new_chunker()
         self.rate_gate = RateGate(endpoint.limiter, endpoint.learned.tokens[options.model], self.observer)
-        self.source: Source | RecallingSource = Source(texts, self._chunker, call.max_wait, gaps)
-        self.recall: Recall | None = None
-        if call.dedupe_bytes or endpoint.cache:
-            self.recall = Recall(
-                call.identity,
-                self.decoder.stored,
-                dedupe_bytes=call.dedupe_bytes,
-                cache=endpoint.cache,
-                copies=not settling,
-            )
-            self._chunker = new_chunker()
-            self.source = RecallingSource(self.source, self._chunker, self.recall, self.cost, endpoint.budget)
+        self._open_source(texts, gaps, new_chunker)
         self._as_blocks = as_blocks
         self.result_queue = ResultQueue(ordered=ordered, first=first, max_ready=max_ready, max_unsettled=max_unsettled)
         self.withholds = withholds
         blocks = partial(BlockDelivery, withholds=withholds)
-        self.new_delivery = partial(blocks if as_blocks else ResultDelivery, decoder=self.decoder)
+        self.new_delivery = partial(
+            blocks if as_blocks else ResultDelivery, decoder=self.decoder, truncated=self._truncated
+        )
         self.route = endpoint.provider.route(options.model)
         self.reservations: set[Reservation] = set()
+        self._early_reservations: set[Reservation] = set()  # of texts that are requested before earlier ones
         self.error: BaseException | None = None
         self.failure_budget = FailureBudget()
-        self._call, self._settling = call, settling
         self.flusher = Flusher(self.deliver, whole_only=whole_only) if settling else None
         self.steps = 0
         """Number of responses opened and of body pieces read or parsed, to see whether anything is still read."""
@@ -169,6 +162,35 @@ class Run:
         self.usage = Usage()
         self._started: float | None = None
         self._ended: float | None = None
+
+    def _open_source(
+        self, texts: Texts, gaps: Iterable[tuple[int, EmbedInput]], new_chunker: Callable[[], Chunker]
+    ) -> None:
+        """Open the source of batches, with a stage for equal and known texts and one for long texts if needed."""
+        call, endpoint, options = self._call, self.endpoint, self.options
+        self._chunker = new_chunker()
+        given = Source(texts, self._chunker, call.max_wait, gaps)
+        source: Source | RecallingSource = given
+        self.recall: Recall | None = None
+        if call.dedupe_bytes or endpoint.cache:
+            self.recall = Recall(
+                call.identity,
+                self.decoder.stored,
+                dedupe_bytes=call.dedupe_bytes,
+                cache=endpoint.cache,
+                copies=not self._settling,
+            )
+            self._chunker = new_chunker()
+            source = RecallingSource(given, self._chunker, self.recall, self.cost, endpoint.budget)
+        self.long_texts = endpoint.long_texts(options, call.max_text_tokens)
+        self._marks = options.long_text == "truncate"
+        self._truncated: bool | None = False if endpoint.refuses_long_texts(options) else None  # unless `_marks`
+        self._long_source: LongSource | None = None
+        if self.long_texts:
+            wait = None if self.recall else call.max_wait
+            chunkers = new_chunker(), new_chunker()
+            self._long_source = LongSource(source, chunkers, self.long_texts, self.cost, endpoint.budget, wait)
+        self.source: Source | RecallingSource | LongSource = self._long_source or source
 
     @cached_property
     def failures(self) -> Failures:
@@ -236,7 +258,7 @@ class Run:
     def abandon(self) -> None:
         """Drop all results that were not taken, and give back all memory."""
         self.result_queue.clear()
-        for reservation in tuple(self.reservations):
+        for reservation in (*self.reservations, *self._early_reservations):
             reservation.release()
 
     def stop(self) -> None:
@@ -254,9 +276,12 @@ class Run:
 
     def update_batch_size(self) -> None:
         """Let the next batch be as large as the limits and the memory budget allow now."""
-        self._chunker.limits = self.endpoint.limits(self.options.model, self._chunk_size)
+        self._chunker.limits = limits = self.endpoint.limits(self.options.model, self._chunk_size)
         largest = self.endpoint.budget.largest
         self._chunker.budget = largest - (largest // PART_OF_BUDGET if self.recall else 0)
+        if self._long_source:
+            self._chunker.budget -= largest // PART_FOR_LONG_TEXTS
+            self._long_source.allow(limits, self._chunker.budget)
 
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
@@ -266,7 +291,8 @@ class Run:
         """Wait until the memory budget has room for `batch`, and reserve it."""
         working = self.cost.working(batch.request_bytes)
         waiting = self.cost.waiting(len(batch), batch.text_memory)
-        budget, owner, row = self.endpoint.budget, self.reservations, self.cost.row
+        owner = self._early_reservations if batch.is_apart else self.reservations
+        budget, row = self.endpoint.budget, self.cost.row
         await budget.reserve(working + waiting, owner)
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
         reservation.resize(self.cost.row - row)  # the dimension may have become known during the wait
@@ -289,6 +315,8 @@ class Run:
             if not self.options.extra:  # extra fields may change the dimension
                 self.endpoint.learned.dimensions[self._dimension_key] = self.cost.dimension
             finished = [*map(self._finish, results)] if self._finish else results
+            if self._marks and self.long_texts:
+                finished = self.long_texts.mark(finished)
             if self.recall:
                 self.recall.learn(finished)
             self.result_queue.put(finished, reservation)
@@ -296,6 +324,8 @@ class Run:
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
         """Tell the consumer to discard results that were delivered."""
         self.done -= len(withdrawal.indices)
+        if self._marks and self.long_texts:
+            self.long_texts.withdrawn(withdrawal.inputs)
         if self.recall:
             self.recall.withdraw(withdrawal.indices)
         self.result_queue.put([withdrawal], reservation)
@@ -330,7 +360,10 @@ class Run:
     def _hand_over(self, recalled: Sequence[Recalled], reservation: Reservation) -> None:
         if recalled:
             self.done += len(recalled)
-            self.result_queue.put(recalled_results(recalled, as_blocks=self._as_blocks), reservation)
+            results = recalled_results(recalled, as_blocks=self._as_blocks, truncated=self._truncated)
+            if self._marks and self.long_texts:
+                results = self.long_texts.mark(results)
+            self.result_queue.put(results, reservation)
 
     def _learn_dimension(self) -> None:
         """Use the dimension of the first complete vectors, also for the memory of requests in flight."""
@@ -340,7 +373,7 @@ class Run:
             self._has_dimension = cost.is_settled = True
         if dimension != cost.dimension:
             row, cost.dimension = cost.row, dimension
-            for reservation in tuple(self.reservations):
+            for reservation in (*self.reservations, *self._early_reservations):
                 reservation.resize(cost.row - row)
 
     def fail(self, error: BaseException) -> None:
@@ -361,6 +394,7 @@ class Run:
             salvaged=self.salvaged,
             cached=self.recall.cached if self.recall else 0,
             duplicates=self.recall.duplicates if self.recall else 0,
+            truncated=self.long_texts.truncated if self.long_texts else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             seconds=self._elapsed(),
@@ -381,6 +415,7 @@ class Run:
             salvaged=self.salvaged,
             cached=self.recall.cached if self.recall else 0,
             duplicates=self.recall.duplicates if self.recall else 0,
+            truncated=self.long_texts.truncated if self.long_texts else 0,
             bytes_received=self.bytes_received,
             usage=self.usage,
             elapsed=self._elapsed(),

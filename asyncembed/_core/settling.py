@@ -175,8 +175,8 @@ def batches_of(items: Sequence[Item], max_rows: int) -> Iterator[list[Item]]:
     for item in items:
         rest = item
         while isinstance(rest, EmbedBlock) and rest.span >= room:
-            batch.append(EmbedBlock(rest.index, rest.embeddings[:room], rest.inputs[:room]))
-            rest = EmbedBlock(rest.index + room, rest.embeddings[room:], rest.inputs[room:])
+            batch.append(EmbedBlock(rest.index, rest.embeddings[:room], rest.inputs[:room], rest.truncated[:room]))
+            rest = EmbedBlock(rest.index + room, rest.embeddings[room:], rest.inputs[room:], rest.truncated[room:])
             yield batch
             batch, room = [], max_rows
         if rest.span or not isinstance(rest, EmbedBlock):

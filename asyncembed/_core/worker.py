@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.run import Run
     from asyncembed._decide.blame import Verdict
+    from asyncembed._decide.long_texts import LongTexts
     from asyncembed._decide.signs import Meaning
     from asyncembed._decide.splitting import SubBatch
     from asyncembed._http.transport import Transport
@@ -196,7 +197,7 @@ class Worker:
         self._part.backoff = self._part.backoff or Backoff(self._endpoint.retry)
         backoff = self._part.backoff
         last: AsyncEmbedError | None = None
-        while texts := self._delivery.begin_attempt():
+        while texts := self._begin_attempt():
             if not await self._may_ask(len(texts)):
                 return []
             if last and backoff.is_over:
@@ -221,10 +222,21 @@ class Worker:
                 return parts
             if self._delivery.count_missing < before:
                 self._part.case.progressed()
+        await self._accepted()
+        return []
+
+    async def _accepted(self) -> None:
+        """Note that the API took the texts."""
         self._part.accepted()
+        if self._batch.is_apart and self._run.long_texts:
+            self._run.long_texts.accepted()
         if self._part.suspects:
             await self._give_up_suspects()
-        return []
+
+    def _begin_attempt(self) -> list[str]:
+        """Begin an attempt, and return the texts to send."""
+        texts, long_texts = self._delivery.begin_attempt(), self._run.long_texts
+        return long_texts.as_sent(self._delivery, texts) if long_texts else texts
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> AsyncEmbedError | None:
         """Make an attempt and return its error, so that later exceptions do not get it as their `__context__`."""
@@ -260,7 +272,21 @@ class Worker:
         if verdict.step is Step.END:
             run.stopping.is_final = True
             raise self._with_texts_of(error, request_error(error, verdict.meaning, self._delivery.missing))
+        if run.long_texts and verdict.meaning == "text" and self._cut_long_texts(run.long_texts, error):
+            run.observer.retry(error, 0.0, self._delivery)
+            return None
         return await self._in_parts(error, verdict, len(texts))
+
+    def _cut_long_texts(self, long_texts: LongTexts, error: AsyncEmbedError) -> bool:
+        """Cut texts that the API refuses as too long, if the caller wants that, and return whether to send them."""
+        missing, case, answer = self._missing(), self._part.case, answer_of(error)
+        indices = list(missing)
+        named = [indices[position] for position in answer.named(len(indices))] if answer else []
+        if not long_texts.cut_again(error, missing, named, apart=self._batch.is_apart):
+            return False
+        case.named = ()  # the same positions may be named again
+        case.progressed()
+        return True
 
     async def _in_parts(self, error: AsyncEmbedError, verdict: Verdict, count: int) -> list[SubBatch]:
         """Return the parts to process instead of texts that the API does not accept together, or give them up."""

@@ -7,6 +7,7 @@ from asyncembed._decide.controller import Controller, Flight
 from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, READ_BUFSIZE, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
+from asyncembed._decide.long_texts import LongTexts, TextLimit
 from asyncembed._decide.retry import Backoff, ceiling, is_overload, is_retryable
 from asyncembed._decide.signs import Meaning, Sign, meaning_of
 from asyncembed._decide.sliding_window import SLACK, Window, WindowEntry
@@ -52,6 +53,7 @@ __all__ = [
     "KnownVectors",
     "Lead",
     "LearnedLimits",
+    "LongTexts",
     "Meaning",
     "Proof",
     "RefusedInput",
@@ -60,6 +62,7 @@ __all__ = [
     "Step",
     "SubBatch",
     "TextLike",
+    "TextLimit",
     "Texts",
     "Verdict",
     "Window",

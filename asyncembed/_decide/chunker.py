@@ -37,6 +37,7 @@ class Batch:
         text_memory: Memory of the text strings, in bytes.
         recalled: Texts that are not sent, with their vectors.
         followers: Texts that are not sent and get the vector of an equal text.
+        is_apart: Whether these texts were taken out of other batches because they seem too long.
         prefix: Bytes of the prompt that a request puts before each text.
     """
 
@@ -46,6 +47,7 @@ class Batch:
     text_memory: int = 0
     recalled: list[tuple[int, EmbedInput, Vector]] = field(default_factory=list)
     followers: list[tuple[tuple[int, EmbedInput], Lead[Any]]] = field(default_factory=list)
+    is_apart: bool = False
     prefix: int = 0
 
     def __len__(self) -> int:

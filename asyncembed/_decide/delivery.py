@@ -96,10 +96,17 @@ Arrived: TypeAlias = tuple["Sequence[int]", "Sequence[EmbedInput]", "Sequence[Ro
 
 
 class Delivery(ABC, Generic[RowT]):
-    """Tracks which texts of a batch are missing, across all attempts, and makes results of its vectors."""
+    """Tracks which texts of a batch are missing, across all attempts, and makes results of its vectors.
 
-    def __init__(self, batch: Batch, decoder: VectorDecoder) -> None:
+    Args:
+        batch: The batch.
+        decoder: Decoder of its vectors.
+        truncated: What is known of all texts: whether their vectors are those of their starts.
+    """
+
+    def __init__(self, batch: Batch, decoder: VectorDecoder, *, truncated: bool | None = None) -> None:
         self._decoder = decoder
+        self._truncated = truncated
         self._pending: PendingRows[RowT] | None = PendingRows(decoder) if decoder.is_open else None
         self._missing = dict(batch.inputs)
         self._requested = list(self._missing)
@@ -272,8 +279,9 @@ class ResultDelivery(Delivery["Vector"]):
 
     def _pack(self, arrived: Arrived[Vector]) -> Sequence[EmbedResult[Scalar]]:
         indices, inputs, vectors = arrived
+        truncated = self._truncated
         return [
-            EmbedResult(index, vector, item.text, item.id, item.metadata)
+            EmbedResult(index, vector, item.text, item.id, item.metadata, truncated)
             for index, item, vector in zip(indices, inputs, vectors, strict=True)
         ]
 
@@ -288,11 +296,14 @@ class BlockDelivery(Delivery["RawRow"]):
     Args:
         batch: The batch.
         decoder: Decoder of its vectors.
+        truncated: What is known of all texts: whether their vectors are those of their starts.
         withholds: Whether only `flush` returns blocks, even if the batch is complete.
     """
 
-    def __init__(self, batch: Batch, decoder: VectorDecoder, *, withholds: bool = False) -> None:
-        super().__init__(batch, decoder)
+    def __init__(
+        self, batch: Batch, decoder: VectorDecoder, *, truncated: bool | None = None, withholds: bool = False
+    ) -> None:
+        super().__init__(batch, decoder, truncated=truncated)
         self._withholds = withholds
         self._inputs = batch.inputs
         self._indices = list(batch.inputs)
@@ -376,7 +387,8 @@ class BlockDelivery(Delivery["RawRow"]):
     def _block(self, matrix: Matrix, first: int, last: int, start: int) -> EmbedBlock[Scalar]:
         indices = self._indices[first:last]
         rows = matrix[first - start : last - start]
-        return EmbedBlock(indices[0], rows, [self._inputs[index] for index in indices])
+        inputs = [self._inputs[index] for index in indices]
+        return EmbedBlock(indices[0], rows, inputs, [self._truncated] * len(inputs))
 
     def _stretches(self, state: bytearray) -> Iterator[tuple[int, int]]:
         """Yield start and stop of each stretch of waiting places with consecutive indices."""

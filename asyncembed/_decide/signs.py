@@ -207,7 +207,7 @@ CODES: Final = (
 _TEXT: Final = r"(?:inputs?|texts?|strings?|contents?|documents?|prompts?|sentences?|sequences?|passages?)"
 _MAX: Final = r"(?:the )?(?:\w+ ){0,3}?max(?:imum)?\b"
 
-TEXTS: Final = (
+TOO_LONG: Final = (
     # OpenAI, Azure, vLLM
     Sign("text", words=r"\bmaximum (?:context|input|sequence|prompt) length\b"),
     # Ollama, LiteLLM
@@ -224,6 +224,13 @@ TEXTS: Final = (
     Sign("text", words=r"\btoo many tokens\b"),
     # many services
     Sign("text", words=rf"\b{_TEXT}['\"`]? (?:is |are |was |were |that is )?too long\b|\bis too long for\b"),
+    # Mistral, Vertex AI
+    Sign("text", words=r"\bexceeding max \d+ tokens\b|\btoken count is \d+ but\b"),
+)
+"""Refusals of a text that is too long."""
+
+TEXTS: Final = (
+    *TOO_LONG,
     # pydantic, Bedrock
     Sign("text", words=r"\bstring should have at (?:most|least) \d+ characters?\b|\bexpected (?:max|min)length\b"),
     # OpenAI, Cohere

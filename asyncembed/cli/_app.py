@@ -78,6 +78,13 @@ class Shortening(StrEnum):
     CLIENT = "client"
 
 
+class LongTextChoice(StrEnum):
+    """What happens to texts that are too long."""
+
+    FAIL = "fail"
+    TRUNCATE = "truncate"
+
+
 class OnErrorChoice(StrEnum):
     """What to do about a text that cannot be embedded."""
 
@@ -276,6 +283,22 @@ def embed(
             rich_help_panel=PROVIDER,
         ),
     ] = None,
+    long_text: Annotated[
+        LongTextChoice | None,
+        typer.Option(
+            help="What happens to a text that is too long: it fails, or only its start is embedded. [default: fail]",
+            rich_help_panel=PROVIDER,
+        ),
+    ] = None,
+    max_text_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Maximum number of tokens of a text, if it is not known of the model.",
+            metavar="N",
+            rich_help_panel=PROVIDER,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -409,6 +432,8 @@ def embed(
         dimensions=dimensions,
         input_type=input_type,
         truncate=truncate,
+        long_text=long_text and long_text.value,
+        max_text_tokens=max_text_tokens,
         dead_letter=dead_letter,
         prompts=prompts,
         shorten=shorten and shorten.value,

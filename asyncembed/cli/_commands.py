@@ -130,6 +130,8 @@ def _totals(totals: RunTotals) -> Iterator[tuple[str, str]]:
     yield "tokens", tokens(totals.usage).removesuffix(" tokens").removesuffix(" token")
     if totals.cached or totals.duplicates:
         yield "unpaid", f"{totals.cached:,} from the cache, {totals.duplicates:,} equal to another text"
+    if totals.truncated:
+        yield "truncated", f"{totals.truncated:,}"
     yield "failed", f"{totals.failed:,}{_first_failure(totals)}"
 
 

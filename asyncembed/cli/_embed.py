@@ -200,7 +200,8 @@ class _Run:
             say(
                 f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
                 f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}, "
-                f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed{_unpaid(end)}{self._resumed()}"
+                f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed"
+                f"{_unpaid(end)}{_truncated(end)}{self._resumed()}"
             )
 
     def record(self, outcome: str) -> None:
@@ -331,7 +332,13 @@ def _retry_options(job: Job) -> _RetryOptions:
 def _unpaid(end: RunSummary) -> str:
     """Return how many texts cost nothing, where there were any."""
     equal = f", {plural(end.duplicates, 'text')} equal to another" if end.duplicates else ""
-    return f"{equal}, {end.cached:,} from the cache" if end.cached else equal
+    cached = f", {end.cached:,} from the cache" if end.cached else ""
+    return f"{equal}{cached}"
+
+
+def _truncated(end: RunSummary) -> str:
+    """Return how many texts were cut, where there were any."""
+    return f", {plural(end.truncated, 'text')} truncated" if end.truncated else ""
 
 
 def _settings(job: Job) -> dict[str, object]:

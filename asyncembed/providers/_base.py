@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
 
-from asyncembed._config import check
+from asyncembed._config import LongText, check  # `LongText` for `typing.get_type_hints`
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._http.route import Route, escape, secure_host
 from asyncembed._parser.layout import Layout
@@ -167,6 +167,10 @@ class Provider:
     listed as it is, unless the fact is in `closed`."""
     closed: ClassVar[frozenset[Fact]] = frozenset()
     """Facts for which the API knows no other values than those in `words`."""
+    long_text: ClassVar[Mapping[LongText, str]] = {}
+    """Its values of `truncate` that mean our "fail" and "truncate"; empty if it cannot be told."""
+    refuses_long_texts: ClassVar[bool] = False
+    """Whether it refuses a text that is too long even if it is told nothing; otherwise it may cut the text silently."""
     dtypes: ClassVar[frozenset[Dtype]] = frozenset({"float32"})
     base64: ClassVar[Base64] = "no"
     both_encodings: ClassVar[BothEncodings | None] = None
@@ -315,6 +319,13 @@ class Provider:
             return None if word is None else str(word)
         return str(words.get(given, given))
 
+    def truncation(self, options: EmbedOptions) -> str | None:
+        """Return what the API is told to do with a text that is too long; None if it is told nothing."""
+        if options.truncate is not None or options.long_text is None:
+            return options.truncate
+        is_in_extra = self.fields.get("truncate") in options.extra
+        return None if is_in_extra else self.long_text.get(options.long_text)
+
     def prompt(self, options: EmbedOptions) -> str:
         """Return the text that the client puts before each text, because neither the API nor the caller does."""
         return self.model(options.model).prompts.get(options.input_type or "document", "")
@@ -386,7 +397,10 @@ class Provider:
     def _word(self, fact: Fact, options: EmbedOptions, encoding: Encoding) -> object:
         if fact == "input_type":
             return self.input_type(options)
-        value: object = encoding if fact == "encoding" else getattr(options, fact)
+        if fact == "truncate":
+            value: object = self.truncation(options)
+        else:
+            value = encoding if fact == "encoding" else getattr(options, fact)
         return self.words.get(fact, {}).get(value, value)
 
 

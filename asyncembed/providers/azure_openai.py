@@ -27,6 +27,7 @@ class AzureOpenAI(Compatible):
     key_variables = ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
     models = OPENAI_MODELS
     limits = Limits(inputs=2_048, tokens=300_000)
+    refuses_long_texts = True
     base64 = "seen"
     signs = (Sign("key", status=401, code="401"), Sign("model", code="DeploymentNotFound"))
 

@@ -93,6 +93,7 @@ class BedrockTitan(Bedrock):
         ),
     }
     limits = Limits(inputs=1)
+    refuses_long_texts = True
     fields: ClassVar[Fields] = {"texts": "inputText", "dimensions": "dimensions"}
     answer = Layout(vectors=frozenset({"embedding"}), tokens=("inputTextTokenCount",), messages=("message",))
 
@@ -119,6 +120,7 @@ class BedrockNova(Bedrock):
         "truncate": "truncationMode",
     }
     words: ClassVar[Words] = {"input_type": {"document": "GENERIC_INDEX", "query": "TEXT_RETRIEVAL"}}
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = Layout(vectors=frozenset({"embeddings.item.embedding"}), item="embeddings.item", messages=("message",))
 
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
@@ -153,6 +155,7 @@ class BedrockCohere(Bedrock):
         "input_type": {"document": "search_document", "query": "search_query"},
         "encoding": {**BY_TYPE, "float": None},
     }
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     # If the request names no type, v3 answers with a bare list and v4 by type.
     answer = Layout(
         vectors=frozenset({"embeddings.item", "embeddings.float.item", "embeddings.base64.item"}),

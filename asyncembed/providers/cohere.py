@@ -52,6 +52,7 @@ class CohereFormat(Provider):
         "dtype": {"float32": None} | {dtype: [dtype] for dtype in _INTEGERS},
     }
     dtypes = frozenset({"float32", *_INTEGERS})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = Layout(vectors=frozenset(), tokens=("meta.billed_units.input_tokens",), messages=("message",))
 
     def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:

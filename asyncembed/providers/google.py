@@ -107,6 +107,7 @@ class Vertex(Provider):
     }
     words: ClassVar[Words] = {"input_type": _WORDS, "truncate": {"END": True, "NONE": False}}
     closed = frozenset({"truncate"})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = Layout(
         vectors=frozenset({"predictions.item.embeddings.values"}),
         item="predictions.item",

@@ -46,6 +46,7 @@ class TEI(Provider):
     }
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = _ANSWER
     token_header = _TOKENS
     signs = (Sign("option", words=r"\bprompt (?:name|dictionary)\b|\bdefault prompt\b"), Sign("transient", status=424))
@@ -77,5 +78,6 @@ class HuggingFace(Provider):
     }
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = _ANSWER
     token_header = _TOKENS

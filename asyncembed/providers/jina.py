@@ -45,4 +45,5 @@ class Jina(Compatible):
         "truncate": {"END": True, "NONE": False},
     }
     closed = frozenset({"truncate"})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     dtypes = frozenset({"float32", "binary", "ubinary"})

@@ -33,6 +33,7 @@ class Mistral(Compatible):
         "codestral-embed-2505": _CODE,
     }
     limits = Limits(inputs=512, tokens=16_384)
+    refuses_long_texts = True
     fields: ClassVar[Fields] = {
         "model": "model",
         "texts": "input",

@@ -30,5 +30,6 @@ class Ollama(Provider):
     fields: ClassVar[Fields] = {"model": "model", "texts": "input", "dimensions": "dimensions", "truncate": "truncate"}
     words: ClassVar[Words] = {"truncate": {"END": True, "NONE": False}}
     closed = frozenset({"truncate"})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     answer = Layout(vectors=frozenset({"embeddings.item"}), tokens=("prompt_eval_count",), messages=("error",))
     signs = (Sign("text", words=r"unsupported value: \W?nan"),)

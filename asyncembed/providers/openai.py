@@ -39,4 +39,5 @@ class OpenAI(Compatible):
     default_model = "text-embedding-3-small"
     models = OPENAI_MODELS
     limits = Limits(inputs=2_048, tokens=300_000)
+    refuses_long_texts = True
     base64 = "seen"

@@ -34,6 +34,7 @@ class Nvidia(Compatible):
     default_model, limits = "nvidia/nv-embedqa-e5-v5", Limits(inputs=2_048, first=50)
     fields: ClassVar[Fields] = {**_SIZED, "input_type": "input_type", "truncate": "truncate"}
     words: ClassVar[Words] = {"input_type": {"document": "passage", "query": "query"}}
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
 
 
 class Together(Compatible):
@@ -84,6 +85,7 @@ class VLLM(Compatible):
     """vLLM on this machine, or on another machine with `base_url`."""
 
     name, base_url, base64 = "vllm", "http://127.0.0.1:8000/v1", "seen"
+    refuses_long_texts = True
 
 
 class Infinity(Compatible):
@@ -96,6 +98,7 @@ class LlamaCpp(Compatible):
     """llama.cpp's server, which has one model, on this machine, or on another machine with `base_url`."""
 
     name, base_url, base64, default_model = "llamacpp", "http://127.0.0.1:8080/v1", "seen", "default"
+    refuses_long_texts = True
 
 
 class LMStudio(Compatible):

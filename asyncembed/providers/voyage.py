@@ -68,5 +68,6 @@ class Voyage(Compatible):
         "truncate": {"END": True, "NONE": False},
     }
     closed = frozenset({"input_type", "truncate"})
+    long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     dtypes = frozenset({"float32", "int8", "uint8", "binary", "ubinary"})
     base64 = "seen"

@@ -20,7 +20,7 @@ from asyncembed._version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from asyncembed._config import Dtype, Shorten
+    from asyncembed._config import Dtype, LongText, Shorten
     from asyncembed._models import EmbedInput, TextId
 
 
@@ -50,6 +50,8 @@ class Provenance:
         input_type: The requested input type; None if not set.
         dimensions: The requested length of the vectors; None for the model's default.
         truncate: The requested handling of texts that are too long; None if not set.
+        long_text: "truncate" if the client or the API cuts texts that are too long, else None.
+        max_text_tokens: The tokens to which the caller wants such texts cut; None for the model's limit.
         extra: Digest of the additional request fields; None if there are none.
         prompt: The prompt that the client puts before each text; None if there is none.
         shorten: "client" if the client shortens the vectors to `dimensions`, else None.
@@ -68,6 +70,8 @@ class Provenance:
     input_type: str | None = None
     dimensions: int | None = None
     truncate: str | None = None
+    long_text: LongText | None = None
+    max_text_tokens: int | None = None
     extra: str | None = None
     prompt: str | None = None
     shorten: Shorten | None = None
@@ -103,6 +107,8 @@ class Provenance:
             "dtype": self.dtype,
             "dimensions": self.dimensions,
             "truncate": self.truncate,
+            "long_text": self.long_text,
+            "max_text_tokens": self.max_text_tokens,
             "extra": self.extra,
             "prompt": self.prompt,
             "shorten": self.shorten,

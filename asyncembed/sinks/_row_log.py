@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 import orjson
 
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, EmbedInput, RunTotals
 from asyncembed.sinks._columns import Columns
 from asyncembed.sinks._labels import label_line
@@ -229,11 +230,12 @@ class RowLog:
                     self._write_header()
                 write_all(self._vectors, item.embeddings.data)
                 span = range(item.index, item.index + item.span)
-                lines = [label_line(n, text, keep_text=keep_text) for n, text in zip(span, item.inputs, strict=True)]
+                inputs = _with_truncated(item) if self._provenance.long_text else item.inputs
+                lines = [label_line(n, text, keep_text=keep_text) for n, text in zip(span, inputs, strict=True)]
                 new.add(span, range(now.rows, now.rows + len(span)), item.inputs, lines)
                 now.rows += len(span)
                 now.settled += len(span)
-                now.columns = now.columns.after(item.inputs)
+                now.columns = now.columns.after(inputs)
             elif isinstance(item, EmbedFailure):
                 new.add([item.index], [FAILED], [EmbedInput(item.text, item.id, item.metadata)], [b""])
                 now.failed += 1
@@ -304,6 +306,28 @@ class RowLog:
         self._vectors.seek(0)
         write_all(self._vectors, header)
         self._vectors.seek(0, os.SEEK_END)
+
+
+TRUNCATED: Final = "truncated"
+"""Name of the column that says which texts were cut because they were too long."""
+
+
+def _with_truncated(block: EmbedBlock[Scalar]) -> list[EmbedInput]:
+    """Return the inputs of a block, which say in their metadata whether they were cut.
+
+    Raises:
+        ConfigurationError: if the metadata of an input has this name already.
+    """
+    marked = []
+    for position, (item, flag) in enumerate(zip(block.inputs, block.truncated, strict=True), block.index):
+        metadata = item.metadata or {}
+        if TRUNCATED in metadata:
+            raise ConfigurationError(
+                f"texts[{position}] has metadata with the name {TRUNCATED!r}, which the file uses for its own column "
+                "with long_text='truncate'; choose another name"
+            )
+        marked.append(EmbedInput(item.text, item.id, {**metadata, TRUNCATED: flag}))
+    return marked
 
 
 def last_commit(tail: bytes) -> tuple[int, Commit]:

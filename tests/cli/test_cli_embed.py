@@ -64,6 +64,8 @@ def test_parquet_holds_everything_in_columns(run, threaded_server, openai, rows_
         "input_type": None,
         "dimensions": None,
         "truncate": None,
+        "long_text": None,
+        "max_text_tokens": None,
         "extra": None,
         "prompt": None,
         "shorten": None,

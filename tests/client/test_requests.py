@@ -47,7 +47,7 @@ CALLS = {
         "https://api.cohere.com/v1/embed",
         COHERE_V1,
         {"extra": {"priority": 3}},
-        {"model": "m", "texts": ["a", "b"], "input_type": "search_document", "priority": 3},
+        {"model": "m", "texts": ["a", "b"], "input_type": "search_document", "truncate": "NONE", "priority": 3},
     ),
 }
 
