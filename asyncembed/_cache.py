@@ -106,7 +106,7 @@ class VectorCache:
         if self._database is not None:
             return self._database
         try:
-            database = sqlite3.connect(self._path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            database = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 database.execute("pragma journal_mode = wal")
                 database.execute("pragma synchronous = normal")

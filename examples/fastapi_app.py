@@ -57,11 +57,12 @@ from asyncembed.stores import AnyStore, TextId, open_store
 
 RETRY: Final = RetryPolicy(max_elapsed=10.0)  # a user is waiting for the answer
 MAX_JOBS: Final = 1_000
-ANSWERS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...]] = (
+ANSWERS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (InvalidInputError, 422, "the embedding API refuses these texts"),
     (RateLimitError, 503, "the embedding API is busy"),
     (TransportError, 504, "the embedding API cannot be reached"),
-    ((ConfigurationError, ResumeError), 409, "the store holds vectors of other settings"),
+    (ResumeError, 409, "the store holds vectors of other settings"),
+    (ConfigurationError, 500, "the service has a wrong setting"),
     (AsyncEmbedError, 502, "the embedding API failed"),
     (Exception, 500, "the store failed"),
 )

@@ -276,7 +276,7 @@ class _Database:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("pragma page_size = 8192")  # for a new file
         connection.execute("pragma journal_mode = wal")

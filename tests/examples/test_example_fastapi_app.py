@@ -340,11 +340,22 @@ async def test_metrics_count_what_the_server_counts(examples, environment, tmp_p
     assert seen["embed_runs_total"] == {"ok": 2}
 
 
-async def test_a_store_that_cannot_be_opened_fails_the_job_alone(examples, environment, upstream, tmp_path) -> None:
-    broken = settings(environment, upstream.url, EMBED_STORE="sqlite:missing folder/documents.db")
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [
+        ("sqlite:missing folder/documents.db", "the service has a wrong setting"),
+        ("postgresql://me@127.0.0.1:1/db", "the store failed"),
+    ],
+)
+async def test_a_store_that_cannot_be_opened_fails_the_job_alone(
+    examples, environment, upstream, tmp_path, store: str, words: str
+) -> None:
+    if store.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    broken = settings(environment, upstream.url, EMBED_STORE=store)
     async with running(examples, broken, tmp_path) as http:
         failed = await finished(http, await index(http, CAT_AND_BANK))
-        assert (failed["state"], failed["error"]) == ("failed", "the store failed")
+        assert (failed["state"], failed["error"]) == ("failed", words)
         async with http.post("/embed/stream", json={"texts": ["a"]}) as response:
             assert response.status == 200
     assert upstream.requests == [["a"]]
