@@ -26,7 +26,7 @@ def test_long_texts_are_cut_and_counted(run, server, openai, tmp_path):
     assert ended.code == 0, ended.err
     assert ", 1 text truncated" in ended.err
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["metadata"]["truncated"] if "metadata" in row else row["truncated"] for row in rows] == [
+    assert [row["truncated"] for row in rows] == [
         False,
         True,
         False,
