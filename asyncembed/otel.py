@@ -15,8 +15,8 @@ It needs the extra `otel`, which installs only the API of OpenTelemetry; the SDK
 * **Metrics** of the conventions are `gen_ai.client.operation.duration` and `gen_ai.client.token.usage`. Further ones
   are the histogram `asyncembed.time_to_first_vector` and the counters `asyncembed.vectors`,
   `asyncembed.bytes_received`, `asyncembed.retries`, `asyncembed.pauses`, `asyncembed.waits` (by
-  `asyncembed.wait.reason`), `asyncembed.splits`, `asyncembed.failed_inputs`, `asyncembed.cached_inputs` and
-  `asyncembed.duplicate_inputs`. The last two are counted at the end of a run.
+  `asyncembed.wait.reason`), `asyncembed.splits`, `asyncembed.failed_inputs`, `asyncembed.cached_inputs`,
+  `asyncembed.duplicate_inputs` and `asyncembed.truncated_inputs`. The last three are counted at the end of a run.
 * **`error.type`** is the name of one of the exceptions of `asyncembed`.
 """
 
@@ -191,6 +191,7 @@ class _Metrics:
         self._failed = counter("asyncembed.failed_inputs", "{input}", "Texts that failed.")
         self._cost = counter("asyncembed.cost", "USD", "Cost of the billed tokens of ended runs.")
         self._cached = counter("asyncembed.cached_inputs", "{input}", "Texts whose vector was in the cache.")
+        self._truncated = counter("asyncembed.truncated_inputs", "{input}", "Texts that were too long and were cut.")
         self._duplicates = counter(
             "asyncembed.duplicate_inputs", "{input}", "Texts that got the vector of an equal one."
         )
@@ -222,6 +223,7 @@ class _Metrics:
             case RunEnded():
                 self._cached.add(event.cached, _common(event))
                 self._duplicates.add(event.duplicates, _common(event))
+                self._truncated.add(event.truncated, _common(event))
                 if event.cost is not None:
                     self._cost.add(event.cost, attributes)
 

@@ -196,6 +196,7 @@ def _details(now: RunSummary, events: EventTracker) -> list[str]:
         *parts,
         rate(now),
         *([] if now.cost is None else [dollars(now.cost)]),
+        *([f"{_short(now.truncated)} truncated"] if now.truncated else []),
         *([f"{_short(now.cached)} cached"] if now.cached else []),
         *([f"{_short(now.duplicates)} equal"] if now.duplicates else []),
         f"{now.in_flight} in flight",

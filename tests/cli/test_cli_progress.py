@@ -125,6 +125,12 @@ def ended() -> RequestEnded:
 
 
 @pytest.mark.parametrize("width", [80, 120])
+def test_truncated_texts_are_counted(width):
+    _, details = drawn(replace(BUSY, failed=0, retries=0, truncated=321), None, width)
+    assert details.startswith("3,086 texts/s · 321 truncated · 32 in flight")
+
+
+@pytest.mark.parametrize("width", [80, 120])
 def test_what_cost_nothing_and_latencies_are_shown_where_there_is_room(width):
     """Latencies come last, as nothing has to be done about them."""
     news = EventTracker()

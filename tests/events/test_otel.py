@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from support.results import numbered
 from support.scripted import KEY
 
-from asyncembed import AsyncEmbedError, BatchSplit, RequestsThrottled, RetryPolicy
+from asyncembed import AsyncEmbedError, BatchSplit, RequestsThrottled, RetryPolicy, RunEnded
 from asyncembed.otel import OpenTelemetryEvents
 from asyncembed.testing import faults
 
@@ -220,6 +220,12 @@ async def test_what_cost_no_request_is_counted(connect, telemetry, tmp_path):
     sums = telemetry.sums()
     assert (sums["asyncembed.cached_inputs"], sums["asyncembed.duplicate_inputs"]) == (3, 1)
     assert len(telemetry.spans) == 1
+
+
+async def test_truncated_texts_are_counted(telemetry):
+    numbers = dict.fromkeys(("done", "failed", "requests", "retries", "salvaged", "tokens", "bytes_received"), 0)
+    telemetry.events(RunEnded(provider="p", model="m", run="r", seconds=1.0, truncated=7, **numbers))
+    assert telemetry.sums()["asyncembed.truncated_inputs"] == 7
 
 
 @pytest.mark.parametrize("reason", ["rate_limit", "outage"])
