@@ -1,4 +1,4 @@
-"""The lane of queries: short requests that somebody waits for, ahead of bulk.
+"""The lane of queries: short requests whose callers wait for the answer, ahead of bulk.
 
     embed_query ─▶ known already? ─▶ wait for one turn of the loop, or for a request of the lane to end
                                                     │ all that wait with the same options
@@ -7,8 +7,8 @@
                                                     │
     caller ◀─ a vector, or an error of its own ◀────┘
 
-The first attempt takes a short way: one exchange, without the tasks, slots and queues of a run. It is taken only while
-nothing holds requests up. Whatever else can happen to a request is left to a run, which knows about all of it.
+The first attempt is one exchange, without the tasks, slots and queues of a run. The lane makes it only while nothing
+holds requests up, and leaves everything else that can happen to a request to a run.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ MAX_KINDS: Final = 64
 
 
 class QueryRun(Run):
-    """The books of all queries with the same options: a run without texts of its own, that does not end.
+    """The state of all queries with the same options: a run without texts of its own that does not end.
 
     Args:
-        call: What is asked for.
+        call: The checked arguments of the queries.
     """
 
     def __init__(self, call: Call) -> None:
@@ -87,7 +87,7 @@ class QueryRun(Run):
         return range(first, self._indices)
 
     def deliver(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]], reservation: Reservation) -> None:  # noqa: ARG002
-        """Keep vectors until their response has turned out to be right."""
+        """Keep vectors until their response is known to be right."""
         if not self._has_dimension:
             self._learn_dimension()
         for result in cast("Sequence[EmbedResult]", results):
@@ -95,11 +95,11 @@ class QueryRun(Run):
             self._arrived[result.index] = finished.embedding
 
     def take(self, indices: Iterable[int]) -> list[Vector | None]:
-        """Return the vectors that have arrived for these indices."""
+        """Return the vectors of these indices, None where none has arrived."""
         return [self._arrived.pop(index, None) for index in indices]
 
     def succeeded(self, seconds: float) -> None:
-        """Note what a response that was right has taught."""
+        """Record a response that was right, and its latency."""
         learned = self.endpoint.learned
         self.slots.query_answered(seconds)
         self.blame.accepted += 1
@@ -110,7 +110,7 @@ class QueryRun(Run):
 
     @property
     def most(self) -> int:
-        """Most texts in one request."""
+        """Maximum number of texts in one request."""
         endpoint, model = self.endpoint, self.options.model
         limit = endpoint.learned.caps[model].within(endpoint.limits_of(model)).inputs
         return min(
@@ -122,15 +122,15 @@ class QueryRun(Run):
 
 @dataclass(slots=True, eq=False)
 class Query:
-    """A text that somebody waits for.
+    """A text whose caller waits for its vector.
 
     Attributes:
         item: The text.
-        size: Its bytes.
-        key: Its key among the vectors that are known; empty if they are not kept.
-        answered: Gets the vector.
+        size: Length of the text in bytes.
+        key: Key of its vector in the caches; empty without a cache.
+        answered: Receives the vector.
         context: The context of its caller; None without a listener for events.
-        job: The request that it is asked for in, as soon as there is one.
+        job: The request that contains it, once there is one.
     """
 
     item: EmbedInput
@@ -149,12 +149,12 @@ class Job:
     """A request of the lane.
 
     Attributes:
-        kind: What it asks for.
-        texts: The queries of each text, as equal texts are asked for once.
+        kind: The options that its queries share.
+        texts: The queries of each text, as equal texts are requested once.
         rows: Vectors that the client's cache does not have yet.
         delivery: Matches the vectors of its last response to texts, if it was sent.
         is_dropped: Whether the response could not be matched to its texts, so that nothing of it was kept.
-        task: What asks.
+        task: The task that sends it.
     """
 
     kind: QueryRun
@@ -166,11 +166,11 @@ class Job:
 
     @property
     def queries(self) -> Iterable[Query]:
-        """Those of its queries that have no vector yet."""
+        """The queries that have no vector yet."""
         return chain.from_iterable(self.texts.values())
 
     def drop_if_unwanted(self) -> None:
-        """End the request if nobody waits for it any more."""
+        """End the request if all its callers have gone."""
         if self.task and self.texts and all(query.answered.done() for query in self.queries):
             self.task.cancel()
 
@@ -179,11 +179,11 @@ class QueryLane:
     """The queries of one client.
 
     Args:
-        endpoint: Where they are asked.
-        policy: When a query is asked again.
-        concurrency: Most requests at once; what comes meanwhile is joined into the next one.
-        max_waiting: Queries that may wait for a request before more are refused.
-        known: Vectors that are remembered.
+        endpoint: The API.
+        policy: When a query is retried.
+        concurrency: Maximum number of concurrent requests. Queries that come meanwhile share the next one.
+        max_waiting: Maximum number of waiting queries, beyond which the lane refuses more.
+        known: Number of vectors to remember.
     """
 
     def __init__(
@@ -206,11 +206,11 @@ class QueryLane:
         self._closed = False
 
     def find(self, key: object) -> QueryRun | None:
-        """Return the books of queries with the options of this key, if there are any."""
+        """Return the state of queries with the options of this key, if there is one."""
         return self._kinds.get(key)
 
     def open(self, key: object, call: Call) -> QueryRun:
-        """Open the books of queries with these options."""
+        """Create the state of queries with these options."""
         if len(self._kinds) >= MAX_KINDS:
             self._kinds = {key: kind for key, kind in self._kinds.items() if kind.waiting}
         kind = self._kinds[key] = QueryRun(call)
@@ -249,11 +249,11 @@ class QueryLane:
         return cast("list[Vector]", vectors)
 
     async def warm_up(self) -> None:
-        """Open the way to the API."""
+        """Connect to the API."""
         await self._endpoint.connect()
 
     async def aclose(self) -> None:
-        """Refuse what waits, and end what is under way."""
+        """Fail the waiting queries, and end the requests under way."""
         self._closed = True
         error = StreamClosedError("the client was closed")
         jobs = tuple(self._jobs)
@@ -312,7 +312,7 @@ class QueryLane:
             asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
-        """Begin as many requests as may run, after all callers of this turn of the loop have come."""
+        """Start as many requests as may run, once all callers of this turn of the loop have come."""
         self._is_scheduled = False
         while self._in_line and self._running < self._concurrency:
             job = self._next_job()
@@ -326,7 +326,7 @@ class QueryLane:
                 )
 
     def _next_job(self) -> Job:
-        """Return a request for those who wait for longest, and all that fit in beside them."""
+        """Return a request for the queries that have waited longest, and all others that fit."""
         kind = self._in_line[0]
         limits = kind.learned_limits
         most, room = kind.most, limits.request_bytes
