@@ -660,7 +660,7 @@ class EmbedClient(AsyncClosing):
 
         Example:
             ```python
-            estimate = await client.estimate(texts)
+            estimate = await client.estimate(texts, price=0.12)
             print(f"{estimate.tokens:,} tokens in {estimate.requests:,} requests: ${estimate.cost:.2f}")
             ```
         """
