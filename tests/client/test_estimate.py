@@ -70,7 +70,7 @@ async def test_tokens_of_many_texts_are_scaled_up_from_a_sample(fake, repeats):
     """Lengths differ by a factor of sixty, and the second half is another language."""
     german = (SAMPLES / "german.txt").read_text().split()
     texts = TEXTS + [" ".join(german[place : place + 30]) for place in range(1_000)]
-    from asyncembed._decide.token_count import estimate_tokens
+    from asyncembed._decide import estimate_tokens
 
     async with open_client(fake) as client:
         estimate = await client.estimate(texts * repeats)

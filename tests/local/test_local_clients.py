@@ -111,7 +111,7 @@ async def test_our_client_learns_the_limits_of_a_tei_server(server, model):
     assert stream.summary.requests == 4
 
 
-@pytest.mark.parametrize(("truncate", "is_whole"), [("END", False), ("NONE", True), (None, False)])
+@pytest.mark.parametrize(("truncate", "is_whole"), [("END", False), ("NONE", True), (None, True)])
 @pytest.mark.parametrize("provider", ["ollama", "tei"])
 async def test_a_text_that_is_too_long_is_cut_unless_the_caller_forbids_it(
     server, long_text, provider, truncate, is_whole
@@ -153,14 +153,14 @@ async def test_texts_without_a_known_word_get_vectors_as_others_do(server, provi
 
 
 async def test_over_openais_api_a_text_that_is_too_long_fails_alone(server, long_text):
-    """Over Cohere's it is cut, as that API does."""
+    """Over Cohere's it is cut, if you ask for that."""
     texts = ["a cat", long_text, "a dog"]
     async with EmbedClient("openai", api_key="k", base_url=server.url + "/v1") as client:
         results = [result async for result in client.embed_stream(texts, on_error="yield")]
     assert [isinstance(result, EmbedFailure) for result in results] == [False, True, False]
     assert "8292 tokens; the limit is 8192" in str(results[1].error)
     async with EmbedClient("local") as client:
-        assert len((await client.embed(texts)).embeddings) == 3
+        assert len((await client.embed(texts, long_text="truncate")).embeddings) == 3
 
 
 async def test_the_client_starts_a_server_of_its_own_and_stops_it():
