@@ -23,11 +23,12 @@ class Upstream:
 
     Attributes:
         url: Its address.
-        hold_after: Vectors that each request gets before it waits for `gate`; None for no waiting.
+        hold_after: Vectors that all requests together get before each waits for `gate`; None for no waiting.
         break_after: Vectors that each request gets before its connection is cut; None for no cutting.
         refusal: Status, message and headers that every request is answered with instead of vectors.
         requests: The texts of each request that came.
         in_flight: Requests that are being answered, and whose client is still there.
+        sent: Vectors that were sent.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Upstream:
         self.refusal: tuple[int, str, dict[str, str]] | None = None
         self.requests: list[list[str]] = []
         self.in_flight = 0
+        self.sent = 0
         self._changed = asyncio.Event()
 
     @staticmethod
@@ -74,11 +76,12 @@ class Upstream:
         await response.prepare(request)
         await response.write(b'{"embeddings":{"float":[')
         for sent, text in enumerate(texts):
-            if sent == self.hold_after:
+            if self.hold_after is not None and self.sent >= self.hold_after:
                 await self.gate.wait()
             if sent == self.break_after:
                 request.transport.close()
             await response.write(b"," * (sent > 0) + json.dumps(self.vector_of(text)).encode())
+            self.sent += 1
         await response.write(b"]}}")
         return response
 
