@@ -310,7 +310,7 @@ async def test_metadata_of_this_name_is_an_error_in_a_file(fake, tmp_path):
 
 def test_plain_calls_have_the_option():
     """The embedded model takes 8,192 tokens, and cuts a text or refuses it as it is told."""
-    with SyncEmbedder("local") as embedder:
+    with SyncEmbedder("local", on_event=lambda _: None) as embedder:  # a client of its own, which is closed here
         response = embedder.embed(["short", LONG_TEXT * 20], long_text="truncate", max_text_tokens=8_192)
         assert response.truncated == [False, True]
         with pytest.raises(InvalidInputError, match="the limit is 8192"):

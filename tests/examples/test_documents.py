@@ -72,6 +72,8 @@ def skip_if_missing(code: str) -> None:
 
 
 RECIPES = recipes(COOKBOOK)
+PLAIN_RECIPES = [recipe for recipe in RECIPES if "async" not in recipe.code.replace("asyncembed", "")]
+ASYNC_RECIPES = [recipe for recipe in RECIPES if recipe not in PLAIN_RECIPES]
 
 
 def test_the_cookbook_covers_what_people_look_for() -> None:
@@ -82,7 +84,7 @@ def test_the_cookbook_covers_what_people_look_for() -> None:
     }
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=[f"{recipe.title}-{recipe.line}" for recipe in RECIPES])
+@pytest.mark.parametrize("recipe", ASYNC_RECIPES, ids=[f"{recipe.title}-{recipe.line}" for recipe in ASYNC_RECIPES])
 async def test_a_recipe_prints_what_it_says(recipe: Recipe, monkeypatch, tmp_path, capsys) -> None:
     skip_if_missing(recipe.code)
     for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
@@ -100,6 +102,15 @@ async def test_a_recipe_prints_what_it_says(recipe: Recipe, monkeypatch, tmp_pat
 
     assert recipe.output is not None, "the cookbook does not say what this prints"
     assert capsys.readouterr().out == recipe.output
+
+
+@pytest.mark.parametrize("recipe", PLAIN_RECIPES, ids=[recipe.title for recipe in PLAIN_RECIPES])
+def test_a_recipe_of_plain_calls_prints_what_it_says(recipe: Recipe, environment, tmp_path) -> None:
+    """In a process of its own, as its clients are closed when the process ends."""
+    skip_if_missing(recipe.code)
+    command = [sys.executable, "-W", "error", "-c", recipe.code]
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert (run.stdout, run.stderr) == (recipe.output, "")
 
 
 def test_the_readme_begins_with_a_program_that_runs_without_a_key(environment, tmp_path) -> None:

@@ -188,7 +188,8 @@ def test_a_stream_that_is_left_stops_its_work(embedder, server, how):
         """Whether a query is the only thing that is asked for."""
         wait_until(lambda: server.active == 0)
         asked = server.ledger.requests
-        assert (embedder.embed_query("after") == vector_of("after", 8)).all()
+        query = f"after {asked} requests"  # an earlier one would be remembered
+        assert (embedder.embed_query(query) == vector_of(query, 8)).all()
         return server.ledger.requests == asked + 1
 
     if how == "dropped":  # nothing waits for its end, so requests may still come meanwhile
