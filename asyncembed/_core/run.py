@@ -420,21 +420,7 @@ class Run:
 
     def totals(self) -> RunTotals:
         """Return what the run has used so far."""
-        return RunTotals(
-            runs=1,
-            failed=self.failure_budget.count,
-            failure=self.failure_budget.first,
-            requests=self.requests,
-            retries=self.retries,
-            salvaged=self.salvaged,
-            cached=self.recall.cached if self.recall else 0,
-            duplicates=self.recall.duplicates if self.recall else 0,
-            truncated=self.long_texts.truncated if self.long_texts else 0,
-            bytes_received=self.bytes_received,
-            usage=self.usage,
-            cost=self.dollars,
-            seconds=self._elapsed(),
-        )
+        return self.summary().totals
 
     def _elapsed(self) -> float:
         return (self._ended or time.monotonic()) - self._started if self._started is not None else 0.0

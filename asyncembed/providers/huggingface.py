@@ -17,6 +17,12 @@ from asyncembed.providers._base import Fields, Provider, Words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_FIELDS: Final[Fields] = {
+    "texts": "inputs",
+    "input_type": "prompt_name",
+    "dimensions": "dimensions",
+    "truncate": "truncate",
+}
 _TRUNCATE: Final[Mapping[object, object]] = {
     "END": {"truncate": True, "truncation_direction": "Right"},
     "START": {"truncate": True, "truncation_direction": "Left"},
@@ -38,12 +44,7 @@ class TEI(Provider):
     limits_path = "/info"
     default_model = "default"
     limits = Limits(inputs=2_048, first=32, request_bytes=_MOST_BYTES)
-    fields: ClassVar[Fields] = {
-        "texts": "inputs",
-        "input_type": "prompt_name",
-        "dimensions": "dimensions",
-        "truncate": "truncate",
-    }
+    fields: ClassVar[Fields] = _FIELDS
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
     long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
@@ -70,12 +71,7 @@ class HuggingFace(Provider):
     key_variables = ("HF_TOKEN",)
     default_model = "intfloat/multilingual-e5-large"
     limits = Limits(inputs=512, first=32, request_bytes=_MOST_BYTES)
-    fields: ClassVar[Fields] = {
-        "texts": "inputs",
-        "input_type": "prompt_name",
-        "dimensions": "dimensions",
-        "truncate": "truncate",
-    }
+    fields: ClassVar[Fields] = _FIELDS
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
     long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
