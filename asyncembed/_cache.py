@@ -31,10 +31,10 @@ KEYS_AT_ONCE: Final = 500
 """Keys in one statement; old versions of SQLite take 999."""
 
 USED_SECONDS: Final = 3_600
-"""A use of a row is noted when the last one that was noted is so many seconds old."""
+"""The cache updates the time of use of a row at most once in this many seconds."""
 
 EVICTED: Final = 10
-"""A full cache gives up this part of its rows: a tenth."""
+"""A full cache drops one row in this many."""
 
 _CHECK_BYTES: Final = 4
 _SCHEMA: Final = (

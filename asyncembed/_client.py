@@ -524,7 +524,7 @@ class EmbedClient(AsyncClosing):
                 only if the request or the account is wrong, or the API is down.
             BudgetExceededError: if the next request would exceed `max_tokens` or `max_cost`. The vectors that have
                 arrived are lost, except with "skip": then the response has them, and the other texts are failures. If
-                the texts are a generator or async, it raises even so, because nobody knows the rest of them.
+                the texts are a generator or async, it raises all the same, because the client cannot list the rest.
 
         Example:
             ```python

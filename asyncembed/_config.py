@@ -121,7 +121,7 @@ class RetryPolicy(ShortRepr):
 
     @classmethod
     def interactive(cls) -> RetryPolicy:
-        """Return a policy for what somebody waits for: few attempts, short waits."""
+        """Return a policy for requests whose caller waits: few attempts and short waits."""
         return cls(max_attempts=3, initial_backoff=0.2, max_backoff=2.0, max_elapsed=10.0)
 
     @classmethod

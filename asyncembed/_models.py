@@ -78,7 +78,7 @@ class EmbedResult(ShortRepr, Generic[ScalarT_co]):
         id: Your id of the text, or None.
         metadata: The metadata of the input, or None.
         truncated: Whether the vector is that of the start of the text alone, because the text was too long; None if
-            nobody knows, as some APIs cut texts silently.
+            the client cannot know, as some APIs cut texts silently.
         span: Number of inputs in this result, always 1.
 
     Example:
@@ -138,7 +138,7 @@ class EmbedBlock(ShortRepr, Generic[ScalarT_co]):
         embeddings: Array of shape (n, dimension) in the requested dtype, or of shape (n, dimension / 8) for packed
             bits. The array is writable and shares no memory with other blocks.
         inputs: The n inputs.
-        truncated: For each input, whether the vector is that of the start of the text alone; None if nobody knows.
+        truncated: For each input, whether the vector is that of the start of the text alone; None if unknown.
     """
 
     index: int
@@ -412,7 +412,7 @@ class EmbedResponse(ShortRepr, Generic[ScalarT_co]):
         usage: Billed tokens.
         model: Name of the model in the requests.
         failures: The texts that could not be embedded, sorted by index. Empty unless `on_error="skip"`.
-        truncated: For each text, whether the vector is that of its start alone; None if nobody knows.
+        truncated: For each text, whether the vector is that of its start alone; None if unknown.
 
     Example:
         ```python

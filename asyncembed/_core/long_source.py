@@ -67,7 +67,7 @@ class LongSource:
         self._max_wait = max_wait
         self._ready: deque[Batch] = deque()
         self._ahead: deque[Batch] = deque()  # read, without the texts that were sent apart
-        self._carried = Batch()  # texts that are not asked for, which travel with the next batch
+        self._carried = Batch()  # texts without a request, which travel with the next batch
         self._originals: dict[int, EmbedInput] = {}  # of the texts in the chunker of long ones
         self._held = 0  # memory of these texts and their results
 
@@ -214,7 +214,7 @@ class LongSource:
         return self._chunker.flush() or ([Batch()] if len(self._carried) else [])
 
     def _hand_on(self, batches: list[Batch]) -> None:
-        """Let what is not asked for travel with the first of these batches."""
+        """Let texts without a request travel with the first of these batches."""
         for batch in batches:
             batch.add(self._carried)
             self._carried = Batch()

@@ -64,7 +64,7 @@ REPEATED_BYTES: Final = 64_000_000
 """Memory for repeated requests: they do not wait for memory that bulk holds."""
 
 MAX_KINDS: Final = 64
-"""Sets of options that are remembered; one more, and those that nobody waits for are forgotten."""
+"""Sets of options to remember. At one more, the lane forgets those without waiting queries."""
 
 
 class QueryRun(Run):
@@ -434,7 +434,7 @@ class QueryLane:
                     run.observer.query_joined(index, query.context)
 
     def _hand_over(self, job: Job, vectors: Sequence[Vector | None]) -> None:
-        """Give those vectors that have arrived to who waits for them, and leave the others in the request."""
+        """Give the vectors that have arrived to their callers, and leave the other texts in the request."""
         rest: dict[str, list[Query]] = {}
         for (text, queries), vector in zip(job.texts.items(), vectors, strict=True):
             if vector is None:
@@ -444,7 +444,7 @@ class QueryLane:
         job.texts = rest
 
     def _answer(self, job: Job, queries: list[Query], vector: Vector) -> None:
-        """Give a vector to everybody who asked for its text, and remember it."""
+        """Give a vector to all callers that asked for its text, and remember it."""
         key = queries[0].key
         if self._endpoint.cache:
             job.rows[key] = vector.tobytes()  # now, as the caller may change it
@@ -477,7 +477,7 @@ class QueryLane:
     # What the first attempt has not brought.
 
     async def _repeat(self, job: Job, failure: AsyncEmbedError | None) -> None:
-        """Ask again for what a request has not brought, as its failure wants it."""
+        """Request the missing vectors again, in the way that the failure calls for."""
         policy, step = self._policy, Step.AT_ONCE
         if failure:
             without_frames(failure)
@@ -541,7 +541,7 @@ class QueryLane:
         job.texts.clear()
 
     def _forget(self, kind: QueryRun) -> None:
-        """Let the next query with these options begin anew."""
+        """Forget the state of these options; the next query creates it again."""
         self._kinds = {key: each for key, each in self._kinds.items() if each is not kind}
 
 
@@ -551,7 +551,7 @@ def matrix_of(vectors: Sequence[Vector], dimension: int | None) -> Matrix:
 
 
 def _leave(queries: Iterable[Query]) -> None:
-    """Note that a caller waits no more."""
+    """Cancel the queries of a caller that has gone."""
     for query in queries:
         if query.answered.done() and not query.answered.cancelled():
             query.answered.exception()  # it was seen
@@ -561,7 +561,7 @@ def _leave(queries: Iterable[Query]) -> None:
 
 
 def _fail(queries: Iterable[Query], error: BaseException) -> None:
-    """Give everybody who waits an error of his own, as a traceback grows with each raise."""
+    """Give each waiting caller its own copy of an error, as a traceback grows with each raise."""
     for query in queries:
         if not query.answered.done():
             own = copy.copy(error) if isinstance(error, AsyncEmbedError) else error

@@ -1,9 +1,9 @@
-"""Vectors that a run has without asking the API: those of equal texts, and those that a cache holds.
+"""Vectors that a run has without a request: those of equal texts, and those in a cache.
 
-The stage lies between the caller's texts and the batches. It takes out of each batch what need not be asked for, and
-fills new batches with the rest, so that requests stay full. What it took out travels with the next of those batches:
-its memory is reserved with that batch's own, in the order of the texts, so that no result waits for memory that a
-later one holds.
+The stage lies between the caller's texts and the batches. It takes the texts that need no request out of each batch,
+and fills new batches with the others, so that requests stay full. The texts that it took out travel with the next of
+these batches. The run reserves their memory together with that batch's own, in the order of the texts, so that no
+result waits for memory that a later one holds.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ KEPT_AT_ONCE: Final = 256
 """Vectors that are written into the cache together."""
 
 PART_OF_BUDGET: Final = 4
-"""Texts that are not asked for take up to this part of the memory of a batch: a quarter."""
+"""Texts without a request take up to this part of the memory of a batch: a quarter."""
 
 Recalled: TypeAlias = tuple[int, "EmbedInput", "Vector"]
-"""Index, text, and a vector that the API need not be asked for."""
+"""Index, text, and a vector that needs no request."""
 
 Lost: TypeAlias = tuple[int, "EmbedInput", "AsyncEmbedError"]
 """Index, text, and why it gets no vector."""
@@ -49,14 +49,14 @@ _index_of = itemgetter(0)
 
 
 class Recall:
-    """Says of each text whether its vector is known, and remembers the vectors that arrive.
+    """Knows which texts need no request, and remembers the vectors that arrive.
 
     Args:
         identity: What shapes the vectors besides the text; a digest of at most 64 bytes.
         number: The numpy type of the vectors.
-        dedupe_bytes: Memory for the vectors that equal texts share; 0 if each text is asked for.
+        dedupe_bytes: Memory for the vectors that equal texts share; 0 to request each text.
         cache: Vectors of earlier runs.
-        copies: Whether the consumer may change the vectors that it gets.
+        copies: Whether to copy vectors that arrive, because the consumer may change them.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Recall:
         return found
 
     def learn(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]) -> None:
-        """Note vectors that arrived; they are copied, if the consumer may change those that it gets."""
+        """Remember vectors that arrived."""
         for result in results:
             rows = result.embeddings if isinstance(result, EmbedBlock) else result.embedding[np.newaxis]
             self._check_width(rows.shape[1])
@@ -111,7 +111,7 @@ class Recall:
         self._duplicates.withdrawn(indices)
 
     def begin(self, batch: Batch, reservation: Reservation) -> tuple[list[Recalled], list[Lost]]:
-        """Return what is known of the texts that were taken out of a batch; the others wait for an equal text."""
+        """Return the known vectors and errors of the texts taken out of a batch; the others wait for an equal text."""
         recalled, lost = list(batch.recalled), []
         for follower, lead in batch.followers:
             if lead.error:
@@ -124,7 +124,7 @@ class Recall:
         return recalled, lost
 
     def settle(self, batch: Batch) -> list[tuple[list[Recalled], Reservation]]:
-        """Return the texts that waited for vectors of a request that has ended, by the reservation they come off."""
+        """Return the texts that waited for a request that has ended, by the reservation of their memory."""
         vectors, leads = self._duplicates.settle(batch.inputs)
         if self._cache:
             self._to_keep |= vectors
@@ -169,12 +169,12 @@ class Recall:
 
 
 class RecallingSource:
-    """Gives the batches of a run, like the `Source` behind it, without the texts that need not be asked for.
+    """Gives the batches of a run, like the `Source` behind it, without the texts that need no request.
 
     Args:
         source: Gives the caller's texts in batches.
         chunker: Groups what is left of them.
-        recall: Says what need not be asked for.
+        recall: Says which texts need no request.
         cost: What a batch may need in memory.
         budget: The memory for batches.
     """

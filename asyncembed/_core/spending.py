@@ -99,5 +99,5 @@ class Spending:
         return Grant(count, self._need(request, size), request.estimate(size)) if count else NOTHING
 
     def _need(self, request: RequestTokens, size: int) -> int:
-        """Return the tokens to reserve for so many bytes of a request."""
+        """Return the tokens to reserve for `size` bytes of a request."""
         return min(size, self._worth.of(request.estimate(size))) if self._worth.is_learned else size

@@ -55,7 +55,7 @@ class KnownVectors:
         return vector
 
     def add(self, key: bytes, vector: Vector) -> None:
-        """Remember a vector that nobody else changes; forget the ones that were not used for longest."""
+        """Remember a vector, which must not change, and forget the least recently used ones."""
         size = vector.nbytes + ENTRY_BYTES
         if size > self._max_bytes or key in self._vectors:
             return

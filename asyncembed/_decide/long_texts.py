@@ -42,7 +42,7 @@ _TOKENS_PER_CHAR: Final = 1.4
 _LONGEST_TOKEN: Final = 12
 """Characters per token of the part of a text that is looked at; few texts have that many."""
 _DOUBT: Final = 1.5
-"""Factor that the estimate may be wrong by: within it, nobody knows whether the API cut a text."""
+"""Factor by which the estimate may be wrong: within it, the client cannot tell whether the API cut a text."""
 
 _CODES: Final = frozenset({"context_length_exceeded", "string_above_max_length"})
 _COUNTED: Final = r"\b(?:tokens?|context|length|characters?)\b"
@@ -270,7 +270,7 @@ class LongTexts:
         self.truncated -= [self.was_cut(item.text) for item in inputs].count(True)
 
     def was_cut(self, text: str) -> bool | None:
-        """Whether the vector of a text is that of its start alone; None if nobody knows."""
+        """Whether the vector of a text is that of its start alone; None if unknown."""
         if self._cut and hash(text) in self._cut:
             return True
         limit = self.limit
@@ -286,7 +286,7 @@ class LongTexts:
         return True if self._api_cuts and tokens >= limit * _DOUBT else None
 
     def _may_have(self, text: str, tokens: float) -> bool:
-        """Whether it is worth the time to estimate if a text has more than so many tokens."""
+        """Whether a text is so long that it may have more than `tokens` tokens, and an estimate is worth its time."""
         tokens /= self._learned.scale
         return len(text) > (tokens * _CHARS_PER_TOKEN if text.isascii() else tokens / _TOKENS_PER_CHAR)
 
@@ -316,7 +316,7 @@ class LongTexts:
 
 
 def shortened(text: str, tokens: float) -> str:
-    """Return the start of a text with at most about so many tokens, cut between words."""
+    """Return the start of a text with at most about `tokens` tokens, cut between words."""
     start = text[: int(tokens * _LONGEST_TOKEN) + 1]
     for _ in range(4):  # each time the rest is more alike
         estimate = estimate_tokens(start)
@@ -329,7 +329,7 @@ def shortened(text: str, tokens: float) -> str:
 
 
 def between_words(text: str, length: int) -> str:
-    """Return at most so many characters of a text, at least one, without a part of a word if it has spaces."""
+    """Return at most `length` characters of a text, at least one, cut between words if it has spaces."""
     length = max(1, length)
     if length >= len(text):
         return text

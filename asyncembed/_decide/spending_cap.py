@@ -87,7 +87,7 @@ class RequestTokens:
         self.sizes = [overhead + (len(text) if text.isascii() else len(text.encode())) for text in texts]
 
     def estimate(self, size: int) -> int:
-        """Return the estimated tokens of so many bytes of the request."""
+        """Return the estimated tokens of `size` bytes of the request."""
         return math.ceil(size * self._density)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The workers of a fake server: so many requests are worked on at once, and the others wait in the order they came."""
+"""The workers of a fake server: a fixed number of requests at a time, and the others wait in order of arrival."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Workers:
         self._free = asyncio.Semaphore(self.count)
 
     async def work(self, texts: int) -> None:
-        """Wait for a worker, and for its work on a request of so many texts."""
+        """Wait for a worker, and for its work on a request of `texts` texts."""
         self._waiting += 1
         self.max_waiting = max(self.max_waiting, self._waiting - (not self._free.locked()))
         try:
