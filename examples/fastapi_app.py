@@ -17,6 +17,10 @@ Run it without a key:
 `EMBED_PROVIDER`, `EMBED_MODEL` and `EMBED_BASE_URL` choose another API; its key comes from its usual variable.
 `EMBED_STORE` chooses another place for the vectors, such as `postgresql://user@host/database#documents` (pgvector).
 
+Indexing waits for an API that is busy or down for up to ten minutes. A question gives up after ten seconds, and so does
+a stream without a first vector; `EMBED_MAX_WAIT` changes the latter. `EMBED_PRICE`, in US dollars for a million tokens,
+lets the metrics count the cost at an address of your own.
+
 On SIGTERM the service sends no more requests, and stores what arrives within `EMBED_STOP_WAIT` seconds. Post the same
 documents again to continue: those that are stored cost nothing.
 """
@@ -27,7 +31,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypedDict
 
 import orjson
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
@@ -47,7 +51,6 @@ from asyncembed import (
     InvalidInputError,
     RateLimitError,
     ResumeError,
-    RetryPolicy,
     RunSummary,
     StreamClosedError,
     TransportError,
@@ -55,12 +58,12 @@ from asyncembed import (
 )
 from asyncembed.stores import AnyStore, TextId, open_store
 
-RETRY: Final = RetryPolicy(max_elapsed=10.0)  # a user is waiting for the answer
 MAX_JOBS: Final = 1_000
 ANSWERS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (InvalidInputError, 422, "the embedding API refuses these texts"),
     (RateLimitError, 503, "the embedding API is busy"),
     (TransportError, 504, "the embedding API cannot be reached"),
+    (TimeoutError, 504, "the embedding API does not answer in time"),
     (ResumeError, 409, "the store holds vectors of other settings"),
     (ConfigurationError, 500, "the service has a wrong setting"),
     (AsyncEmbedError, 502, "the embedding API failed"),
@@ -78,12 +81,20 @@ class Settings(BaseModel):
     base_url: str | None = None
     store: str = "sqlite:documents.db"
     dead_letters: str = "failed.jsonl"
+    price: float | None = None
+    max_wait: float = 10.0
     stop_wait: float = 10.0
 
     @classmethod
     def from_environment(cls) -> Self:
         names = {name: f"EMBED_{name.upper()}" for name in cls.model_fields}
         return cls.model_validate({name: os.environ[key] for name, key in names.items() if key in os.environ})
+
+
+class Price(TypedDict, total=False):
+    """The option `price` of a call, if it is set."""
+
+    price: float
 
 
 class Document(BaseModel):
@@ -130,6 +141,8 @@ class Service:
     def __init__(self, client: EmbedClient, store: AnyStore, settings: Settings, tasks: asyncio.TaskGroup) -> None:
         self.client = client
         self.jobs: dict[int, Job] = {}
+        self.max_wait = settings.max_wait
+        self.price: Price = {} if settings.price is None else {"price": settings.price}
         self.stop = asyncio.Event()
         self._store = store
         self._settings = settings
@@ -163,6 +176,7 @@ class Service:
                 on_progress=report,
                 stop=self.stop,
                 stop_wait=self._settings.stop_wait,
+                **self.price,
             )
             job.state = "done"
         except StreamClosedError:
@@ -180,13 +194,15 @@ class VectorLines(StreamingResponse):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, stream: EmbedStream[EmbedResult]) -> None:
+    def __init__(self, stream: EmbedStream[EmbedResult], max_wait: float) -> None:
         super().__init__(self._lines())
         self._stream = stream
+        self._max_wait = max_wait
 
     async def stream_response(self, send: Send) -> None:
         async with self._stream:
-            self._first = await anext(self._stream)
+            async with asyncio.timeout(self._max_wait):
+                self._first = await anext(self._stream)
             await super().stream_response(send)
 
     async def _lines(self) -> AsyncIterator[bytes]:
@@ -213,7 +229,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     use = Settings.from_environment()
     async with (
         aclosing(open_store(use.store)) as store,
-        EmbedClient(use.provider, model=use.model, base_url=use.base_url, retry=RETRY, on_event=count) as client,
+        EmbedClient(use.provider, model=use.model, base_url=use.base_url, on_event=count) as client,
         asyncio.TaskGroup() as tasks,  # leaving it waits for the jobs
     ):
         app.state.service = service = Service(client, store, use, tasks)
@@ -231,11 +247,12 @@ Shared = Annotated[Service, Depends(get_service)]
 
 
 @app.exception_handler(AsyncEmbedError)
-async def refuse(_: Request, error: AsyncEmbedError) -> JSONResponse:
+@app.exception_handler(TimeoutError)
+async def refuse(_: Request, error: AsyncEmbedError | TimeoutError) -> JSONResponse:
     status, words = explain(error)
     wait: float | None = getattr(error, "retry_after", None)
     headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
-    return JSONResponse({"error": words, "indices": error.indices}, status, headers)
+    return JSONResponse({"error": words, "indices": getattr(error, "indices", ())}, status, headers)
 
 
 @app.post("/documents", status_code=202)
@@ -259,7 +276,8 @@ async def find(
 
 @app.post("/embed/stream")
 async def embed_stream(body: Texts, service: Shared) -> VectorLines:
-    return VectorLines(service.client.embed_stream(body.texts, ordered=False))
+    stream = service.client.embed_stream(body.texts, ordered=False, **service.price)
+    return VectorLines(stream, service.max_wait)
 
 
 @app.get("/metrics")

@@ -27,6 +27,9 @@ TOKENS: Final = Counter("embed_tokens", "Tokens that the API billed.")
 RETRIES: Final = Counter("embed_retries", "Repeated requests, by status or error.", ["reason"])
 WAITS: Final = Counter("embed_waits", "Long waits: for the rate limit, a pause or the end of an outage.", ["reason"])
 FAILURES: Final = Counter("embed_failed_texts", "Texts that were left out, by error.", ["error"])
+DOLLARS: Final = Counter("embed_cost_dollars", "Cost of bulk, where the price of the model is known.")
+TRUNCATED: Final = Counter("embed_truncated_texts", "Texts that were cut because they were too long.")
+EQUAL: Final = Counter("embed_equal_texts", "Texts that got the vector of an equal text.")
 CACHED: Final = Counter("embed_cached_texts", "Texts whose vector was in the cache.")
 RUNS: Final = Counter("embed_runs", "Calls of the client, by the error that ended them.", ["outcome"])
 
@@ -50,5 +53,8 @@ def count(event: Event) -> None:
         case InputsFailed():
             FAILURES.labels(str(event.error)).inc(len(event.indices))
         case RunEnded():
+            DOLLARS.inc(event.cost or 0)
+            TRUNCATED.inc(event.truncated)
+            EQUAL.inc(event.duplicates)
             CACHED.inc(event.cached)
             RUNS.labels(event.error or "ok").inc()

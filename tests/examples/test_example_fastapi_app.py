@@ -176,24 +176,35 @@ async def test_documents_that_are_stored_cost_nothing(http, upstream) -> None:
     assert upstream.requests == [["a third"]]
 
 
-@pytest.mark.parametrize(
-    ("refusal", "state", "words"),
-    [
-        ((401, KEY, {}), "failed", "the embedding API failed"),
-        (
-            (429, "slow down", {"Retry-After": "60"}),
-            "done",
-            "the embedding API is busy",
-        ),  # the text failed, not the job
-    ],
-    ids=["401", "429"],
-)
-async def test_a_job_says_what_failed(http, upstream, refusal, state: str, words: str) -> None:
+async def test_a_job_says_what_failed(http, upstream) -> None:
+    upstream.refusal = (401, KEY, {})
+
+    failed = await finished(http, await index(http, [{"id": "new", "text": "refused"}]))
+
+    assert (failed["state"], failed["stored"], failed["error"]) == ("failed", 0, "the embedding API failed")
+
+
+async def test_a_job_waits_for_a_busy_api(examples, environment, upstream, tmp_path) -> None:
+    upstream.refusal = (429, "slow down", {"Retry-After": "1"})
+    async with running(examples, settings(environment, upstream.url), tmp_path) as http:
+        number = await index(http, CAT_AND_BANK)
+        await upstream.until(lambda: len(upstream.requests) > 0)
+        upstream.refusal = None
+        done = await finished(http, number)
+    assert (done["state"], done["stored"], done["failed"]) == ("done", 2, 0)
+
+
+@pytest.mark.parametrize("refusal", [None, (429, "slow down", {"Retry-After": "60"})], ids=["silent", "429"])
+async def test_a_stream_does_not_wait_long_for_its_first_vector(
+    examples, environment, upstream, tmp_path, refusal
+) -> None:
     upstream.refusal = refusal
-
-    failed = await finished(http, await index(http, [{"id": "new", "text": f"refused with {refusal[0]}"}]))
-
-    assert (failed["state"], failed["stored"], failed["error"]) == (state, 0, words)
+    upstream.hold_after = 0 if refusal is None else None
+    async with running(examples, settings(environment, upstream.url, EMBED_MAX_WAIT="0.3"), tmp_path) as http:
+        async with http.post("/embed/stream", json={"texts": ["a"]}) as response:
+            assert response.status == 504
+            assert await response.json() == {"error": "the embedding API does not answer in time", "indices": []}
+        await upstream.until(lambda: upstream.in_flight == 0)
 
 
 async def test_a_job_that_was_never_started_is_not_found(http) -> None:
@@ -245,7 +256,6 @@ async def test_work_stops_when_the_browser_leaves(http, upstream, received: int)
     [
         ((400, "this text is too long", {}), 422, None),
         ((401, f"invalid key {KEY}", {}), 502, None),
-        ((429, "slow down", {"Retry-After": "60"}), 503, "60"),
     ],
     ids=str,
 )
@@ -261,6 +271,14 @@ async def test_errors_become_answers_that_keep_the_secrets(
         assert response.headers.get("Retry-After") == retry_after
     assert set(json.loads(words)) == {"error", "indices"}
     assert not re.search(f"{KEY}|127.0.0.1|{refusal[1]}", words)
+
+
+async def test_a_question_gives_up_soon_if_the_api_is_busy(http, upstream) -> None:
+    await finished(http, await index(http, CAT_AND_BANK))
+    upstream.refusal = (429, "slow down", {"Retry-After": "60"})
+
+    async with http.get("/search?q=x") as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "60")
 
 
 async def test_an_error_after_the_first_vector_is_the_last_line(http, upstream) -> None:
@@ -315,10 +333,11 @@ async def test_metrics_count_what_the_server_counts(examples, environment, tmp_p
     async with FakeServer(dimension=8) as server:
         server.script += [faults.Refused(503), faults.TooManyRequests("seconds", wait=0.1)]
         documents = [{"id": n, "text": text} for n, text in enumerate(["good", "bad text", "fine"])]
-        async with running(examples, settings(environment, server.url), tmp_path) as http:
+        async with running(examples, settings(environment, server.url, EMBED_PRICE="2.0"), tmp_path) as http:
             await finished(http, await index(http, CAT_AND_BANK))
             server.rules.append(faults.Poisoned("bad text"))
             ended = await finished(http, await index(http, documents))
+            tokens_of_bulk = server.ledger.billed_tokens
             await search(http, "a question")
             seen = await metrics(http)
 
@@ -339,6 +358,8 @@ async def test_metrics_count_what_the_server_counts(examples, environment, tmp_p
     assert seen["embed_retries_total"].keys() >= {"503", "429"}
     assert seen["embed_waits_total"]["pause"] == 1
     assert seen["embed_failed_texts_total"] == {"InvalidInputError": 1}
+    assert seen["embed_cost_dollars_total"][""] == pytest.approx(2.0 * tokens_of_bulk / 1e6)
+    assert (seen["embed_truncated_texts_total"], seen["embed_equal_texts_total"]) == ({"": 0}, {"": 0})
     assert seen["embed_runs_total"] == {"ok": 2}  # a search has no run of its own
 
 
