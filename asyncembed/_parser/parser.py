@@ -75,8 +75,9 @@ class ResponseParser(Generic[DecodedT]):
     @property
     def tokens(self) -> int | None:
         """Billed tokens; None if the response has not named them yet."""
-        places = (*self._layout.tokens, self._layout.added or "")
-        values = (self._structure.found.get(prefix) for prefix in places)
+        added = self._layout.added
+        prefixes = (*self._layout.tokens, added) if added else self._layout.tokens
+        values = (self._structure.found.get(prefix) for prefix in prefixes)
         return next(
             (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
         )

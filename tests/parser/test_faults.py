@@ -194,6 +194,7 @@ def test_an_index_that_is_a_container_is_none(index):
         ('{"error":{"message":7}}', ""),
         ("[]", ""),
         ('"text"', ""),
+        ("11", ""),
     ],
 )
 def test_an_error_inside_a_200(document, message):
