@@ -33,7 +33,7 @@ from asyncembed._connection import Connection
 from asyncembed._core.circuit_breaker import CircuitBreaker
 from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.observer import Hook
-from asyncembed._core.query_lane import QueryLane, matrix_of
+from asyncembed._core.query_lane import QueryLane
 from asyncembed._core.run import Run
 from asyncembed._core.scheduler import current_run
 from asyncembed._core.stream import EmbedStream
@@ -593,8 +593,8 @@ class EmbedClient(AsyncClosing):
             **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the array.
 
         Returns:
-            An array of shape (dimension,) for one text, or of shape (n, dimension) for n texts. The second length of
-            packed bits is dimension / 8.
+            An array of shape (dimension,) for one text, or of shape (n, dimension) for n texts, in the requested dtype
+            (float32 by default). For packed bits, the last axis has dimension / 8 numbers.
 
         Raises:
             EmbedTimeoutError: if the deadline passes.
@@ -614,7 +614,7 @@ class EmbedClient(AsyncClosing):
             return (await self._lane.ask(self._queries(options), [texts], deadline))[0]
         if isinstance(texts, list | tuple) and len(texts) <= MOST_QUERIES:
             kind = self._queries(options)
-            return matrix_of(await self._lane.ask(kind, texts, deadline), kind.dimension)
+            return kind.matrix(await self._lane.ask(kind, texts, deadline))
         embedded = self.embed(texts, **for_texts(options, "query"))
         if deadline is None:
             return (await embedded).embeddings
@@ -627,10 +627,13 @@ class EmbedClient(AsyncClosing):
         raise EmbedTimeoutError(f"no vectors within the deadline of {deadline:g} s")
 
     async def warm_up(self) -> None:
-        """Connect to the API, so that the first query does not wait for a connection. The API bills nothing.
+        """Connect to the API, so that the first query does not wait for a connection.
+
+        The client sends a HEAD request without the key, which costs nothing.
 
         Raises:
             ConfigurationError: if the client cannot connect because of a setting.
+            TransportError: if the API cannot be reached.
 
         Example:
             ```python
@@ -827,6 +830,7 @@ class EmbedClient(AsyncClosing):
         """
         from asyncembed._core.settling import MAX_READY  # noqa: PLC0415
         from asyncembed._progress import Progress  # noqa: PLC0415
+        from asyncembed._stoppable import check_stop  # noqa: PLC0415
         from asyncembed._target import Target  # noqa: PLC0415
         from asyncembed._to_file import FileRun  # noqa: PLC0415
 
@@ -834,8 +838,7 @@ class EmbedClient(AsyncClosing):
         check_texts(texts)
         for name, value in (("resume", resume), ("overwrite", overwrite), ("keep_text", keep_text)):
             check_flag(name, value)
-        check(stop is None or isinstance(stop, asyncio.Event), f"stop={shown(stop)} must be an asyncio.Event")
-        check_not_negative("stop_wait", stop_wait)
+        check_stop(stop, stop_wait)
         progress = Progress(on_progress)
         target = Target.of(output_file, format, resume=resume, overwrite=overwrite, keep_text=keep_text)
         target.validate_distinct(options.get("dead_letter"))
@@ -917,12 +920,14 @@ class EmbedClient(AsyncClosing):
             ```
         """
         from asyncembed._progress import Progress  # noqa: PLC0415
+        from asyncembed._stoppable import check_stop  # noqa: PLC0415
         from asyncembed._to_store import BATCH_ROWS, StoreRun  # noqa: PLC0415
 
         check_raise_or_skip(on_error)
         check_texts(rows)
-        check(patience >= 0, f"patience={patience!r} must be 0 or more")
-        check(stop_wait >= 0, f"stop_wait={stop_wait!r} must be 0 or more")
+        check_flag("keep_text", keep_text)
+        check_stop(stop, stop_wait)
+        check_not_negative("patience", patience)
         progress = Progress(on_progress)
         call = self._call(options, on_error, dedupe=True)
 
@@ -998,7 +1003,7 @@ class EmbedClient(AsyncClosing):
     def _queries(self, options: EmbedOptionsArgs) -> QueryRun:
         """Return the books of queries with these options; they are checked when they come for the first time."""
         try:
-            key: object = frozenset(options.items())
+            key: object = frozenset((name, type(value), value) for name, value in options.items())  # True is not 1
             kind = self._lane.find(key)
         except TypeError:  # a mapping among them
             key = repr(sorted(options.items()))

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from asyncembed._config import check, check_not_negative
 from asyncembed._exceptions import StreamClosedError
+from asyncembed._repr import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+
+def check_stop(stop: object, stop_wait: object) -> None:
+    """Raise `ConfigurationError` unless `stop` is an asyncio event or None, and `stop_wait` a number of seconds."""
+    check(stop is None or isinstance(stop, asyncio.Event), f"stop={shown(stop)} must be an asyncio.Event")
+    check_not_negative("stop_wait", stop_wait)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.exchange import HARMLESS
 from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor, bytes_of
 from asyncembed._core.observer import Hook
-from asyncembed._core.query_lane import QueryLane, QueryRun, matrix_of
+from asyncembed._core.query_lane import QueryLane, QueryRun
 from asyncembed._core.run import Run
 from asyncembed._core.scheduler import current_run
 from asyncembed._core.slots import SlotsByModel
@@ -36,5 +36,4 @@ __all__ = [
     "current_run",
     "length",
     "lines",
-    "matrix_of",
 ]

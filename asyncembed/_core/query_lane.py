@@ -98,6 +98,11 @@ class QueryRun(Run):
         """Return the vectors of these indices, None where none has arrived."""
         return [self._arrived.pop(index, None) for index in indices]
 
+    def matrix(self, vectors: Sequence[Vector]) -> Matrix:
+        """Return vectors of this run as the rows of one array."""
+        width = (self.dimension or 0) // self.decoder.packing
+        return np.stack(vectors) if vectors else np.empty((0, width), self.decoder.stored)
+
     def succeeded(self, seconds: float) -> None:
         """Record a response that was right, and its latency."""
         learned = self.endpoint.learned
@@ -249,8 +254,13 @@ class QueryLane:
         return cast("list[Vector]", vectors)
 
     async def warm_up(self) -> None:
-        """Connect to the API."""
-        await self._endpoint.connect()
+        """Open a connection to the API.
+
+        Raises:
+            TransportError: if the API cannot be reached.
+        """
+        transport = await self._endpoint.connect()
+        await transport.connect()
 
     async def aclose(self) -> None:
         """Fail the waiting queries, and end the requests under way."""
@@ -543,11 +553,6 @@ class QueryLane:
     def _forget(self, kind: QueryRun) -> None:
         """Forget the state of these options; the next query creates it again."""
         self._kinds = {key: each for key, each in self._kinds.items() if each is not kind}
-
-
-def matrix_of(vectors: Sequence[Vector], dimension: int | None) -> Matrix:
-    """Return the vectors as rows of one array."""
-    return np.stack(vectors) if vectors else np.empty((0, dimension or 0), np.float32)
 
 
 def _leave(queries: Iterable[Query]) -> None:

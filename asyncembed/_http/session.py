@@ -238,6 +238,12 @@ class Session:
         """Send a GET request in the same way as `post`. Raises exceptions of aiohttp."""
         return await self._send("GET", url, None, headers, limits=limits, read_size=read_size)
 
+    async def head(
+        self, url: str, headers: Mapping[str, str], *, limits: aiohttp.ClientTimeout, read_size: int
+    ) -> aiohttp.ClientResponse:
+        """Send a HEAD request in the same way as `post`. Raises exceptions of aiohttp."""
+        return await self._send("HEAD", url, None, headers, limits=limits, read_size=read_size)
+
     async def _send(
         self,
         method: str,

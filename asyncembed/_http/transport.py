@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -28,7 +29,7 @@ from asyncembed._redaction import Address
 from asyncembed._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from asyncembed._config import Timeouts
     from asyncembed._credentials import Authorization
@@ -140,9 +141,16 @@ class Transport:
         if on_send:
             on_send()
         # No local variable keeps aiohttp's response: tracebacks may show its repr, which holds the address.
-        response = Response(
-            await self._send(url, body, headers, on_resend), self.secrets, self._timeouts.read, max_bytes
+        send = partial(
+            self._session.post,
+            url,
+            body,
+            headers,
+            limits=self._client_timeout,
+            read_size=self._read_size,
+            on_resend=on_resend,
         )
+        response = Response(await self._reach("POST", url, send), self.secrets, self._timeouts.read, max_bytes)
         on_headers(response.headers)
         if response.status in _SUCCESS:
             if self._authorization:
@@ -152,6 +160,17 @@ class Transport:
         if refuses_key(error):
             self._refused_keys[error] = number
         raise error
+
+    async def connect(self) -> None:
+        """Open a connection for the next request, by a HEAD request without the key. Any status is fine.
+
+        Raises:
+            TransportError: if the server cannot be reached.
+        """
+        url, headers = self._url, {"User-Agent": self._headers["User-Agent"]}
+        send = partial(self._session.head, url, headers, limits=self._client_timeout, read_size=self._read_size)
+        response = await self._reach("HEAD", url, send)
+        response.release()
 
     async def get_object(self, route: Route) -> dict[str, object] | None:
         """Return the JSON object at a path of the server; None on any failure."""
@@ -169,27 +188,27 @@ class Transport:
             return None
         return document if isinstance(document, dict) else None
 
-    async def _send(
-        self, url: Address, body: bytes, headers: Mapping[str, str], on_resend: Callable[[], None] | None
+    async def _reach(
+        self, method: str, url: Address, send: Callable[[], Awaitable[aiohttp.ClientResponse]]
     ) -> aiohttp.ClientResponse:
-        limits = self._timeouts
+        """Return the response of `send` once its headers have arrived, or raise a `TransportError`."""
+        limit = self._timeouts.first_byte
         try:
-            async with FairTimeout(limits.first_byte):
-                return await self._session.post(
-                    url, body, headers, limits=self._client_timeout, read_size=self._read_size, on_resend=on_resend
-                )
+            async with FairTimeout(limit):
+                return await send()
         except TimeoutError as error:
-            failure = timeout_error(error, f"no response within {limits.first_byte:g} s", self._describe_route(url))
+            failure = timeout_error(error, f"no response within {limit:g} s", self._describe_route(method, url))
         except FAILURES as error:
             trust = self._session.trust
-            failure = transport_error(error, self.secrets, self._describe_route(url), trust.advice if trust else "")
+            route = self._describe_route(method, url)
+            failure = transport_error(error, self.secrets, route, trust.advice if trust else "")
         raise failure
 
-    def _describe_route(self, url: Address) -> str:
+    def _describe_route(self, method: str, url: Address) -> str:
         """Return the address, if it is not the provider's own, and the proxy, in brackets; empty without both."""
         proxy = self._session.proxy
         via = f"via the proxy {proxy.url} of {proxy.variable}" if proxy else ""
-        to = f"POST {self._show(url)}" if self._show else ""
+        to = f"{method} {self._show(url)}" if self._show else ""
         return f" ({' '.join(filter(None, (to, via)))})" if to or via else ""
 
     async def _status_error(self, url: Address, response: Response) -> AsyncEmbedError:
@@ -200,7 +219,8 @@ class Transport:
         finally:
             response.close()
         if response.status == _PROXY_AUTHENTICATION and self._session.proxy:
-            return proxy_error(response.status, self.secrets.redact(response.reason), self._describe_route(url))
+            route = self._describe_route("POST", url)
+            return proxy_error(response.status, self.secrets.redact(response.reason), route)
         return status_error(
             self._provider,
             response.status,

@@ -7,6 +7,7 @@ the table by an upsert, all in one transaction.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import struct
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
@@ -188,13 +189,13 @@ class PgVector:
     async def fingerprint(self) -> StoreFingerprint | None:
         """Return the fingerprint of the table, None if it has none."""
         async with self._reading() as connection:
-            found = await self._kind(connection) if await self._exists(connection, KINDS) else None
+            found = await self._kind(connection)
             return found[0] if found else None
 
     async def dimension(self) -> int | None:
         """Return the dimension of the vectors, None if it is not known yet."""
         async with self._reading() as connection:
-            found = await self._kind(connection) if await self._exists(connection, KINDS) else None
+            found = await self._kind(connection)
             return found[1] if found else None
 
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
@@ -456,6 +457,9 @@ class PgVector:
         return wanted
 
     async def _kind(self, connection: psycopg.AsyncConnection[Any]) -> tuple[StoreFingerprint, int | None] | None:
+        """Return the fingerprint of the table and its dimension; None if `embed_to_store` did not create it."""
+        if not await self._exists(connection, KINDS):
+            return None
         question = self._sql("select fingerprint, dimension from {kinds} where name = %s")
         row = await (await connection.execute(question, (self._table,))).fetchone()
         return (fingerprint_from_json(row[0], repr(self)), row[1]) if row else None
@@ -490,9 +494,18 @@ class PgVector:
         return sql.SQL(text).format(
             table=sql.Identifier(self._schema, self._table),
             kinds=sql.Identifier(self._schema, KINDS),
-            index=sql.Identifier(f"{self._table[:40]}_embedding_hnsw"),
+            index=sql.Identifier(_index_name(self._table)),
             **parts,
         )
+
+
+def _index_name(table: str) -> str:
+    """Return a name for the index of a table, which the server does not cut, and no other table shares."""
+    name = f"{table}_embedding_hnsw"
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    end = f"_{hashlib.sha256(table.encode()).hexdigest()[:8]}_embedding_hnsw"
+    return table.encode()[: MAX_NAME_BYTES - len(end)].decode(errors="ignore") + end
 
 
 def _copied(

@@ -143,7 +143,8 @@ class Exchange:
         """Send a body without vectors, with its Content-Length."""
         length = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         await self.head(status, {**length, **(headers or {})})
-        await self.write(body)
+        if self.request.method != "HEAD":
+            await self.write(body)
         self.entry.is_whole = True
 
     # Parts of an answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -307,9 +308,51 @@ async def test_an_option_that_is_not_known_is_refused_each_time(client, fake):
     assert fake.ledger.asked == {"q: a": 1}
 
 
-async def test_warm_up_opens_the_connection_and_asks_for_nothing(client, fake):
+async def test_warm_up_opens_the_connection_of_the_first_query_and_asks_for_nothing(client, fake):
     await client.warm_up()
-    assert not fake.ledger.requests
+    assert (fake.accepted, fake.ledger.asked, fake.ledger.billed_tokens) == (1, {}, 0)
+    await client.embed_query("a")
+    assert fake.accepted == 1
+
+
+async def test_warm_up_sends_no_key_and_tells_if_the_api_cannot_be_reached(unused_tcp_port):
+    async with EmbedClient("openai", base_url=f"http://127.0.0.1:{unused_tcp_port}", api_key="k") as client:
+        with pytest.raises(TransportError, match=r"Cannot connect to host .*HEAD http"):
+            await client.warm_up()
+    heads = []
+
+    async def answer(reader, writer):
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", unused_tcp_port):
+        base_url = f"http://127.0.0.1:{unused_tcp_port}/v1"
+        async with EmbedClient("openai", base_url=base_url, api_key="secret", headers={"X-Token": "also"}) as client:
+            await client.warm_up()
+    assert heads[0].startswith(b"HEAD /v1 ")
+    assert not re.search(b"secret|also", heads[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "dtype"),
+    [
+        ({}, (0, 0), np.float32),
+        ({"dtype": "int8"}, (0, 0), np.int8),
+        ({"dtype": "ubinary", "dimensions": 256}, (0, 32), np.uint8),
+    ],
+)
+async def test_no_queries_have_no_vectors_of_the_requested_type(fake, options, shape, dtype):
+    async with EmbedClient("cohere", base_url=fake.url, api_key="any") as client:
+        found = await client.embed_query([], **options)
+        assert (found.shape, found.dtype) == (shape, dtype)
+
+
+async def test_an_option_that_equals_an_earlier_one_is_checked_too(client):
+    await client.embed_query("a", normalize=True)
+    with pytest.raises(ConfigurationError, match="normalize=1"):
+        await client.embed_query("a", normalize=1)
 
 
 async def test_the_settings_of_queries_travel(client, fake):

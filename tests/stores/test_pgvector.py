@@ -153,6 +153,39 @@ async def test_an_index_that_cannot_hold_the_vectors_is_refused_with_the_way_out
         await store.create_index()
 
 
+@pytest.mark.parametrize("letter", ["a", "é"])
+async def test_tables_with_long_names_each_have_an_index(letter):
+    start = letter * (45 // len(letter.encode()))
+    for name in (f"{start} one", f"{start} two"):
+        store = PgVector(postgres(), f"{name} {uuid.uuid4().hex[:8]}")
+        await store.prepare(_fingerprint("float32"), 3)
+        await store.put([1], [text_hash("a")], np.ones((1, 3), np.float32), None, [None])
+        await store.create_index()
+        async with store._writing() as connection:
+            cursor = await connection.execute(
+                "select indexdef from pg_indexes where tablename = %s and indexname like %s",
+                (store._table, "%embedding_hnsw"),
+            )
+            assert len(await cursor.fetchall()) == 1
+            await connection.execute(store._sql("drop table {table}"))
+        await store.aclose()
+
+
+async def test_a_table_of_somebody_else_in_a_schema_without_ours_is_refused(store):
+    other = PgVector(postgres(), "docs", schema=f"other {uuid.uuid4().hex}")
+    schema = pytest.importorskip("psycopg.sql").Identifier(other._schema)
+    async with other._writing() as connection:
+        await connection.execute(store._sql("create schema {schema}", schema=schema))
+        await connection.execute(other._sql("create table {table} (id bigint primary key, embedding vector(3))"))
+    with pytest.raises(ConfigurationError, match="not a table of embed_to_store"):
+        await other.search(np.ones(3, np.float32))
+    with pytest.raises(ConfigurationError, match="has no vectors yet"):
+        await other.create_index()
+    async with other._writing() as connection:
+        await connection.execute(store._sql("drop schema {schema} cascade", schema=schema))
+    await other.aclose()
+
+
 async def test_a_broken_connection_is_opened_again(server, client, store):
     await client.embed_to_store(rows_of(10), store)
     for connection in (store._reader, store._writer):

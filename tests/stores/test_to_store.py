@@ -6,6 +6,7 @@ import asyncio
 import gc
 import subprocess
 import sys
+import threading
 import tracemalloc
 
 import numpy as np
@@ -231,6 +232,23 @@ async def test_an_error_names_the_row_among_all_rows(server, client):
     with pytest.raises(InvalidInputError) as caught:
         await client.embed_to_store(rows, store)
     assert caught.value.indices == (30,)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"stop": threading.Event()},
+        {"stop_wait": "1"},
+        {"patience": "long"},
+        {"patience": float("nan")},
+        {"keep_text": "no"},
+    ],
+    ids=str,
+)
+async def test_a_wrong_option_is_refused_before_anything_is_sent(server, client, sqlite, option):
+    with pytest.raises(ConfigurationError, match=next(iter(option))):
+        await client.embed_to_store(rows_of(3), sqlite, **option)
+    assert not server.requests
 
 
 async def test_rows_may_come_slowly(server, client):
