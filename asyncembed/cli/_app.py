@@ -252,10 +252,17 @@ def embed(
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="SQLite file of vectors. Texts whose vectors it holds cost nothing.", rich_help_panel=LIMITS),
+        typer.Option(
+            help="SQLite file of vectors. Texts whose vectors it holds cost nothing.",
+            metavar="FILE",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     cache_mb: Annotated[
-        float, typer.Option(help="Size in megabytes at which the cache drops old vectors.", rich_help_panel=LIMITS)
+        float,
+        typer.Option(
+            help="Size in megabytes at which the cache drops old vectors.", metavar="MB", rich_help_panel=LIMITS
+        ),
     ] = 1_000,
     max_tokens: Annotated[
         int | None,
