@@ -345,6 +345,10 @@ class EmbedClient(AsyncClosing):
                 key, is always raised.
             **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the results.
 
+        Returns:
+            A stream of `EmbedResult`, whose `embedding` is an array of shape (dimension,) in the requested dtype (float32
+            by default), or of shape (dimension / 8,) for packed bits.
+
         Raises:
             ConfigurationError: if an option is wrong, or the provider does not support it.
 
@@ -476,6 +480,9 @@ class EmbedClient(AsyncClosing):
             on_error: As for `embed_stream`.
             **options: See `RequestOptions`. A literal `dtype=` determines the type of the results.
 
+        Returns:
+            A stream of `EmbedResult`, as of `embed_stream`.
+
         Raises:
             ConfigurationError: if an option is wrong, or the process already uses 90 % of the limit.
 
@@ -508,7 +515,7 @@ class EmbedClient(AsyncClosing):
         on_progress: OnProgress | None = None,
         **options: Unpack[EmbedOptionsArgs],
     ) -> EmbedResponse[Scalar]:
-        """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
+        """Embed all texts and return their vectors as one array, in the order of the texts.
 
         Args:
             texts: The texts, as for `embed_stream`.
@@ -519,7 +526,12 @@ class EmbedClient(AsyncClosing):
                 it; exceptions do not stop the run.
             **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the array.
 
+        Returns:
+            The response. Its `embeddings` is an array of shape (n, dimension) in the requested dtype (float32 by
+            default), or of shape (n, dimension / 8) for packed bits.
+
         Raises:
+            ConfigurationError: if an option is wrong, or the provider does not support it.
             AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts. With "skip",
                 only if the request or the account is wrong, or the API is down.
             BudgetExceededError: if the next request would exceed `max_tokens` or `max_cost`. The vectors that have
@@ -597,6 +609,7 @@ class EmbedClient(AsyncClosing):
             (float32 by default). For packed bits, the last axis has dimension / 8 numbers.
 
         Raises:
+            ConfigurationError: if an option is wrong, or the provider does not support it.
             EmbedTimeoutError: if the deadline passes.
             TransportError: if `max_waiting_queries` queries wait already.
             AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts.
@@ -658,6 +671,9 @@ class EmbedClient(AsyncClosing):
                 are estimated: within 20 % of OpenAI's counts in English, German, Chinese and code.
             **options: See `EmbedOptionsArgs`.
 
+        Returns:
+            The counts, the time in seconds and the cost in US dollars, without retries.
+
         Raises:
             ConfigurationError: if the texts can be read only once, or an option is wrong.
 
@@ -679,6 +695,9 @@ class EmbedClient(AsyncClosing):
 
         Args:
             **options: See `EmbedOptionsArgs`.
+
+        Returns:
+            The model, the dimension, the billed tokens and the seconds of the request.
 
         Raises:
             AsyncEmbedError: if the API refuses the text. The class of the error tells a wrong key, an unknown model and
@@ -753,6 +772,7 @@ class EmbedClient(AsyncClosing):
             The outcome of the run.
 
         Raises:
+            ConfigurationError: if an option is wrong, or the callback does not fit.
             Exception: the exception of the callback, unchanged. It stops the run.
             AsyncEmbedError: if a text cannot be embedded, after the calls for all earlier texts.
 
