@@ -346,8 +346,8 @@ class EmbedClient(AsyncClosing):
             **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the results.
 
         Returns:
-            A stream of `EmbedResult`, whose `embedding` is an array of shape (dimension,) in the requested dtype (float32
-            by default), or of shape (dimension / 8,) for packed bits.
+            A stream of `EmbedResult`, whose `embedding` is an array of shape (dimension,) in the requested dtype
+            (float32 by default), or of shape (dimension / 8,) for packed bits.
 
         Raises:
             ConfigurationError: if an option is wrong, or the provider does not support it.
@@ -697,7 +697,7 @@ class EmbedClient(AsyncClosing):
             **options: See `EmbedOptionsArgs`.
 
         Returns:
-            The model, the dimension, the billed tokens and the seconds of the request.
+            The model, the dimension, the encoding, the billed tokens and the seconds of the request.
 
         Raises:
             AsyncEmbedError: if the API refuses the text. The class of the error tells a wrong key, an unknown model and
