@@ -867,7 +867,11 @@ class EmbedClient(AsyncClosing):
         stream_call = replace(call, dead_letters=None)
 
         def open_stream(
-            rest: Texts, first: int, gaps: Sequence[tuple[int, EmbedInput]], earlier: Usage
+            rest: Texts,
+            first: int,
+            gaps: Sequence[tuple[int, EmbedInput]],
+            earlier: Usage,
+            shared: Mapping[bytes, Vector],
         ) -> EmbedStream[Item]:
             run = Run(
                 stream_call,
@@ -880,6 +884,7 @@ class EmbedClient(AsyncClosing):
                 withholds=True,
                 settling=True,
                 earlier=earlier,
+                shared=shared,
             )
             return EmbedStream(run, self._adopt)
 

@@ -8,7 +8,7 @@ results into the journal of the file.
 from __future__ import annotations
 
 import inspect
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,24 +20,25 @@ import anyio.lowlevel
 
 from asyncembed._core.settling import SettlingRun
 from asyncembed._core.source import aclose_texts, async_lines, close_texts, length, lines
-from asyncembed._decide.texts import TextLike, as_input_or_refused
+from asyncembed._decide.duplicates import ENTRY_BYTES
+from asyncembed._decide.texts import TextLike, as_input_or_refused, text_key
 from asyncembed._exceptions import InvalidInputError, ResumeError
 from asyncembed._models import EmbedFailure, RunSummary, RunTotals
 from asyncembed._stoppable import stoppable
 from asyncembed._target import provenance_of
 from asyncembed._util import OneThread
-from asyncembed.sinks import Fingerprint, KnownTexts, OldFingerprint, Provenance
+from asyncembed.sinks import PACKED, Fingerprint, KnownTexts, OldFingerprint, Provenance
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from asyncembed._core.call import Call, DeadLetters
     from asyncembed._core.settling import Item
     from asyncembed._core.stream import EmbedStream
     from asyncembed._decide.texts import Texts
-    from asyncembed._models import EmbedInput, Usage
+    from asyncembed._models import EmbedInput, Usage, Vector
     from asyncembed._progress import Progress
     from asyncembed._target import Target
     from asyncembed.sinks import Journal, Output
@@ -71,8 +72,15 @@ class Input:
                 fingerprint.add(found)
             first += len(found)
 
-    async def recognise(self, known: KnownTexts, thread: OneThread) -> list[tuple[int, EmbedInput]]:
+    async def recognise(
+        self, known: KnownTexts, thread: OneThread, earlier: EarlierVectors | None
+    ) -> list[tuple[int, EmbedInput]]:
         """Read the texts up to the last one that an earlier run has settled.
+
+        Args:
+            known: The texts of the earlier run.
+            thread: Reads its files.
+            earlier: Notes which texts have a vector; None if equal texts do not share one.
 
         Returns:
             The texts among them that are not settled, with their indices. These are only texts that were in flight
@@ -89,6 +97,9 @@ class Input:
                 break
             places = await thread.run(partial(known.recognise, first, found))
             gaps += [(first + place, found[place]) for place in places]
+            if earlier:
+                rows = await thread.run(partial(known.rows, first, len(found)))
+                earlier.add((found[place].text, row) for place, row in rows)
             first += len(found)
         known.check_count(first)
         return gaps
@@ -115,6 +126,34 @@ class Input:
         return [as_input_or_refused(item, first + position) for position, item in enumerate(items)]
 
 
+class EarlierVectors:
+    """Vectors of an earlier run that equal texts share: as many of the last ones as fit into the memory for them.
+
+    Args:
+        identity: What shapes the vectors besides the text.
+        max_bytes: The memory for vectors that equal texts share.
+        vector_bytes: Bytes of one vector.
+    """
+
+    def __init__(self, identity: bytes, max_bytes: int, vector_bytes: int) -> None:
+        self._identity = identity
+        self._max_count = max_bytes // (vector_bytes + ENTRY_BYTES)
+        self._rows: OrderedDict[bytes, int] = OrderedDict()
+
+    def add(self, texts: Iterable[tuple[str, int]]) -> None:
+        """Note texts and the numbers of their rows."""
+        for text, row in texts:
+            key = text_key(text, self._identity)
+            self._rows[key] = row
+            self._rows.move_to_end(key)
+            if len(self._rows) > self._max_count:
+                self._rows.popitem(last=False)
+
+    def read(self, known: KnownTexts) -> dict[bytes, Vector]:
+        """Return the vectors by key."""
+        return dict(zip(self._rows, known.vectors(list(self._rows.values())), strict=True)) if self._rows else {}
+
+
 MAX_UNSETTLED_BYTES: Final = 8_000_000
 """Maximum memory for failures that are not settled yet, in bytes.
 
@@ -125,9 +164,11 @@ the oldest failures are settled as final.
 FAILURE_BYTES: Final = 500
 """Memory of such a failure without its text, in bytes."""
 
-OpenStream: TypeAlias = "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]], Usage], EmbedStream[Item]]"
-"""Opens a settling stream of blocks, from texts, their first index, earlier texts with their indices, and the usage of
-earlier runs."""
+OpenStream: TypeAlias = (
+    "Callable[[Texts, int, Sequence[tuple[int, EmbedInput]], Usage, Mapping[bytes, Vector]], EmbedStream[Item]]"
+)
+"""Opens a settling stream of blocks, from texts, their first index, earlier texts with their indices, the usage of
+earlier runs, and their vectors that equal texts share."""
 
 _END: Final = object()
 
@@ -227,11 +268,11 @@ class FileRun:
             resumed=journal.settled, saved=journal.rows, model=self._call.options.model, budget_bytes=budget
         )
         self._progress.report(before.after(journal.committed.totals))
-        reach, gaps = journal.committed.reach, await self._recognise(journal)
+        reach, (gaps, vectors) = journal.committed.reach, await self._recognise(journal)
         if self._target.resume and (letters := self._call.dead_letters):
             # The earlier run may have ended after writing failures and before committing them to the journal.
             await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
-        stream = self._open_stream(self._input.rest, reach, gaps, journal.committed.totals.usage)
+        stream = self._open_stream(self._input.rest, reach, gaps, journal.committed.totals.usage, vectors)
         settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
 
         def report(now: RunSummary) -> None:
@@ -241,12 +282,21 @@ class FileRun:
         await self._run.run()
         return settler.summed(stream.summary)
 
-    async def _recognise(self, journal: Journal) -> list[tuple[int, EmbedInput]]:
-        """Read the texts that the journal covers, and return those among them that are not settled."""
-        if not journal.committed.reach:
-            return []
-        known = await self._thread.run(partial(KnownTexts, journal))
-        return await self._input.recognise(known, self._thread)
+    async def _recognise(self, journal: Journal) -> tuple[list[tuple[int, EmbedInput]], dict[bytes, Vector]]:
+        """Read the texts that the journal covers.
+
+        Returns:
+            Those among them that are not settled, and the vectors of the others that equal texts share.
+        """
+        commit, number, call = journal.committed, journal.provenance.number, self._call
+        if not commit.reach:
+            return [], {}
+        known = await self._thread.run(partial(KnownTexts, journal.folder, commit, number))
+        # With long_text="truncate", it is not known of an earlier vector whether its text was cut.
+        shares = call.dedupe_bytes and call.options.long_text != "truncate"
+        earlier = EarlierVectors(call.identity, call.dedupe_bytes, commit.width * number.itemsize) if shares else None
+        gaps = await self._input.recognise(known, self._thread, earlier)
+        return gaps, await self._thread.run(partial(earlier.read, known)) if earlier else {}
 
     async def _in_steps(self, steps: Iterator[None]) -> None:
         """Run a generator in the thread, so that this task can be cancelled between two of its steps."""
@@ -295,7 +345,10 @@ class JournalSettler:
 
     def summed(self, now: RunSummary) -> RunSummary:
         """Return the state of the run, with the totals of all runs of this file."""
-        return replace(now, resumed=self._resumed, saved=self._journal.rows).after(self._earlier)
+        width, dtype = self._journal.width, self._journal.provenance.dtype
+        dimension = now.dimension or (8 * width if dtype in PACKED else width) or None
+        now = replace(now, resumed=self._resumed, saved=self._journal.rows, dimension=dimension)
+        return now.after(self._earlier)
 
     def _totals(self, items: Sequence[Item]) -> RunTotals:
         """Return the totals of all runs of this file; they count settled failures only."""

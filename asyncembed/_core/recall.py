@@ -23,7 +23,7 @@ from asyncembed._exceptions import ResponseError
 from asyncembed._models import EmbedBlock, EmbedResult
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from asyncembed._cache import VectorCache
     from asyncembed._core.memory import MemoryBudget, Reservation
@@ -98,6 +98,11 @@ class Recall:
         if batch.refused:  # the next batch refuses them again
             found = sorted([*found, *((index, item, None) for index, item, _ in batch.refused)], key=_index_of)
         return found
+
+    def remember(self, known: Mapping[bytes, Vector]) -> None:
+        """Let equal texts share vectors of an earlier run."""
+        for key, vector in known.items():
+            self._duplicates.known.add(key, vector)
 
     def learn(self, results: Sequence[EmbedResult[Scalar] | EmbedBlock[Scalar]]) -> None:
         """Remember vectors that arrived."""

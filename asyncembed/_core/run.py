@@ -34,14 +34,14 @@ from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from asyncembed._core.call import Call
     from asyncembed._core.rate_gate import RatePermit
     from asyncembed._core.recall import Lost, Recalled
     from asyncembed._core.slots import RequestSlots
     from asyncembed._decide.chunker import Batch
-    from asyncembed._models import EmbedInput, EmbedResult, Limits, Scalar, Withdrawal
+    from asyncembed._models import EmbedInput, EmbedResult, Limits, Scalar, Vector, Withdrawal
 
 
 _span_of = attrgetter("span")
@@ -86,6 +86,7 @@ class Run:
         max_unsettled: Maximum number of delivered inputs that the consumer has not settled before no more batches
             start; None if the consumer does not report what it has settled.
         earlier: Usage of earlier runs that share the cap of this one.
+        shared: Vectors of earlier runs that equal texts share, by `text_key`.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Run:
         whole_only: bool = False,
         max_unsettled: int | None = None,
         earlier: Usage | None = None,
+        shared: Mapping[bytes, Vector] | None = None,
     ) -> None:
         check_texts(texts)
         self.token = object()
@@ -152,6 +154,8 @@ class Run:
             endpoint.limiter, endpoint.learned.tokens[options.model], self.observer, is_query=call.is_query
         )
         self._open_source(texts, gaps, new_chunker)
+        if self.recall and shared:
+            self.recall.remember(shared)
         self._as_blocks = as_blocks
         self.result_queue = ResultQueue(ordered=ordered, first=first, max_ready=max_ready, max_unsettled=max_unsettled)
         self.withholds = withholds

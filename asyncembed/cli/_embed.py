@@ -20,8 +20,9 @@ from asyncembed import (
     StreamClosedError,
     Timeouts,
 )
-from asyncembed.cli import _dry_run
+from asyncembed._target import provenance_of
 from asyncembed.cli._console import fail, plural, printable, say, stderr
+from asyncembed.cli._dry_run import MissingRows, RereadableRows, missing_in_file, missing_in_store, print_estimate
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import (
     EventTracker,
@@ -146,12 +147,26 @@ async def dry_run(job: Job) -> None:
 
     Raises:
         ConfigurationError: if an option is wrong.
+        ResumeError: if an earlier run had other settings or texts.
         InputError, OSError: if an input cannot be read.
     """
     check_base_url(job.provider, job.base_url)
     _check_inputs(job)
+    options = job.options.copy()
+    options.pop("dead_letter", None)
+    everything = RereadableRows(job.sources, job.fields, job.limit)
+    rows: RereadableRows | MissingRows = everything
     async with _client(job, None, api_key="of a dry run") as client:
-        await _dry_run.dry_run(client, _dry_run.Again(job.sources, job.fields, job.limit), job.options)
+        made = provenance_of(client._call(options, "raise"), keep_text=job.keep_text)  # noqa: SLF001
+        try:
+            if job.store:
+                rows = await missing_in_store(everything, job.store, made)
+            elif job.output and job.resume:
+                rows = missing_in_file(everything, job.output, made, shares=options.get("dedupe", True))
+            await print_estimate(client, rows, options)
+        finally:
+            if job.store:
+                await job.store.aclose()
 
 
 @dataclass(slots=True)

@@ -228,15 +228,19 @@ class KnownTexts:
     It needs 4 bytes of memory per text.
 
     Args:
-        journal: The journal of the earlier run.
+        folder: The folder of its journal.
+        commit: Counts of what is safely on disk.
+        number: Type of the numbers of its vectors.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self._folder = journal.folder
-        self.reach = journal.committed.reach
+    def __init__(self, folder: Path, commit: Commit, number: np.dtype[np.float32 | np.int8 | np.uint8]) -> None:
+        self._folder = folder
+        self._commit = commit
+        self._number = number
+        self.reach = commit.reach
         """Number of texts at the start of the input that include all settled ones."""
-        with open_to_read(self._folder / RECORDS) as records:
-            self._latest = find_latest(records, journal.committed.records, self.reach)
+        with open_to_read(folder / RECORDS) as records:
+            self._latest = find_latest(records, commit.records, self.reach)
 
     def recognise(self, first: int, inputs: Sequence[EmbedInput]) -> list[int]:
         """Return the positions, within `inputs`, of the texts that are not settled.
@@ -248,11 +252,7 @@ class KnownTexts:
         Raises:
             ResumeError: if a settled text differs from the one in the input.
         """
-        latest = self._latest[first : first + len(inputs)]
-        places = np.flatnonzero(latest)
-        numbers = latest[places].astype(np.int64) - 1
-        with open_to_read(self._folder / RECORDS) as file:
-            records = gather(file, numbers, RECORD.itemsize).view(RECORD).reshape(len(numbers))
+        places, records = self._records(first, len(inputs))
         is_settled = records["row"] != DROPPED
         settled = places[is_settled]
         found = np.frombuffer(digests_of([inputs[place] for place in settled.tolist()]), "<u8").reshape(-1, 2)
@@ -266,6 +266,28 @@ class KnownTexts:
         is_missing = np.ones(len(inputs), np.bool_)
         is_missing[settled] = False
         return np.flatnonzero(is_missing).tolist()
+
+    def rows(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Return the position and the row number of each of `count` texts, from index `first`, that has a vector."""
+        places, records = self._records(first, count)
+        has_row = records["row"] >= 0
+        return list(zip(places[has_row].tolist(), records["row"][has_row].tolist(), strict=True))
+
+    def vectors(self, rows: Sequence[int]) -> Matrix:
+        """Return the vectors of these rows, as an array of shape (n, width)."""
+        width, number = self._commit.width, self._number
+        with open_to_read(self._folder / VECTORS) as file:
+            found = gather(file, np.array(rows, np.int64), width * number.itemsize, HEADER_BYTES)
+        matrix: Matrix = found.view(number).reshape(len(rows), width)
+        return matrix
+
+    def _records(self, first: int, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.void]]:
+        """Return the positions of the texts that have a record, and their latest records."""
+        latest = self._latest[first : first + count]
+        places = np.flatnonzero(latest)
+        numbers = latest[places].astype(np.int64) - 1
+        with open_to_read(self._folder / RECORDS) as file:
+            return places, gather(file, numbers, RECORD.itemsize).view(RECORD).reshape(len(numbers))
 
     def check_count(self, texts: int) -> None:
         """Raise `ResumeError` if the input has only this number of texts and so lacks settled ones."""

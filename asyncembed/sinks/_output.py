@@ -288,7 +288,7 @@ def _resume(path: Path, kind: Format, folder: PartialFolder, provenance: Provena
             raise ResumeError(
                 f"{folder.path} has a complete {ready.format} file, not {kind.name}; resume with the same format"
             )
-        _check_same(folder.path, ready.provenance.identity, provenance)
+        check_same_settings(folder.path, ready.provenance, provenance)
         return Output(path, kind, folder, finished=ready.provenance)
     journal = Journal.open(folder)
     try:
@@ -325,8 +325,13 @@ def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provena
         raise ResumeError(
             f"{path} exists, but does not say which texts it is from; replace it with --overwrite (overwrite=True)"
         )
-    _check_same(path, found.identity, provenance)
+    check_same_settings(path, found, provenance)
     return found
+
+
+def check_same_settings(path: Path, found: Provenance, provenance: Provenance) -> None:
+    """Raise `ResumeError` if the vectors of a file were made with other settings."""
+    _check_same(path, found.identity, provenance)
 
 
 def _check_same(path: Path, found: Mapping[str, object], provenance: Provenance) -> None:

@@ -61,3 +61,35 @@ def test_wrong_inputs_are_refused_as_they_would_be(run, tmp_path):
     ended = run("embed", tmp_path / "none.txt", "--dry-run")
     assert ended.code == 2
     assert "none.txt" in ended.err
+
+
+def test_what_an_earlier_run_has_costs_nothing(run, threaded_server, openai, texts_file, tmp_path):
+    """Of a file that was stopped, of a finished one, and of a store; a run with other settings is named."""
+    command = ("embed", texts_file, "-o", tmp_path / "v.npy", *openai(threaded_server))
+    assert run(*command, "--max-tokens", 300, "--chunk-size", 50).code != 0
+    asked = len(threaded_server.requests)
+    there = len({text for request in threaded_server.requests for text in request.texts})
+
+    facts = table(run(*command, "--resume", "--dry-run"))
+    assert (facts["texts"], facts["equal"]) == ("1,100", "100, which cost nothing")
+    assert facts["present"].startswith(f"{there:,} in the output already")
+    assert len(threaded_server.requests) == asked
+
+    assert run(*command, "--resume").code == 0
+    facts = table(run(*command, "--resume", "--dry-run"))
+    assert (facts["texts"], facts["requests"]) == ("1,100", "0 without retries")
+
+    ended = run(*command, "--resume", "--dry-run", "--dimensions", 8)
+    assert ended.code == 1
+    assert "dimensions" in ended.err
+
+
+def test_what_a_store_has_costs_nothing(run, threaded_server, openai, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"id": {n}, "text": "the text {n}"}}\n' for n in range(30)))
+    command = ("embed", rows, "--to", f"sqlite:{tmp_path / 'v.db'}#docs", *openai(threaded_server))
+    assert table(run(*command, "--dry-run"))["texts"] == "30"
+    assert not (tmp_path / "v.db").exists()
+    assert run(*command, "--limit", 20).code == 0
+    facts = table(run(*command, "--dry-run"))
+    assert (facts["texts"], facts["present"][:2], facts["requests"]) == ("30", "20", "1 without retries")

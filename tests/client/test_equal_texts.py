@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncembed import ConfigurationError, EmbedClient, EmbedFailure, EmbedInput, InvalidInputError, RetryPolicy
+from asyncembed import (
+    ConfigurationError,
+    EmbedClient,
+    EmbedFailure,
+    EmbedInput,
+    InvalidInputError,
+    RetryPolicy,
+    RunSummary,
+    StreamClosedError,
+)
 from asyncembed.sinks import open_vectors
 from asyncembed.testing import FakeServer, faults, vector_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DISTINCT = [f"text {number}" for number in range(700)]
 
@@ -86,6 +100,40 @@ async def test_files_ask_once_and_resume(fake, tmp_path, suffix):
     vectors = open_vectors(path)
     assert vectors.rows == 1_000
     assert path.read_bytes() == (tmp_path / f"all{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "ubinary"])
+async def test_a_resumed_run_shares_the_vectors_that_the_file_has(tmp_path, dtype):
+    """However often it is stopped, no text is paid twice, and the file is that of a run that was never stopped."""
+
+    def stop_after(rows: int, stop: asyncio.Event) -> Callable[[RunSummary], None]:
+        return lambda now: now.saved > rows and stop.set()
+
+    path, options = tmp_path / "v.npy", {"dtype": dtype, "chunk_size": 20}
+    async with FakeServer(dimension=16) as server, EmbedClient("cohere", base_url=server.url, api_key="any") as client:
+        for rows in (200, 400, 600):
+            stop = asyncio.Event()
+            report = stop_after(rows, stop)
+            with pytest.raises(StreamClosedError):
+                await client.embed_to_file(
+                    TEXTS, path, resume=True, stop=stop, on_progress=report, max_concurrency=2, **options
+                )
+        summary = await client.embed_to_file(TEXTS, path, resume=True, **options)
+        assert set(server.ledger.asked.values()) == {1}
+        once = await client.embed_to_file(TEXTS, tmp_path / "once.npy", **options)
+    assert (summary.saved, summary.dimension) == (len(TEXTS), once.dimension)
+    np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "once.npy"))
+
+
+async def test_a_resumed_run_needs_no_request_if_the_rest_is_equal_to_what_the_file_has(fake, tmp_path):
+    async with open_client(fake) as client:
+        fake.rules.append(faults.Poisoned("bad text"))
+        texts = ["one", "two", "bad text", "one", "two"]
+        with pytest.raises(InvalidInputError):
+            await client.embed_to_file(texts, tmp_path / "v.npy", chunk_size=2, max_concurrency=1)
+        fake.rules.clear()
+        summary = await client.embed_to_file(texts, tmp_path / "v.npy", resume=True)
+    assert (summary.saved, fake.ledger.asked["one"], fake.ledger.asked["two"]) == (5, 1, 1)
 
 
 async def test_an_equal_text_fails_as_the_first_does(fake):

@@ -92,7 +92,7 @@ def texts(count):
 
 def recognise(journal, inputs):
     """What is to be asked for of the texts that a journal knows."""
-    known = KnownTexts(journal)
+    known = KnownTexts(journal.folder, journal.committed, journal.provenance.number)
     known.check_count(len(inputs))
     return known.recognise(0, inputs[: known.reach])
 
@@ -275,7 +275,7 @@ def test_the_first_of_two_runs_leaves_gaps(folder):
     """They are told when its texts are read again, some at a time."""
     journal = create(folder)
     journal.add([numbered_block(8, 3), numbered_block(2, 2)])
-    known = KnownTexts(journal)
+    known = KnownTexts(journal.folder, journal.committed, journal.provenance.number)
     assert known.reach == 11
     inputs = texts(11)
     assert [known.recognise(first, inputs[first : first + 5]) for first in (0, 5, 10)] == [[0, 1, 4], [0, 1, 2], []]
