@@ -62,8 +62,9 @@ class Estimate(ShortRepr):
         equal: Texts that are equal to an earlier one. With `dedupe` they cost nothing.
         cached: Texts whose vectors the client's cache holds. They cost nothing.
         invalid: Texts that no API accepts, such as empty ones.
-        over_long: Texts longer than the model accepts; None if its maximum is unknown.
-        tokens: Tokens that would be billed.
+        over_long: Texts longer than the model accepts, or than `max_text_tokens`; None if the maximum is unknown.
+        tokens: Tokens that would be billed. Texts that are too long cost as many as remain of them with
+            `long_text="truncate"`, and otherwise none, because they fail.
         counted: "tokenizer" if your tokenizer counted the tokens, else "estimated".
         requests: Requests of the maximum size that would be sent.
         seconds: Duration at the rate limit, in seconds; None if no limit is known.
@@ -122,8 +123,12 @@ class _Tally:
             endpoint.budget.largest,
             prefix=len(options.prompt.encode()),
         )
-        self._longest = endpoint.provider.model(options.model).max_tokens if endpoint.knows_models else None
-        self._tokens: _Counted | _Sampled = _Counted(count) if count else _Sampled()
+        known = endpoint.provider.model(options.model).max_tokens if endpoint.knows_models else None
+        self._longest = call.max_text_tokens or known
+        billed = self._longest if self._longest and options.long_text == "truncate" else 0
+        self._tokens: _Counted | _Sampled = (
+            _Counted(self._longest, billed, count) if count else _Sampled(self._longest, billed)
+        )
         self._seen: set[int] = set()
         self._texts = self._equal = self._cached = self._invalid = self._over_long = self._requests = self._sent = 0
 
@@ -186,7 +191,7 @@ class _Tally:
             self._sent += len(batch.inputs)
             self._invalid += len(batch.refused)
             for item in batch.inputs.values():
-                self._over_long += self._tokens.add(prompt + item.text, self._longest)
+                self._over_long += self._tokens.add(prompt + item.text)
 
     def _seconds(self, tokens: int) -> float | None:
         """Return the duration at the rate limit that is reached first."""
@@ -198,26 +203,38 @@ class _Counted:
     """Sums up tokens that a tokenizer counts.
 
     Args:
+        longest: Maximum number of tokens of a text, if it is known.
+        billed: Tokens that the API bills of a longer text: the maximum if it is cut, 0 if it fails.
         count: Function that returns the number of tokens of a text.
     """
 
-    def __init__(self, count: Callable[[str], int]) -> None:
+    def __init__(self, longest: int | None, billed: int, count: Callable[[str], int]) -> None:
+        self._longest = longest
+        self._billed = billed
         self._count = count
         self.total = 0
 
-    def add(self, text: str, longest: int | None) -> bool:
-        """Count a text, and return whether it has more tokens than `longest`."""
+    def add(self, text: str) -> bool:
+        """Count a text, and return whether it is too long."""
         tokens = self._count(text)
-        self.total += tokens
-        return longest is not None and tokens > longest
+        is_long = self._longest is not None and tokens > self._longest
+        self.total += self._billed if is_long else tokens
+        return is_long
 
 
 class _Sampled:
-    """Estimates the tokens of all texts from an evenly spaced sample."""
+    """Estimates the tokens of all texts from an evenly spaced sample; those of texts that are too long are added.
 
-    def __init__(self) -> None:
+    Args:
+        longest: Maximum number of tokens of a text, if it is known.
+        billed: Tokens that the API bills of a longer text: the maximum if it is cut, 0 if it fails.
+    """
+
+    def __init__(self, longest: int | None, billed: int) -> None:
+        self._longest = longest
+        self._billed = billed
         self._sample: list[tuple[int, int]] = []  # bytes and tokens
-        self._texts = self._bytes = 0
+        self._texts = self._bytes = self._tokens_of_long = 0
         self._step = 1
 
     @property
@@ -225,14 +242,17 @@ class _Sampled:
         """Estimated tokens of all texts."""
         size = sum(each for each, _ in self._sample)
         tokens = sum(each for _, each in self._sample)
-        return round(tokens * self._bytes / size) if size else 0
+        return self._tokens_of_long + (round(tokens * self._bytes / size) if size else 0)
 
-    def add(self, text: str, longest: int | None) -> bool:
-        """Add a text, and return whether it has more estimated tokens than `longest`."""
+    def add(self, text: str) -> bool:
+        """Add a text, and return whether it seems too long."""
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         is_sampled = self._texts % self._step == 0
-        may_be_long = longest is not None and size > longest  # a token is at least a byte
+        may_be_long = self._longest is not None and size > self._longest  # a token is at least a byte
         tokens = estimate_tokens(text) if is_sampled or may_be_long else 0
+        if self._longest is not None and tokens > self._longest:
+            self._tokens_of_long += self._billed
+            return True
         self._texts += 1
         self._bytes += size
         if is_sampled:
@@ -240,7 +260,7 @@ class _Sampled:
             if len(self._sample) >= 2 * SAMPLE:
                 del self._sample[1::2]
                 self._step *= 2
-        return longest is not None and tokens > longest
+        return False
 
 
 def _counting(tokenizer: Tokenizer | None) -> Callable[[str], int] | None:

@@ -90,8 +90,9 @@ class RequestOptions(OptionsWithoutDtype, TypedDict, total=False):
         long_text: "fail" (default) fails each text that is too long; the client asks APIs to refuse such a text that
             would otherwise cut it silently. "truncate" cuts it, and keeps its start: the API if it can, else the
             client, between words. `EmbedResult.truncated` says which texts were cut.
-        max_text_tokens: Maximum number of tokens that the model takes of one text, if the client does not know it. The
-            client only estimates how many tokens a text has.
+        max_text_tokens: Maximum number of tokens of one text, in place of the maximum that the client knows of the
+            model. With `long_text="truncate"` the client cuts texts to it; without, only the API fails texts. The
+            client estimates how many tokens a text has.
         dtype: "float32" (default), "int8", "uint8", or packed bits: "binary" (int8) and "ubinary" (uint8).
         extra: Further fields of the request body.
         chunk_size: Maximum number of texts in one request. Default: the provider's limit.

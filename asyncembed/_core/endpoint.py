@@ -192,7 +192,8 @@ class Endpoint:
         limit, learned = max_tokens or known, self.learned.text_limits[options.model]
         if not cuts and limit is None and learned.tokens is None:
             return None
-        api_cuts = not refuses and self.provider.truncation(options) is not None
+        # The API cuts at its own limit, not at the caller's.
+        api_cuts = max_tokens is None and not refuses and self.provider.truncation(options) is not None
         return LongTexts(learned, limit, options.prompt, cuts=cuts, api_cuts=api_cuts, refuses=refuses)
 
     def proof(self, options: EmbedOptions) -> Proof | None:

@@ -104,6 +104,17 @@ async def test_over_long_texts_are_counted_where_the_model_is_known(fake):
         assert (await elsewhere.estimate(texts)).over_long is None
 
 
+@pytest.mark.parametrize("tokenizer", [None, lambda text: len(text.split())])
+async def test_a_text_that_is_too_long_costs_what_remains_of_it(fake, tokenizer):
+    texts = ["word " * 50, "word " * 9_000]
+    async with open_client(fake) as client:
+        fails = await client.estimate(texts, tokenizer, max_text_tokens=100)
+        cut = await client.estimate(texts, tokenizer, max_text_tokens=100, long_text="truncate")
+    assert (fails.over_long, cut.over_long) == (1, 1)
+    assert fails.tokens == pytest.approx(50, rel=0.2)
+    assert cut.tokens == fails.tokens + 100
+
+
 async def test_time_follows_from_the_tightest_limit(fake):
     limit = RateLimit(requests_per_minute=60, tokens_per_minute=1_000)
     async with open_client(fake, rate_limit=limit) as client:

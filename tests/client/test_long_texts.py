@@ -205,12 +205,22 @@ async def test_the_table_knows_the_limit_of_a_model(fake):
 async def test_where_the_api_cuts_nothing_is_sent_apart(fake):
     """The estimate says which texts it must have cut, and which nobody knows of."""
     near = " ".join(WORDS * 30)[: 4 * LIMIT]
-    async with open_client(fake, "cohere") as client:
-        response = await client.embed(
-            ["short", LONG_TEXT * 2, near], long_text="truncate", max_text_tokens=LIMIT, input_type="none"
-        )
+    async with EmbedClient(
+        "cohere", base_url=fake.url, model="m", api_key="any", catalogue="embed-english-v3.0"
+    ) as client:
+        response = await client.embed(["short", LONG_TEXT * 2, near], long_text="truncate", input_type="none")
     assert len(fake.ledger.entries) == 1
     assert list(response.truncated) == [False, True, None]
+
+
+@pytest.mark.parametrize("provider", ["cohere", "voyage", "openai"])
+async def test_the_client_cuts_at_a_limit_of_the_callers_own(fake, provider):
+    """Also where the API could cut, because its limit may be another one."""
+    async with open_client(fake, provider) as client:
+        response = await client.embed(["short", LONG_TEXT], long_text="truncate", max_text_tokens=LIMIT)
+    assert list(response.truncated) == [False, True]
+    sent = [text for text in fake.ledger.asked if text != "short"]
+    assert max(map(tokens_of, sent)) <= 1.3 * LIMIT < tokens_of(LONG_TEXT)
 
 
 async def test_a_limit_that_a_refusal_has_named_holds_for_the_next_run(fake):

@@ -402,3 +402,11 @@ async def test_a_query_goes_before_bulk_that_waits_for_the_rate_limit(open_clien
     assert not bulk.done()
     await bulk
     assert fake.ledger.requests == 221
+
+
+@pytest.mark.parametrize("option", [{"max_tokens": 2}, {"max_cost": 1e-6, "price": 2.0}])
+async def test_a_cap_is_refused_as_queries_have_none(client, fake, option):
+    for texts in ("a question", ["two", "questions"], (f"query {n}" for n in range(300))):
+        with pytest.raises(ConfigurationError, match=next(iter(option))):
+            await client.embed_query(texts, **option)
+    assert not fake.ledger.requests
