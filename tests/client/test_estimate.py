@@ -111,7 +111,7 @@ async def test_a_text_that_is_too_long_costs_what_remains_of_it(fake, tokenizer)
         fails = await client.estimate(texts, tokenizer, max_text_tokens=100)
         cut = await client.estimate(texts, tokenizer, max_text_tokens=100, long_text="truncate")
     assert (fails.over_long, cut.over_long) == (1, 1)
-    assert fails.tokens == pytest.approx(50, rel=0.2)
+    assert 50 <= fails.tokens < 100
     assert cut.tokens == fails.tokens + 100
 
 
