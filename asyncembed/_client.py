@@ -1028,7 +1028,7 @@ class EmbedClient(AsyncClosing):
         return new_call(self._endpoint, self._model, options, on_error, dedupe=dedupe)
 
     def _queries(self, options: EmbedOptionsArgs) -> QueryRun:
-        """Return the books of queries with these options; they are checked when they come for the first time."""
+        """Return the state shared by queries with these options. The options are checked on first use."""
         try:
             key: object = frozenset((name, type(value), value) for name, value in options.items())  # True is not 1
             kind = self._lane.find(key)

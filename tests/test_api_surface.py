@@ -21,8 +21,8 @@ SANS_IO = [
     "_preview.py",
     *sorted(
         path.relative_to(PACKAGE).as_posix()
-        for room in ("_decide", "_parser")
-        for path in (PACKAGE / room).glob("*.py")
+        for package in ("_decide", "_parser")
+        for path in (PACKAGE / package).glob("*.py")
     ),
     "_http/headers.py",
 ]
@@ -113,9 +113,9 @@ def test_the_public_names_are_exactly_these():
 
 
 def test_nothing_else_is_public():
-    """But the rooms themselves."""
-    rooms = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])}
-    others = {name for name in vars(asyncembed) if not name.startswith("_")} - PUBLIC - rooms
+    """But the modules themselves."""
+    modules = {module.name for module in pkgutil.iter_modules([str(PACKAGE)])}
+    others = {name for name in vars(asyncembed) if not name.startswith("_")} - PUBLIC - modules
     assert not others - {"annotations", "TYPE_CHECKING"}
 
 
@@ -229,7 +229,7 @@ def test_every_module_says_what_it_is_for():
             assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
 
 
-def test_the_rooms_can_be_imported_one_by_one():
+def test_modules_can_be_imported_one_by_one():
     """In any order: there is no circle."""
     for name in (
         "_decide.signs",
@@ -271,7 +271,7 @@ def module_of(name: str) -> str:
 
 
 def test_tests_use_the_front_doors():
-    """What is public, and few modules that are not: the doors of the rooms, and rooms of one module."""
+    """What is public, and few modules that are not: the `__init__` of private packages, and modules outside them."""
     found: dict[str, list[str]] = {}
     for path in sorted(TESTS.rglob("*.py")):
         if path != Path(__file__):
@@ -298,14 +298,14 @@ def test_that_count_finds_what_it_looks_for(code, modules):
     assert private_modules(code) == modules
 
 
-@pytest.mark.parametrize("room", ["_core", "_decide", "_http", "_parser"])
-def test_a_door_names_what_other_rooms_use(room):
+@pytest.mark.parametrize("package", ["_core", "_decide", "_http", "_parser"])
+def test_the_init_of_a_package_names_what_other_modules_use(package):
     """And nothing for the sake of tests."""
     used: set[str] = set()
     for path in SOURCES:
-        if path.relative_to(PACKAGE).parts[0] != room:
+        if path.relative_to(PACKAGE).parts[0] != package:
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"asyncembed.{room}"):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"asyncembed.{package}"):
                     used |= {alias.name for alias in node.names}
-    door = importlib.import_module(f"asyncembed.{room}")
-    assert not set(door.__all__) - used
+    init = importlib.import_module(f"asyncembed.{package}")
+    assert not set(init.__all__) - used

@@ -54,7 +54,7 @@ class EndpointState:
         tokens: Estimate of tokens per byte, by model.
         caps: Learned limits on the size of a request, by model.
         giving_way: How much bulk runs beside queries, by model.
-        text_limits: What refusals have taught about texts that are too long, by model.
+        text_limits: What the client has learned from refusals about texts that are too long, by model.
         accepted: Models for which a request has succeeded.
         has_asked_limits: The server was asked for its limits.
         warned_models: Models for which the log already says that an input type has no effect.
@@ -145,7 +145,7 @@ class Endpoint:
         return slots
 
     def learned_limits(self, model: str) -> Limits:
-        """Return the limits of one request, narrowed by what the API's responses have taught."""
+        """Return the limits of one request, after the limits learned from the API's responses."""
         limits = self.learned.caps[model].within(self.limits_of(model))
         size = self.slots_of(model).size
         return limits if limits.inputs <= size else replace(limits, inputs=size)
@@ -159,14 +159,14 @@ class Endpoint:
         return self._in_a_minute(self.learned_limits(model), chunk_size)
 
     def largest_limits(self, model: str, chunk_size: int | None) -> Limits:
-        """Limits of one request, once the controller has increased the number of texts to the maximum."""
+        """Return the limits of one request, once the controller has increased the number of texts to the maximum."""
         return self._in_a_minute(self.learned.caps[model].within(self.limits_of(model)), chunk_size)
 
     def _in_a_minute(self, limits: Limits, chunk_size: int | None) -> Limits:
         requests, inputs, tokens = self.limiter.limits
         max_inputs = min(chunk_size or limits.inputs, limits.inputs)
         shares, has_queries = MAX_TOKEN_SHARES, (inputs or tokens) and self.limiter.has_queries
-        if has_queries:  # the room for a query must not come back in large pieces
+        if has_queries:  # small requests, so that a query waits at most about a second
             shares, requests = QUERY_SHARES, None
             max_inputs = min(max_inputs, max(1, math.floor(inputs / QUERY_SHARES))) if inputs else max_inputs
         if inputs:

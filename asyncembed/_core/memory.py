@@ -3,9 +3,9 @@
 The budget is weighted and first come, first served: if small batches could pass a large one that waits, the large one
 would starve. A batch that is larger than the whole budget runs alone.
 
-One rule goes before the queue: a stream that holds no memory never waits. Its consumer may be a task that already
-consumes another stream of the client; if it waited for memory that the other stream's results hold, it would wait for
-itself. So the budget may be exceeded by one batch for each stream after the first.
+One rule goes before the queue: a stream without reserved memory never waits. Otherwise one task that consumes two
+streams would deadlock: the second would wait for memory held by the first one's unread results. So the budget may be
+exceeded by one batch for each stream after the first.
 
 A budget may have a guard, such as a `MemoryMonitor`, that knows how much memory the process has left. Results that the
 consumer keeps count there, but not in the budget. With a guard, reservations of all budgets of the process together

@@ -389,7 +389,7 @@ class QueryLane:
         """Ask for the texts of a request, if nothing holds it up, and hand over what arrives.
 
         Returns:
-            Why it failed. If it did not, what is left of the request was held up.
+            The error; None if it succeeded, or was not sent because of a pause or an outage.
         """
         kind, endpoint = job.kind, self._endpoint
         transport = await endpoint.connect()
@@ -491,7 +491,7 @@ class QueryLane:
         policy, step = self._policy, Step.AT_ONCE
         if failure:
             without_frames(failure)
-            self._forget(job.kind)  # what it takes for usual may be what is wrong
+            self._forget(job.kind)  # the expected dimension may be wrong
             if not job.is_dropped and not await (await self._endpoint.connect()).renew_key(failure):
                 step = await self._after(job, failure)
                 if step is Step.END:
@@ -507,7 +507,7 @@ class QueryLane:
             _fail(job.queries, failure or late)
 
     async def _after(self, job: Job, failure: AsyncEmbedError) -> Step:
-        """Return what to do about a failure, after the wait that comes before it; the callers have got what ends it."""
+        """Return what to do about a failure, after the wait before it. END: the callers already have the error."""
         kind, learned = job.kind, self._endpoint.learned
         wants_base64 = kind.wire_encoding == "base64" and self._endpoint.encoding == "auto"
         verdict = kind.blame.decide(failure, [*job.texts], Case(), wants_base64=wants_base64)

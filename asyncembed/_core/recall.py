@@ -151,7 +151,7 @@ class Recall:
         return [((*follower, error), reservation) for follower, reservation in waiting]
 
     async def keep(self, *, all_of_them: bool = False) -> None:
-        """Write vectors into the cache when there are enough of them, or now."""
+        """Write final vectors to the cache, in groups of 256; with `all_of_them`, write the rest."""
         if self._cache and self._to_keep and (all_of_them or len(self._to_keep) >= KEPT_AT_ONCE):
             rows, self._to_keep = self._to_keep, {}
             await self._cache.put({key: vector.tobytes() for key, vector in rows.items()})

@@ -370,7 +370,7 @@ class Run:
             self.spending.spend(billed)
 
     async def give_up(self, lost: Sequence[Lost], reservation: Reservation) -> None:
-        """Do without texts, and without those that wait for the vector of an equal text among them."""
+        """Fail these texts, and the equal texts that wait for their vectors."""
         await self.failures.give_up(lost, reservation)
         if self.recall:
             for index, _, error in lost:
@@ -378,7 +378,7 @@ class Run:
                     await self.failures.give_up([follower], its_reservation)
 
     async def begin_recalled(self, batch: Batch, reservation: Reservation) -> None:
-        """Hand over the texts of a batch that are not asked for, as far as their vectors are known."""
+        """Hand over the texts of a batch that are not requested and whose vectors are known."""
         if self.recall and (batch.recalled or batch.followers):
             recalled, lost = self.recall.begin(batch, reservation)
             self._hand_over(recalled, reservation)
@@ -392,7 +392,7 @@ class Run:
                 self._hand_over(recalled, reservation)
 
     async def keep_in_cache(self, *, all_of_them: bool = False) -> None:
-        """Write the vectors that are final into the cache, if there is one and there are enough of them, or now."""
+        """Write final vectors to the cache, in groups of 256; with `all_of_them`, write the rest."""
         if self.recall:
             await self.recall.keep(all_of_them=all_of_them)
 

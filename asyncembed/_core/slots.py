@@ -33,7 +33,7 @@ class RequestSlots:
 
     @property
     def largest(self) -> int:
-        """Most texts that any request may hold, as far as refusals and time-outs have taught."""
+        """Maximum number of texts in any request, after the limits learned from refusals and time-outs."""
         return self._controller.largest
 
     @property

@@ -2,7 +2,7 @@
 
     the API blames ──┬─ key, quota, model, option, address ──── end the run
                      ├─ a text ─┬─ names it ─────────────────── send the rest without it
-                     │          └─ does not name it ─────────── bisect until it stands alone
+                     │          └─ does not name it ─────────── halve the batch until the bad text is alone in a request
                      ├─ size, time ──────────────────────────── send smaller requests from now on
                      ├─ base64 ──────────────────────────────── ask for floats from now on
                      ├─ a transient cause ───────────────────── wait and retry the same request

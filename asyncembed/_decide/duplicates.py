@@ -1,7 +1,7 @@
 """Which texts of a run need not be asked for: equal texts, and texts whose vectors are known already.
 
-Pure: no I/O and no clock. The first of several equal texts is asked for and leads; the others follow it and get its
-vector when the response that brought it has ended well. Vectors stay known as long as they fit into the memory given.
+Pure: no I/O and no clock. The first of several equal texts is requested; the others receive its vector when that
+response has ended without error. Vectors stay known as long as they fit into the memory given.
 """
 
 from __future__ import annotations

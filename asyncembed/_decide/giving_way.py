@@ -6,9 +6,9 @@ best latency is. It grows while queries stay near their own best latency, and sh
 times as long: first the number of requests, down to one, then its size. Without a query for a minute, bulk has
 everything again.
 
-The best latency is what two queries in a row have not exceeded, in the last minutes. It may never be seen again,
-because it was luck or because the server has become slower. So if queries are slow although hardly any bulk is left,
-their latency is not bulk's doing, and counts as their best for some minutes.
+The best latency is the lowest that two consecutive queries both reached in the last 150 to 300 seconds. It can become
+unreachable: it was an outlier, or the server slowed down. So if queries are slow although hardly any bulk is left, bulk
+is not the cause, and their latency counts as the best for 300 seconds.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ QUERY_MEMORY: Final = 60.0
 """Seconds after a query in which bulk gives way."""
 
 SLOW_RATIO: Final = 2.5
-"""Latency, as a multiple of the best, above which bulk shrinks..."""
+"""Bulk shrinks if the latency of queries exceeds the best latency by this factor."""
 
 QUICK_RATIO: Final = 1.8
-"""...and below which it grows."""
+"""Bulk grows if the latency of queries is within this factor of the best latency."""
 
 GROWTH: Final = 1.5
 MIN_CUT: Final = 0.5
 MAX_CUT: Final = 0.8
-"""Shares of bulk that one step down leaves."""
+"""A step down leaves at least `MIN_CUT` and at most `MAX_CUT` of bulk."""
 
 FEW: Final = 2.0
+"""Below this number of bulk requests, the latency of queries is remembered as the latency beside few."""
+
 CROWD: Final = 4.0
-"""Numbers of bulk requests below which, and above which, their latency is compared with that beside few..."""
+"""From this number of bulk requests on, bulk shrinks if queries are slower than beside few."""
 
 AS_QUICK: Final = 1.1
+"""Bulk of more than a few requests grows only if the latency of queries is within this factor of that beside few."""
+
 SLOWER: Final = 1.2
-"""...so that bulk grows only as long as it is the same, and shrinks if it is not."""
+"""Queries count as slower than beside few if their latency exceeds that one by this factor."""
 
 ENOUGH_QUERIES: Final = 5
 """Queries after which a step may follow: one may be a straggler."""
@@ -84,8 +88,8 @@ class GivingWay:
         self._changed_at = self._answered_at = -math.inf
         self._seconds: list[float] = []  # latencies since then
         self._last = math.inf  # latency
-        self._calm = math.inf  # latency beside few bulk requests
-        self._calm_since = -math.inf
+        self._latency_beside_few = math.inf
+        self._beside_few_since = -math.inf
         self._steps_at_smallest = 0
         self._best = self._best_before = math.inf
         self._best_since = -math.inf
@@ -122,15 +126,15 @@ class GivingWay:
         ratio = typical / best if best < math.inf else 1.0
         allowed = min(self._allowed, float(concurrency))
         if allowed < FEW:
-            self._calm, self._calm_since = typical, now
+            self._latency_beside_few, self._beside_few_since = typical, now
         self._steps_at_smallest = self._steps_at_smallest + 1 if allowed <= SMALLEST and ratio > SLOW_RATIO else 0
         if self._steps_at_smallest >= ENOUGH_STEPS:
             self._unavoidable, self._unavoidable_until = typical, now + UNAVOIDABLE_MEMORY
         elif ratio > SLOW_RATIO:
             allowed = max(SMALLEST, allowed * min(MAX_CUT, max(MIN_CUT, SLOW_RATIO / ratio)))
-        elif allowed >= CROWD and typical > SLOWER * self._calm_at(now, typical):
+        elif allowed >= CROWD and typical > SLOWER * self._beside_few(now, typical):
             allowed *= MAX_CUT
-        elif ratio <= QUICK_RATIO and (allowed < FEW or typical <= AS_QUICK * self._calm_at(now, typical)):
+        elif ratio <= QUICK_RATIO and (allowed < FEW or typical <= AS_QUICK * self._beside_few(now, typical)):
             allowed *= GROWTH
         else:
             del self._seconds[0]
@@ -140,7 +144,7 @@ class GivingWay:
 
     @property
     def best(self) -> float:
-        """Best latency of the last minutes, in seconds, without what was luck."""
+        """Best latency of the last minutes, in seconds, or the latency measured without bulk, if that is higher."""
         best = min(self._best, self._best_before)
         return max(best, self._unavoidable) if self._clock() < self._unavoidable_until else best
 
@@ -155,11 +159,11 @@ class GivingWay:
         unkept = max(1, maximum - math.ceil(maximum * KEPT_SLOTS))
         return min(max(1, int(self._grown())), concurrency, unkept)
 
-    def _calm_at(self, now: float, typical: float) -> float:
-        """Return the latency beside few bulk requests; if that was long ago, the one of now takes its place."""
-        if now - self._calm_since > UNAVOIDABLE_MEMORY:
-            self._calm, self._calm_since = typical, now
-        return self._calm
+    def _beside_few(self, now: float, typical: float) -> float:
+        """Return the latency beside few bulk requests. If it is too old, the current latency replaces it."""
+        if now - self._beside_few_since > UNAVOIDABLE_MEMORY:
+            self._latency_beside_few, self._beside_few_since = typical, now
+        return self._latency_beside_few
 
     def _grown(self) -> float:
         """Return how many requests are allowed; if no query has told for a while, it takes a step up first."""
