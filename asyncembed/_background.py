@@ -16,8 +16,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from asyncembed._caller_thread import CallerThread
 from asyncembed._exceptions import ConfigurationError, StreamClosedError
-from asyncembed._hop import Hop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -168,7 +168,7 @@ def run_with(
     key: Hashable,
     open_client: Callable[[], EmbedClient],
     call: Callable[[EmbedClient], Coroutine[object, object, T]],
-    hop: Hop | None = None,
+    caller: CallerThread | None = None,
 ) -> T:
     """Run a call with the client of a key on the background's loop, and wait for its result.
 
@@ -178,7 +178,7 @@ def run_with(
         key: Identifies the client.
         open_client: Opens the client if there is none.
         call: Called with the client on that loop.
-        hop: Runs jobs of the call on the caller's thread meanwhile.
+        caller: Runs jobs of the call on the caller's thread meanwhile.
 
     Raises:
         ConfigurationError: if the caller is on that loop itself, which would wait for itself.
@@ -193,7 +193,7 @@ def run_with(
     async def work() -> T:
         return await call(there.client(key, open_client))
 
-    return (hop or Hop()).run(there, work())
+    return (caller or CallerThread()).run(there, work())
 
 
 async def await_with(

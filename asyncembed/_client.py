@@ -109,8 +109,8 @@ if TYPE_CHECKING:
     from asyncembed.stores import Store
 
 
-MOST_QUERIES: Final = 256
-"""Texts of one call that are queries; more are bulk."""
+MAX_QUERY_TEXTS: Final = 256
+"""Maximum number of texts in one call of `embed_query` ahead of bulk. Longer lists are embedded as by `embed`."""
 
 
 def check_raise_or_skip(on_error: str) -> None:
@@ -627,7 +627,7 @@ class EmbedClient(AsyncClosing):
         check(not capped, f"{capped}= limits a run of many texts; leave it out of embed_query, or use embed")
         if isinstance(texts, str | EmbedInput):
             return (await self._lane.ask(self._queries(options), [texts], deadline))[0]
-        if isinstance(texts, list | tuple) and len(texts) <= MOST_QUERIES:
+        if isinstance(texts, list | tuple) and len(texts) <= MAX_QUERY_TEXTS:
             kind = self._queries(options)
             return kind.matrix(await self._lane.ask(kind, texts, deadline))
         embedded = self.embed(texts, **for_texts(options, "query"))

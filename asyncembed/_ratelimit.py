@@ -53,13 +53,13 @@ _knows_limit = attrgetter("knows_limit")
 
 
 @dataclass(slots=True, eq=False)
-class Slot:
+class ScheduledRequest:
     """The start time of one request, and its cost for each limit.
 
     Attributes:
         at: Start time. It may move later while the request waits.
         costs: Requests, tokens and, if they are limited, inputs.
-        number: Sequence number in the order of booking.
+        number: Sequence number in the order of scheduling.
         is_query: Whether it goes before all requests that are not queries.
         charges: Log entries that hold the costs.
         is_withdrawn: Whether the request will not be sent.
@@ -72,7 +72,7 @@ class Slot:
     charges: tuple[WindowEntry, ...] = ()
     is_withdrawn: bool = False
 
-    def is_before(self, other: Slot) -> bool:
+    def is_before(self, other: ScheduledRequest) -> bool:
         """Whether this request goes before another one."""
         if self.is_query != other.is_query:
             return self.is_query
@@ -111,8 +111,8 @@ class Limiter:
         self._numbers = itertools.count()
         self._queries: deque[tuple[float, tuple[int, ...]]] = deque()  # of the last minute: time and costs
         self._used_by_queries = [0] * len(limits)
-        self._waiting: dict[Slot, None] = {}  # requests that have not begun, by start time
-        # Re-entrant, as garbage collection may end a wait, and so withdraw a slot, inside any of these methods.
+        self._waiting: dict[ScheduledRequest, None] = {}  # requests that have not begun, by start time
+        # Re-entrant, as garbage collection may end a wait, and so withdraw a request, inside any of these methods.
         self._lock = threading.RLock()
 
     @property
@@ -131,7 +131,7 @@ class Limiter:
         """Whether a query came within the last minute."""
         return bool(self._queries) and self._clock() - self._queries[-1][0] <= self._period
 
-    def book(self, inputs: int, tokens: int, *, is_query: bool = False) -> Slot:
+    def schedule(self, inputs: int, tokens: int, *, is_query: bool = False) -> ScheduledRequest:
         """Plan a request behind all others, and a query before those that are none.
 
         A request without inputs costs nothing.
@@ -142,61 +142,61 @@ class Limiter:
                 # It leaves the log as it is, which costs little of its time: a header that names a limit counts it.
                 costs = [0] * len(self._windows)
                 self._note_query(costs, now)
-                return Slot(now, costs, next(self._numbers), is_query)
+                return ScheduledRequest(now, costs, next(self._numbers), is_query)
             amounts = (1, tokens, inputs) if inputs else (0, 0, 0)
             costs = [window.cost(amount) for window, amount in zip(self._windows, amounts, strict=False)]
-            slot = Slot(now, costs, next(self._numbers), is_query)
+            request = ScheduledRequest(now, costs, next(self._numbers), is_query)
             if is_query:
                 self._note_query(costs, now)
                 later = [each for each in self._planned(now) if not each.is_query]
                 self._unplan(later)
-                self._plan([slot, *later], now)
+                self._plan([request, *later], now)
             else:
-                self._plan([slot], now)
-            return slot
+                self._plan([request], now)
+            return request
 
-    def seconds_left(self, slot: Slot) -> float:
+    def seconds_left(self, request: ScheduledRequest) -> float:
         """Return the seconds until a request may start; 0.0 if it may start now."""
-        return max(0.0, slot.at - self._clock())
+        return max(0.0, request.at - self._clock())
 
-    def withdraw(self, slot: Slot) -> None:
+    def withdraw(self, request: ScheduledRequest) -> None:
         """Forget a request that will not be sent."""
         with self._lock:
-            slot.is_withdrawn = True
-            self._unplan([slot])
+            request.is_withdrawn = True
+            self._unplan([request])
 
-    def begin(self, slot: Slot) -> float:
+    def begin(self, request: ScheduledRequest) -> float:
         """Return the seconds until a request may be sent. At 0 it counts as sent, so call this right before sending.
 
         If something else has delayed the request well beyond its start time, it gets a new one.
         """
         with self._lock:
             now = self._clock()
-            if slot.charges and now - slot.at > self._max_delay:
+            if request.charges and now - request.at > self._max_delay:
                 # Includes requests whose time has come: two tasks that always wake up late would overtake each other.
-                later = [each for each in self._waiting if slot.is_before(each)]
-                self._unplan([slot, *later])
-                slot.at = now
-                self._plan([slot, *later], now)
-            left = max(0.0, slot.at - now)
+                later = [each for each in self._waiting if request.is_before(each)]
+                self._unplan([request, *later])
+                request.at = now
+                self._plan([request, *later], now)
+            left = max(0.0, request.at - now)
             if not left:
-                self._waiting.pop(slot, None)
+                self._waiting.pop(request, None)
             return left
 
-    def settle(self, slot: Slot, tokens: int) -> None:
+    def settle(self, request: ScheduledRequest, tokens: int) -> None:
         """Replace the estimated tokens of a request by the billed ones."""
         with self._lock:
             window, billed = self._windows[_TOKENS], self._windows[_TOKENS].cost(tokens)
-            if slot.charges:
-                more, slot.costs[_TOKENS] = billed - slot.costs[_TOKENS], billed
-                window.correct((slot.charges[_TOKENS], more))
+            if request.charges:
+                more, request.costs[_TOKENS] = billed - request.costs[_TOKENS], billed
+                window.correct((request.charges[_TOKENS], more))
                 if more > 0 and window.limit is not None:  # waiting requests were planned with a lower cost
                     now = self._clock()
                     waiting = self._planned(now)
                     self._unplan(waiting)
                     self._plan(waiting, now)
 
-    def observe(self, slot: Slot, headers: RateLimitHeaders) -> None:
+    def observe(self, request: ScheduledRequest, headers: RateLimitHeaders) -> None:
         """Apply the rate limit headers of the response to a request."""
         if not self._follow_headers:
             return
@@ -205,7 +205,7 @@ class Limiter:
             for unit, header in ((_REQUESTS, headers.requests), (_TOKENS, headers.tokens)):
                 if header:
                     self._windows[unit].forget(now)
-                    until = max(until, self._windows[unit].observe(header, slot.costs[unit], now))
+                    until = max(until, self._windows[unit].observe(header, request.costs[unit], now))
             waiting = self._planned(now)
             if waiting and waiting[0].at < until:
                 seconds = until - waiting[0].at
@@ -214,21 +214,21 @@ class Limiter:
                     each.at += seconds
                     self._charge(each)
 
-    def _plan(self, slots: list[Slot], now: float) -> None:
+    def _plan(self, requests: list[ScheduledRequest], now: float) -> None:
         """Plan requests behind all others, in this order, and none before its previous start time."""
         for window in self._windows:
             window.forget(now)
-        kept = self._kept(now) if self._queries and not all(slot.is_query for slot in slots) else None
-        for slot in slots:
-            if any(slot.costs):
-                slot.at = max(slot.at, self._earliest(slot, now, kept))
-            self._charge(slot)
+        kept = self._kept(now) if self._queries and not all(request.is_query for request in requests) else None
+        for request in requests:
+            if any(request.costs):
+                request.at = max(request.at, self._earliest(request, now, kept))
+            self._charge(request)
 
-    def _earliest(self, slot: Slot, now: float, kept: list[float] | None) -> float:
+    def _earliest(self, request: ScheduledRequest, now: float, kept: list[float] | None) -> float:
         # A new request starts after the last waiting one.
         first = max(now, next(reversed(self._waiting)).at) if self._waiting else now
-        pairs = zip(self._windows, slot.costs, strict=True)
-        if slot.is_query:
+        pairs = zip(self._windows, request.costs, strict=True)
+        if request.is_query:
             return max(window.earliest(cost, first, paced=False) for window, cost in pairs)
         if kept:
             return max(
@@ -258,24 +258,24 @@ class Limiter:
             kept.append(max(0.0, share - used))
         return kept
 
-    def _charge(self, slot: Slot) -> None:
-        if any(slot.costs) and not slot.is_withdrawn:
-            pairs = zip(self._windows, slot.costs, strict=True)
-            slot.charges = tuple([window.charge(cost, slot.at) for window, cost in pairs])
-            self._waiting[slot] = None
+    def _charge(self, request: ScheduledRequest) -> None:
+        if any(request.costs) and not request.is_withdrawn:
+            pairs = zip(self._windows, request.costs, strict=True)
+            request.charges = tuple([window.charge(cost, request.at) for window, cost in pairs])
+            self._waiting[request] = None
 
-    def _planned(self, now: float) -> list[Slot]:
-        """Return the slots with a future start time, by start time."""
+    def _planned(self, now: float) -> list[ScheduledRequest]:
+        """Return the requests with a future start time, by start time."""
         return [each for each in list(self._waiting) if each.at > now]
 
-    def _unplan(self, slots: list[Slot]) -> None:
+    def _unplan(self, requests: list[ScheduledRequest]) -> None:
         """Remove requests from the plan and their costs from the log."""
         removed: list[tuple[tuple[WindowEntry, ...], list[int]]] = []
-        for slot in slots:
-            charges, slot.charges = slot.charges, ()
+        for request in requests:
+            charges, request.charges = request.charges, ()
             if charges:
-                removed.append((charges, slot.costs))
-            self._waiting.pop(slot, None)
+                removed.append((charges, request.costs))
+            self._waiting.pop(request, None)
         for unit, window in enumerate(self._windows):
             window.correct(*((charges[unit], -costs[unit]) for charges, costs in removed))
 

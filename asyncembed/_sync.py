@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, Unpack, cas
 from typing_extensions import TypeVar
 
 from asyncembed._background import background, forget, is_current, run_with
+from asyncembed._caller_thread import CallerThread, close_texts, from_caller
 from asyncembed._client import EmbedClient
 from asyncembed._decide.texts import check_repeatable
 from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
-from asyncembed._hop import Hop, close_texts, from_caller
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
 from asyncembed._public import publish
 from asyncembed._redaction import hide_address, hide_key, hide_values
@@ -259,13 +259,13 @@ class SyncEmbedder:
         Raises:
             ConfigurationError: if an option is wrong or not known to the provider.
         """
-        hop = Hop()
-        given = from_caller(texts, hop)
+        caller = CallerThread()
+        given = from_caller(texts, caller)
 
         async def open_stream(client: EmbedClient) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
             return client.embed_stream(given, ordered=ordered, on_error=on_error, **options)
 
-        return SyncStream(run_with(self._usable(), self._open, open_stream), hop, texts)
+        return SyncStream(run_with(self._usable(), self._open, open_stream), caller, texts)
 
     def embed_to_file(
         self,
@@ -289,7 +289,7 @@ class SyncEmbedder:
             AsyncEmbedError: if a text cannot be embedded, and what `EmbedClient.embed_to_file` raises besides.
         """
 
-        def call(client: EmbedClient, given: Texts, hop: Hop) -> Coroutine[object, object, RunSummary]:
+        def call(client: EmbedClient, given: Texts, caller: CallerThread) -> Coroutine[object, object, RunSummary]:
             return client.embed_to_file(
                 given,
                 output_file,
@@ -298,7 +298,7 @@ class SyncEmbedder:
                 keep_text=keep_text,
                 format=format,
                 on_error=on_error,
-                on_progress=_on_thread_of(hop, on_progress),
+                on_progress=_on_thread_of(caller, on_progress),
                 **options,
             )
 
@@ -325,14 +325,14 @@ class SyncEmbedder:
             AsyncEmbedError: if a text cannot be embedded, and what `EmbedClient.embed_to_store` raises besides.
         """
 
-        async def call(client: EmbedClient, given: Texts, hop: Hop) -> RunSummary:
+        async def call(client: EmbedClient, given: Texts, caller: CallerThread) -> RunSummary:
             try:
                 return await client.embed_to_store(
                     given,
                     store,
                     keep_text=keep_text,
                     on_error=on_error,
-                    on_progress=_on_thread_of(hop, on_progress),
+                    on_progress=_on_thread_of(caller, on_progress),
                     patience=patience,
                     **options,
                 )
@@ -362,11 +362,13 @@ class SyncEmbedder:
             raise StreamClosedError("the embedder was closed")
         return self._key
 
-    def _call(self, texts: Texts, call: Callable[[EmbedClient, Texts, Hop], Coroutine[object, object, T]]) -> T:
-        key, hop = self._usable(), Hop()
-        given = from_caller(texts, hop)
+    def _call(
+        self, texts: Texts, call: Callable[[EmbedClient, Texts, CallerThread], Coroutine[object, object, T]]
+    ) -> T:
+        key, caller = self._usable(), CallerThread()
+        given = from_caller(texts, caller)
         try:
-            return run_with(key, self._open, lambda client: call(client, given, hop), hop)
+            return run_with(key, self._open, lambda client: call(client, given, caller), caller)
         finally:
             close_texts(texts)
 
@@ -376,13 +378,13 @@ class SyncStream(Generic[ItemT_co]):
 
     Args:
         stream: The stream on the background's loop.
-        hop: Runs jobs on the thread that iterates.
+        caller: Runs jobs on the thread that iterates.
         texts: The caller's texts, which the stream closes at its end if they are a generator.
     """
 
-    def __init__(self, stream: EmbedStream[ItemT_co], hop: Hop, texts: Texts) -> None:
+    def __init__(self, stream: EmbedStream[ItemT_co], caller: CallerThread, texts: Texts) -> None:
         self._stream = stream
-        self._hop = hop
+        self._caller = caller
         self._texts = texts
         self._home = background()
         self._home.own(stream)
@@ -418,7 +420,7 @@ class SyncStream(Generic[ItemT_co]):
         if self._home.is_here:  # the garbage collector may run on any thread
             self._home.start(self._stream.aclose(), _take_error)
         else:
-            Hop().run(self._home, self._stream.aclose())
+            CallerThread().run(self._home, self._stream.aclose())
         close_texts(self._texts)
 
     def __enter__(self) -> Self:
@@ -453,7 +455,7 @@ class SyncStream(Generic[ItemT_co]):
                 "a plain stream was read on its own event loop and would wait for itself; await an EmbedClient there"
             )
         try:
-            self._ready.extend(self._hop.run(self._home, self._stream.take_chunk()))
+            self._ready.extend(self._caller.run(self._home, self._stream.take_chunk()))
         except Exception as error:
             self._end(error)
             raise
@@ -470,9 +472,9 @@ class SyncStream(Generic[ItemT_co]):
         self._ended = StoredError(error)
 
 
-def _on_thread_of(hop: Hop, function: Callable[[T], None] | None) -> Callable[[T], None] | None:
-    """Return a function that runs another one on the thread that waits in a hop."""
-    return function and (lambda value: hop.ask(lambda: function(value)))
+def _on_thread_of(caller: CallerThread, function: Callable[[T], None] | None) -> Callable[[T], None] | None:
+    """Return a function that runs another one on the caller's thread."""
+    return function and (lambda value: caller.submit(lambda: function(value)))
 
 
 def _hidden(arguments: ClientArguments) -> dict[str, object]:

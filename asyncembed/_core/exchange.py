@@ -84,7 +84,7 @@ class Exchange:
         self.seconds_to_headers = 0.0
         """Seconds from sending the last request to the headers of its response."""
 
-    async def ask(self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit) -> None:
+    async def send(self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit) -> None:
         """Request texts and deliver vectors as they arrive; call this right after `permit.begin`.
 
         Raises:
@@ -96,9 +96,9 @@ class Exchange:
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
             try:
                 if proof is None or self._comparison is None:
-                    await self._ask(texts, encoding, permit, watch)
+                    await self._send(texts, encoding, permit, watch)
                 else:
-                    await self._ask_both(texts, permit, watch, proof, self._comparison)
+                    await self._send_both(texts, permit, watch, proof, self._comparison)
             except ResponseError as error:
                 if not self._run.withholds or not self._delivery.mismatch or not self._reservation:
                     raise
@@ -107,12 +107,12 @@ class Exchange:
                 return
             raise failure
 
-    async def _ask_both(
+    async def _send_both(
         self, texts: list[str], permit: RatePermit, watch: RequestSpan, proof: Proof, comparison: Comparison
     ) -> None:
         """Request numbers and base64, and record whether they are the same."""
         try:
-            await self._ask(texts, "float", permit, watch)
+            await self._send(texts, "float", permit, watch)
             if self._is_read:
                 proof.settle(comparison)
         except APIStatusError as error:
@@ -139,7 +139,7 @@ class Exchange:
         )
         return of_answer(failure, error.status, error.request_id)
 
-    async def _ask(
+    async def _send(
         self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit, watch: RequestSpan
     ) -> None:
         run, delivery = self._run, self._delivery
@@ -334,10 +334,10 @@ class Probe:
         size = len(HARMLESS) + JSON_OVERHEAD + len(run.options.prompt.encode())
         delivery = ResultDelivery(Batch({-1: EmbedInput(HARMLESS)}, request_bytes=size), run.decoder)
         exchange = Exchange(run, self._transport, delivery, None, size, may_compare=False)
-        permit = await run.rate_gate.ask(1, size)
+        permit = await run.rate_gate.acquire(1, size)
         try:
             await permit.begin()
-            await exchange.ask(delivery.begin_attempt(), run.wire_encoding, permit)
+            await exchange.send(delivery.begin_attempt(), run.wire_encoding, permit)
         except AsyncEmbedError as error:
             return error
         return None

@@ -151,4 +151,4 @@ class Failures:
             self._result_queue.put([failure], reservation)
         else:
             self._result_queue.skip(failure.index)
-            reservation.take()
+            reservation.consumed()

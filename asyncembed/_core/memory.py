@@ -167,11 +167,11 @@ class MemoryBudget:
         else:
             await self._wait(_Waiter(cost, owner))
 
-    def add(self, cost: int) -> None:
+    def reserve_beyond(self, cost: int) -> None:
         """Reserve more for a batch that has started, even beyond the budget; later batches wait for it."""
         self._grant(cost)
 
-    def take(self, cost: int) -> bool:
+    def try_reserve(self, cost: int) -> bool:
         """Reserve `cost` bytes if they are free and nothing waits; return whether it did."""
         if self._waiters or not self._fits(cost):
             return False
@@ -255,7 +255,7 @@ class Reservation:
         working, self._working = self._working, 0
         self._give_back(working)
 
-    def take(self, results: int = 1) -> None:
+    def consumed(self, results: int = 1) -> None:
         """Give back the shares of results that the consumer has taken."""
         self._remaining -= results
         self._give_back(self._share * results)
@@ -267,7 +267,7 @@ class Reservation:
         self._share += by
         self._reserved += by * self._remaining
         if by > 0:
-            self._budget.add(by * self._remaining)
+            self._budget.reserve_beyond(by * self._remaining)
         else:
             self._budget.release(-by * self._remaining, self._owner)
 

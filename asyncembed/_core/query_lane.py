@@ -91,10 +91,10 @@ class QueryRun(Run):
         if not self._has_dimension:
             self._learn_dimension()
         for result in cast("Sequence[EmbedResult]", results):
-            finished = cast("EmbedResult", self._finish(result)) if self._finish else result
-            self._arrived[result.index] = finished.embedding
+            processed = cast("EmbedResult", self._postprocess(result)) if self._postprocess else result
+            self._arrived[result.index] = processed.embedding
 
-    def take(self, indices: Iterable[int]) -> list[Vector | None]:
+    def pop(self, indices: Iterable[int]) -> list[Vector | None]:
         """Return the vectors of these indices, None where none has arrived."""
         return [self._arrived.pop(index, None) for index in indices]
 
@@ -403,16 +403,16 @@ class QueryLane:
         indices = kind.new_indices(len(queries))
         batch = Batch({index: query.item for index, query in zip(indices, queries, strict=True)}, request_bytes=size)
         working, waiting = kind.cost.working(size), kind.cost.waiting(len(queries), 2 * size)
-        endpoint.budget.add(working + waiting)  # it never waits for memory
+        endpoint.budget.reserve_beyond(working + waiting)  # it never waits for memory
         reservation = Reservation(
             endpoint.budget, working=working, waiting=waiting, results=len(queries), owner=kind.reservations
         )
         try:
             failure = await self._exchange(job, transport, batch, reservation)
             if not job.is_dropped:
-                self._hand_over(job, kind.take(indices))
+                self._hand_over(job, kind.pop(indices))
         finally:
-            kind.take(indices)
+            kind.pop(indices)
             reservation.release()
         return failure
 
@@ -424,11 +424,11 @@ class QueryLane:
         exchange = Exchange(kind, transport, delivery, reservation, batch.request_bytes)
         texts = delivery.begin_attempt()
         kind.slots.query_came()
-        permit = await kind.rate_gate.ask(len(texts), batch.request_bytes)
+        permit = await kind.rate_gate.acquire(len(texts), batch.request_bytes)
         await permit.begin()
         self._tell_joined(kind, zip(delivery.missing, job.texts.values(), strict=True))
         try:
-            await exchange.ask(texts, kind.wire_encoding, permit)
+            await exchange.send(texts, kind.wire_encoding, permit)
         except AsyncEmbedError as error:
             job.is_dropped = bool(delivery.mismatch)
             return error
@@ -493,7 +493,7 @@ class QueryLane:
             without_frames(failure)
             self._forget(job.kind)  # the expected dimension may be wrong
             if not job.is_dropped and not await (await self._endpoint.connect()).renew_key(failure):
-                step = await self._after(job, failure)
+                step = await self._handle_failure(job, failure)
                 if step is Step.END:
                     return
                 policy = replace(policy, max_attempts=max(1, policy.max_attempts - (step is Step.AGAIN)))
@@ -506,7 +506,7 @@ class QueryLane:
             late = EmbedTimeoutError(f"no vector within {policy.max_elapsed:g} s: the API is down or overloaded")
             _fail(job.queries, failure or late)
 
-    async def _after(self, job: Job, failure: AsyncEmbedError) -> Step:
+    async def _handle_failure(self, job: Job, failure: AsyncEmbedError) -> Step:
         """Return what to do about a failure, after the wait before it. END: the callers already have the error."""
         kind, learned = job.kind, self._endpoint.learned
         wants_base64 = kind.wire_encoding == "base64" and self._endpoint.encoding == "auto"
@@ -517,7 +517,7 @@ class QueryLane:
             _fail(job.queries, request_error(failure, verdict.meaning, ()))
         elif verdict.step is Step.AGAIN:
             backoff = Backoff(self._policy)
-            wait = backoff.wait_before_retry(failure)
+            wait = backoff.next_delay(failure)
             if wait is None:
                 _fail(job.queries, attempts_error(failure, (), backoff.describe()))
                 return Step.END

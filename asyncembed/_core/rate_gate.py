@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from asyncembed._core.observer import Observer
-    from asyncembed._ratelimit import Limiter, Slot
+    from asyncembed._ratelimit import Limiter, ScheduledRequest
 
 
 MAX_TOKENS_PER_BYTE: Final = 1.0
@@ -96,9 +96,11 @@ class Billed(NamedTuple):
 class RatePermit:
     """Permission to send one request. The holder calls `begin` right before sending it, or `withdraw` instead."""
 
-    def __init__(self, limiter: Limiter, slot: Slot, estimate: TokenEstimate, size: int, observer: Observer) -> None:
+    def __init__(
+        self, limiter: Limiter, request: ScheduledRequest, estimate: TokenEstimate, size: int, observer: Observer
+    ) -> None:
         self._limiter = limiter
-        self._slot = slot
+        self._request = request
         self._estimate = estimate
         self._size = size
         self._observer = observer
@@ -110,18 +112,18 @@ class RatePermit:
         """
         await self._wait(self._limiter.begin)
 
-    async def granted(self) -> None:
+    async def wait_until_granted(self) -> None:
         """Return when the limits allow the request."""
         await self._wait(self._limiter.seconds_left)
 
     def withdraw(self) -> None:
         """Give back a permit whose request will not be sent."""
-        self._limiter.withdraw(self._slot)
+        self._limiter.withdraw(self._request)
 
     def observe_headers(self, headers: Mapping[str, str]) -> None:
         """Adjust the limits to the rate-limit headers of the response."""
         if quota := read_limit_headers(headers):
-            self._limiter.observe(self._slot, quota)
+            self._limiter.observe(self._request, quota)
 
     def settle(self, tokens: int | None, *, complete: bool, ended: bool, counts_all: bool = False) -> Billed:
         """Charge the limits with the billed tokens, and return what the request cost.
@@ -134,19 +136,19 @@ class RatePermit:
         """
         if tokens or (complete and ended):
             self._estimate.learn(self._size, tokens)
-            self._limiter.settle(self._slot, tokens or self._estimate.of(self._size))
+            self._limiter.settle(self._request, tokens or self._estimate.of(self._size))
         if (tokens is None and not ended) or (not tokens and complete and counts_all):
             return Billed(0, self._size)
         return Billed(tokens or 0, 0)
 
-    async def _wait(self, seconds_left: Callable[[Slot], float]) -> None:
+    async def _wait(self, seconds_left: Callable[[ScheduledRequest], float]) -> None:
         try:
-            if seconds := seconds_left(self._slot):
+            if seconds := seconds_left(self._request):
                 with self._observer.rate_limit_notice as notice:
                     while seconds:
                         notice.starts(seconds)
                         await anyio.sleep(seconds)
-                        seconds = seconds_left(self._slot)  # the limiter may have moved it to a later time
+                        seconds = seconds_left(self._request)  # the limiter may have moved it to a later time
         except BaseException:
             self.withdraw()
             raise
@@ -170,12 +172,12 @@ class RateGate:
         self._observer = observer
         self._is_query = is_query
 
-    async def ask(self, inputs: int, size: int) -> RatePermit:
+    async def acquire(self, inputs: int, size: int) -> RatePermit:
         """Wait until the limits allow a request of `inputs` texts and `size` bytes, and return the permit.
 
         A cancelled call uses nothing of the limits.
         """
-        slot = self._limiter.book(inputs, self._estimate.of(size), is_query=self._is_query)
-        permit = RatePermit(self._limiter, slot, self._estimate, size, self._observer)
-        await permit.granted()
+        request = self._limiter.schedule(inputs, self._estimate.of(size), is_query=self._is_query)
+        permit = RatePermit(self._limiter, request, self._estimate, size, self._observer)
+        await permit.wait_until_granted()
         return permit

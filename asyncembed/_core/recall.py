@@ -81,9 +81,9 @@ class Recall:
         self.width = 0
         """Numbers in one vector, 0 before there was one."""
 
-    async def sort(self, batch: Batch) -> list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]]:
+    async def classify(self, batch: Batch) -> list[tuple[int, EmbedInput, Vector | Lead[Reservation] | None]]:
         """Return the texts of a batch by index, each with its vector, or an equal text to wait for, or None."""
-        identity, sort = self._identity, self._duplicates.sort
+        identity, classify = self._identity, self._duplicates.classify
         keyed = [(index, item, text_key(item.text, identity)) for index, item in batch.inputs.items()]
         if self._cache:
             wanted = {key for *_, key in keyed if not self._duplicates.is_decided(key)}
@@ -91,9 +91,11 @@ class Recall:
             count = sum(key in cached for *_, key in keyed)
             self.cached += count
             self.duplicates -= count
-            found = [(index, item, cached[key] if key in cached else sort(index, key)) for index, item, key in keyed]
+            found = [
+                (index, item, cached[key] if key in cached else classify(index, key)) for index, item, key in keyed
+            ]
         else:
-            found = [(index, item, sort(index, key)) for index, item, key in keyed]
+            found = [(index, item, classify(index, key)) for index, item, key in keyed]
         self.duplicates += sum(isinstance(vector, np.ndarray) for *_, vector in found)
         if batch.refused:  # the next batch refuses them again
             found = sorted([*found, *((index, item, None) for index, item, _ in batch.refused)], key=_index_of)
@@ -221,7 +223,7 @@ class RecallingSource:
             if batch is None:
                 self._flush()
                 break
-            await self._sort(batch)
+            await self._classify(batch)
         return self._batches.popleft() if self._batches else None
 
     async def pump(self) -> None:
@@ -232,10 +234,11 @@ class RecallingSource:
         """Close a plain iterator that was left before its end."""
         self._source.close()
 
-    async def _sort(self, batch: Batch) -> None:
+    async def _classify(self, batch: Batch) -> None:
+        """Pass on the texts to request, and take out the others."""
         requested: list[EmbedInput] = []  # consecutive texts
         first = 0
-        for index, item, found in await self._recall.sort(batch):
+        for index, item, found in await self._recall.classify(batch):
             if found is None and (not requested or index == first + len(requested)):
                 first = first if requested else index
                 requested.append(item)

@@ -27,7 +27,7 @@ from asyncembed._decide.blame import Blame
 from asyncembed._decide.chunker import Chunker
 from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
-from asyncembed._decide.finish import Finish
+from asyncembed._decide.postprocess import Postprocessor
 from asyncembed._decide.texts import Texts, check_texts
 from asyncembed._exceptions import BudgetExceededError, StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
@@ -134,7 +134,7 @@ class Run:
             is_settled=known is not None,
         )
         changes = options.cut_to is not None or options.normalize
-        self._finish = Finish(options.cut_to, options.normalize) if changes else None
+        self._postprocess = Postprocessor(options.cut_to, options.normalize) if changes else None
         self._has_dimension = False  # whether `cost` has the dimension of received vectors
         self._chunk_size = call.chunk_size
         limits = endpoint.limits(options.model, call.chunk_size)
@@ -305,7 +305,7 @@ class Run:
 
     async def admit(self, batch: Batch) -> RatePermit:
         """Wait until the rate limits allow a request for `batch`."""
-        return await self.rate_gate.ask(len(batch.inputs), batch.request_bytes)
+        return await self.rate_gate.acquire(len(batch.inputs), batch.request_bytes)
 
     async def reserve(self, batch: Batch) -> Reservation:
         """Wait until the memory budget has room for `batch`, and reserve it."""
@@ -321,7 +321,7 @@ class Run:
     def reserve_more(self, batch: Batch) -> Reservation | None:
         """Reserve the memory for requests of one part of a batch, if it is free now."""
         budget, working = self.endpoint.budget, self.cost.working(batch.request_bytes)
-        if not budget.take(working):
+        if not budget.try_reserve(working):
             return None
         return Reservation(budget, working=working, waiting=0, results=0, owner=self.reservations)
 
@@ -334,12 +334,12 @@ class Run:
             self.failure_budget.record_success()
             if not self.options.extra:  # extra fields may change the dimension
                 self.endpoint.learned.dimensions[self._dimension_key] = self.cost.dimension
-            finished = [*map(self._finish, results)] if self._finish else results
+            processed = [*map(self._postprocess, results)] if self._postprocess else results
             if self._marks and self.long_texts:
-                finished = self.long_texts.mark(finished)
+                processed = self.long_texts.mark(processed)
             if self.recall:
-                self.recall.learn(finished)
-            self.result_queue.put(finished, reservation)
+                self.recall.learn(processed)
+            self.result_queue.put(processed, reservation)
 
     def withdraw(self, withdrawal: Withdrawal, reservation: Reservation) -> None:
         """Tell the consumer to discard results that were delivered."""

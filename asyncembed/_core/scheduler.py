@@ -214,7 +214,7 @@ class WorkerPool:
             reservation = self._run.reserve_more(part.batch)
             if reservation is None:
                 return
-            if not self._run.slots.take(reservation):
+            if not self._run.slots.try_acquire(reservation):
                 reservation.release()
                 return
             parts.remove(part)

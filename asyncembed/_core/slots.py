@@ -54,10 +54,10 @@ class RequestSlots:
     async def acquire(self, borrower: object) -> None:
         """Wait for a slot and take it for `borrower`."""
         self.adapt()
-        if not self.take(borrower):
+        if not self.try_acquire(borrower):
             await self._limiter.acquire_on_behalf_of(borrower)
 
-    def take(self, borrower: object) -> bool:
+    def try_acquire(self, borrower: object) -> bool:
         """Take a slot for `borrower` if one is free; return whether it did."""
         try:
             self._limiter.acquire_on_behalf_of_nowait(borrower)

@@ -42,17 +42,17 @@ class Spending:
         self._tokens = tokens
         self._prompt = prompt
         self._overhead = JSON_OVERHEAD + len(prompt.encode())
-        self._told = earlier.tokens + earlier.unreported_tokens
+        self._known_tokens = earlier.tokens + earlier.unreported_tokens  # reported, or counted for earlier runs
         self._unreported_bytes = 0
-        self._worth = TokenEstimate()  # billed tokens per estimated token
+        self._billed_per_estimated = TokenEstimate()
         self._reserved = 0
         self._changed = asyncio.Event()
-        self._line = asyncio.Lock()  # first come, first served
+        self._queue_lock = asyncio.Lock()  # first come, first served
 
     async def reserve(self, texts: Sequence[str]) -> Grant:
         """Reserve tokens for a request, or for its first texts, once requests in flight can no longer free more."""
         request = RequestTokens(texts, self._prompt, self._overhead)
-        async with self._line:
+        async with self._queue_lock:
             while True:
                 grant = self._affordable(request)
                 if grant.texts == len(texts) or not self._reserved:
@@ -65,12 +65,12 @@ class Spending:
         """Release the reservation of a request that has ended; learn from its billed tokens, 0 if unreported."""
         self._reserved -= grant.tokens
         if billed and grant.estimated:
-            self._worth.learn(grant.estimated, billed)
+            self._billed_per_estimated.learn(grant.estimated, billed)
         self._changed.set()
 
     def spend(self, billed: Billed) -> None:
         """Add the cost of a request."""
-        self._told += billed.tokens
+        self._known_tokens += billed.tokens
         self._unreported_bytes += billed.unreported_bytes
 
     def error(self, texts: Sequence[str]) -> BudgetExceededError:
@@ -85,7 +85,7 @@ class Spending:
     @property
     def _spent(self) -> int:
         tokens, size = self._tokens, self._unreported_bytes
-        return self._told + (tokens.of(size) if tokens.is_learned else tokens.likely(size))
+        return self._known_tokens + (tokens.of(size) if tokens.is_learned else tokens.likely(size))
 
     def _affordable(self, request: RequestTokens) -> Grant:
         """Return a grant for as many texts, from the first, as fit into the cap now."""
@@ -100,4 +100,5 @@ class Spending:
 
     def _need(self, request: RequestTokens, size: int) -> int:
         """Return the tokens to reserve for `size` bytes of a request."""
-        return min(size, self._worth.of(request.estimate(size))) if self._worth.is_learned else size
+        ratio = self._billed_per_estimated
+        return min(size, ratio.of(request.estimate(size))) if ratio.is_learned else size

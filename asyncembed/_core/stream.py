@@ -212,7 +212,7 @@ class EmbedStream(AsyncReading, Generic[ItemT_co]):
     def _give_back(self) -> None:
         """Give back the memory of the current chunk, at once for all results, as one costs as much as all."""
         if self._reservation:
-            self._reservation.take(self._size)
+            self._reservation.consumed(self._size)
         self._reservation = None
 
     def _start(self) -> None:

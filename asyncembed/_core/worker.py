@@ -159,7 +159,7 @@ class Worker:
         self._transport = transport
         self._probe = probe
         self._renewals = 0
-        self._funds: Grant | None = None  # tokens reserved for the next request
+        self._grant: Grant | None = None  # tokens reserved for the next request
         self._asked_at = 0.0
         self._exchange = Exchange(
             run, transport, self._delivery, reservation, part.batch.request_bytes, is_repeated=part.refusal is not None
@@ -178,7 +178,7 @@ class Worker:
             await self._run.give_up(self._batch.refused, self._reservation)
         if self._part.is_guilty and len(self._part) > 1:
             assert self._part.refusal
-            return self._into(halves(self._part, self._batch.inputs, self._part.refusal), self._part.refusal)
+            return self._report_split(halves(self._part, self._batch.inputs, self._part.refusal), self._part.refusal)
         self._run.in_flight += 1
         try:
             return await self._attempts()
@@ -202,14 +202,14 @@ class Worker:
         backoff = self._part.backoff
         last: AsyncEmbedError | None = None
         while texts := self._begin_attempt():
-            if (cut := await self._get_leave(texts)) is not None:
+            if (cut := await self._wait_until_allowed(texts)) is not None:
                 return cut
             if last and backoff.is_over:
-                await self._lose(last, attempts_error(last, self._delivery.missing, backoff.describe()))
+                await self._fail_missing(last, attempts_error(last, self._delivery.missing, backoff.describe()))
                 return []
             limits = self._run.learned_limits
             if not fits(self._batch, limits):
-                return self._into(smaller(self._part, self._missing(), limits, None), self._part.refusal)
+                return self._report_split(smaller(self._part, self._missing(), limits, None), self._part.refusal)
             before = self._delivery.count_missing
             encoding = self._run.wire_encoding
             self._asked_at = time.monotonic()
@@ -221,7 +221,7 @@ class Worker:
                 self._run.observer.retry(last, 0.0, self._delivery)
                 continue
             wants_base64 = encoding == "base64" and self._endpoint.encoding == "auto"
-            parts = await self._after(last, texts, wants_base64=wants_base64)
+            parts = await self._handle_error(last, texts, wants_base64=wants_base64)
             if parts is not None:
                 return parts
             if self._delivery.count_missing < before:
@@ -246,7 +246,7 @@ class Worker:
         """Make an attempt and return its error, so that later exceptions do not get it as their `__context__`."""
         before = self._delivery.count_missing
         try:
-            await self._watched(self._exchange.ask(texts, encoding, self._take_permit()), len(texts))
+            await self._watched(self._exchange.send(texts, encoding, self._take_permit()), len(texts))
         except AsyncEmbedError as error:
             arrived = before - self._delivery.count_missing
             self._run.salvaged += arrived
@@ -257,11 +257,11 @@ class Worker:
             self._give_back(self._exchange.billed)
         return None
 
-    async def _get_leave(self, texts: Sequence[str]) -> list[SubBatch] | None:
+    async def _wait_until_allowed(self, texts: Sequence[str]) -> list[SubBatch] | None:
         """Wait until the request may be sent; return the parts to send instead, maybe none, or None to send it."""
         spending = self._run.spending
         cut = await self._afford(spending, texts) if spending else None
-        return [] if cut is None and not await self._may_ask(len(texts)) else cut
+        return [] if cut is None and not await self._may_send(len(texts)) else cut
 
     async def _afford(self, spending: Spending, texts: Sequence[str]) -> list[SubBatch] | None:
         """Reserve tokens for a request; return None, or the parts to send instead if not all of its texts fit.
@@ -269,8 +269,8 @@ class Worker:
         Raises:
             BudgetExceededError: if not even the first text fits into the cap.
         """
-        self._funds, self._part.funds = self._part.funds, None
-        if self._funds:
+        self._grant, self._part.grant = self._part.grant, None
+        if self._grant:
             return None
         granted: list[Grant] = []
 
@@ -284,7 +284,7 @@ class Worker:
         if not grant.texts and self._run.stopping.is_on:  # another worker has ended the run
             return []
         if grant.texts == len(texts):
-            self._funds = grant
+            self._grant = grant
             return None
         if not grant.texts:
             raise spending.error(texts)
@@ -292,11 +292,11 @@ class Worker:
 
     def _give_back(self, billed: int = 0) -> None:
         """Release the tokens reserved for a request that has ended or is not sent."""
-        funds, self._funds = self._funds, None
-        if funds and self._run.spending:
-            self._run.spending.release(funds, billed)
+        grant, self._grant = self._grant, None
+        if grant and self._run.spending:
+            self._run.spending.release(grant, billed)
 
-    async def _after(
+    async def _handle_error(
         self, error: AsyncEmbedError, texts: Sequence[str], *, wants_base64: bool
     ) -> list[SubBatch] | None:
         """Handle the error of a request.
@@ -337,19 +337,20 @@ class Worker:
         """Return the parts to process instead of texts that the API does not accept together, or give them up."""
         part, missing = self._part, self._missing()
         if verdict.step is Step.SMALLER:
-            if verdict.meaning == "time" and part.backoff and part.backoff.is_used_up(error):
+            # A smaller request needs no delay, but its attempts are counted.
+            if verdict.meaning == "time" and part.backoff and part.backoff.next_delay(error) is None:
                 note = part.backoff.describe()
-                await self._lose(error, attempts_error(error, self._delivery.missing, note))
+                await self._fail_missing(error, attempts_error(error, self._delivery.missing, note))
                 return []
             self._learn_size(error, count)
-            return self._into(smaller(part, missing, self._run.learned_limits, error), error)
+            return self._report_split(smaller(part, missing, self._run.learned_limits, error), error)
         if verdict.step is Step.APART:
             indices = self._delivery.missing
             named = [indices[position] for position in verdict.named]
-            return self._into(apart(part, missing, named, error), error, len(named))
+            return self._report_split(apart(part, missing, named, error), error, len(named))
         if verdict.step is Step.HALVES or part.suspects:  # the rest is refused too, so the suspects may be good
-            return self._into(halves(part, missing, error), error)
-        await self._lose(error, text_error(error, self._delivery.missing))
+            return self._report_split(halves(part, missing, error), error)
+        await self._fail_missing(error, text_error(error, self._delivery.missing))
         return []
 
     async def _probed(
@@ -370,7 +371,7 @@ class Worker:
         """Return the texts whose vectors are missing."""
         return {index: self._batch.inputs[index] for index in self._delivery.missing}
 
-    def _into(self, parts: list[SubBatch], refusal: AsyncEmbedError | None, apart: int = 0) -> list[SubBatch]:
+    def _report_split(self, parts: list[SubBatch], refusal: AsyncEmbedError | None, apart: int = 0) -> list[SubBatch]:
         """Report that texts are split because of `refusal`, and return the parts."""
         if refusal:
             without_frames(refusal)  # the frames hold request and response
@@ -392,7 +393,7 @@ class Worker:
         assert error
         await self._give_up(list(suspects.items()), text_error(error, tuple(suspects)), error)
 
-    async def _lose(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> None:
+    async def _fail_missing(self, cause: AsyncEmbedError, error: AsyncEmbedError) -> None:
         """Give up the missing texts, or end the run with `error`."""
         await self._give_up(self._delivery.give_up(), error, cause)
         if self._part.suspects:
@@ -458,7 +459,7 @@ class Worker:
         probe, self._outage_probe = self._outage_probe, None
         self._endpoint.learned.breaker.end_attempt(probe, failed=failed)
 
-    async def _may_ask(self, count: int) -> bool:
+    async def _may_send(self, count: int) -> bool:
         """Wait until a request of `count` texts may be sent; return False if the run is stopping instead."""
         stopping, pause, breaker = self._run.stopping, self._endpoint.learned.pause, self._endpoint.learned.breaker
         probe = self._probe
@@ -487,7 +488,7 @@ class Worker:
         return permit
 
     async def _get_permit(self, count: int) -> None:
-        self._permit = await self._run.rate_gate.ask(count, self._bytes_of(count))
+        self._permit = await self._run.rate_gate.acquire(count, self._bytes_of(count))
 
     def _bytes_of(self, count: int) -> int:
         """Return the estimated size of a request of `count` texts of the batch."""
@@ -497,9 +498,9 @@ class Worker:
         """Wait before the next attempt, or until the run stops; return False if the texts failed instead."""
         backoff = self._part.backoff
         assert backoff
-        wait = backoff.wait_before_retry(error)
+        wait = backoff.next_delay(error)
         if wait is None:
-            await self._lose(error, attempts_error(error, self._delivery.missing, backoff.describe()))
+            await self._fail_missing(error, attempts_error(error, self._delivery.missing, backoff.describe()))
             return False
         self._run.observer.retry(error, wait, self._delivery)
         if getattr(error, "retry_after", None) is not None:

@@ -86,7 +86,7 @@ class Duplicates(Generic[HolderT]):
         """Whether the vector of a text is known, or an equal text is being requested, so that no cache is needed."""
         return self.known.get(key) is not None or key in self._requested
 
-    def sort(self, index: int, key: bytes) -> Vector | Lead[HolderT] | None:
+    def classify(self, index: int, key: bytes) -> Vector | Lead[HolderT] | None:
         """Return the vector of a text, the equal text to follow, or None: then the text has to be requested."""
         vector = self.known.get(key)
         if vector is not None:

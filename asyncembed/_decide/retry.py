@@ -97,11 +97,7 @@ class Backoff:
         wait = f"; it asks to wait for {self._too_long:g} s, longer than max_elapsed" if self.is_hopeless else ""
         return attempts + wait
 
-    def is_used_up(self, error: AsyncEmbedError) -> bool:
-        """Count a failed attempt that needs no wait, and return whether it was the last."""
-        return self.wait_before_retry(error) is None
-
-    def wait_before_retry(self, error: AsyncEmbedError) -> float | None:
+    def next_delay(self, error: AsyncEmbedError) -> float | None:
         """Count a failed attempt and return the seconds to wait before the next; None if there is none."""
         self._failed += 1
         now = self._clock()

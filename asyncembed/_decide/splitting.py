@@ -101,7 +101,7 @@ class SubBatch:
         is_guilty: Whether this part must hold a bad text, so that it is halved without being sent.
         suspects: Texts that the answer named. They are the bad ones if the API accepts this part.
         is_settled: Whether the API has accepted or refused this part.
-        funds: Tokens reserved for its first request, if the run has a cap.
+        grant: Tokens reserved for its first request, if the run has a cap.
     """
 
     batch: Batch
@@ -113,7 +113,7 @@ class SubBatch:
     is_guilty: bool = False
     suspects: Mapping[int, EmbedInput] = field(default_factory=dict)
     is_settled: bool = False
-    funds: Grant | None = None
+    grant: Grant | None = None
 
     def __len__(self) -> int:
         return len(self.batch.inputs)
@@ -167,13 +167,13 @@ def smaller(
     return parts
 
 
-def first_and_rest(part: SubBatch, inputs: Mapping[int, EmbedInput], funds: Grant) -> list[SubBatch]:
-    """Return a part with the texts that these funds are for, and a part with the rest."""
+def first_and_rest(part: SubBatch, inputs: Mapping[int, EmbedInput], grant: Grant) -> list[SubBatch]:
+    """Return a part with the texts that the grant is for, and a part with the rest."""
     indices = sorted(inputs)
-    groups = [{index: inputs[index] for index in some} for some in (indices[: funds.texts], indices[funds.texts :])]
+    groups = [{index: inputs[index] for index in some} for some in (indices[: grant.texts], indices[grant.texts :])]
     parts = [SubBatch(batch_of(group), part.case.of_part(), copy(part.backoff), part.refusal) for group in groups]
     parts[0].suspects = part.suspects
-    parts[0].funds = funds
+    parts[0].grant = grant
     return parts
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 VectorType = Literal["vector", "halfvec", "bit"]
 
-KINDS: Final = "asyncembed_kinds"
+FINGERPRINTS: Final = "asyncembed_fingerprints"
 """The table with the fingerprint of each table of a schema."""
 
 MAX_INDEXED: Final[dict[VectorType, int]] = {"vector": 2_000, "halfvec": 4_000, "bit": 64_000}
@@ -60,9 +60,9 @@ _NULL: Final = struct.pack(">i", -1)
 class PgVector:
     """A table of PostgreSQL with the columns id, hash, embedding and text, and one for each name in metadata.
 
-    The store creates the extension, the table and a small table `asyncembed_kinds` if they do not exist. `id` is bigint
-    if the ids of the first batch are integers, else text. PostgreSQL does not keep NUL characters, so they become
-    U+FFFD in texts and metadata.
+    The store creates the extension, the table and a small table `asyncembed_fingerprints` if they do not exist. `id` is
+    bigint if the ids of the first batch are integers, else text. PostgreSQL does not keep NUL characters, so they
+    become U+FFFD in texts and metadata.
 
     Args:
         conninfo: How to connect, as libpq has it: a `postgresql://` address or `key=value` pairs. libpq takes what is
@@ -116,17 +116,17 @@ class PgVector:
             await self._make_extension(connection)
             await connection.execute(
                 self._sql(
-                    "create table if not exists {kinds} "
+                    "create table if not exists {fingerprints} "
                     "(name text primary key, fingerprint text not null, dimension integer)"
                 )
             )
-            found = await self._kind(connection)
+            found = await self._read_fingerprint(connection)
             is_empty = await self._is_empty(connection)
             if found is None or is_empty:
                 check_unmarked(repr(self), is_empty=is_empty)
                 await connection.execute(
                     self._sql(
-                        "insert into {kinds} values (%s, %s, %s) on conflict (name) do update "
+                        "insert into {fingerprints} values (%s, %s, %s) on conflict (name) do update "
                         "set fingerprint = excluded.fingerprint, dimension = excluded.dimension"
                     ),
                     (self._table, fingerprint_to_json(fingerprint), dimension),
@@ -189,13 +189,13 @@ class PgVector:
     async def fingerprint(self) -> StoreFingerprint | None:
         """Return the fingerprint of the table, None if it has none."""
         async with self._reading() as connection:
-            found = await self._kind(connection)
+            found = await self._read_fingerprint(connection)
             return found[0] if found else None
 
     async def dimension(self) -> int | None:
         """Return the dimension of the vectors, None if it is not known yet."""
         async with self._reading() as connection:
-            found = await self._kind(connection)
+            found = await self._read_fingerprint(connection)
             return found[1] if found else None
 
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
@@ -205,7 +205,7 @@ class PgVector:
             ConfigurationError: if the vector has another length, or the table does not exist.
         """
         async with self._reading() as connection:
-            found = await self._kind(connection) if await self._exists(connection, self._table) else None
+            found = await self._read_fingerprint(connection) if await self._exists(connection, self._table) else None
             if found is None:
                 raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
             columns = await self._own_columns(connection)
@@ -249,7 +249,7 @@ class PgVector:
             ConfigurationError: if the vectors are too long for such an index, or there are none.
         """
         async with self._writing() as connection:
-            found = await self._kind(connection)
+            found = await self._read_fingerprint(connection)
             if found is None or found[1] is None:
                 raise ConfigurationError(f"{self!r} has no vectors yet")
             columns, dimension = await self._own_columns(connection), found[1]
@@ -456,11 +456,13 @@ class PgVector:
             raise ConfigurationError(f"type={wanted!r} cannot hold vectors of dtype {dtype!r}; use {own!r}")
         return wanted
 
-    async def _kind(self, connection: psycopg.AsyncConnection[Any]) -> tuple[StoreFingerprint, int | None] | None:
+    async def _read_fingerprint(
+        self, connection: psycopg.AsyncConnection[Any]
+    ) -> tuple[StoreFingerprint, int | None] | None:
         """Return the fingerprint of the table and its dimension; None if `embed_to_store` did not create it."""
-        if not await self._exists(connection, KINDS):
+        if not await self._exists(connection, FINGERPRINTS):
             return None
-        question = self._sql("select fingerprint, dimension from {kinds} where name = %s")
+        question = self._sql("select fingerprint, dimension from {fingerprints} where name = %s")
         row = await (await connection.execute(question, (self._table,))).fetchone()
         return (fingerprint_from_json(row[0], repr(self)), row[1]) if row else None
 
@@ -493,7 +495,7 @@ class PgVector:
 
         return sql.SQL(text).format(
             table=sql.Identifier(self._schema, self._table),
-            kinds=sql.Identifier(self._schema, KINDS),
+            fingerprints=sql.Identifier(self._schema, FINGERPRINTS),
             index=sql.Identifier(_index_name(self._table)),
             **parts,
         )

@@ -45,7 +45,7 @@ IDS_AT_ONCE: Final = 500
 ROWS_AT_ONCE: Final = 2_000
 """Vectors that a search reads at once."""
 
-KINDS: Final = "asyncembed_kinds"
+FINGERPRINTS: Final = "asyncembed_fingerprints"
 """The table with the fingerprint of each table."""
 
 
@@ -61,7 +61,7 @@ class SqliteVectors:
     """
 
     def __init__(self, path: str | os.PathLike[str], table: str = "embeddings") -> None:
-        if not table or "\0" in table or table.lower() == KINDS or table.lower().startswith("sqlite_"):
+        if not table or "\0" in table or table.lower() == FINGERPRINTS or table.lower().startswith("sqlite_"):
             raise ConfigurationError(f"table={table!r} cannot be the name of a table in SQLite; choose another one")
         self._path = Path(path)
         self._table = table
@@ -95,14 +95,14 @@ class SqliteVectors:
         """Return the fingerprint of the table, None if it has none."""
         if not self._path.exists():
             return None
-        found = await self._reads.run(self._kind)
+        found = await self._reads.run(self._read_fingerprint)
         return found[0] if found else None
 
     async def dimension(self) -> int | None:
         """Return the dimension of the vectors, None if it is not known yet."""
         if not self._path.exists():
             return None
-        found = await self._reads.run(self._kind)
+        found = await self._reads.run(self._read_fingerprint)
         return found[1] if found else None
 
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
@@ -129,7 +129,8 @@ class SqliteVectors:
     ) -> int | None:
         with _transaction(database):
             database.execute(
-                f"create table if not exists {KINDS} (name text primary key, fingerprint text not null, dimension int)"
+                f"create table if not exists {FINGERPRINTS} "
+                "(name text primary key, fingerprint text not null, dimension int)"
             )
             database.execute(
                 f"create table if not exists {self._name} "
@@ -137,19 +138,19 @@ class SqliteVectors:
             )
             if missing := OWN_COLUMNS - self._own_columns(database):
                 raise ResumeError(f"{self!r} has no column {', '.join(sorted(missing))}; choose another table")
-            found = self._kind(database)
+            found = self._read_fingerprint(database)
             if found is None or (found[1] is None and self._is_empty(database)):
                 check_unmarked(repr(self), is_empty=self._is_empty(database))
                 row = (self._table, fingerprint_to_json(fingerprint), dimension)
-                database.execute(f"insert or replace into {KINDS} values (?, ?, ?)", row)  # noqa: S608
+                database.execute(f"insert or replace into {FINGERPRINTS} values (?, ?, ?)", row)  # noqa: S608
                 return dimension
             check_fingerprint(repr(self), found[0], fingerprint, found[1], dimension)
             return found[1]
 
-    def _kind(self, database: sqlite3.Connection) -> tuple[StoreFingerprint, int | None] | None:
-        if not _exists(database, KINDS):
+    def _read_fingerprint(self, database: sqlite3.Connection) -> tuple[StoreFingerprint, int | None] | None:
+        if not _exists(database, FINGERPRINTS):
             return None
-        question = f"select fingerprint, dimension from {KINDS} where name = ?"  # noqa: S608
+        question = f"select fingerprint, dimension from {FINGERPRINTS} where name = ?"  # noqa: S608
         row = database.execute(question, (self._table,)).fetchone()
         return (fingerprint_from_json(row[0], repr(self)), row[1]) if row else None
 
@@ -215,7 +216,7 @@ class SqliteVectors:
         return {row[1].lower() for row in database.execute(f"pragma table_info({self._name})")}
 
     def _search(self, vector: Vector, k: int, database: sqlite3.Connection) -> list[Found]:
-        found = self._kind(database) if _exists(database, self._table) else None
+        found = self._read_fingerprint(database) if _exists(database, self._table) else None
         if found is None:
             raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
         dtype: Dtype = found[0]["dtype"]  # type: ignore[assignment]

@@ -266,7 +266,7 @@ async def test_a_stream_that_waits_for_its_time_is_closed_at_once(server, connec
         await until(lambda: limiter.waiting)
     assert not limiter.waiting
     assert len(server.requests) == 1
-    after = limiter.book(1, 1)
+    after = limiter.schedule(1, 1)
     limiter.withdraw(after)
     assert after.at - time.monotonic() < 61
 

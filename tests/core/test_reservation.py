@@ -25,12 +25,12 @@ def test_a_reservation_is_given_back_piece_by_piece():
     held = reservation(budget, owner)
     assert owner == {held}
     levels = []
-    for step in (held.take, held.end_work, held.end_work, held.take, held.take):
+    for step in (held.consumed, held.end_work, held.end_work, held.consumed, held.consumed):
         step()
         levels.append(budget.reserved)
     assert levels == [28, 18, 18, 13, 8]
     assert owner == {held}
-    held.take()
+    held.consumed()
     assert (budget.reserved, owner) == (0, set())
 
 
@@ -38,7 +38,7 @@ def test_the_work_may_end_after_the_results():
     """Then all that is left goes with it."""
     budget, owner = MemoryBudget(100), set()
     held = reservation(budget, owner, results=1)
-    held.take()
+    held.consumed()
     assert (budget.reserved, owner) == (10, {held})
     held.end_work()
     assert (budget.reserved, owner) == (0, set())
@@ -51,7 +51,7 @@ def test_releasing_gives_back_everything_once(before):
     budget.reserved = 7  # somebody else's
     held = reservation(budget, owner)
     for _ in range(before):
-        held.take()
+        held.consumed()
     held.release()
     held.release()
     held.end_work()
@@ -63,7 +63,7 @@ def test_taking_a_result_after_releasing_is_harmless():
     budget = MemoryBudget(100)
     held = reservation(budget, set())
     held.release()
-    held.take()
+    held.consumed()
     assert budget.reserved == 0
 
 
@@ -73,7 +73,7 @@ def test_more_results_than_there_are_give_back_no_more_than_is_held():
     budget.reserved = 7  # somebody else's
     held = reservation(budget, set(), results=1)
     for _ in range(3):
-        held.take()
+        held.consumed()
         assert budget.reserved >= 7
     held.end_work()
     assert budget.reserved == 7
@@ -84,14 +84,14 @@ def test_results_may_turn_out_to_be_of_another_size(by):
     """Of those that were not taken yet; in the end nothing is left."""
     budget, owner = MemoryBudget(100), set()
     held = reservation(budget, owner)
-    held.take()
+    held.consumed()
     before = budget.reserved
     held.resize(by)
     assert budget.reserved == before + 3 * by
-    held.take(2)
+    held.consumed(2)
     assert budget.reserved == before + 3 * by - 2 * (5 + by)
     held.end_work()
-    held.take()
+    held.consumed()
     held.resize(by)
     assert (budget.reserved, owner) == (0, set())
 
@@ -117,7 +117,7 @@ async def test_giving_back_wakes_who_waits():
     held = reservation(budget, set())
     task = asyncio.create_task(budget.reserve(20, {object()}))
     await checkpoint()
-    held.take()
+    held.consumed()
     await checkpoint()
     assert not task.done()
     held.end_work()

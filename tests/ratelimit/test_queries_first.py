@@ -24,19 +24,19 @@ class Bulk:
 
     def __init__(self, limiter, clock, tokens=0):
         self._limiter, self._clock, self._tokens = limiter, clock, tokens
-        self._slot = limiter.book(1, tokens)
+        self._request = limiter.schedule(1, tokens)
         self.sent = []
 
     def run(self, until):
         while True:
-            at = max(self._slot.at, self._clock.now)
+            at = max(self._request.at, self._clock.now)
             if at > until:
                 self._clock.now = until
                 return
             self._clock.now = at
-            if self._limiter.begin(self._slot) == 0:
+            if self._limiter.begin(self._request) == 0:
                 self.sent.append(at)
-                self._slot = self._limiter.book(1, self._tokens)
+                self._request = self._limiter.schedule(1, self._tokens)
 
 
 @pytest.fixture
@@ -46,33 +46,33 @@ def clock():
 
 def ask(limiter, clock, tokens=0):
     """Send a query, and return how long it had to wait."""
-    slot = limiter.book(1, tokens, is_query=True)
-    wait = slot.at - clock.now
-    clock.now = slot.at
-    assert limiter.begin(slot) == 0
+    request = limiter.schedule(1, tokens, is_query=True)
+    wait = request.at - clock.now
+    clock.now = request.at
+    assert limiter.begin(request) == 0
     return wait
 
 
 def test_a_query_is_planned_before_bulk_that_waits(clock):
     limiter = Limiter(60, clock=clock)
-    bulk = [limiter.book(1, 0) for _ in range(100)]
-    before = [slot.at for slot in bulk]
-    query = limiter.book(1, 0, is_query=True)
-    later = [slot.at for slot in bulk]
+    bulk = [limiter.schedule(1, 0) for _ in range(100)]
+    before = [request.at for request in bulk]
+    query = limiter.schedule(1, 0, is_query=True)
+    later = [request.at for request in bulk]
     assert query.at <= before[60]
     assert query.at < later[-1]
     assert sorted(later) == later
-    assert sum(slot.at < query.at for slot in bulk) < 60
-    second = limiter.book(1, 0, is_query=True)
+    assert sum(request.at < query.at for request in bulk) < 60
+    second = limiter.schedule(1, 0, is_query=True)
     assert query.at <= second.at
 
 
 def test_a_query_that_was_held_up_keeps_its_place(clock):
     limiter = Limiter(60, clock=clock)
     for _ in range(60):
-        limiter.begin(limiter.book(1, 0))
+        limiter.begin(limiter.schedule(1, 0))
         clock.now += 0.5
-    bulk, query = limiter.book(1, 0), limiter.book(1, 0, is_query=True)
+    bulk, query = limiter.schedule(1, 0), limiter.schedule(1, 0, is_query=True)
     clock.now = max(bulk.at, query.at) + 5
     assert limiter.begin(bulk) == 0
     assert limiter.begin(query) == 0

@@ -24,7 +24,7 @@ from support.limits import (
     Scene,
 )
 
-from asyncembed._ratelimit import Limiter, Slot
+from asyncembed._ratelimit import Limiter, ScheduledRequest
 
 SERVERS = [FixedWindow, RollingWindow, LeakyBucket]
 KINDS = {  # unit, limit, inputs and tokens of a request: from, to
@@ -129,7 +129,7 @@ def test_a_large_request_is_not_passed_by_small_ones():
     clock = Clock()
     limiter = Limiter(inputs=100, clock=clock)
     costs = [50, 45, 90, 1, 1, 1]
-    times = [limiter.book(cost, 0).at for cost in costs]
+    times = [limiter.schedule(cost, 0).at for cost in costs]
     assert times == sorted(times)
     assert times[2] > times[0] + MINUTE
 
@@ -138,7 +138,7 @@ def test_a_request_larger_than_the_limit_passes_and_is_paid_for():
     """When nothing else counts; the next one waits for as long as it should have taken."""
     clock = Clock()
     limiter = Limiter(inputs=100, clock=clock)
-    first, large, after = (limiter.book(cost, 0) for cost in (10, 500, 10))
+    first, large, after = (limiter.schedule(cost, 0) for cost in (10, 500, 10))
     assert first.at == clock.now
     assert MINUTE <= large.at - first.at < 1.02 * MINUTE
     assert 4 * MINUTE < after.at - large.at < 6 * MINUTE
@@ -148,7 +148,7 @@ def test_an_idle_limit_lets_half_a_minute_through_at_once():
     """So a small job does not wait for a limit that it does not touch."""
     clock = Clock()
     limiter = Limiter(requests=100, clock=clock)
-    times = [limiter.book(1, 0).at for _ in range(100)]
+    times = [limiter.schedule(1, 0).at for _ in range(100)]
     assert times[49] == clock.now < times[55]
     assert times[-1] < clock.now + MINUTE
 
@@ -169,27 +169,27 @@ def test_a_request_that_is_not_sent_costs_nothing():
     clock = Clock()
     limiter, other = Limiter(requests=10, clock=clock), Limiter(requests=10, clock=clock)
     for _ in range(3):
-        limiter.withdraw(limiter.book(1, 1))
-    assert [limiter.book(1, 1).at for _ in range(20)] == [other.book(1, 1).at for _ in range(20)]
+        limiter.withdraw(limiter.schedule(1, 1))
+    assert [limiter.schedule(1, 1).at for _ in range(20)] == [other.schedule(1, 1).at for _ in range(20)]
 
 
 def test_what_is_withdrawn_does_not_hold_up_who_comes_later():
     """However far ahead it was planned."""
     clock = Clock()
     limiter = Limiter(inputs=100, requests=100, clock=clock)
-    limiter.book(1, 1)
-    waiting = [limiter.book(1_000, 1), limiter.book(90, 1), limiter.book(90, 1)]
+    limiter.schedule(1, 1)
+    waiting = [limiter.schedule(1_000, 1), limiter.schedule(90, 1), limiter.schedule(90, 1)]
     assert waiting[-1].at > clock.now + 10 * MINUTE
     for ticket in waiting:
         limiter.withdraw(ticket)
-    assert limiter.book(40, 1).at == clock.now
+    assert limiter.schedule(40, 1).at == clock.now
 
 
 def test_a_batch_without_texts_takes_nothing_and_waits_for_nobody():
     """All of its texts were refused before they were sent."""
     clock = Clock()
     limiter = Limiter(requests=1, clock=clock)
-    tickets = [limiter.book(1, 1), limiter.book(0, 5), limiter.book(1, 1)]
+    tickets = [limiter.schedule(1, 1), limiter.schedule(0, 5), limiter.schedule(1, 1)]
     assert [ticket.at > clock.now for ticket in tickets] == [False, False, True]
     for act in (limiter.begin, limiter.withdraw):
         act(tickets[1])
@@ -199,22 +199,22 @@ def test_what_was_held_up_counts_from_when_it_is_sent():
     """Else a slow consumer could send two minutes' worth in one."""
     clock = Clock()
     limiter = Limiter(inputs=100, clock=clock)
-    held = limiter.book(100, 0)
+    held = limiter.schedule(100, 0)
     clock.now += 0.9 * MINUTE
     assert limiter.begin(held) == 0
-    assert limiter.book(1, 0).at >= clock.now + MINUTE
+    assert limiter.schedule(1, 0).at >= clock.now + MINUTE
 
 
-def hold(limiter: Limiter, clock: Clock, count: int) -> list[Slot]:
+def hold(limiter: Limiter, clock: Clock, count: int) -> list[ScheduledRequest]:
     """Let requests wait for their times, and return their tickets without sending them."""
-    tickets = [limiter.book(1, 1) for _ in range(count)]
+    tickets = [limiter.schedule(1, 1) for _ in range(count)]
     for ticket in tickets:
         clock.now = max(clock.now, ticket.at)
         assert not limiter.seconds_left(ticket)
     return tickets
 
 
-def send_all(limiter: Limiter, clock: Clock, tickets: list[Slot]) -> list[float]:
+def send_all(limiter: Limiter, clock: Clock, tickets: list[ScheduledRequest]) -> list[float]:
     """Begin all of these requests as soon as they may, and return when they were sent."""
     sent = []
     while tickets:
@@ -244,7 +244,7 @@ def test_what_was_held_up_goes_before_who_came_later():
     first, second = hold(limiter, clock, 2)
     clock.now += 2 * MINUTE
     send_all(limiter, clock, hold(limiter, clock, 10))
-    waiting = [limiter.book(1, 1) for _ in range(50)]
+    waiting = [limiter.schedule(1, 1) for _ in range(50)]
     planned = [ticket.at for ticket in waiting]
     assert limiter.begin(second) <= planned[0] - clock.now
     assert limiter.begin(first) <= planned[0] - clock.now
@@ -261,20 +261,20 @@ def test_what_gives_up_at_its_beginning_has_used_nothing():
     clock.now += 2 * MINUTE
     send_all(limiter, clock, hold(limiter, clock, 10))
     assert limiter.begin(held) > 0
-    behind = limiter.book(1, 1)
+    behind = limiter.schedule(1, 1)
     assert behind.at >= held.at > clock.now
     for ticket in (behind, held):
         limiter.withdraw(ticket)
     assert not limiter.waiting
-    assert limiter.book(1, 1).at == held.at
+    assert limiter.schedule(1, 1).at == held.at
 
 
 def test_more_tokens_than_estimated_put_off_what_waits():
     """The limit is in tokens that were billed."""
     clock = Clock()
     limiter = Limiter(tokens=100, clock=clock)
-    sent = [limiter.book(1, 35) for _ in range(2)]
-    waiting = [limiter.book(1, 20) for _ in range(3)]
+    sent = [limiter.schedule(1, 35) for _ in range(2)]
+    waiting = [limiter.schedule(1, 20) for _ in range(3)]
     assert clock.now < waiting[0].at < clock.now + MINUTE
     limiter.settle(sent[0], 55)
     assert waiting[0].at >= clock.now + MINUTE
@@ -286,7 +286,7 @@ def test_a_request_that_is_not_held_up_is_not_asked_again():
     clock = Clock()
     limiter = Limiter(requests=600, clock=clock)
     for _ in range(2_000):
-        ticket = limiter.book(1, 1)
+        ticket = limiter.schedule(1, 1)
         clock.now = max(clock.now, ticket.at) + 0.05
         assert limiter.begin(ticket) == 0
     assert clock.now - 1_000 < 2_000 / 600 * MINUTE / 0.95
@@ -309,7 +309,7 @@ def test_no_window_of_a_minute_holds_more_than_the_limit(steps, requests, inputs
     starts: list[tuple[float, tuple[int, int, int]]] = []
     for seconds, some, many, act in steps:
         clock.now += seconds
-        ticket = limiter.book(some, many)
+        ticket = limiter.schedule(some, many)
         if act == "withdraw":
             limiter.withdraw(ticket)
             continue
@@ -384,7 +384,7 @@ def test_nobody_waits_for_ever(costs, limit):
     """Whatever the order of large and small ones, they take as long as the worst packing of them into minutes."""
     clock = Clock()
     limiter = Limiter(inputs=limit, clock=clock)
-    times = [limiter.book(cost, 0).at for cost in costs]
+    times = [limiter.schedule(cost, 0).at for cost in costs]
     assert times == sorted(times)
     least = max(1, limit - max(costs))  # what gets into a minute at least
     assert times[-1] - clock.now <= 1.02 * MINUTE * math.ceil(sum(costs) / least)
@@ -395,6 +395,6 @@ def test_the_log_is_short_however_many_requests_there_are():
     clock = Clock()
     limiter = Limiter(clock=clock)
     for _ in range(50_000):
-        limiter.book(1, 10)
+        limiter.schedule(1, 10)
         clock.now += 0.01
     assert all(len(window._log) <= 700 for window in limiter._windows)

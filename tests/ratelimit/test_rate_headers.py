@@ -15,13 +15,13 @@ from asyncembed._ratelimit import Limiter
 
 def answered(limiter: Limiter, requests: LimitHeader | None = None, tokens: LimitHeader | None = None) -> None:
     """Send a request and get this answer."""
-    ticket = limiter.book(1, 10)
+    ticket = limiter.schedule(1, 10)
     limiter.begin(ticket)
     limiter.observe(ticket, RateLimitHeaders(requests, tokens))
 
 
 def wait_of(limiter: Limiter, clock: Clock, tokens: int = 10) -> float:
-    ticket = limiter.book(1, tokens)
+    ticket = limiter.schedule(1, tokens)
     limiter.withdraw(ticket)
     return ticket.at - clock.now
 
@@ -54,14 +54,14 @@ def test_who_waits_already_is_put_off():
     """In the same order, and as far apart as before."""
     clock = Clock()
     limiter = Limiter(requests=6, clock=clock)
-    sent = [limiter.book(1, 1) for _ in range(4)]
-    waiting = [limiter.book(1, 1) for _ in range(4)]
+    sent = [limiter.schedule(1, 1) for _ in range(4)]
+    waiting = [limiter.schedule(1, 1) for _ in range(4)]
     planned = [ticket.at for ticket in waiting]
     assert planned[0] > clock.now
     limiter.observe(sent[0], RateLimitHeaders(LimitHeader(3, 0, 59)))  # of which we have not used 6 yet
     assert [ticket.at for ticket in waiting] == pytest.approx([at + clock.now + 59 - planned[0] for at in planned])
     assert limiter.seconds_left(waiting[0]) == pytest.approx(59)
-    assert limiter.book(1, 1).at >= waiting[-1].at
+    assert limiter.schedule(1, 1).at >= waiting[-1].at
 
 
 def test_what_others_use_is_left_to_them():
@@ -69,7 +69,7 @@ def test_what_others_use_is_left_to_them():
     clock = Clock()
     limiter = Limiter(clock=clock)
     answered(limiter, requests=LimitHeader(100, 5, 30))
-    waits = [limiter.book(1, 1).at - clock.now for _ in range(8)]
+    waits = [limiter.schedule(1, 1).at - clock.now for _ in range(8)]
     assert waits[5:] == pytest.approx([30] * 3, abs=2)
     assert max(waits[:5]) < 30
 
@@ -78,7 +78,7 @@ def test_what_others_use_counts_when_we_use_nothing():
     """A request that does not fit into what is left waits for the reset, also if it is our first."""
     clock = Clock()
     limiter = Limiter(tokens=100, clock=clock)
-    ticket = limiter.book(1, 10)
+    ticket = limiter.schedule(1, 10)
     limiter.withdraw(ticket)
     limiter.observe(ticket, RateLimitHeaders(None, LimitHeader(100, 20, 30)))
     assert [wait_of(limiter, clock, tokens) for tokens in (20, 21, 500)] == [0, 30, 30]
@@ -89,7 +89,7 @@ def test_what_we_have_used_ourselves_is_no_news():
     clock = Clock()
     told, silent = Limiter(requests=10, clock=clock), Limiter(requests=10, clock=clock)
     for _ in range(10):
-        tickets = told.book(1, 1), silent.book(1, 1)
+        tickets = told.schedule(1, 1), silent.schedule(1, 1)
         clock.now = tickets[0].at
         assert not any([told.seconds_left(tickets[0]), silent.seconds_left(tickets[1])])
     told.observe(tickets[0], RateLimitHeaders(LimitHeader(10, 0, 60)))
@@ -109,7 +109,7 @@ def test_the_latest_answer_counts():
     clock = Clock()
     limiter = Limiter(clock=clock)
     answered(limiter, requests=LimitHeader(10, 0, 50))
-    ticket = limiter.book(1, 1)
+    ticket = limiter.schedule(1, 1)
     limiter.withdraw(ticket)
     limiter.observe(ticket, RateLimitHeaders(LimitHeader(1_000, 900, 50)))
     assert limiter.limits[0] == 1_000
@@ -122,7 +122,7 @@ def test_a_limit_that_is_nonsense_costs_a_minute_at_most():
     limiter = Limiter(clock=clock)
     answered(limiter, tokens=LimitHeader(1, 1, 0))
     for _ in range(3):
-        ticket = limiter.book(1, 100_000)
+        ticket = limiter.schedule(1, 100_000)
         assert ticket.at - clock.now <= 1.02 * MINUTE
         clock.now = max(clock.now, ticket.at)
 
@@ -140,10 +140,10 @@ def test_nothing_that_an_api_says_blocks_for_longer_than_a_minute(answers):
     clock = Clock()
     limiter = Limiter(clock=clock)
     for requests, tokens, seconds in answers:
-        ticket = limiter.book(3, 1_000)
+        ticket = limiter.schedule(3, 1_000)
         assert 0 <= ticket.at - clock.now <= 1.02 * MINUTE
         clock.now = ticket.at
         limiter.begin(ticket)
         limiter.observe(ticket, RateLimitHeaders(requests, tokens))
         clock.now += seconds
-    assert math.isfinite(limiter.book(3, 1_000).at)
+    assert math.isfinite(limiter.schedule(3, 1_000).at)

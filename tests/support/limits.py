@@ -15,7 +15,7 @@ from asyncembed._models import LimitHeader, RateLimitHeaders
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from asyncembed._ratelimit import Limiter, Slot
+    from asyncembed._ratelimit import Limiter, ScheduledRequest
 
 MINUTE = 60.0
 WORK = 0.005
@@ -205,10 +205,10 @@ class Scene:
 
     def _ask(self, stream: int, batch: tuple[int, int], then: Callable[[], None]) -> None:
         limiter = self.limiters[stream % len(self.limiters)]
-        ticket = limiter.book(batch[0], int(batch[1] * self.ratio()) or 1)
+        ticket = limiter.schedule(batch[0], int(batch[1] * self.ratio()) or 1)
         self._wait(stream, batch, limiter, ticket, then)
 
-    def _wait(self, stream, batch, limiter: Limiter, ticket: Slot, then: Callable[[], None]) -> None:
+    def _wait(self, stream, batch, limiter: Limiter, ticket: ScheduledRequest, then: Callable[[], None]) -> None:
         if limiter.seconds_left(ticket):
             self._at(ticket.at, lambda: self._wait(stream, batch, limiter, ticket, then))
             return
@@ -219,7 +219,7 @@ class Scene:
             self._begin(stream, batch, limiter, ticket)
         then()
 
-    def _begin(self, stream, batch, limiter: Limiter, ticket: Slot) -> None:
+    def _begin(self, stream, batch, limiter: Limiter, ticket: ScheduledRequest) -> None:
         now = self.clock.now
         if left := limiter.begin(ticket):
             self._at(now + left, lambda: self._begin(stream, batch, limiter, ticket))
@@ -231,7 +231,7 @@ class Scene:
     def _units(self, batch: tuple[int, int]) -> int:
         return (1, *batch)[self.unit]
 
-    def _arrive(self, stream, batch, limiter: Limiter, ticket: Slot) -> None:
+    def _arrive(self, stream, batch, limiter: Limiter, ticket: ScheduledRequest) -> None:
         now, units = self.clock.now, self._units(batch)
         is_let = self.server.take(units, now)
         quota = self._quota() if self.headers else None
@@ -286,7 +286,7 @@ class HeldUp:
         self._at(self._clock.now + seconds, act)
 
     def _ask(self, inputs: int, tokens: int, held: float, late: float, fate: str, share: float) -> None:
-        ticket, real = self._limiter.book(inputs, tokens), math.ceil(tokens * share)
+        ticket, real = self._limiter.schedule(inputs, tokens), math.ceil(tokens * share)
 
         def wait() -> None:
             if left := self._limiter.seconds_left(ticket):

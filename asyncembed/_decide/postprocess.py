@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Postprocessor:
     """Truncates and normalizes vectors on the client.
 
     Attributes:
@@ -26,17 +26,17 @@ class Finish:
     normalize: bool
 
     def __call__(self, result: EmbedResult[Scalar] | EmbedBlock[Scalar]) -> EmbedResult[Scalar] | EmbedBlock[Scalar]:
-        """Return a copy of a result with finished vectors."""
+        """Return a copy of a result with postprocessed vectors."""
         if isinstance(result, EmbedBlock):
             return replace(result, embeddings=self.rows(result.embeddings))
         return replace(result, embedding=self.rows(result.embedding[np.newaxis])[0])
 
     def rows(self, matrix: Matrix) -> Matrix:
-        """Return a new matrix with the finished rows of `matrix`."""
+        """Return a new matrix with the postprocessed rows of `matrix`."""
         kept: Matrix = np.array(matrix[:, : self.dimension])
         if not self.normalize:
             return kept
         lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
         lengths[lengths == 0] = 1
-        finished: Matrix = (kept / lengths).astype(np.float32)
-        return finished
+        normalized: Matrix = (kept / lengths).astype(np.float32)
+        return normalized

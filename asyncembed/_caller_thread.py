@@ -42,13 +42,13 @@ class Loop(Protocol):
         """Cancel the task of a started coroutine."""
 
 
-class Hop:
+class CallerThread:
     """Waits for a call on another thread, and runs its jobs on this one. It serves one call at a time."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
-    def ask(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], None]) -> None:
         """Call a function on the waiting thread, or during the next call if no thread waits now."""
         self._jobs.put(job)
 
@@ -81,19 +81,19 @@ class Hop:
         return task.result()
 
 
-class Pulled(Generic[T]):
+class CallerTexts(Generic[T]):
     """The caller's texts as an async iterable that is read on the caller's thread.
 
     Args:
         iterator: The caller's texts.
         count: Their number, None if it is not known.
-        hop: Runs jobs on the caller's thread.
+        caller: Runs jobs on the caller's thread.
     """
 
-    def __init__(self, iterator: Iterator[T], count: int | None, hop: Hop) -> None:
+    def __init__(self, iterator: Iterator[T], count: int | None, caller: CallerThread) -> None:
         self._iterator = iterator
         self._count = count
-        self._hop = hop
+        self._caller = caller
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -112,7 +112,7 @@ class Pulled(Generic[T]):
                 with suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(_set, answer, found)
 
-            self._hop.ask(job)
+            self._caller.submit(job)
             items, has_ended, error = await answer
             for item in items:
                 yield item
@@ -135,7 +135,7 @@ class Pulled(Generic[T]):
         return items, len(items) < TEXTS_AT_ONCE, None
 
 
-def from_caller(texts: Texts, hop: Hop) -> Texts:
+def from_caller(texts: Texts, caller: CallerThread) -> Texts:
     """Return texts that are read on the caller's thread. Lists, tuples and async iterables are returned as they are.
 
     Raises:
@@ -144,7 +144,7 @@ def from_caller(texts: Texts, hop: Hop) -> Texts:
     check_texts(texts)
     if isinstance(texts, AsyncIterable | list | tuple):
         return texts
-    return Pulled(lines(texts), length(texts), hop)
+    return CallerTexts(lines(texts), length(texts), caller)
 
 
 def close_texts(texts: object) -> None:
