@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncembed._client import EmbedClient
 from asyncembed._config import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
-from asyncembed._core.memory import MemoryMonitor
+from asyncembed._core.memory_monitor import MemoryMonitor
 from asyncembed._core.stream import EmbedStream
 from asyncembed._decide.texts import TextLike, Texts
 from asyncembed._events import (

@@ -23,7 +23,8 @@ from asyncembed._config import (
     check_positive,
 )
 from asyncembed._core.call import Call
-from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor, bytes_of
+from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget
+from asyncembed._core.memory_monitor import MemoryMonitor, bytes_of
 from asyncembed._core.slots import SlotsByModel
 from asyncembed._decide.spending_cap import SpendingCap
 from asyncembed._events import LOGGER

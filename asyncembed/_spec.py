@@ -254,6 +254,27 @@ def describe(
     return ClientSpec(provider, **fields)
 
 
+def spec_from(provider: str | Provider | ClientSpec, settings: SpecArguments) -> ClientSpec:
+    """Return the given spec, or a new one with these settings.
+
+    Raises:
+        ConfigurationError: if a setting is wrong or unknown, or both a spec and settings were given.
+    """
+    if isinstance(provider, ClientSpec):
+        check_only_spec(settings)
+        return provider
+    if unknown := sorted(set(settings) - SpecArguments.__optional_keys__):
+        hint = "; pass the name of a variable as api_key_env=" if "api_key" in unknown else ""
+        raise ConfigurationError(f"a ClientSpec has no field {', '.join(map(repr, unknown))}{hint}")
+    return ClientSpec(provider, **settings)
+
+
+def check_only_spec(settings: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` if settings were given besides a spec."""
+    if settings:
+        raise ConfigurationError(f"pass either a ClientSpec or {', '.join(sorted(settings))}=, not both")
+
+
 def _portable(provider: object) -> str | type[Provider] | Provider:
     """Return the name of a built-in provider, the class of a stateless one, or else the object itself."""
     if isinstance(provider, type) and issubclass(provider, Provider):

@@ -16,7 +16,7 @@ from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosed
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
 from asyncembed._public import publish
 from asyncembed._redaction import hide_address, hide_key, hide_values
-from asyncembed._spec import ClientSpec
+from asyncembed._spec import ClientSpec, check_only_spec
 
 if TYPE_CHECKING:
     import os
@@ -92,8 +92,7 @@ class SyncEmbedder:
         self._key: Hashable
         self._open: Callable[[], EmbedClient]
         if isinstance(provider, ClientSpec):
-            if arguments:
-                raise ConfigurationError(f"pass either a ClientSpec or {', '.join(sorted(arguments))}=, not both")
+            check_only_spec(arguments)
             self._key, self._open = provider, provider.open
             return
         if "session" in arguments:

@@ -35,7 +35,7 @@ from asyncembed._events import (
     RetryScheduled,
     RunEnded,
 )
-from asyncembed._exceptions import ConfigurationError
+from asyncembed._missing import missing
 from asyncembed._public import publish
 from asyncembed._version import __version__
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from asyncembed._events import Event
 
-MISSING: Final = 'OpenTelemetryEvents needs opentelemetry-api, which is not installed: pip install "asyncembed[otel]"'
 
 _SCHEMA: Final = "https://opentelemetry.io/schemas/1.37.0"
 _NAMES: Final[Mapping[str, str]] = {
@@ -89,7 +88,7 @@ class OpenTelemetryEvents:
         try:
             from opentelemetry import metrics, trace  # noqa: PLC0415  # an optional extra
         except ImportError:
-            raise ConfigurationError(MISSING) from None
+            raise missing("OpenTelemetryEvents", "opentelemetry-api", "otel") from None
         self._trace = trace
         self._tracer = trace.get_tracer("asyncembed", __version__, tracer_provider, _SCHEMA)
         self._kind = trace.SpanKind.CLIENT

@@ -19,6 +19,6 @@ pytest.register_assert_rewrite("support")
 @pytest.fixture(autouse=True)
 def no_proofs():
     """Another test's server may have had the same port."""
-    from asyncembed._decide.base64_proof import forget_proofs
+    from support.proofs import forget_proofs
 
     forget_proofs()

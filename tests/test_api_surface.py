@@ -24,7 +24,7 @@ SANS_IO = [
         for package in ("_decide", "_parser")
         for path in (PACKAGE / package).glob("*.py")
     ),
-    "_http/headers.py",
+    *(f"_http/{name}.py" for name in ("blamed_fields", "error_answer", "error_body", "headers")),
 ]
 PUBLIC = {
     "APIStatusError",

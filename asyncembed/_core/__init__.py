@@ -4,7 +4,8 @@ from asyncembed._core.call import Call, DeadLetters
 from asyncembed._core.circuit_breaker import CircuitBreaker
 from asyncembed._core.endpoint import Endpoint, EndpointState
 from asyncembed._core.exchange import HARMLESS
-from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget, MemoryMonitor, bytes_of
+from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget
+from asyncembed._core.memory_monitor import MemoryMonitor, bytes_of
 from asyncembed._core.observer import Hook
 from asyncembed._core.query_lane import QueryLane, QueryRun
 from asyncembed._core.run import Run

@@ -1,4 +1,4 @@
-"""Stops all requests of a client while the API is down (`CircuitBreaker`) or asks for a pause (`SharedPause`).
+"""Stops all requests of a client but one while the API is down.
 
 While the API is down, one request at a time probes whether it is back, and all others wait. Without this, every worker
 would retry on its own, and most of the load on an API that is down or restarting would be retries. An API that is only
@@ -20,28 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from asyncembed._config import RetryPolicy
-
-
-class SharedPause:
-    """A pause for all requests to an endpoint, after the API has asked one of them to wait."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._until = 0.0
-
-    def extend(self, seconds: float) -> None:
-        """Pause for at least `seconds` from now."""
-        self._until = max(self._until, self._clock() + seconds)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether there is a pause now."""
-        return self._until > self._clock()
-
-    async def wait(self) -> None:
-        """Return when the pause is over, even if it is extended meanwhile."""
-        while (remaining := self._until - self._clock()) > 0:  # noqa: ASYNC110  # only time ends a pause
-            await anyio.sleep(remaining)
 
 
 FAILURE_THRESHOLD: Final = 8

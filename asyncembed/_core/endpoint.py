@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
-from asyncembed._core.circuit_breaker import SharedPause
 from asyncembed._core.loop_budget import LoopBudget
-from asyncembed._core.rate_gate import TokenEstimate
+from asyncembed._core.pause import SharedPause
 from asyncembed._decide.base64_proof import proof_of
 from asyncembed._decide.giving_way import GivingWay
 from asyncembed._decide.long_texts import LongTexts, TextLimit
 from asyncembed._decide.splitting import LearnedLimits
+from asyncembed._decide.token_estimate import TokenEstimate
 from asyncembed._http.route import Route
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asyncembed._core.rate_gate import plausible_tokens
 from asyncembed._decide.base64_proof import Comparison
 from asyncembed._decide.chunker import JSON_OVERHEAD, Batch
 from asyncembed._decide.delivery import ResultDelivery
 from asyncembed._decide.signs import meaning_of
+from asyncembed._decide.token_estimate import plausible_tokens
 from asyncembed._exceptions import APIStatusError, AsyncEmbedError, ResponseError, TransportError, answer_of, of_answer
 from asyncembed._models import EmbedInput
 from asyncembed._parser.parser import ResponseParser

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from asyncembed._core.rate_gate import TokenEstimate
 from asyncembed._decide.chunker import JSON_OVERHEAD
 from asyncembed._decide.spending_cap import NOTHING, Grant, RequestTokens
+from asyncembed._decide.token_estimate import TokenEstimate
 from asyncembed._exceptions import BudgetExceededError
 
 if TYPE_CHECKING:

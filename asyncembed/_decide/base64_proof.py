@@ -136,11 +136,6 @@ def proof_of(key: Hashable) -> Proof:
     return _PROOFS.setdefault(key, Proof())
 
 
-def forget_proofs() -> None:
-    """Forget all proofs, as a new process would. For tests."""
-    _PROOFS.clear()
-
-
 def _digest(data: bytes | bytearray) -> bytes:
     return blake2b(data, digest_size=16).digest()
 

@@ -51,7 +51,7 @@ _OF_ONE_REPLICA: Final = frozenset({401, 403, 404})
 # A single bad replica does not say these.
 _PERMANENT: Final = re.compile(r"\b(revoked|deactivated|suspended|terminated)\b", re.IGNORECASE)
 _FORBIDDEN: Final = 403
-_OVERLOAD: Final = frozenset({429, 529})
+_OVERLOADED: Final = 529  # unlike 503, which servers also send when they crash
 _SERVER_ERROR: Final = 500
 _BAD_REQUEST: Final = 400
 
@@ -225,7 +225,7 @@ class Blame:
 
     def _of_failure(self, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
         """Decide about a transient failure, which may also come from a text that the server cannot process."""
-        is_suspect = answer.status >= _SERVER_ERROR and answer.status not in _OVERLOAD
+        is_suspect = answer.status >= _SERVER_ERROR and answer.status != _OVERLOADED
         # If the server has accepted texts that it failed on before, its failures are less likely due to a text.
         suspect_after = FAILURES_OF_TEXT * (1 + self._recovered)
         case.is_unsure |= is_suspect

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Self
 
+from asyncembed._decide.too_large import MIN_SHARE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
@@ -94,9 +96,6 @@ ADDITIVE_GOAL: Final = 1.25
 
 MIN_CUT: Final = 0.1
 """Smallest share of the size that one step down leaves when responses are slow."""
-
-MIN_SHARE: Final = 1 / 64
-"""Smallest share of a refused request that is believed as the server's limit: numbers in messages may mean anything."""
 
 IDLE: Final = 0.05
 """Seconds without a request in flight, if longer than the last response took, after which a measurement begins again.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncembed._decide.blame import Case
 from asyncembed._decide.chunker import BYTES_PER_TOKEN, JSON_OVERHEAD, Batch
+from asyncembed._decide.too_large import MIN_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 MARGIN: Final = 0.9
 """Share of a limit in tokens or bytes to use, as the next texts differ from these."""
-
-MIN_SHARE: Final = 1 / 64
-"""Smallest share of a refused request that one refusal may lower a limit to: numbers in a message may mean anything."""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,9 @@ Unit: TypeAlias = Literal["inputs", "tokens", "bytes"]
 
 PAYLOAD_TOO_LARGE: Final = 413
 
+MIN_SHARE: Final = 1 / 64
+"""Smallest share of a refused request that is believed as the server's limit: numbers in messages may mean anything."""
+
 _CODES: Final = frozenset({"max_tokens_per_request", "array_above_max_length"})
 _THINGS: Final = r"(?:inputs?|texts?|items?|elements?|documents?|strings?|requests?)"
 # Strings, which `re` compiles and caches on first use: compiling is slow, and few programs meet such an error.

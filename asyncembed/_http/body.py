@@ -6,8 +6,9 @@ from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Final
 
 from asyncembed._exceptions import EmbedTimeoutError, ResponseError
-from asyncembed._http.errors import FAILURES, request_id_in, transport_error
+from asyncembed._http.error_answer import request_id_in
 from asyncembed._http.timeouts import SilenceLimit
+from asyncembed._http.transport_errors import FAILURES, transport_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

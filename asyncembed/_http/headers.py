@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-OVERLOADED: Final = frozenset({429, 503, 529})
-"""Statuses that a wait may cure. Only with these do the body and the reset of a limit count as a wait."""
-
 _SECONDS: Final = {
     "ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0
 }  # fmt: skip

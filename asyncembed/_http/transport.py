@@ -21,10 +21,11 @@ from multidict import CIMultiDict
 from asyncembed._credentials import refuses_key
 from asyncembed._exceptions import ResponseError, TransportError
 from asyncembed._http.body import Response
-from asyncembed._http.errors import FAILURES, proxy_error, status_error, timeout_error, transport_error
+from asyncembed._http.error_answer import status_error
 from asyncembed._http.proxies import ip_of, is_loopback
 from asyncembed._http.route import Route
 from asyncembed._http.timeouts import FairTimeout
+from asyncembed._http.transport_errors import FAILURES, proxy_error, timeout_error, transport_error
 from asyncembed._redaction import Address
 from asyncembed._version import __version__
 

@@ -11,7 +11,7 @@ import zlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol
 
-from asyncembed import ConfigurationError
+from asyncembed._missing import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,6 @@ class LineSplitter:
 COMPRESSIONS: Final = ("gz", "zst")
 """Suffixes of compressed files, without the dot."""
 
-ZSTD_MISSING: Final = '.zst needs zstandard, which is not installed: pip install "asyncembed[zstd]"'
 
 READ_BYTES: Final = 1_024
 """Compressed bytes to decompress at once; they expand to at most 33 MB."""
@@ -152,7 +151,7 @@ class FramesFile(io.RawIOBase):
 def check_compression(compression: str) -> None:
     """Raise `ConfigurationError` if the package that decompresses such files is not installed."""
     if compression == "zst" and find_spec("zstandard") is None:
-        raise ConfigurationError(ZSTD_MISSING)
+        raise missing(".zst", "zstandard", "zstd")
 
 
 def open_compressed(path: Path, compression: str) -> io.BufferedIOBase:

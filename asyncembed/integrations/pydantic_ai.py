@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from asyncembed._missing import missing
+from asyncembed._spec import spec_from
 from asyncembed.integrations._embedder import Embedder
-from asyncembed.integrations._settings import spec_from
 
 try:
     from pydantic_ai.embeddings import EmbeddingModel, EmbeddingResult

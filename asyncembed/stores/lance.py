@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from asyncembed._exceptions import ConfigurationError, ResumeError
+from asyncembed._missing import missing
 from asyncembed._redaction import Address
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
 from asyncembed.stores._fingerprint import (
@@ -40,8 +41,6 @@ PUTS_BETWEEN: Final = 100
 
 KEPT: Final = timedelta(hours=1)
 """How long old versions of the table are kept for their readers."""
-
-LANCEDB_MISSING: Final = 'LanceTable needs lancedb; install it with: pip install "asyncembed[lancedb]"'
 
 
 class LanceTable:
@@ -181,7 +180,7 @@ class LanceTable:
             try:
                 import lancedb  # noqa: PLC0415
             except ImportError as error:
-                raise ConfigurationError(LANCEDB_MISSING) from error
+                raise missing("LanceTable", "lancedb", "lancedb") from error
             self._database = await lancedb.connect_async(str(self._uri))
         return self._database
 

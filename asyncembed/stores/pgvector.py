@@ -16,6 +16,7 @@ import numpy as np
 
 from asyncembed._config import check_choice
 from asyncembed._exceptions import ConfigurationError, ResumeError
+from asyncembed._missing import missing
 from asyncembed._redaction import Secret, hide
 from asyncembed.sinks._provenance import PACKED
 from asyncembed.stores._fingerprint import (
@@ -49,8 +50,6 @@ MAX_NAME_BYTES: Final = 63
 """Maximum length of a name; the server cuts longer ones."""
 
 CONNECT_SECONDS: Final = 30
-
-PSYCOPG_MISSING: Final = 'PgVector needs psycopg; install it with: pip install "asyncembed[pgvector]"'
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _NUMBERS: Final = frozenset({"bigint", "integer", "smallint"})
@@ -305,7 +304,7 @@ class PgVector:
             import psycopg  # noqa: PLC0415
             from psycopg.conninfo import conninfo_to_dict, make_conninfo  # noqa: PLC0415
         except ImportError as error:
-            raise ConfigurationError(PSYCOPG_MISSING) from error
+            raise missing("PgVector", "psycopg", "pgvector") from error
         wrong = secret = ""
         conninfo = self._conninfo
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import struct
 import termios
 
+import aiohttp
 import pytest
 from support.scripted import KEY, raw, said
 
-from asyncembed import Timeouts, TransportError
+from asyncembed import EmbedTimeoutError, Timeouts, TransportError
 from asyncembed._http import Session, Transport
 from asyncembed._redaction import Secrets
 
@@ -58,6 +60,29 @@ async def test_a_reset_does_not_take_back_what_had_come(server, transport, chunk
     assert found == b"".join(PIECES)
     with pytest.raises(TransportError, match="broke off"):
         await response.read()
+    response.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_time_out"),
+    [
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), True),
+        (aiohttp.ClientOSError(errno.ETIMEDOUT, "Connection timed out"), True),
+        (aiohttp.SocketTimeoutError("Timeout on reading data from socket"), True),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), False),
+    ],
+    ids=["of the system", "while reading", "of aiohttp", "a reset"],
+)
+async def test_a_connection_that_the_system_gives_up_is_a_time_out(server, transport, error, is_time_out):
+    """The kernel gives up a connection after minutes without an answer. One that was reset did not take too long."""
+    server.default = said(b"{}")
+    response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, on_headers=lambda _: None)
+    assert await read_all(response) == b"{}"
+    response._content.set_exception(error)
+    with pytest.raises(TransportError, match="connection failed") as caught:
+        await response.read()
+    assert isinstance(caught.value, EmbedTimeoutError) == isinstance(caught.value, TimeoutError) == is_time_out
+    assert getattr(caught.value, "phase", None) == ("body" if is_time_out else None)
     response.close()
 
 

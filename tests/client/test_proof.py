@@ -6,9 +6,9 @@ import base64
 
 import numpy as np
 import pytest
+from support.proofs import forget_proofs
 
 from asyncembed import EmbedClient, EncodingSettled, RetryPolicy
-from asyncembed._decide.base64_proof import forget_proofs
 from asyncembed.testing import FakeServer, faults, vector_of
 
 DIMENSION = 48

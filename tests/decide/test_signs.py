@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from asyncembed import Sign
 from asyncembed._decide import meaning_of
 from asyncembed._exceptions import ErrorAnswer
-from asyncembed._http.errors import read_answer
+from asyncembed._http.error_answer import read_answer
 from asyncembed._redaction import Secrets
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncembed._exceptions import ErrorAnswer
-from asyncembed._http.errors import read_answer
+from asyncembed._http.error_answer import read_answer
 from asyncembed._redaction import Secrets
 
 

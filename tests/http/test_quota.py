@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncembed._http import read_limit_headers
-from asyncembed._http.errors import status_error
+from asyncembed._http.error_answer import status_error
 from asyncembed._http.headers import duration, wait_in_words
 from asyncembed._models import LimitHeader, RateLimitHeaders
 from asyncembed._redaction import Secrets

@@ -22,7 +22,7 @@ from asyncembed import (
     ServerError,
 )
 from asyncembed._exceptions import answer_of
-from asyncembed._http.errors import read_answer, status_error
+from asyncembed._http.error_answer import read_answer, status_error
 from asyncembed._redaction import Secrets
 
 BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
