@@ -3,7 +3,8 @@
 When the stage meets such a text, it reads some batches ahead, takes those texts out, and sends them first, in as few
 requests as they need. It fills new batches with the rest, so that requests stay full. So the vectors of long texts wait
 for those of earlier texts, which are requested after them. They must not take the memory that the others wait for:
-their reservations do not count as those of the run, and they need at most a quarter of the memory of a batch.
+their reservations do not count as those of the run, they need at most a quarter of the memory of a batch, and they
+never wait for memory. If there is none for them now, they go back to the others, see `put_back`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncembed._decide.chunker import Batch
 from asyncembed._models import EmbedInput
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from asyncembed._core.source import Source
     from asyncembed._decide.chunker import Chunker
     from asyncembed._decide.cost import CostModel
+    from asyncembed._decide.duplicates import Lead
     from asyncembed._decide.long_texts import LongTexts
-    from asyncembed._models import Limits
+    from asyncembed._models import Limits, Vector
 
 MAX_AHEAD: Final = 32
 """Batches that are read ahead when one of them has a text that seems too long."""
@@ -68,7 +71,9 @@ class LongSource:
         self._ready: deque[Batch] = deque()
         self._ahead: deque[Batch] = deque()  # read, without the texts that were sent apart
         self._carried = Batch()  # texts without a request, which travel with the next batch
+        self._error: Exception | None = None  # of the source; it is raised after the texts before it
         self._originals: dict[int, EmbedInput] = {}  # of the texts in the chunker of long ones
+        self._origins: dict[int, Batch] = {}  # the batch from which each long text was taken last
         self._held = 0  # memory of these texts and their results
 
     def allow(self, limits: Limits, memory: int) -> None:
@@ -90,7 +95,8 @@ class LongSource:
     @property
     def is_exhausted(self) -> bool:
         """Whether `next_batch` is known to return None next."""
-        return not self._ready and not self._ahead and not self._is_filling and self._source.is_exhausted
+        is_empty = not self._ready and not self._ahead and not self._is_filling and not self._error
+        return is_empty and self._source.is_exhausted
 
     @property
     def _is_filling(self) -> bool:
@@ -106,12 +112,7 @@ class LongSource:
             if self._ahead:
                 self._fill(self._ahead.popleft())
                 continue
-            try:
-                batch = await self._source.next_batch()
-            except BaseException:
-                if not self._is_filling:
-                    raise
-                batch = None  # the source raises it again when it is asked again
+            batch = await self._read()
             if batch is None:
                 self._hand_on(self._flush())
                 break
@@ -121,7 +122,26 @@ class LongSource:
                 self._ahead.append(batch)
             else:
                 return batch
+        if not self._ready and self._error:
+            raise self._error
         return self._ready.popleft() if self._ready else None
+
+    def put_back(self, batch: Batch) -> None:
+        """Return texts that were sent apart to the others; the next batches hold them."""
+        for index, item in batch.inputs.items():
+            self._origins[index].inputs[index] = item
+        for refused in batch.refused:
+            self._origins[refused[0]].refused.append(refused)
+
+    async def _read(self) -> Batch | None:
+        """Return the next batch of the source; None after the last one or after an error, which is kept."""
+        if self._error:
+            return None
+        try:
+            return await self._source.next_batch()
+        except Exception as error:  # noqa: BLE001  # of the caller's iterable, or of the cache
+            self._error = error
+            return None
 
     async def pump(self) -> None:
         """Read an async iterable while batches are wanted."""
@@ -142,6 +162,7 @@ class LongSource:
         """Take the long texts out of a batch, and of some batches after it."""
         batch: Batch | None = first
         held = 0
+        self._origins.clear()
         while batch:
             held += batch.text_memory
             separate = self._take_long(batch)
@@ -156,13 +177,14 @@ class LongSource:
     async def _read_ahead(self) -> Batch | None:
         """Return the next batch, or None if there is none yet, or an error that belongs after the batches so far."""
         await asyncio.sleep(0)  # reading takes time, and other tasks may be waiting
-        if self.needs_pump and self._max_wait is None:
+        if not self.needs_pump:
+            return await self._read()
+        if self._max_wait is None:
             return None
-        try:
-            async with asyncio.timeout(self._max_wait if self.needs_pump else None):
-                return await self._source.next_batch()
-        except Exception:  # noqa: BLE001  # the source raises it again when it is asked again
-            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._max_wait):
+                return await self._read()
+        return None
 
     def _take_long(self, batch: Batch) -> list[Batch]:
         """Take the texts out of a batch that seem too long, and return the batches of them that are full."""
@@ -177,7 +199,7 @@ class LongSource:
             if self._held + needed > most:
                 done += self._flush_long()
             self._held += needed
-            self._originals[index] = item
+            self._originals[index], self._origins[index] = item, batch
             self._long_chunker.index = index
             done += self._long_chunker.take([EmbedInput(text, item.id, item.metadata)])
             del batch.inputs[index]
@@ -195,18 +217,23 @@ class LongSource:
             self._ready.append(batch)
 
     def _fill(self, batch: Batch) -> None:
-        """Fill new batches with the texts of a batch that was read ahead."""
+        """Fill new batches with the texts of a batch that was read ahead, in the order of the texts.
+
+        A text that needs no request travels with a batch that holds later texts than those before it. So an equal text
+        that it waits for is in that batch or an earlier one, and no result waits for memory that a later one holds.
+        """
         if len(self._carried):
             self._hand_on(self._flush())
-        self._carried.recalled, self._carried.followers = batch.recalled, batch.followers
-        if len(self._carried):
-            self._carried.text_memory = batch.text_memory
-        items = list(batch.inputs.items())
-        if batch.refused:  # they are refused again in their new batch
-            items = sorted([*items, *((index, item) for index, item, _ in batch.refused)], key=_index_of)
-        for index, item in items:
-            self._chunker.index = index
-            self._hand_on(self._chunker.take([item]))
+        asked = [*batch.inputs.items(), *((index, item) for index, item, _ in batch.refused)]  # refused again
+        texts: list[tuple[int, EmbedInput, Vector | Lead[Any] | None]] = [(*text, None) for text in asked]
+        texts += batch.recalled
+        texts += [(index, item, lead) for (index, item), lead in batch.followers]
+        for index, item, found in sorted(texts, key=_index_of):
+            if found is None:
+                self._chunker.index = index
+                self._hand_on(self._chunker.take([item]))
+            else:
+                self._carried.add_unsent(index, item, found)
         if self.needs_pump and not self._ahead:  # the caller's texts may come slowly
             self._hand_on(self._flush())
 

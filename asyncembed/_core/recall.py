@@ -8,7 +8,6 @@ result waits for memory that a later one holds.
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict, deque
 from itertools import groupby
 from operator import itemgetter
@@ -18,7 +17,7 @@ import numpy as np
 
 from asyncembed._decide.chunker import Batch
 from asyncembed._decide.duplicates import Duplicates, KnownVectors, Lead
-from asyncembed._decide.texts import metadata_bytes, text_key
+from asyncembed._decide.texts import text_key
 from asyncembed._exceptions import ResponseError
 from asyncembed._models import EmbedBlock, EmbedResult
 
@@ -259,11 +258,7 @@ class RecallingSource:
             self._hand_on(batches)
 
     def _take_out(self, index: int, item: EmbedInput, found: Vector | Lead[Reservation]) -> None:
-        if isinstance(found, Lead):
-            self._taken.followers.append(((index, item), found))
-        else:
-            self._taken.recalled.append((index, item, found))
-        self._taken.text_memory += sys.getsizeof(item.text) + metadata_bytes(item.metadata or {})
+        self._taken.add_unsent(index, item, found)
         allowed = self._budget.largest // PART_OF_BUDGET
         if self._cost.waiting(len(self._taken), self._taken.text_memory) > allowed:
             self._flush()

@@ -29,12 +29,12 @@ from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.postprocess import Postprocessor
 from asyncembed._decide.texts import Texts, check_texts
-from asyncembed._exceptions import BudgetExceededError, StreamClosedError, without_frames
+from asyncembed._exceptions import AsyncEmbedError, BudgetExceededError, StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from asyncembed._core.call import Call
     from asyncembed._core.rate_gate import RatePermit
@@ -96,7 +96,7 @@ class Run:
         *,
         ordered: bool = True,
         first: int = 0,
-        gaps: Iterable[tuple[int, EmbedInput]] = (),
+        gaps: Sequence[tuple[int, EmbedInput]] = (),
         as_blocks: bool = False,
         compact: bool = False,
         max_ready: int | None = None,
@@ -153,6 +153,7 @@ class Run:
         self.rate_gate = RateGate(
             endpoint.limiter, endpoint.learned.tokens[options.model], self.observer, is_query=call.is_query
         )
+        self._gaps = len(gaps)
         self._open_source(texts, gaps, new_chunker)
         if self.recall and shared:
             self.recall.remember(shared)
@@ -184,7 +185,7 @@ class Run:
         self._ended: float | None = None
 
     def _open_source(
-        self, texts: Texts, gaps: Iterable[tuple[int, EmbedInput]], new_chunker: Callable[[], Chunker]
+        self, texts: Texts, gaps: Sequence[tuple[int, EmbedInput]], new_chunker: Callable[[], Chunker]
     ) -> None:
         """Open the source of batches, with a stage for equal and known texts and one for long texts if needed."""
         call, endpoint, options = self._call, self.endpoint, self.options
@@ -307,16 +308,38 @@ class Run:
         """Wait until the rate limits allow a request for `batch`."""
         return await self.rate_gate.acquire(len(batch.inputs), batch.request_bytes)
 
-    async def reserve(self, batch: Batch) -> Reservation:
-        """Wait until the memory budget has room for `batch`, and reserve it."""
+    async def reserve(self, batch: Batch) -> Reservation | None:
+        """Wait until the memory budget has room for `batch`, and reserve it.
+
+        Texts that are sent before earlier ones must not wait for the memory of those: if there is none for them, they
+        go back to the source, and the method returns None.
+        """
         working = self.cost.working(batch.request_bytes)
         waiting = self.cost.waiting(len(batch), batch.text_memory)
-        owner = self._early_reservations if batch.is_apart else self.reservations
         budget, row = self.endpoint.budget, self.cost.row
-        await budget.reserve(working + waiting, owner)
+        owner = self.reservations
+        if batch.is_apart and self._long_source:
+            owner = self._early_reservations
+            if not budget.take(working + waiting):
+                self._long_source.put_back(batch)
+                return None
+        else:
+            await budget.reserve(working + waiting, owner)
         reservation = Reservation(budget, working=working, waiting=waiting, results=len(batch), owner=owner)
         reservation.resize(self.cost.row - row)  # the dimension may have become known during the wait
         return reservation
+
+    def check_complete(self) -> None:
+        """Check that each text has a vector or an error, after a run that ended by itself.
+
+        Raises:
+            AsyncEmbedError: if not, which a mistake in this package would cause; it must not go unnoticed.
+        """
+        settled, expected = self.done + self.failure_budget.count, self.source.pulled + self._gaps
+        if self.error is None and not self.stopping.is_on and settled != expected:
+            raise AsyncEmbedError(
+                f"internal error: {settled} of {expected} texts have a vector or an error; please report this"
+            )
 
     def reserve_more(self, batch: Batch) -> Reservation | None:
         """Reserve the memory for requests of one part of a batch, if it is free now."""

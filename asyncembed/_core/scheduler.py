@@ -73,6 +73,7 @@ async def supervise(run: Run) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
                 await pool.work(tasks)
+            run.check_complete()
         finally:
             pool.drop()
             await run.keep_in_cache(all_of_them=True)
@@ -84,29 +85,33 @@ async def supervise(run: Run) -> None:
 
 async def _next_assignment(run: Run) -> Assignment | None:
     """Return the next batch when it has passed all gates, or None after the last one."""
-    run.update_batch_size()
-    try:
-        batch = await run.source.next_batch()
-    except Exception as error:  # noqa: BLE001  # of the caller's iterable, or of a text that is refused
-        run.fail(error)  # requests in flight are billed and may still finish
-        return None
-    if batch is None:
-        return None
-    await run.endpoint.learned.pause.wait()
-    await run.result_queue.wait_for_room()
-    permit = await run.admit(batch)
-    try:
-        reservation = await run.reserve(batch)
+    while True:
+        run.update_batch_size()
         try:
-            await permit.begin()  # the wait for memory may have been too long for the permit
-            await run.slots.acquire(reservation)
+            batch = await run.source.next_batch()
+        except Exception as error:  # noqa: BLE001  # of the caller's iterable, or of a text that is refused
+            run.fail(error)  # requests in flight are billed and may still finish
+            return None
+        if batch is None:
+            return None
+        await run.endpoint.learned.pause.wait()
+        await run.result_queue.wait_for_room()
+        permit = await run.admit(batch)
+        try:
+            reservation = await run.reserve(batch)
+            if reservation is None:
+                permit.withdraw()
+                continue
+            try:
+                await permit.begin()  # the wait for memory may have been too long for the permit
+                await run.slots.acquire(reservation)
+            except BaseException:
+                reservation.release()
+                raise
         except BaseException:
-            reservation.release()
+            permit.withdraw()
             raise
-    except BaseException:
-        permit.withdraw()
-        raise
-    return Assignment(SubBatch(batch), reservation, reservation, permit)
+        return Assignment(SubBatch(batch), reservation, reservation, permit)
 
 
 class WorkerPool:
@@ -143,7 +148,8 @@ class WorkerPool:
             self._is_feeding = False
             if self._last:
                 await self._complete(self._last)
-        if self._scope.cancel_called or stopping.is_on:
+        # After an error of a stage behind it, nobody wants the texts of a pump.
+        if self._scope.cancel_called or stopping.is_on or self._run.error:
             for pump in pumps:
                 pump.cancel()
         for _ in self._tasks:

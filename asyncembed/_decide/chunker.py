@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from asyncembed._decide.duplicates import Lead
 from asyncembed._decide.texts import as_input, as_input_or_refused, check_input, metadata_bytes
 from asyncembed._exceptions import InvalidInputError
 from asyncembed._models import EmbedInput
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from asyncembed._decide.cost import CostModel
-    from asyncembed._decide.duplicates import Lead
     from asyncembed._decide.texts import TextLike
     from asyncembed._models import Limits, Vector
 
@@ -52,6 +52,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.inputs) + len(self.refused) + len(self.recalled) + len(self.followers)
+
+    def add_unsent(self, index: int, item: EmbedInput, found: Vector | Lead[Any]) -> None:
+        """Add a text that is not sent, with its vector or the equal text that it follows."""
+        if isinstance(found, Lead):
+            self.followers.append(((index, item), found))
+        else:
+            self.recalled.append((index, item, found))
+        self.text_memory += sys.getsizeof(item.text) + metadata_bytes(item.metadata or {})
 
     def add(self, other: Batch) -> None:
         """Carry along the texts of another batch that are not asked for."""
