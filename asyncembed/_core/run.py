@@ -320,7 +320,7 @@ class Run:
         owner = self.reservations
         if batch.is_apart and self._long_source:
             owner = self._early_reservations
-            if not budget.take(working + waiting):
+            if not budget.try_reserve(working + waiting):
                 self._long_source.put_back(batch)
                 return None
         else:

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from asyncembed import ClientSpec, ConfigurationError, EmbedClient
+from asyncembed import ClientSpec, ConfigurationError, EmbedClient, ResponseError
 from asyncembed.testing import FakeServer, vector_of
 
 TEXTS = [f"text {number}" for number in range(600)]
@@ -194,3 +194,44 @@ async def test_a_client_that_is_dropped_closes_the_file(fake, path):
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         database.execute("select 1")
+
+
+async def one_by_one(texts):
+    for text in texts:
+        yield text
+
+
+@pytest.mark.parametrize("verb", ["embed", "stream", "file"])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_cache_that_cannot_be_opened_ends_every_call(fake, tmp_path, verb, is_async):
+    """Also one whose texts come from an async iterable, which then waits to be read further."""
+    texts = one_by_one(TEXTS * 5) if is_async else TEXTS * 5
+    async with open_client(fake, tmp_path / "missing" / "c.db") as client, asyncio.timeout(30):
+        with pytest.raises(ConfigurationError, match="cache="):
+            await call(client, verb, texts, tmp_path)
+
+
+async def call(client, verb, texts, folder, **options):
+    if verb == "embed":
+        return await client.embed(texts, **options)
+    if verb == "file":
+        return await client.embed_to_file(texts, folder / "v.npy", **options)
+    async with client.embed_stream(texts, **options) as stream:
+        return [result async for result in stream]
+
+
+@pytest.mark.parametrize("verb", ["embed", "stream", "file"])
+@pytest.mark.parametrize("options", [{}, {"max_text_tokens": 40}])
+async def test_vectors_of_two_lengths_in_the_cache_are_an_error_and_lose_no_text_silently(
+    fake, path, tmp_path, verb, options
+):
+    """Also where texts are read ahead because one of them is too long."""
+    for dimension, texts in ((8, TEXTS[:50]), (16, TEXTS[50:100])):
+        fake.dimension = dimension
+        async with open_client(fake, path) as client:
+            await client.embed(texts)
+    fake.dimension = 8
+    mixed = [*(f"new {number}" for number in range(12)), "cat " * 200, *TEXTS[:65], *TEXTS[:50], "the last"]
+    async with open_client(fake, path) as client:
+        with pytest.raises(ResponseError, match=r"vectors of (8 and 16|16 and 8) numbers"):
+            await call(client, verb, mixed, tmp_path, chunk_size=25, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from asyncembed import (
     EmbedInput,
     EmbedResult,
     InvalidInputError,
+    MemoryMonitor,
     SyncEmbedder,
 )
 from asyncembed.sinks import open_vectors
@@ -239,6 +241,35 @@ async def test_a_small_budget_is_enough(fake):
         one = client.embed(TEXTS, long_text="truncate", max_text_tokens=LIMIT)
         response = await one
     assert [index for index, flag in enumerate(response.truncated) if flag] == LONG
+
+
+async def test_a_stream_inside_another_one_needs_no_memory_of_the_other(fake):
+    """The results of the outer stream hold all memory; the texts that are sent apart do not wait for it."""
+    outer = [f"outer {number}" for number in range(2_000)]
+    async with (
+        open_client(fake, max_memory_mb=0.5) as client,
+        client.embed_stream(outer) as stream,
+        asyncio.timeout(60),
+    ):
+        async for _ in stream:
+            inner = client.embed_stream(TEXTS[:300], max_text_tokens=LIMIT)
+            async with inner:
+                found = [result.index async for result in inner]
+            break
+    assert found == list(range(300))
+
+
+async def test_a_process_beyond_its_limit_goes_on_with_small_requests(fake):
+    """As `embed_large_dataset` promises, also with texts that are too long."""
+    limit = 1.2 * MemoryMonitor(1_000_000).current_mb + 20
+    ballast, found = b"", []
+    async with open_client(fake) as client, asyncio.timeout(60):
+        stream = client.embed_large_dataset(TEXTS[:400], max_memory_mb=limit, max_text_tokens=LIMIT, chunk_size=20)
+        async with stream:
+            async for result in stream:
+                ballast = ballast or b"x" * int(limit * 1_000_000)
+                found.append(result.index)
+    assert found == list(range(400))
 
 
 async def test_equal_long_texts_share_the_vector_and_what_is_known_of_it(fake):
