@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from asyncembed._budget_exceeded import BudgetExceededError
 from asyncembed._client import EmbedClient
 from asyncembed._config import Dtype, EmbedOptions, Encoding, OnError, RetryPolicy, Timeouts
 from asyncembed._core.memory_monitor import MemoryMonitor
@@ -28,7 +29,6 @@ from asyncembed._exceptions import (
     APIStatusError,
     AsyncEmbedError,
     AuthenticationError,
-    BudgetExceededError,
     ConfigurationError,
     EmbedTimeoutError,
     InvalidInputError,

@@ -534,9 +534,9 @@ class EmbedClient(AsyncClosing):
             ConfigurationError: if an option is wrong, or the provider does not support it.
             AsyncEmbedError: if a text cannot be embedded; its `indices` are the positions of the texts. With "skip",
                 only if the request or the account is wrong, or the API is down.
-            BudgetExceededError: if the next request would exceed `max_tokens` or `max_cost`. The vectors that have
-                arrived are lost, except with "skip": then the response has them, and the other texts are failures. If
-                the texts are a generator or async, it raises all the same, because the client cannot list the rest.
+            BudgetExceededError: if the next request would exceed `max_tokens` or `max_cost`. Its `response` has what
+                has arrived; the other texts are failures. With "skip", the call returns that response, unless the texts
+                are a generator or async, because the client cannot list the rest of those.
 
         Example:
             ```python

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterable
+from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import numpy as np
 
+from asyncembed._budget_exceeded import BudgetExceededError
 from asyncembed._core.source import length, lines
 from asyncembed._decide.texts import as_input_or_refused, is_repeatable
-from asyncembed._exceptions import BudgetExceededError
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResponse
 from asyncembed.sinks import NUMPY_TYPES, PACKED
 
@@ -96,8 +98,9 @@ async def collect(
         run: The run behind the stream.
 
     Raises:
-        AsyncEmbedError: the error that ended the run.
+        AsyncEmbedError: the error that ended the run. A `BudgetExceededError` has the response of what arrived.
     """
+    exceeded: BudgetExceededError | None = None
     matrix = GrowingMatrix(run.options.dtype, length(texts))
     inputs_by_index: dict[int, Sequence[EmbedInput]] = {}
     failures: list[EmbedFailure] = []
@@ -114,16 +117,15 @@ async def collect(
                     inputs_by_index[item.index] = item.inputs
                     truncated[item.index] = item.truncated
     except BudgetExceededError as error:
-        if run.on_error == "raise" or isinstance(texts, AsyncIterable) or not is_repeatable(texts):
-            raise
-        for failure in _unsent(texts, inputs_by_index, error):
+        exceeded = error
+        for failure in _unsent(texts, inputs_by_index, copy.copy(error)):
             failures.append(failure)
             inputs_by_index[failure.index] = [EmbedInput(failure.text, failure.id)]
             truncated[failure.index] = [None]
     for failure in failures:
         matrix.leave_out(failure.index)
     inputs = [item for first in sorted(inputs_by_index) for item in inputs_by_index[first]]
-    return EmbedResponse(
+    response = EmbedResponse(
         embeddings=matrix.done(run.dimension),
         texts=[item.text for item in inputs],
         ids=[item.id for item in inputs],
@@ -132,14 +134,30 @@ async def collect(
         failures=sorted(failures, key=attrgetter("index")),
         truncated=[flag for first in sorted(truncated) for flag in truncated[first]],
     )
+    if exceeded and (run.on_error == "raise" or not _can_list(texts)):
+        exceeded.response = response
+        raise exceeded
+    return response
+
+
+def _can_list(texts: Texts) -> TypeGuard[Iterable[TextLike]]:
+    """Return whether the texts that were not sent can still be read."""
+    return not isinstance(texts, AsyncIterable) and is_repeatable(texts)
 
 
 def _unsent(
-    texts: Iterable[TextLike], inputs_by_index: Mapping[int, Sequence[EmbedInput]], error: BudgetExceededError
+    texts: Texts, inputs_by_index: Mapping[int, Sequence[EmbedInput]], error: BudgetExceededError
 ) -> list[EmbedFailure]:
-    """Return failures for the texts that have neither a vector nor an error."""
+    """Return failures for the texts that have neither a vector nor an error.
+
+    If the texts can be read only once, these are those before the last one that has a vector, without their words.
+    """
     known = {index for first, items in inputs_by_index.items() for index in range(first, first + len(items))}
-    rest = [as_input_or_refused(item, index) for index, item in enumerate(lines(texts))]
+    rest: Iterable[EmbedInput]
+    if _can_list(texts):
+        rest = (as_input_or_refused(item, index) for index, item in enumerate(lines(texts)))
+    else:
+        rest = repeat(EmbedInput(""), max(known, default=-1) + 1)
     return [
         EmbedFailure(index, item.text, item.id, error, item.metadata)
         for index, item in enumerate(rest)

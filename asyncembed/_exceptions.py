@@ -12,7 +12,7 @@
     ├── TransportError                         connect, TLS, reset
     │   └── EmbedTimeoutError                  no answer in time (also TimeoutError)
     ├── ResponseError                          a 200 without the requested vectors
-    ├── BudgetExceededError                    max_tokens or max_cost is reached
+    ├── BudgetExceededError                    max_tokens or max_cost is reached (see `_budget_exceeded`)
     ├── StreamClosedError                      the stream or the client was closed
     └── ResumeError                            the file belongs to another run
 
@@ -226,10 +226,6 @@ class ResponseError(AsyncEmbedError):
     def missing(self) -> tuple[int, ...]:
         """The same as `indices`."""
         return self.indices
-
-
-class BudgetExceededError(AsyncEmbedError):
-    """Raised before a request that would exceed `max_tokens` or `max_cost`; earlier results have been delivered."""
 
 
 class StreamClosedError(AsyncEmbedError):

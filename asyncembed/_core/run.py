@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
+from asyncembed._budget_exceeded import BudgetExceededError
 from asyncembed._core.failures import FailureBudget, Failures
 from asyncembed._core.flusher import Flusher
 from asyncembed._core.long_source import PART_OF_BUDGET as PART_FOR_LONG_TEXTS
@@ -29,7 +30,7 @@ from asyncembed._decide.cost import ASSUMED_DIMENSION, MAX_DIMENSIONS, CostModel
 from asyncembed._decide.delivery import BlockDelivery, ResultDelivery
 from asyncembed._decide.postprocess import Postprocessor
 from asyncembed._decide.texts import Texts, check_texts
-from asyncembed._exceptions import AsyncEmbedError, BudgetExceededError, StreamClosedError, without_frames
+from asyncembed._exceptions import AsyncEmbedError, StreamClosedError, without_frames
 from asyncembed._models import EmbedBlock, RunSummary, RunTotals, Usage
 from asyncembed._parser.vectors import DimensionVote, VectorDecoder
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from asyncembed._budget_exceeded import BudgetExceededError
 from asyncembed._decide.chunker import JSON_OVERHEAD
 from asyncembed._decide.spending_cap import NOTHING, Grant, RequestTokens
 from asyncembed._decide.token_estimate import TokenEstimate
-from asyncembed._exceptions import BudgetExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +78,7 @@ class Spending:
         request = RequestTokens(texts[:1], self._prompt, self._overhead)
         need = self._need(request, sum(request.sizes))
         return BudgetExceededError(
-            f"{self._cap.describe(self._spent)}, and the next text may take {need:,}; results that have arrived were "
-            "delivered; to continue, raise the limit"
+            f"{self._cap.describe(self._spent)}, and the next text may take up to {need:,}; raise the limit to continue"
         )
 
     @property

@@ -27,7 +27,6 @@ from asyncembed._decide.texts import (
     id_of_bytes,
     is_id,
     items_of,
-    metadata_bytes,
     not_utf8,
     text_key,
 )
@@ -91,7 +90,6 @@ __all__ = [
     "is_too_large_to_process",
     "items_of",
     "meaning_of",
-    "metadata_bytes",
     "not_utf8",
     "proof_of",
     "read_too_large",

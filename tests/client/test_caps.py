@@ -125,20 +125,23 @@ async def test_a_run_below_its_cap_asks_as_if_there_were_none(fake):
     assert fake.ledger.billed_tokens == ALL
 
 
-async def test_embed_returns_what_came_only_if_it_may_skip(fake):
-    cap = ALL // 4
+@pytest.mark.parametrize("way", ["raise", "skip", "a generator"])
+async def test_embed_loses_nothing_that_came(fake, way):
+    """It returns what came if it may skip, and otherwise the error has it."""
+    cap, options = ALL // 4, {"on_error": "raise" if way == "raise" else "skip"}
     async with open_client(fake) as client:
-        with pytest.raises(BudgetExceededError):
-            await client.embed(TEXTS, max_tokens=cap)
-        with pytest.raises(BudgetExceededError):
-            await client.embed(iter(TEXTS), max_tokens=cap, on_error="skip")
-        fake.ledger.billed_tokens = 0
-        response = await client.embed(TEXTS, max_tokens=cap, on_error="skip")
+        try:
+            response = await client.embed(iter(TEXTS) if way == "a generator" else TEXTS, max_tokens=cap, **options)
+            assert way == "skip"
+        except BudgetExceededError as error:
+            assert way != "skip"
+            response = error.response
     check_bill(fake, cap)
-    assert response.texts == TEXTS
     there = np.flatnonzero(response.ok)
-    assert 0 < len(there) < len(TEXTS)
+    assert len(there) == sum(fake.ledger.asked.values()) < len(TEXTS)
     np.testing.assert_array_equal(response.embeddings[there], [vector_of(TEXTS[index]) for index in there])
+    assert [response.texts[index] for index in there] == [TEXTS[index] for index in there]
+    assert way == "a generator" or response.texts == TEXTS
     assert all(isinstance(failure.error, BudgetExceededError) for failure in response.failures)
 
 

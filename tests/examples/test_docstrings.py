@@ -61,7 +61,7 @@ async def test_an_example_runs(name: str, monkeypatch, tmp_path) -> None:
         running = eval(code, {**PUBLIC, "client": client, "texts": ["one", "two"], "io": io})
         if running is not None:
             await running
-        sends_nothing = name in {"EmbedClient.estimate", "EmbedClient.warm_up"}
+        sends_nothing = name == "EmbedClient.estimate"
         asks_this_server = not sends_nothing and "await " in EXAMPLES[name] and "base_url=" not in EXAMPLES[name]
         is_stream = "async with client." in EXAMPLES[name]
         assert bool(server.ledger.requests) is (asks_this_server or is_stream)
