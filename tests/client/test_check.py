@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from support.scripted import refused, right
 
-from asyncembed import AuthenticationError, CheckResult, ModelNotFoundError, RequestProbed, RetryPolicy
+from asyncembed import (
+    AuthenticationError,
+    CheckResult,
+    ConfigurationError,
+    EmbedClient,
+    ModelNotFoundError,
+    RequestProbed,
+    RetryPolicy,
+)
 
 HARMLESS = [["hello"]]
 
@@ -84,3 +92,10 @@ async def test_without_a_probe_texts_are_halved(server, connect):
     assert [result async for result in stream] == []
     assert stream.summary.failed == 2
     assert ["hello"] not in server.asked
+
+
+async def test_the_embedded_server_has_one_model():
+    """Any other name would end up in files and reports as the model of the vectors."""
+    async with EmbedClient("local", model="no-such-model") as client:
+        with pytest.raises(ConfigurationError, match="one model, 'local'"):
+            await client.check()

@@ -243,6 +243,14 @@ async def test_a_small_budget_is_enough(fake):
     assert [index for index, flag in enumerate(response.truncated) if flag] == LONG
 
 
+async def test_the_embedded_server_has_a_known_limit():
+    pytest.importorskip("model2vec")
+    texts = ["short", "cat " * 20_000]
+    async with EmbedClient("local", on_event=id) as client:
+        assert (await client.estimate(texts)).over_long == 1
+        assert list((await client.embed(texts, long_text="truncate")).truncated) == [False, True]
+
+
 async def test_a_stream_inside_another_one_needs_no_memory_of_the_other(fake):
     """The results of the outer stream hold all memory; the texts that are sent apart do not wait for it."""
     outer = [f"outer {number}" for number in range(2_000)]
