@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 from asyncembed._exceptions import ConfigurationError
@@ -32,9 +33,12 @@ def check(condition: bool, message: str) -> None:
         raise ConfigurationError(message)
 
 
+_words_of = cache(get_args)
+
+
 def check_choice(name: str, value: object, choices: object) -> None:
     """Raise `ConfigurationError` unless `value` is one of the values of a `Literal`."""
-    words = get_args(choices)
+    words = _words_of(choices)
     if not isinstance(value, str) or value not in words:
         raise ConfigurationError(f"{name}={shown(value)} is not known; use one of {', '.join(map(repr, words))}")
 

@@ -470,3 +470,7 @@ class Limits(ShortRepr):
     tokens: int | None = None
     request_bytes: int = 8_000_000
     first: int | None = None
+
+    def with_inputs(self, inputs: int) -> Limits:
+        """Return the same limits with another number of texts."""
+        return Limits(inputs=inputs, tokens=self.tokens, request_bytes=self.request_bytes, first=self.first)

@@ -173,16 +173,17 @@ def new_call(
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
         endpoint = replace(endpoint, slots=new_slots(given["max_concurrency"]))
+    price = _price(endpoint, options.model, given.get("price"))
     call = Call(
         endpoint=endpoint,
         options=options,
         chunk_size=chunk_size,
         max_wait=max_wait,
         on_error=on_error,
-        price=_price(endpoint, options.model, given.get("price")),
+        price=price,
+        cap=_cap(given, price),
         max_text_tokens=given.get("max_text_tokens"),
     )
-    call = replace(call, cap=_cap(given, call.price))
     dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
     if dedupe_bytes or endpoint.cache:
         call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)

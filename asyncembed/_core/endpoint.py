@@ -148,7 +148,7 @@ class Endpoint:
         """Return the limits of one request, after the limits learned from the API's responses."""
         limits = self.learned.caps[model].within(self.limits_of(model))
         size = self.slots_of(model).size
-        return limits if limits.inputs <= size else replace(limits, inputs=size)
+        return limits if limits.inputs <= size else limits.with_inputs(size)
 
     def limits(self, model: str, chunk_size: int | None) -> Limits:
         """Return the limits of the next request: no more than `chunk_size` texts, and an even share of the rate limit.
@@ -170,7 +170,7 @@ class Endpoint:
             shares, requests = QUERY_SHARES, None
             max_inputs = min(max_inputs, max(1, math.floor(inputs / QUERY_SHARES))) if inputs else max_inputs
         if inputs:
-            limits = replace(limits, inputs=max(1, math.floor(inputs / math.ceil(inputs / max_inputs))))
+            limits = limits.with_inputs(max(1, math.floor(inputs / math.ceil(inputs / max_inputs))))
         if tokens:
             share = max(1, math.floor(tokens / min(shares, max(1, requests or shares))))
             limits = replace(limits, tokens=min(share, limits.tokens or share))

@@ -13,7 +13,6 @@ import asyncio
 import sys
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,7 +78,7 @@ class LongSource:
     def allow(self, limits: Limits, memory: int) -> None:
         """Set the limits of one request, and the memory of a batch."""
         self._chunker.limits, self._chunker.budget = limits, memory
-        self._long_chunker.limits = replace(limits, inputs=min(limits.inputs, self._long_texts.apart_size))
+        self._long_chunker.limits = limits.with_inputs(min(limits.inputs, self._long_texts.apart_size))
         self._long_chunker.budget = self._budget.largest // PART_OF_BUDGET
 
     @property

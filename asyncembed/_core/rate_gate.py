@@ -47,6 +47,10 @@ class RatePermit:
         """
         await self._wait(self._limiter.begin)
 
+    def try_begin(self) -> bool:
+        """Do as `begin` does if the request may be sent at once, and return whether it may."""
+        return not self._limiter.begin(self._request)
+
     async def wait_until_granted(self) -> None:
         """Return when the limits allow the request."""
         await self._wait(self._limiter.seconds_left)

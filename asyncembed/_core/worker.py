@@ -472,7 +472,8 @@ class Worker:
                 await stopping.wait(partial(self._get_permit, count))
             if not breaker.allows(self._outage_probe):
                 await stopping.wait(self._wait_for_outage)
-            if self._permit:  # the last gate, because the limits count the request from now on
+            # The last gate, because the limits count the request from now on.
+            if self._permit and not self._permit.try_begin():
                 await stopping.wait(self._permit.begin)
             if breaker.allows(self._outage_probe) and not (pause.is_on or stopping.is_on or probe.is_asking):
                 return True
