@@ -151,7 +151,13 @@ class EarlierVectors:
 
     def read(self, known: KnownTexts) -> dict[bytes, Vector]:
         """Return the vectors by key."""
-        return dict(zip(self._rows, known.vectors(list(self._rows.values())), strict=True)) if self._rows else {}
+        vectors: dict[bytes, Vector] = {}
+        noted = list(self._rows.items())
+        for start in range(0, len(noted), TEXTS_AT_ONCE):
+            some = noted[start : start + TEXTS_AT_ONCE]
+            matrix = known.vectors([row for _, row in some])
+            vectors.update((key, vector.copy()) for (key, _), vector in zip(some, matrix, strict=True))
+        return vectors
 
 
 MAX_UNSETTLED_BYTES: Final = 8_000_000
@@ -273,6 +279,7 @@ class FileRun:
             # The earlier run may have ended after writing failures and before committing them to the journal.
             await self._thread.run(partial(letters.recognise, gaps[0][0] if gaps else reach))
         stream = self._open_stream(self._input.rest, reach, gaps, journal.committed.totals.usage, vectors)
+        del vectors  # the run forgets them one by one
         settler = JournalSettler(journal, stream, self._call.dead_letters, self._thread)
 
         def report(now: RunSummary) -> None:

@@ -59,7 +59,7 @@ class KnownVectors:
         size = vector.nbytes + ENTRY_BYTES
         if size > self._max_bytes or key in self._vectors:
             return
-        self._vectors[key] = vector
+        self._vectors[key] = vector if vector.base is None else vector.copy()  # a view keeps its whole matrix
         self._size += size
         while self._size > self._max_bytes:
             _, old = self._vectors.popitem(last=False)

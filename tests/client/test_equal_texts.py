@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import tracemalloc
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -150,6 +152,7 @@ async def test_an_equal_text_fails_as_the_first_does(fake):
             (failed if isinstance(item, EmbedFailure) else done).append(item.index)
             if isinstance(item, EmbedFailure):
                 assert isinstance(item.error, InvalidInputError)
+                assert item.error.indices == (item.index,)
         assert stream.summary.failed == 3
     assert failed == [index for index, text in enumerate(texts) if text == bad]
     assert len(done) == 300
@@ -161,6 +164,30 @@ async def test_a_vector_that_had_to_make_room_is_asked_for_again(fake):
     async with open_client(fake) as client:
         response = await client.embed(texts, dedupe=True, dedupe_mb=0.0007, chunk_size=10, max_concurrency=1)
     np.testing.assert_array_equal(response.embeddings, np.stack([vector_of(text) for text in texts]))
+
+
+async def test_the_memory_for_equal_texts_is_bounded_in_files(tmp_path):
+    """Of each response, one vector stays known, as its text comes again and again; the other vectors must go."""
+
+    def texts():
+        for block in range(30):
+            yield from (f"unique {block} {number}" for number in range(99))
+            yield from (f"again {number}" for number in range(block + 1))
+
+    async def peak(client: EmbedClient, *, dedupe: bool) -> int:
+        gc.collect()
+        tracemalloc.start()
+        path = tmp_path / f"{dedupe}.npy"
+        await client.embed_to_file(
+            texts(), path, dedupe=dedupe, dedupe_mb=2, chunk_size=100, max_concurrency=1
+        )
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    async with FakeServer(dimension=1_000) as server, open_client(server, max_memory_mb=8) as client:
+        without = await peak(client, dedupe=False)
+        assert await peak(client, dedupe=True) < without + 5_000_000
 
 
 async def test_little_memory_is_enough(fake):
@@ -199,8 +226,8 @@ async def test_any_sequence_of_texts_comes_back_right(numbers, chunk_size, order
         assert server.ledger.asked == Counter(set(texts))
 
 
-@pytest.mark.parametrize("options", [{"dedupe": "yes"}, {"dedupe_mb": 0}, {"dedupe_mb": "64"}])
+@pytest.mark.parametrize("options", [{"dedupe": "yes"}, {"dedupe_mb": 0}, {"dedupe_mb": "64"}, {"dedupe_mb": 1e9}])
 async def test_options_are_checked(server, connect, options):
     with pytest.raises(ConfigurationError, match=next(iter(options))):
-        await connect().embed(["a"], **options)
+        await connect().embed(["a"], **{"dedupe": True, **options})
     assert not server.requests
