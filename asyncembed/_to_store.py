@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
 
 import anyio
 import numpy as np
@@ -203,6 +204,7 @@ class Rows:
         self._next: asyncio.Task[TextLike | None] | None = None
         self._pulled = self._asked = 0
         self._places: dict[int, int] = {}  # of unsettled rows: index in the stream to index in the caller's rows
+        self._named: WeakSet[AsyncEmbedError] = WeakSet()  # errors that have places already, as texts may share one
         self.present = 0
         """Number of rows that the store had."""
 
@@ -239,6 +241,9 @@ class Rows:
 
     def name_places(self, error: AsyncEmbedError) -> None:
         """Change the indices of an error from those in the stream of missing rows to those in the caller's rows."""
+        if error in self._named:
+            return
+        self._named.add(error)
         if error.indices and all(index in self._places for index in error.indices):
             places = tuple(self._places[index] for index in error.indices)
             if places != error.indices:

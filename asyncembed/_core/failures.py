@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+from bisect import bisect_left
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -138,6 +140,7 @@ class Failures:
         Raises:
             OSError: if they cannot be stored; then they are neither reported nor delivered.
         """
+        lost = [(index, item, self._own(error, index)) for index, item, error in lost]
         failures = [EmbedFailure(index, item.text, item.id, error, item.metadata) for index, item, error in lost]
         await self._writer.write(failures)
         for failure, (index, item, error) in zip(failures, lost, strict=True):
@@ -145,6 +148,18 @@ class Failures:
             self._observer.gave_up(index, item, error)
             self._failure_budget.add(failure.error)
             self._deliver(failure, reservation)
+
+    def _own(self, error: AsyncEmbedError, index: int) -> AsyncEmbedError:
+        """Return the error of a text: a copy of its own if it is that of an equal text, which `indices` name."""
+        place = bisect_left(error.indices, index)
+        if not error.indices or error.indices[place : place + 1] == (index,):
+            return error
+        own = copy.copy(error)
+        own.indices = (index,)
+        if notes := getattr(error, "__notes__", None):
+            own.__notes__ = [*notes]  # the copy would share the list
+        self._observer.copy_texts(error, own)
+        return own
 
     def _deliver(self, failure: EmbedFailure, reservation: Reservation) -> None:
         if self._delivers:

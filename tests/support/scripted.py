@@ -174,10 +174,10 @@ def refused(status: int, message: str = "no", *, headers: Headers | None = None,
     return lambda exchange: exchange.answer(body, status, headers)
 
 
-def refusing(texts: Iterable[str], message: str = "no") -> Reply:
+def refusing(texts: Iterable[str], message: str = "no", status: int = 400) -> Reply:
     """Refuse requests that hold one of these texts, and answer others rightly."""
     bad = frozenset(texts)
-    return lambda exchange: (refused(400, message) if bad & set(exchange.request.texts) else right)(exchange)
+    return lambda exchange: (refused(status, message) if bad & set(exchange.request.texts) else right)(exchange)
 
 
 def said(body: bytes, status: int = 200, headers: Headers | None = None) -> Reply:
