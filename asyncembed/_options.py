@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping  # noqa: TC003  # for `typing.get_type_hints`
 from dataclasses import replace
 from os import PathLike
@@ -26,7 +27,7 @@ from asyncembed._core.call import Call
 from asyncembed._core.memory import SMALLEST_BATCH, MemoryBudget
 from asyncembed._core.memory_monitor import MemoryMonitor, bytes_of
 from asyncembed._core.slots import SlotsByModel
-from asyncembed._decide.spending_cap import SpendingCap
+from asyncembed._decide.spending_cap import MILLION, SpendingCap
 from asyncembed._events import LOGGER
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
@@ -297,6 +298,10 @@ def _cap(given: EmbedOptionsArgs, price: Price | None) -> SpendingCap | None:
             f"max_cost={max_cost!r} needs the price of the model, which is not known here: give the US dollars for a "
             "million tokens with price=, or limit the tokens with max_tokens=",
         )
+        check(
+            price is None or math.isfinite(max_cost / price.dollars * MILLION),
+            f"max_cost={max_cost!r} pays for more tokens than can be counted; lower it, or check price=",
+        )
     return SpendingCap(max_tokens, max_cost, price.dollars if price else None)
 
 
@@ -304,7 +309,7 @@ def _dedupe_bytes(given: EmbedOptionsArgs, *, dedupe: bool) -> int:
     wanted, megabytes = given.get("dedupe", dedupe), given.get("dedupe_mb", DEDUPE_MB)
     check_flag("dedupe", wanted)
     check_positive("dedupe_mb", megabytes)
-    return bytes_of(megabytes) if wanted else 0
+    return bytes_of(megabytes, "dedupe_mb") if wanted else 0
 
 
 def new_cache(path: str | PathLike[str] | None, megabytes: float) -> VectorCache | None:
@@ -315,7 +320,7 @@ def new_cache(path: str | PathLike[str] | None, megabytes: float) -> VectorCache
     check(isinstance(path, str | PathLike), f"cache={shown(path)} must be the path of a file")
     from asyncembed._cache import VectorCache  # noqa: PLC0415  # few clients have one, and importing sqlite3 takes time
 
-    return VectorCache(path, bytes_of(megabytes))
+    return VectorCache(path, bytes_of(megabytes, "cache_mb"))
 
 
 def _with_dead_letters(call: Call, path: str | PathLike[str]) -> Call:

@@ -67,12 +67,12 @@ class MemoryMonitor:
         return resident
 
 
-def bytes_of(max_memory_mb: float) -> int:
-    """Return a limit in bytes.
+def bytes_of(megabytes: float, name: str = "max_memory_mb") -> int:
+    """Return the limit that an option sets, in bytes.
 
     Raises:
         ConfigurationError: if it is not a number above 0, or more than any machine has.
     """
-    check_positive("max_memory_mb", max_memory_mb)
-    check(max_memory_mb <= MAX_MEGABYTES, f"max_memory_mb={max_memory_mb!r} is more than any machine has")
-    return int(max_memory_mb * MEGABYTE)
+    check_positive(name, megabytes)
+    check(megabytes <= MAX_MEGABYTES, f"{name}={megabytes!r} is more than any machine has")
+    return int(megabytes * MEGABYTE)

@@ -268,6 +268,8 @@ class _Database:
                 if error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}:
                     raise ConfigurationError(f"{str(self._path)!r} cannot be opened: {error}") from None
                 raise
+            except ValueError as error:  # of a path that no file can have
+                raise ConfigurationError(f"{str(self._path)!r} cannot be opened: {error}") from None
         return self._connection
 
     def _close(self) -> None:

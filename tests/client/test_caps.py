@@ -113,7 +113,12 @@ async def test_money_is_a_cap_as_well(fake):
             check_bill(fake, 10_000)
         with pytest.raises(ConfigurationError, match="price="):
             await client.embed(TEXTS, max_cost=0.01)
-        for wrong in ({"max_tokens": 0}, {"max_tokens": 1.5}, {"max_cost": -1, "price": 1}):
+        for wrong in (
+            {"max_tokens": 0},
+            {"max_tokens": 1.5},
+            {"max_cost": -1, "price": 1},
+            {"max_cost": 1e308, "price": 1e-300},
+        ):
             with pytest.raises(ConfigurationError, match="max_"):
                 await client.embed(TEXTS, **wrong)
 

@@ -234,6 +234,23 @@ async def test_an_error_names_the_row_among_all_rows(server, client):
     assert caught.value.indices == (30,)
 
 
+async def test_equal_texts_that_fail_name_each_its_own_row_among_all_rows(server, client):
+    store, rows = MemoryStore(), rows_of(40)
+    await client.embed_to_store(rows[:20:2], store)
+    rows[21:27:2] = [(number, "bad") for number in (21, 23, 25)]
+    server.default = refusing(["bad"])
+    summary = await client.embed_to_store(rows, store, on_error="skip")
+    assert (summary.failed, summary.failure.indices) == (3, (21,))
+
+
+async def test_an_error_of_several_rows_names_them_among_all_rows(server, connect):
+    store, rows, client = MemoryStore(), rows_of(40), connect(retry=1)
+    await client.embed_to_store(rows[:10], store)
+    server.default = refusing(["text 12"], status=500)
+    summary = await client.embed_to_store(rows, store, on_error="skip", chunk_size=5)
+    assert (summary.failed, summary.failure.indices) == (5, (10, 11, 12, 13, 14))
+
+
 @pytest.mark.parametrize(
     "option",
     [
@@ -348,6 +365,11 @@ async def test_a_table_of_somebody_else_is_refused(server, client, sqlite, tmp_p
     with pytest.raises(ResumeError, match="no fingerprint that says what made their vectors"):
         await client.embed_to_store(rows_of(2), sqlite)
     assert not server.requests
+
+
+async def test_a_path_that_no_file_can_have_is_refused(client):
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        await client.embed_to_store(rows_of(2), SqliteVectors("a\0b"))
 
 
 @pytest.mark.parametrize(("store", "package"), [(PgVector("host=h"), "psycopg"), (LanceTable("folder"), "lancedb")])
