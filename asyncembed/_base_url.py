@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import yarl
 
 from asyncembed._exceptions import ConfigurationError
-from asyncembed._redaction import Address, Secret, without_secrets
+from asyncembed._redaction import Address, Secret, holds_secret, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +71,13 @@ class BaseUrl:
     def shown(self) -> str:
         """The address without secrets."""
         return self.show(self.url)
+
+    @property
+    def plain_query(self) -> list[str]:
+        """The parameters of the query that hold no secret, as they are written."""
+        parts = yarl.URL(str(self.url), encoded=True).raw_query_string.split("&")
+        pairs = [(part, *map(unquote, part.partition("=")[::2])) for part in parts if part]
+        return [part for part, name, value in pairs if not holds_secret(name, value)]
 
     def show(self, url: str) -> str:
         """Return a URL below this address as messages show it, without secrets."""

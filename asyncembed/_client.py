@@ -57,7 +57,7 @@ from asyncembed._ratelimit import RateLimit
 from asyncembed._redaction import hide_address, hide_headers, hide_key
 from asyncembed._repr import shown
 from asyncembed._spec import ClientSpec, describe
-from asyncembed._target import provenance_of
+from asyncembed._target import identity_of
 from asyncembed._util import AsyncClosing
 from asyncembed.providers import find_model, get_provider
 from asyncembed.providers.prompts import find_prompts
@@ -143,7 +143,8 @@ class EmbedClient(AsyncClosing):
             no limit, whatever the headers say.
         cache: SQLite file of vectors, which the client creates if necessary. A text whose vector it holds costs no
             request and no tokens. Several processes may use the file at the same time. The key of a vector is its text
-            with everything that shapes the vector: model, address, dimensions, dtype, input type, prompt, normalizing.
+            with everything that shapes the vector: model, dimensions, dtype, input type, prompt, normalizing, and what
+            may choose the model at the server: the address with its query, and `headers`. Keys are not part of it.
         cache_mb: Size of that file at which the client drops the least recently used vectors, in millions of bytes.
         query_concurrency: Maximum number of concurrent requests for queries, beside those of `max_concurrency`. Queries
             that come while as many run share the next request.
@@ -229,6 +230,7 @@ class EmbedClient(AsyncClosing):
             connect=self._connection.open,
             learned=EndpointState(CircuitBreaker(policy)),
             address=self._connection.address,
+            route_digest=self._connection.route_digest,
             is_official=self._connection.is_official,
             prompts=find_prompts(prompts),
             cache=new_cache(cache, cache_mb),
@@ -1037,8 +1039,7 @@ class EmbedClient(AsyncClosing):
             kind = self._lane.find(key)
         if kind is None or self._connection.closed:
             call = self._call(for_texts(options, "query"), "raise")
-            identity = provenance_of(call, keep_text=False).digest
-            kind = self._lane.open(key, replace(call, dedupe_bytes=0, identity=identity, is_query=True))
+            kind = self._lane.open(key, replace(call, dedupe_bytes=0, identity=identity_of(call), is_query=True))
         return kind
 
     def _adopt(self, task: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
@@ -81,7 +82,11 @@ class Connection:
         """The address without secrets; None for the provider's own address and for the embedded server."""
         key = _find_key(provider, api_key, required=self.is_official)
         login = self._base_url.login if self._base_url else None
-        own = _own_headers(provider, key, login, _checked(hide_values(headers)))
+        given = _checked(hide_values(headers))
+        self.route_digest = _digest_of_route(self._base_url, {**(session.headers if session else {}), **given})
+        """Digest of the address with its query, and of the caller's headers, without secrets: a gateway may choose the
+        model by them."""
+        own = _own_headers(provider, key, login, given)
         self._headers = CIMultiDict(_headers_from_environment(provider))
         self._headers.update(own)
         fixed = key if isinstance(key, Secret) else Secret()
@@ -230,6 +235,13 @@ def _find_key(
         variable = provider.key_variables[0]
         raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
     return key
+
+
+def _digest_of_route(base_url: BaseUrl | None, headers: Mapping[str, str]) -> bytes:
+    plain = {name.lower(): value for name, value in headers.items() if not holds_secret(name, value)}
+    address = [base_url.shown, *base_url.plain_query] if base_url else []
+    parts = [*address, *(f"{name}: {plain[name]}" for name in sorted(plain))]
+    return sha256("\n".join(parts).encode("utf-8", "surrogatepass")).digest()
 
 
 def _own_headers(

@@ -33,7 +33,7 @@ from asyncembed._exceptions import ConfigurationError
 from asyncembed._ratelimit import Limiter, RateLimit, limiter_of
 from asyncembed._redaction import NoKey
 from asyncembed._repr import shown
-from asyncembed._target import provenance_of
+from asyncembed._target import identity_of
 from asyncembed.providers._base import INPUT_TYPES, Price
 from asyncembed.providers.prompts import find_prompts
 
@@ -187,7 +187,7 @@ def new_call(
     )
     dedupe_bytes = _dedupe_bytes(given, dedupe=dedupe)
     if dedupe_bytes or endpoint.cache:
-        call = replace(call, dedupe_bytes=dedupe_bytes, identity=provenance_of(call, keep_text=False).digest)
+        call = replace(call, dedupe_bytes=dedupe_bytes, identity=identity_of(call))
     return _with_dead_letters(call, given["dead_letter"]) if "dead_letter" in given else call
 
 

@@ -81,3 +81,12 @@ def provenance_of(call: Call, *, keep_text: bool) -> Provenance:
         keep_text=keep_text,
         base_url=call.endpoint.address,
     )
+
+
+def identity_of(call: Call) -> bytes:
+    """Return a digest of everything that shapes a vector besides its text, for the cache and equal texts.
+
+    It includes what may choose the model at the server. The provenance in a file does not, because a file can go on
+    with another address or other headers.
+    """
+    return provenance_of(call, keep_text=False).digest + call.endpoint.route_digest

@@ -87,6 +87,7 @@ class Endpoint:
         connect: Opens the transport, once, when it is first needed.
         learned: Shared by all streams, including those with a budget or slots of their own.
         address: The base URL, unless it is the provider's own or the embedded server.
+        route_digest: Digest of the address with its query, and of the caller's headers, without secrets.
         is_official: Whether it is the provider's own address, so that a model's name says which model it is.
         prompts: Prefix for each text, by input type, as set by the caller.
         cache: Vectors of earlier runs, which are not requested again.
@@ -103,6 +104,7 @@ class Endpoint:
     connect: Callable[[], Awaitable[Transport]]
     learned: EndpointState
     address: str | None = None
+    route_digest: bytes = b""
     is_official: bool = True
     prompts: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None

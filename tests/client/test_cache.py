@@ -9,6 +9,7 @@ import random
 import sqlite3
 import sys
 
+import aiohttp
 import numpy as np
 import pytest
 
@@ -86,6 +87,44 @@ async def test_another_server_is_another_key(path):
         async with FakeServer(dimension=8) as server, open_client(server, path) as client:
             await client.embed(TEXTS[:5])
             assert server.ledger.requests == 1
+
+
+ROUTES = [
+    {"headers": {"x-model-route": "a"}},
+    {"headers": {"X-Model-Route": "b"}},
+    {"query": "?deployment=a"},
+    {"query": "?deployment=b"},
+]
+
+
+async def test_what_may_choose_the_model_at_a_gateway_is_a_part_of_the_key(fake, path):
+    for count, route in enumerate([{}, *ROUTES, *ROUTES], 1):
+        url = f"{fake.url}/v1{route.get('query', '')}"
+        async with EmbedClient("openai", base_url=url, api_key="k", headers=route.get("headers"), cache=path) as client:
+            await client.embed(TEXTS[:5])
+            await client.embed_query("text 3", input_type="document")
+        assert fake.ledger.requests == min(count, 1 + len(ROUTES))
+    async with aiohttp.ClientSession(headers={"x-model-route": "c"}) as session:
+        await open_client(fake, path, session=session).embed(TEXTS[:5])
+    assert fake.ledger.requests == 2 + len(ROUTES)
+
+
+async def test_another_key_gets_the_same_vectors(fake, path):
+    for number in range(3):
+        url = f"{fake.url}/v1?deployment=a&api-key=secret{number}"
+        headers = {"x-api-key": f"secret{number}", "X-Route": "a"}
+        async with EmbedClient(
+            "openai", base_url=url, api_key=f"secret{number}", headers=headers, cache=path
+        ) as client:
+            await client.embed(TEXTS[:5])
+    assert fake.ledger.requests == 1
+
+
+async def test_a_file_goes_on_with_other_headers(fake, path, tmp_path):
+    for route in ("a", "b"):
+        async with open_client(fake, path, headers={"x-model-route": route}) as client:
+            summary = await client.embed_to_file(TEXTS[:5], tmp_path / "v.npy", resume=True)
+    assert (summary.resumed, fake.ledger.requests) == (5, 1)
 
 
 async def test_a_damaged_row_counts_as_missing(fake, path):
@@ -178,7 +217,7 @@ def test_a_spec_carries_the_path(path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"cache": 5}, {"cache_mb": 0}, {"cache_mb": "1"}, {"cache": "c", "cache_mb": 1e9}]
+    "settings", [{"cache": 5}, {"cache_mb": 0}, {"cache_mb": "1"}, {"cache": "c", "cache_mb": 1e13}]
 )
 def test_settings_are_checked(settings):
     with pytest.raises(ConfigurationError, match=list(settings)[-1]):
