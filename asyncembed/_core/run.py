@@ -396,6 +396,8 @@ class Run:
     async def give_up(self, lost: Sequence[Lost], reservation: Reservation) -> None:
         """Fail these texts, and the equal texts that wait for their vectors."""
         await self.failures.give_up(lost, reservation)
+        if self.long_texts:
+            self.long_texts.failed(index for index, *_ in lost)
         if self.recall:
             for index, _, error in lost:
                 for follower, its_reservation in self.recall.lose(index, error):

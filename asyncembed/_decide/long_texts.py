@@ -3,6 +3,9 @@
 The limit comes from the table of models, from the caller, or from a refusal. How many tokens a text has is an estimate:
 it decides which texts are sent apart from the others and where a text is cut, but never that a text fails. If the API
 refuses a text that was cut, it is cut again, by the numbers that the refusal names or by a third.
+
+A refusal may be wrong about the reason. So what the client concludes from it holds for other texts only when the API
+has taken a shorter start of the same text.
 """
 
 from __future__ import annotations
@@ -28,6 +31,12 @@ Result: TypeAlias = EmbedResult[Scalar] | EmbedBlock[Scalar]
 
 MAX_CUTS: Final = 12
 """Times that one text is cut before it fails: nine cuts by a third leave a fortieth."""
+
+MAX_CUTS_TOGETHER: Final = 4
+"""The same for texts of one request, of which the refusal does not say which are too long; then each is sent alone."""
+
+MAX_CUT_KNOWN: Final = 100_000
+"""Texts of which the client knows that it has cut them; of further ones, only the estimate says so."""
 
 _SHARE: Final = 2 / 3
 """Part of a refused text that is sent again if the refusal names no numbers."""
@@ -118,24 +127,31 @@ class TextLimit:
     refused: float | None = None
     scale: float = 1.0
 
-    def learn(self, excess: TooLong, estimate: float, limit: int | None) -> None:
-        """Learn from the refusal of a text.
+    def learn(self, lesson: Lesson) -> None:
+        """Learn from the refusals of a text of which the API has then taken a shorter start."""
+        if self.tokens is None:
+            self.refused = min(self.refused or lesson.refused, lesson.refused)
+        self.scale = min(_MAX_SCALE, max(self.scale, lesson.scale))
 
-        Args:
-            excess: What the refusal says.
-            estimate: Estimated tokens of the text, not scaled.
-            limit: The limit, as far as it was known.
-        """
-        if excess.limit is not None:
-            self.tokens = min(self.tokens or excess.limit, excess.limit)
-        elif self.tokens is None:
-            self.refused = min(self.refused or estimate, estimate)
-        scale = self.scale
-        if excess.size is not None:
-            scale = excess.size / estimate
-        elif limit is not None and self.refused is None and estimate * scale <= limit:  # it seemed to fit
-            scale = limit / (_SHARE * estimate)
-        self.scale = min(_MAX_SCALE, max(self.scale, scale))
+
+@dataclass(slots=True)
+class Lesson:
+    """What the refusals of one text teach, if the API takes a shorter start of it in the end.
+
+    Attributes:
+        refused: Fewest estimated tokens that were refused.
+        length: Characters of that start.
+        scale: The API's tokens per estimated token.
+    """
+
+    refused: float
+    length: int
+    scale: float = 1.0
+
+    def add(self, estimate: float, length: int, scale: float) -> None:
+        """Add a refusal."""
+        self.refused, self.length = min(self.refused, estimate), min(self.length, length)
+        self.scale = max(self.scale, scale)
 
 
 class LongTexts:
@@ -163,9 +179,13 @@ class LongTexts:
         """Number of texts that may be sent apart in one request. Each of those that fail needs a request of its own."""
         self._sent: dict[int, str] = {}  # what is sent instead of a text, by index
         self._times: dict[int, int] = {}  # how often a text was cut after a refusal
+        self._lessons: dict[int, Lesson] = {}  # of refused texts that are sent again, by index
+        self._supposed = 1.0  # the scale by these, as far as it is likely
+        self._recalled: dict[int, bool | None] = {}  # whether the vectors of a cache are those of a start, by index
         self.truncated = 0
         """Number of vectors that are known to be those of the start of a text."""
-        self._cut: set[int] = set()  # hashes of the texts that were cut, as equal texts may share the vector
+        self._cut: dict[int, None] = {}  # hashes of the texts that were cut, as equal texts may share the vector
+        self._forgot = False  # whether some of them were dropped
 
     @property
     def limit(self) -> int | None:
@@ -183,7 +203,7 @@ class LongTexts:
     @property
     def least_chars(self) -> float:
         """Number of characters up to which no text is too long."""
-        return (self.limit or 0) / (_TOKENS_PER_CHAR * self._learned.scale)
+        return (self.limit or 0) / (_TOKENS_PER_CHAR * self._scale)
 
     def is_long(self, text: str) -> bool:
         """Whether the text has too many tokens, by the estimate."""
@@ -195,9 +215,8 @@ class LongTexts:
         limit = self.limit
         if not self.cuts or limit is None:
             return text
-        learned = self._learned
-        margin = _SHARE if self._limit is learned.tokens is None else _MARGIN if learned.scale > 1 else 1.0
-        self._keep(index, text, shortened(text, limit * margin / learned.scale))
+        margin = _SHARE if self._limit is self._learned.tokens is None else _MARGIN if self._scale > 1 else 1.0
+        self._sent[index] = shortened(text, limit * margin / self._scale)
         return self._sent[index]
 
     def accepted(self) -> None:
@@ -230,13 +249,14 @@ class LongTexts:
         if not self.cuts:
             self.apart_size = 1
         guilty = list(named) or (list(inputs) if len(inputs) == 1 else self._likely(sent) if apart else [])
-        if guilty:
-            estimates = [estimate_tokens(sent[index]) for index in guilty]
-            self._learned.learn(excess, max(estimates) if excess.size else min(estimates), self.limit)
-        elif excess.limit:
+        limit = self.limit
+        if excess.limit:
             self._learned.tokens = min(self._learned.tokens or excess.limit, excess.limit)
         if not self.cuts:
             return False
+        are_sure = bool(named) or len(guilty) == 1
+        if guilty:
+            self._note_refusal(excess, {index: sent[index] for index in guilty}, limit, are_sure=are_sure)
         others = [index for index in inputs if index not in guilty and self.is_long(sent[index])]
         for index in others:
             self.begin(index, inputs[index].text)
@@ -245,25 +265,41 @@ class LongTexts:
         share = _SHARE
         if excess.limit and excess.size:
             share = max(0.05, min(_MARGIN * excess.limit / excess.size, _MARGIN))
-        return all(self._cut_one(index, inputs[index].text, sent[index], share) for index in guilty)
+        if not are_sure and max(self._times.get(index, 0) for index in guilty) >= MAX_CUTS_TOGETHER:
+            self._begin_again({index: inputs[index].text for index in guilty})
+            return False
+        return all(self._cut_one(index, sent[index], share) for index in guilty)
 
     def mark(self, results: Sequence[Result]) -> list[Result]:
         """Return results that say which texts were cut, and count these."""
         marked: list[Result] = []
         for result in results:
             if isinstance(result, EmbedBlock):
-                flags = [self.was_cut(item.text) for item in result.inputs]
+                flags = [self._flag(index, item.text) for index, item in enumerate(result.inputs, result.index)]
                 marked.append(replace(result, truncated=flags))
             else:
-                flags = [self.was_cut(result.text)]
+                flags = [self._flag(result.index, result.text)]
                 result.truncated = flags[0]
                 marked.append(result)
             self.truncated += flags.count(True)
             if self._sent:
                 for index in range(result.index, result.index + result.span):
-                    self._sent.pop(index, None)
                     self._times.pop(index, None)
+                    sent, lesson = self._sent.pop(index, None), self._end_lesson(index)
+                    if sent and lesson and len(sent) < lesson.length:
+                        self._learned.learn(lesson)
         return marked
+
+    def failed(self, indices: Iterable[int]) -> None:
+        """Note that these texts get no vector."""
+        for index in indices:
+            self._sent.pop(index, None)
+            self._times.pop(index, None)
+            self._end_lesson(index)
+
+    def recalled(self, known: Iterable[tuple[int, bool | None]]) -> None:
+        """Note of vectors that come out of a cache, by index, whether they are those of the start of a text."""
+        self._recalled.update(known)
 
     def withdrawn(self, inputs: Iterable[EmbedInput]) -> None:
         """Note that vectors of these texts were taken back."""
@@ -274,7 +310,7 @@ class LongTexts:
         if self._cut and hash(text) in self._cut:
             return True
         limit = self.limit
-        if self._refuses:
+        if self._refuses and not self._forgot:
             return False
         if limit is None:
             return None
@@ -285,15 +321,61 @@ class LongTexts:
             return False
         return True if self._api_cuts and tokens >= limit * _DOUBT else None
 
+    def _flag(self, index: int, text: str) -> bool | None:
+        """Return whether a vector that is delivered is that of the start of a text; None if unknown."""
+        if index in self._recalled:
+            return self._recalled.pop(index)
+        if len(self._sent.get(index, text)) < len(text):
+            self._cut[hash(text)] = None
+            if len(self._cut) > MAX_CUT_KNOWN:
+                del self._cut[next(iter(self._cut))]
+                self._forgot = True
+        return self.was_cut(text)
+
+    def _note_refusal(self, excess: TooLong, sent: Mapping[int, str], limit: int | None, *, are_sure: bool) -> None:
+        """Note what a refusal teaches about texts, or, if they may not all be too long, about the largest."""
+        learned, estimates = self._learned, {index: estimate_tokens(text) for index, text in sent.items()}
+        largest = max(estimates, key=estimates.__getitem__)
+        for index in sent if are_sure else [largest]:
+            estimate, scale = estimates[index], 1.0
+            if excess.size is not None:
+                scale = excess.size / estimates[largest]
+            elif limit is not None and learned.tokens is not None and estimate * learned.scale <= limit:
+                scale = limit / (_SHARE * estimate)  # it seemed to fit
+            lesson = self._lessons.setdefault(index, Lesson(estimate, len(sent[index])))
+            lesson.add(estimate, len(sent[index]), scale)
+        self._suppose()
+
+    def _end_lesson(self, index: int) -> Lesson | None:
+        lesson = self._lessons.pop(index, None)
+        if lesson:
+            self._suppose()
+        return lesson
+
+    def _suppose(self) -> None:
+        supposed = max((lesson.scale for lesson in self._lessons.values()), default=1.0)
+        self._supposed = min(_DOUBT, supposed)
+
+    @property
+    def _scale(self) -> float:
+        """The API's tokens per estimated token, as this run cuts texts now."""
+        return max(self._learned.scale, self._supposed)
+
+    def _begin_again(self, texts: Mapping[int, str]) -> None:
+        """Forget how texts were cut together: one of them may be the only reason, and each is sent alone now."""
+        self.failed(texts)
+        for index, text in texts.items():
+            self.begin(index, text)
+
     def _may_have(self, text: str, tokens: float) -> bool:
         """Whether a text is so long that it may have more than `tokens` tokens, and an estimate is worth its time."""
-        tokens /= self._learned.scale
+        tokens /= self._scale
         return len(text) > (tokens * _CHARS_PER_TOKEN if text.isascii() else tokens / _TOKENS_PER_CHAR)
 
     def _tokens(self, text: str, most: float) -> float:
         """Return the estimated tokens of a text; of a very long one, by its start."""
         part = text[: int(most * _LONGEST_TOKEN) + 1]
-        return estimate_tokens(part) * self._learned.scale * (len(text) / len(part))
+        return estimate_tokens(part) * self._scale * (len(text) / len(part))
 
     def _likely(self, sent: Mapping[int, str]) -> list[int]:
         """Return those of several texts that are likely to be too long: those with nearly as many tokens as any."""
@@ -301,18 +383,13 @@ class LongTexts:
         most = max(tokens.values())
         return [index for index, count in tokens.items() if count * _DOUBT >= most]
 
-    def _cut_one(self, index: int, text: str, sent: str, share: float) -> bool:
+    def _cut_one(self, index: int, sent: str, share: float) -> bool:
         times = self._times.get(index, 0)
         if times >= MAX_CUTS or len(sent) < 2:  # noqa: PLR2004
             return False
         self._times[index] = times + 1
-        self._keep(index, text, between_words(sent, int(len(sent) * share)))
+        self._sent[index] = between_words(sent, int(len(sent) * share))
         return True
-
-    def _keep(self, index: int, text: str, start: str) -> None:
-        self._sent[index] = start
-        if len(start) < len(text):
-            self._cut.add(hash(text))
 
 
 def shortened(text: str, tokens: float) -> str:

@@ -234,6 +234,54 @@ async def test_a_limit_that_a_refusal_has_named_holds_for_the_next_run(fake):
         assert len(fake.ledger.entries) - before == 2
 
 
+class RefusesAlways:
+    """Refuses each request that holds the start of this text, however short it is."""
+
+    def __init__(self, start: str, message: str) -> None:
+        self.start = start
+        self.message = message
+
+    def applies(self, exchange: Exchange) -> bool:
+        return any(text.startswith(self.start) for text in exchange.request.texts)
+
+    async def __call__(self, exchange: Exchange) -> None:
+        await exchange.refuse(400, self.message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "input is too long: maximum context length exceeded",
+        "This model's maximum context length is 8192 tokens, however you requested 9000 tokens.",
+    ],
+    ids=["no numbers", "numbers"],
+)
+@pytest.mark.parametrize("long_text", ["truncate", "fail"])
+async def test_a_text_that_is_refused_however_short_it_is_teaches_nothing(fake, message, long_text):
+    fake.rules.append(RefusesAlways("odd", message))
+    async with open_client(fake) as client:
+        response = await client.embed(["odd " * 300], long_text=long_text, on_error="skip")
+        assert not response.ok.any()
+        texts = ["cat " * 2_000, *(text for number, text in enumerate(TEXTS[:100]) if number not in LONG)]
+        response = await client.embed(texts, long_text="truncate")
+    assert True not in response.truncated
+    np.testing.assert_array_equal(response.embeddings, [vector_of(text) for text in texts])
+
+
+async def test_texts_that_are_sent_apart_with_one_that_fails_are_cut_no_shorter_than_alone(fake):
+    fake.rules.append(RefusesAlways("odd", "input is too long: maximum context length exceeded"))
+    odd = " ".join(["odd"] * 900)
+    async with open_client(fake) as client:
+        options = {"long_text": "truncate", "max_text_tokens": LIMIT, "on_error": "skip"}
+        response = await client.embed([*TEXTS[:150], odd], **options)
+    starts = {vector_of(text).tobytes(): text for text in fake.ledger.asked}
+    for index in range(150):
+        sent = starts[response.embeddings[index].tobytes()]
+        assert response.truncated[index] is (index in LONG)
+        assert tokens_of(sent) > LIMIT / 2 if index in LONG else sent == TEXTS[index]
+    assert [failure.index for failure in response.failures] == [150]
+
+
 async def test_a_small_budget_is_enough(fake):
     """Texts that are sent early never take the memory that earlier texts need."""
     fake.rules.append(REFUSES)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncembed._decide import estimate_tokens
-from asyncembed._decide.long_texts import LongTexts, TextLimit, between_words, read_too_long, shortened
+from asyncembed._decide.long_texts import (
+    MAX_CUT_KNOWN,
+    LongTexts,
+    TextLimit,
+    between_words,
+    read_too_long,
+    shortened,
+)
 from asyncembed._exceptions import APIStatusError
-from asyncembed._models import EmbedInput
+from asyncembed._models import EmbedInput, EmbedResult
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 200
 
@@ -85,17 +93,54 @@ def test_an_estimate_finds_long_texts():
     assert not texts_of_run(api_cuts=True).separates
 
 
+TWICE = refusal("maximum context length is 100 tokens, however you requested 200 tokens")
+VECTOR = np.zeros(2, np.float32)
+
+
 def test_a_refusal_teaches_how_wrong_the_estimate_is():
-    """The next texts are cut by it at once, also those of other runs with the same model."""
+    """When the API has taken a shorter start, the texts of other runs with the same model are cut by it at once."""
     learned = TextLimit()
     texts, item = texts_of_run(learned=learned), EmbedInput(LONG)
     first = texts.begin(0, LONG)
     assert estimate_tokens(first) <= 100
-    assert texts.cut_again(
-        refusal("maximum context length is 100 tokens, however you requested 200 tokens"), {0: item}, [], apart=True
-    )
+    assert texts.cut_again(TWICE, {0: item}, [], apart=True)
+    assert texts_of_run(learned=learned).begin(5, LONG) == first
+    texts.mark([EmbedResult(0, VECTOR, LONG)])
     again = texts_of_run(learned=learned).begin(5, LONG)
     assert len(again) < 0.6 * len(first)
+
+
+def test_within_a_run_a_refusal_counts_at_once_as_far_as_it_is_likely():
+    texts = texts_of_run()
+    first = texts.begin(0, LONG)
+    error = refusal("maximum context length is 100 tokens, however you requested 2000 tokens")
+    assert texts.cut_again(error, {0: EmbedInput(LONG)}, [], apart=True)
+    assert 0.5 * len(first) < len(texts.begin(1, LONG)) < 0.7 * len(first)
+    texts.failed([0])
+    assert texts.begin(2, LONG) == first
+
+
+@pytest.mark.parametrize("error", [TWICE, refusal("the input length exceeds the context length")], ids=["size", "none"])
+def test_a_text_that_fails_in_the_end_teaches_nothing(error):
+    learned = TextLimit()
+    texts, item = texts_of_run(learned=learned, limit=None), EmbedInput(LONG)
+    while texts.cut_again(error, {0: item}, [], apart=False):
+        pass
+    texts.failed([0])
+    assert (learned.refused, learned.scale) == (None, 1.0)
+    assert texts.as_sent(_Attempt(), [LONG]) == [LONG]
+
+
+def test_what_is_cut_is_known_of_the_last_texts_only():
+    """Of the others, only the estimate says so: they are never called whole."""
+    texts = texts_of_run(refuses=True)
+    for index in range(MAX_CUT_KNOWN + 1):
+        text = f"{LONG} {index}"
+        texts._sent[index] = "the"
+        texts.mark([EmbedResult(index, VECTOR, text)])
+    assert texts.was_cut(f"{LONG} {MAX_CUT_KNOWN}") is True
+    assert texts.was_cut(f"{LONG} 0") is None
+    assert texts.was_cut("short") is False
 
 
 def test_without_numbers_a_text_is_cut_until_it_is_taken_or_given_up():
