@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from asyncembed._core.source import Source
     from asyncembed._decide.chunker import Chunker
     from asyncembed._decide.cost import CostModel
+    from asyncembed._decide.long_texts import LongTexts
     from asyncembed._exceptions import AsyncEmbedError
     from asyncembed._models import EmbedInput, Scalar, Vector
 
@@ -73,6 +74,9 @@ class Recall:
         self._cache = cache
         self._copies = copies
         self._to_keep: dict[bytes, Vector] = {}
+        self._truncated: dict[bytes, bool | None] = {}  # what is known of these vectors
+        self.long_texts: LongTexts | None = None
+        """Says which vectors are those of the start of a text, if results say so."""
         self.cached = 0
         """Texts whose vectors came out of the cache."""
         self.duplicates = 0
@@ -86,10 +90,12 @@ class Recall:
         keyed = [(index, item, text_key(item.text, identity)) for index, item in batch.inputs.items()]
         if self._cache:
             wanted = {key for *_, key in keyed if not self._duplicates.is_decided(key)}
-            cached = await self._cached(wanted, self._cache)
-            count = sum(key in cached for *_, key in keyed)
-            self.cached += count
-            self.duplicates -= count
+            cached, truncated = await self._cached(wanted, self._cache)
+            known = [(index, key) for index, _, key in keyed if key in cached]
+            self.cached += len(known)
+            self.duplicates -= len(known)
+            if self.long_texts:
+                self.long_texts.recalled((index, truncated[key]) for index, key in known)
             found = [
                 (index, item, cached[key] if key in cached else classify(index, key)) for index, item, key in keyed
             ]
@@ -133,7 +139,10 @@ class Recall:
         """Return the texts that waited for a request that has ended, by the reservation of their memory."""
         vectors, leads = self._duplicates.settle(batch.inputs)
         if self._cache:
-            self._to_keep |= vectors
+            for index, (key, vector) in vectors.items():
+                self._to_keep[key] = vector
+                if self.long_texts:
+                    self._truncated[key] = self.long_texts.was_cut(batch.inputs[index].text)
         found: defaultdict[Reservation, list[Recalled]] = defaultdict(list)
         for lead in leads:
             assert lead.vector is not None
@@ -155,14 +164,19 @@ class Recall:
         """Write final vectors to the cache, in groups of 256; with `all_of_them`, write the rest."""
         if self._cache and self._to_keep and (all_of_them or len(self._to_keep) >= KEPT_AT_ONCE):
             rows, self._to_keep = self._to_keep, {}
-            await self._cache.put({key: vector.tobytes() for key, vector in rows.items()})
+            truncated, self._truncated = self._truncated, {}
+            data = {key: vector.tobytes() for key, vector in rows.items()}
+            await self._cache.put(data, truncated, is_last=all_of_them)
 
-    async def _cached(self, keys: Collection[bytes], cache: VectorCache) -> dict[bytes, Vector]:
-        found = await cache.get(keys) if keys else {}
-        vectors = {key: np.frombuffer(data, self._number) for key, data in found.items()}
+    async def _cached(
+        self, keys: Collection[bytes], cache: VectorCache
+    ) -> tuple[dict[bytes, Vector], dict[bytes, bool | None]]:
+        """Return the vectors that the cache has, and what is known of each: whether its text was cut."""
+        found = await cache.find(keys) if keys else {}
+        vectors = {key: np.frombuffer(row.vector, self._number) for key, row in found.items()}
         for vector in vectors.values():
             self._check_width(len(vector))
-        return vectors
+        return vectors, {key: row.truncated for key, row in found.items()}
 
     def _check_width(self, width: int) -> None:
         """Refuse vectors of two lengths: the model behind its name is another one than before."""

@@ -206,6 +206,8 @@ class Run:
             source = RecallingSource(given, self._chunker, self.recall, self.cost, endpoint.budget)
         self.long_texts = endpoint.long_texts(options, call.max_text_tokens)
         self._marks = options.long_text == "truncate"
+        if self.recall and self._marks:
+            self.recall.long_texts = self.long_texts
         self._truncated: bool | None = False if endpoint.refuses_long_texts(options) else None  # unless `_marks`
         self._long_source: LongSource | None = None
         if self.long_texts:

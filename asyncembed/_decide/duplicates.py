@@ -107,20 +107,20 @@ class Duplicates(Generic[HolderT]):
         for index in indices:
             self._arrived.pop(index, None)
 
-    def settle(self, indices: Iterable[int]) -> tuple[dict[bytes, Vector], list[Lead[HolderT]]]:
+    def settle(self, indices: Iterable[int]) -> tuple[dict[int, tuple[bytes, Vector]], list[Lead[HolderT]]]:
         """End a request: its vectors are final.
 
         Returns:
-            The vectors by key, and the texts among them that others follow.
+            The keys and vectors by index, and the texts among them that others follow.
         """
-        final: dict[bytes, Vector] = {}
+        final: dict[int, tuple[bytes, Vector]] = {}
         leads: list[Lead[HolderT]] = []
         for index in indices:
             vector = self._arrived.pop(index, None)
             if vector is None:
                 continue
             key = self._keys.pop(index)
-            final[key] = vector
+            final[index] = key, vector
             self.known.add(key, vector)
             self._requested.discard(key)
             if lead := self._leads.pop(key, None):

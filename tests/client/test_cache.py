@@ -8,12 +8,15 @@ import logging
 import random
 import sqlite3
 import sys
+import time
+import zlib
 
 import aiohttp
 import numpy as np
 import pytest
 
 from asyncembed import ClientSpec, ConfigurationError, EmbedClient, ResponseError
+from asyncembed.stores import SqliteVectors
 from asyncembed.testing import FakeServer, vector_of
 
 TEXTS = [f"text {number}" for number in range(600)]
@@ -153,6 +156,100 @@ async def test_a_file_that_is_no_database_is_refused_before_anything_is_sent(fak
         ):
             await client.embed(TEXTS)
     assert not fake.ledger.requests
+
+
+async def test_a_path_that_no_file_can_have_is_refused_before_anything_is_sent(fake):
+    for wrong in ("a\0b", "a\ud800b"):
+        async with open_client(fake, wrong) as client:
+            with pytest.raises(ConfigurationError, match=r"cache=.* cannot be used: .*; choose another file"):
+                await client.embed(TEXTS)
+    assert not fake.ledger.requests
+
+
+async def test_a_store_of_vectors_is_no_cache(fake, path):
+    """It is named, and stays as it was."""
+    store = SqliteVectors(path)
+    async with open_client(fake, None) as client:
+        await client.embed_to_store([("a", "b")], store)
+    await store.aclose()
+    async with open_client(fake, path) as client:
+        with pytest.raises(ConfigurationError, match=r"is a store of vectors \(SqliteVectors\).*choose another file"):
+            await client.embed(TEXTS)
+    assert "vectors" not in tables_of(path)
+
+
+@pytest.mark.parametrize("table", ["notes (id, text)", "vectors (id, embedding)"])
+async def test_the_database_of_another_program_is_no_cache(fake, path, table):
+    with sqlite3.connect(path) as database:
+        database.execute(f"create table {table}")
+    database.close()
+    async with open_client(fake, path) as client:
+        with pytest.raises(ConfigurationError, match=r"is the database of another program.*choose another file"):
+            await client.embed(TEXTS)
+    assert tables_of(path) == {table.partition(" ")[0]}
+
+
+def tables_of(path) -> set[str]:
+    with sqlite3.connect(path) as database:
+        found = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+    database.close()
+    return found
+
+
+async def test_a_file_of_an_earlier_schema_holds_no_known_vector(fake, path):
+    """Its rows had no note of whether the text was cut."""
+    async with open_client(fake, path) as client:
+        await client.embed(TEXTS[:20])
+    with sqlite3.connect(path) as database:
+        for key, row in database.execute("select key, vector from vectors").fetchall():
+            old = zlib.crc32(row[5:], zlib.crc32(key)).to_bytes(4) + row[5:]
+            database.execute("update vectors set vector = ? where key = ?", (old, key))
+    database.close()
+    for requests in (2, 2):
+        async with open_client(fake, path) as client:
+            np.testing.assert_array_equal((await client.embed(TEXTS[:20])).embeddings, MATRIX[:20])
+        assert fake.ledger.requests == requests
+
+
+@pytest.fixture
+def lock(path):
+    """Locks the file as another process does."""
+    database = sqlite3.connect(path, isolation_level=None)
+    yield database
+    database.close()
+
+
+async def test_a_locked_file_holds_nobody_up_and_is_used_again_afterwards(fake, path, lock, caplog):
+    """Leaving a stream does not wait for the other process, and neither does each further write."""
+    caplog.set_level(logging.WARNING, "asyncembed")
+    async with open_client(fake, path) as client:
+        await client.embed(TEXTS[:10])
+        lock.execute("begin immediate")
+        started = time.monotonic()
+        async with client.embed_stream(TEXTS[100:200]) as stream:
+            async for _ in stream:
+                break
+        for start in range(200, 600, 100):
+            await client.embed(TEXTS[start : start + 100])
+        np.testing.assert_array_equal((await client.embed(TEXTS[:10])).embeddings, MATRIX[:10])
+        assert fake.ledger.asked[TEXTS[0]] == 1  # others can read while one process writes
+        assert time.monotonic() - started < 5
+        lock.execute("rollback")
+        for _ in range(2):
+            await client.embed(TEXTS[:200])
+        assert fake.ledger.asked[TEXTS[150]] == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "is locked by another process" in caplog.text
+
+
+async def test_a_file_that_is_locked_when_it_is_opened_is_opened_later(fake, path, lock):
+    lock.execute("begin exclusive")
+    async with open_client(fake, path, query_concurrency=1) as client:
+        await client.embed(TEXTS[:10])
+        lock.execute("rollback")
+        for _ in range(2):
+            await client.embed(TEXTS[10:20])
+    assert fake.ledger.asked[TEXTS[10]] == 1
 
 
 async def test_a_cache_that_fails_costs_no_run(fake, path, caplog):

@@ -282,6 +282,34 @@ async def test_texts_that_are_sent_apart_with_one_that_fails_are_cut_no_shorter_
     assert [failure.index for failure in response.failures] == [150]
 
 
+@pytest.mark.parametrize("provider", ["openai", "vllm"])
+async def test_vectors_out_of_the_cache_say_whether_their_text_was_cut(fake, tmp_path, provider):
+    """Also in another process, and where the API is known to refuse such texts."""
+    fake.rules.append(REFUSES)
+    texts = ["a", LONG_TEXT, "b", LONG_TEXT]
+    for _ in range(3):
+        async with EmbedClient(
+            provider, base_url=f"{fake.url}/v1", model="m", api_key="any", cache=tmp_path / "cache"
+        ) as client:
+            async with client.embed_stream(texts, long_text="truncate", chunk_size=2) as stream:
+                flags = [result.truncated async for result in stream]
+            assert flags == [False, True] * 2
+            assert stream.summary.truncated == 2
+            response = await client.embed(texts, long_text="truncate")
+            assert list(response.truncated) == flags
+
+
+async def test_of_a_vector_that_a_query_put_into_the_cache_it_is_not_known(fake, tmp_path):
+    options = {"long_text": "truncate", "input_type": "document"}
+    for verb, given in (("embed_query", "a"), ("embed", ["a"])):
+        async with EmbedClient(
+            "vllm", base_url=f"{fake.url}/v1", model="m", api_key="any", cache=tmp_path / "cache"
+        ) as client:
+            response = await getattr(client, verb)(given, **options)
+    assert list(response.truncated) == [None]
+    assert fake.ledger.requests == 1
+
+
 async def test_a_small_budget_is_enough(fake):
     """Texts that are sent early never take the memory that earlier texts need."""
     fake.rules.append(REFUSES)
