@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 2.0
-"""Seconds to wait for another process that writes..."""
+"""Seconds to wait for another process that writes."""
 
 LAST_SECONDS: Final = 0.5
-"""...but only so many at the end of a run, for which the caller waits."""
+"""Seconds to wait for it at the end of a run, when the caller waits, too."""
 
 KEYS_AT_ONCE: Final = 500
 """Keys in one statement; old versions of SQLite take 999."""
