@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from asyncembed._background import await_with, run_with
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._options import for_texts
+from asyncembed._spec import spec_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from asyncembed._client import EmbedClient
     from asyncembed._models import EmbedResponse, Scalar, Vector
     from asyncembed._options import EmbedOptionsArgs
-    from asyncembed._spec import ClientSpec
+    from asyncembed._spec import ClientSpec, SpecArguments
+    from asyncembed.providers import Provider
 
 Role: TypeAlias = Literal["document", "query"]
 
@@ -57,3 +60,28 @@ class Embedder:
 
     async def _ask(self, client: EmbedClient, texts: Sequence[str], role: Role) -> EmbedResponse[Scalar]:
         return await client.embed(texts, **for_texts(self._options, role))
+
+
+def spec_of(
+    provider: str | Provider | ClientSpec | None, spec: ClientSpec | None, settings: SpecArguments
+) -> ClientSpec:
+    """Return the spec that a framework's class was given, or a new one with these settings.
+
+    Args:
+        provider: A spec, or the provider that one takes.
+        spec: A spec, in place of a provider.
+        settings: The other fields of a new spec.
+
+    Raises:
+        ConfigurationError: if a setting is wrong or unknown, or not exactly one of a spec and a provider was given.
+    """
+    given = [each for each in (provider, spec) if each is not None]
+    if len(given) != 1:
+        raise ConfigurationError("pass either a provider or a ClientSpec as spec=")
+    return spec_from(given[0], settings)
+
+
+def repr_of(adapter: object, spec: ClientSpec, dimensions: int | None = None) -> str:
+    """Return the `repr` of a framework's class."""
+    more = "" if dimensions is None else f", dimensions={dimensions}"
+    return f"{type(adapter).__name__}({spec!r}{more})"

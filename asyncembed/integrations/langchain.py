@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from asyncembed._missing import missing
-from asyncembed._spec import spec_from
-from asyncembed.integrations._embedder import Embedder
+from asyncembed.integrations._embedder import Embedder, repr_of, spec_of
 
 try:
     from langchain_core.embeddings import Embeddings
@@ -23,6 +22,7 @@ class AsyncEmbedEmbeddings(Embeddings):
 
     Args:
         provider: A `ClientSpec`, or the provider that one takes.
+        spec: A `ClientSpec`, in place of `provider`.
         dimensions: Length of the vectors, if the model can shorten them.
         **settings: Without a spec, the fields of one.
 
@@ -32,12 +32,16 @@ class AsyncEmbedEmbeddings(Embeddings):
 
     def __init__(
         self,
-        provider: str | Provider | ClientSpec,
+        provider: str | Provider | ClientSpec | None = None,
         *,
+        spec: ClientSpec | None = None,
         dimensions: int | None = None,
         **settings: Unpack[SpecArguments],
     ) -> None:
-        self._embedder = Embedder(spec_from(provider, settings), dimensions)
+        self._embedder = Embedder(spec_of(provider, spec, settings), dimensions)
+
+    def __repr__(self) -> str:
+        return repr_of(self, self.spec, self._embedder.dimensions)
 
     @property
     def spec(self) -> ClientSpec:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncembed._config import Encoding, RetryPolicy, Timeouts
 from asyncembed._missing import missing
 from asyncembed._ratelimit import RateLimitOff  # noqa: TC001  # pydantic reads it
 from asyncembed._spec import ClientSpec
-from asyncembed.integrations._embedder import Embedder
+from asyncembed.integrations._embedder import Embedder, repr_of, spec_of
 
 try:
     from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -18,6 +18,7 @@ except ImportError:
     raise missing("asyncembed.integrations.llama_index", "llama-index-core", "llama-index") from None
 
 if TYPE_CHECKING:
+    from asyncembed._spec import SpecArguments
     from asyncembed.providers import Provider
 
 _MAX_TEXTS = 2_048
@@ -32,6 +33,7 @@ class AsyncEmbedEmbedding(BaseEmbedding):
 
     Args:
         provider: A `ClientSpec`, or the provider that one takes.
+        spec: A `ClientSpec`, in place of `provider`.
         model: The provider's name of the model.
         **data: The other fields, and those of LlamaIndex.
 
@@ -58,12 +60,18 @@ class AsyncEmbedEmbedding(BaseEmbedding):
     dimensions: int | None = None
     _embedder: Embedder = PrivateAttr()
 
-    def __init__(self, provider: str | Provider | ClientSpec, *, model: str | None = None, **data: Any) -> None:
-        if isinstance(provider, ClientSpec):
-            spec = provider
-        else:
-            given = {name: _read(name, data[name]) for name in _FIELDS if name in data}
-            spec = ClientSpec(provider, model=model or data.pop("model_name", None), **given)
+    def __init__(
+        self,
+        provider: str | Provider | ClientSpec | None = None,
+        *,
+        spec: ClientSpec | None = None,
+        model: str | None = None,
+        **data: Any,
+    ) -> None:
+        given = {name: _read(name, data[name]) for name in (*_FIELDS, "api_key") if name in data}
+        if model := model or data.pop("model_name", None):
+            given["model"] = model
+        spec = spec_of(provider, spec, cast("SpecArguments", given))
         data = {**data, **{name: getattr(spec, name) for name in _FIELDS}}
         data["model_name"] = spec.model or spec.make_provider().default_model
         super().__init__(**{"provider": spec.make_provider().name, "embed_batch_size": _MAX_TEXTS, **data})
@@ -73,6 +81,11 @@ class AsyncEmbedEmbedding(BaseEmbedding):
     def class_name(cls) -> str:
         """Return the name under which it is persisted."""
         return "AsyncEmbedEmbedding"
+
+    def __repr__(self) -> str:
+        return repr_of(self, self.spec, self.dimensions)
+
+    __str__ = __repr__
 
     @property
     def spec(self) -> ClientSpec:

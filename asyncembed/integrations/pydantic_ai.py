@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from asyncembed._missing import missing
-from asyncembed._spec import spec_from
-from asyncembed.integrations._embedder import Embedder
+from asyncembed.integrations._embedder import Embedder, repr_of, spec_of
 
 try:
     from pydantic_ai.embeddings import EmbeddingModel, EmbeddingResult
@@ -29,6 +28,7 @@ class AsyncEmbedModel(EmbeddingModel):
 
     Args:
         provider: A `ClientSpec`, or the provider that one takes.
+        spec: A `ClientSpec`, in place of `provider`.
         settings: Default settings, as pydantic-ai has them.
         **fields: Without a spec, the fields of one.
 
@@ -38,13 +38,17 @@ class AsyncEmbedModel(EmbeddingModel):
 
     def __init__(
         self,
-        provider: str | Provider | ClientSpec,
+        provider: str | Provider | ClientSpec | None = None,
         *,
+        spec: ClientSpec | None = None,
         settings: EmbeddingSettings | None = None,
         **fields: Unpack[SpecArguments],
     ) -> None:
         super().__init__(settings=settings)
-        self._spec = spec_from(provider, fields)
+        self._spec = spec_of(provider, spec, fields)
+
+    def __repr__(self) -> str:
+        return repr_of(self, self.spec)
 
     @property
     def spec(self) -> ClientSpec:

@@ -103,6 +103,13 @@ def test_it_pickles_without_a_key(embeddings):
 def test_dimensions_and_settings_are_passed_on(spec):
     assert len(AsyncEmbedEmbeddings(spec, dimensions=3).embed_query("q")) == 3
     assert AsyncEmbedEmbeddings("openai", model="m").spec == ClientSpec("openai", model="m")
+    assert AsyncEmbedEmbeddings(spec=spec).spec == AsyncEmbedEmbeddings(spec).spec == spec
+    assert repr(AsyncEmbedEmbeddings(spec=spec, dimensions=3)) == f"AsyncEmbedEmbeddings({spec!r}, dimensions=3)"
+    for wrong in ({}, {"provider": "openai", "spec": spec}):
+        with pytest.raises(ConfigurationError, match="either a provider or a ClientSpec"):
+            AsyncEmbedEmbeddings(**wrong)
+    with pytest.raises(ConfigurationError, match="not both"):
+        AsyncEmbedEmbeddings(spec=spec, model="m")
     with pytest.raises(ConfigurationError, match="not both"):
         AsyncEmbedEmbeddings(spec, model="m")
     with pytest.raises(ConfigurationError, match="api_key_env"):

@@ -11,7 +11,7 @@ pytest.importorskip("llama_index.core", reason="llama-index-core is not installe
 
 from llama_index.core.schema import TextNode
 
-from asyncembed import ClientSpec, RetryPolicy
+from asyncembed import ClientSpec, ConfigurationError, RetryPolicy
 from asyncembed.integrations.llama_index import AsyncEmbedEmbedding
 from asyncembed.testing import vector_of
 
@@ -58,3 +58,13 @@ def test_what_is_persisted_holds_no_key_and_can_be_read_back(server):
 def test_the_model_has_the_providers_default():
     assert AsyncEmbedEmbedding("openai").model_name == "text-embedding-3-small"
     assert AsyncEmbedEmbedding("openai", model="m").spec == ClientSpec("openai", model="m")
+
+
+def test_a_spec_takes_the_place_of_the_provider_and_all_fields(spec):
+    for embedding in (AsyncEmbedEmbedding(spec), AsyncEmbedEmbedding(spec=spec, embed_batch_size=10)):
+        assert embedding.spec == spec
+        assert repr(embedding) == str(embedding) == f"AsyncEmbedEmbedding({spec!r})"
+    with pytest.raises(ConfigurationError, match="not both"):
+        AsyncEmbedEmbedding(spec=spec, model="m")
+    with pytest.raises(ConfigurationError, match="api_key_env"):
+        AsyncEmbedEmbedding("openai", api_key=KEY)

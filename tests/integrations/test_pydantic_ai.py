@@ -41,3 +41,8 @@ def test_plain_calls_and_pickles(spec, loop):
     model = pickle.loads(pickle.dumps(AsyncEmbedModel(spec)))
     assert KEY.encode() not in pickle.dumps(model)
     assert list(Embedder(model).embed_query_sync("q").embeddings[0]) == vector_of("q", 8).tolist()
+
+
+def test_a_spec_takes_the_place_of_the_provider(spec):
+    assert AsyncEmbedModel(spec=spec).spec == AsyncEmbedModel(spec).spec == spec
+    assert repr(AsyncEmbedModel(spec=spec)) == f"AsyncEmbedModel({spec!r})"
