@@ -17,6 +17,7 @@ import anyio.lowlevel
 
 from asyncembed import ConfigurationError, EmbedInput
 from asyncembed.cli import _parquet, _stdin
+from asyncembed.cli._console import say
 from asyncembed.cli._files import COMPRESSIONS, LineSplitter, check_compression, open_compressed, read_errors
 from asyncembed.cli._rows import CsvParser, Fields, InputError, JsonlParser, LineParser, TsvParser, TxtParser
 from asyncembed.sinks import ARROW_MISSING
@@ -37,6 +38,8 @@ PARSERS: Final[Mapping[str, type[LineParser]]] = {
 PARQUET: Final = "parquet"
 SUFFIXES: Final = ".txt, .jsonl, .ndjson, .csv, .tsv and .parquet, each also with .gz or .zst"
 READ_BYTES: Final = 65_536
+NAMED: Final = 3
+"""Maximum number of files that a message names."""
 ROWS: Final = 1_024
 """Rows to count or check in one step."""
 CHEAP_BYTES: Final = 500_000_000
@@ -251,7 +254,23 @@ def _parse_argument(argument: str, default_format: str | None) -> list[Source]:
     path = Path(argument)
     if not path.exists():
         raise ConfigurationError(f"there is no file {argument}")
-    return _parquet_files(path) if path.is_dir() else [_parse_file(path, default_format)]
+    return _folder(path) if path.is_dir() else [_parse_file(path, default_format)]
+
+
+def _folder(folder: Path) -> list[Source]:
+    """Return the Parquet files in a folder, without those that earlier runs wrote there."""
+    found = _parquet_files(folder)
+    written = [source for source in found if source.path and not source.compression and _parquet.is_output(source.path)]
+    if not written:
+        return found
+    names = ", ".join(source.name for source in written[:NAMED]) + (", ..." if len(written) > NAMED else "")
+    if written == found:
+        raise ConfigurationError(
+            f"the folder {folder} has only files of vectors that this command wrote: {names}; to embed their texts "
+            "again, name the files"
+        )
+    say(f"left out of the folder {folder}, because this command wrote them: {names}", "yellow")
+    return [source for source in found if source not in written]
 
 
 def _parquet_files(folder: Path) -> list[Source]:

@@ -100,6 +100,18 @@ def count(path: Path) -> int:
         return number
 
 
+def is_output(path: Path) -> bool:
+    """Return whether a file is one of vectors that this package wrote; False if it cannot be read."""
+    from asyncembed.sinks._table import METADATA_KEY
+    from asyncembed.sinks.parquet import open_parquet
+
+    try:
+        schema = open_parquet(str(path)).schema_arrow
+    except (OSError, ValueError):  # reading the rows raises the error again
+        return False
+    return METADATA_KEY in (schema.metadata or {}) and "embedding" in schema.names
+
+
 async def decompress(path: Path, compression: str) -> io.BufferedIOBase:
     """Return a temporary file with the decompressed content of a file. A thread does the work, which may take long.
 

@@ -104,3 +104,22 @@ def test_parquet_can_be_given_as_the_format_of_a_file_but_not_of_standard_input(
     assert rows_of(path, "parquet") == [EmbedInput("one")]
     ended = run("embed", "-", "--format", "parquet", "-o", tmp_path / "v.npy")
     assert (ended.code, ended.err) == (2, "Error: Parquet cannot be read from standard input; name a file\n")
+
+
+def test_a_folder_stands_for_the_files_that_this_command_did_not_write(run, tmp_path):
+    """Vectors that lie there are no inputs, unless their file is named."""
+    folder, output = tmp_path / "in", tmp_path / "v.npy"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": ["one", "two"]}), folder / "a.parquet")
+    assert run("embed", folder / "a.parquet", "-o", folder / "vectors.parquet").code == 0
+    ended = run("embed", folder, "-o", output)
+    assert ended.code == 0, ended.err
+    assert (
+        f"left out of the folder {folder}, because this command wrote them: {folder / 'vectors.parquet'}" in ended.err
+    )
+    assert "2 texts embedded" in ended.err
+    (folder / "a.parquet").unlink()
+    ended = run("embed", folder, "-o", output, "--overwrite")
+    assert ended.code == 2
+    assert "to embed their texts again, name the files" in ended.err
+    assert run("embed", folder / "vectors.parquet", "-o", output, "--overwrite").code == 0
