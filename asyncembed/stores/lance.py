@@ -154,6 +154,11 @@ class LanceTable:
         table = await self._open()
         return int(await table.count_rows()) if table else 0
 
+    async def columns(self) -> list[str]:
+        """Return the names of the columns with metadata."""
+        table = await self._open()
+        return [name for name in (await table.schema()).names if name not in OWN_COLUMNS] if table else []
+
     async def aclose(self) -> None:
         """Close the database. The next call opens it again."""
         table, database = self._table, self._database

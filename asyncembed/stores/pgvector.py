@@ -241,6 +241,11 @@ class PgVector:
             cursor = await connection.execute(self._sql("select count(*) from {table}"))
             return sum(row[0] for row in await cursor.fetchall())
 
+    async def columns(self) -> list[str]:
+        """Return the names of the columns with metadata."""
+        async with self._reading() as connection:
+            return [name for name in await self._own_columns(connection) if name not in OWN_COLUMNS]
+
     async def create_index(self) -> None:
         """Create an HNSW index for cosine distance, or for Hamming distance of bits. Call it after the load.
 

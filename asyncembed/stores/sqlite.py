@@ -119,6 +119,13 @@ class SqliteVectors:
         """Return the number of rows."""
         return await self._reads.run(self._count) if self._path.exists() else 0
 
+    async def columns(self) -> list[str]:
+        """Return the names of the columns with metadata."""
+        if not self._path.exists():
+            return []
+        names = await self._reads.run(self._all_columns)
+        return [name for name in names if name.lower() not in OWN_COLUMNS]
+
     async def aclose(self) -> None:
         """Close the file. The next call opens it again."""
         await self._reads.aclose()
@@ -180,7 +187,7 @@ class SqliteVectors:
         metadata: Sequence[Metadata | None],
         database: sqlite3.Connection,
     ) -> None:
-        names = list({name.lower(): name for name in reversed(names_of(metadata))}.values())
+        names = list({name.lower(): name for name in reversed(names_of(metadata))}.values())[::-1]
         folded = [{name.lower(): value for name, value in (row or {}).items()} for row in metadata] if names else []
         little = np.ascontiguousarray(vectors, vectors.dtype.newbyteorder("<"))
         data, width = little.tobytes(), little.shape[1] * little.itemsize
@@ -213,7 +220,10 @@ class SqliteVectors:
 
     def _own_columns(self, database: sqlite3.Connection) -> set[str]:
         """Return the names of the columns in lower case, as SQLite ignores case."""
-        return {row[1].lower() for row in database.execute(f"pragma table_info({self._name})")}
+        return {name.lower() for name in self._all_columns(database)}
+
+    def _all_columns(self, database: sqlite3.Connection) -> list[str]:
+        return [row[1] for row in database.execute(f"pragma table_info({self._name})")]
 
     def _search(self, vector: Vector, k: int, database: sqlite3.Connection) -> list[Found]:
         found = self._read_fingerprint(database) if _exists(database, self._table) else None
