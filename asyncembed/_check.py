@@ -10,6 +10,8 @@ from asyncembed._collect import collect
 from asyncembed._core.exchange import HARMLESS
 from asyncembed._core.run import Run
 from asyncembed._core.stream import EmbedStream
+from asyncembed._exceptions import AsyncEmbedError
+from asyncembed._preview import unname_texts
 from asyncembed._public import publish
 from asyncembed._repr import ShortRepr
 
@@ -53,7 +55,11 @@ async def check(call: Call, adopt: Callable[[asyncio.Task[None]], None]) -> Chec
     endpoint, started = replace(call.endpoint, cache=None), time.monotonic()
     run = Run(replace(call, endpoint=endpoint), [HARMLESS], ordered=False, as_blocks=True)
     stream: EmbedStream[EmbedBlock[Scalar] | EmbedFailure] = EmbedStream(run, adopt)
-    response = await collect([HARMLESS], stream, run)
+    try:
+        response = await collect([HARMLESS], stream, run)
+    except AsyncEmbedError as error:
+        unname_texts(error)
+        raise
     return CheckResult(
         provider=endpoint.provider.name,
         model=call.options.model,

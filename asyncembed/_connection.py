@@ -99,8 +99,8 @@ class Connection:
             kept=frozenset(map(str.lower, own)),
             secrets=self._secrets,
         )
-        variable = next(iter(provider.key_variables), None)
-        fix = f"set {variable}, or pass api_key=" if variable else "pass api_key="
+        variables = " or ".join(provider.key_variables)
+        fix = f"set {variables}, or pass api_key=" if variables else "pass api_key="
         has_key = key or in_url or in_headers
         self._advice = "" if has_key else f"no key was sent; {fix}"
         self._given_session = session
@@ -232,8 +232,8 @@ def _find_key(
     if key and not is_sendable(key):
         raise ConfigurationError(f"{name} holds white space or characters that a header cannot carry")
     if required and provider.needs_key and not key:
-        variable = provider.key_variables[0]
-        raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variable}, or pass api_key=")
+        variables = " or ".join(provider.key_variables)
+        raise ConfigurationError(f"provider {provider.name!r} needs a key: set {variables}, or pass api_key=")
     return key
 
 

@@ -62,6 +62,9 @@ def preview(text: str) -> str:
     return shown if len(shown) <= MAX_PREVIEW else f"{shown[: MAX_PREVIEW - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
+_ABOUT: Final = "; this is about texts["
+
+
 def name_texts(error: AsyncEmbedError, lost: Sequence[tuple[int, EmbedInput]], secrets: Secrets) -> None:
     """Add to the message of an error which text it is about, and how many more.
 
@@ -74,4 +77,10 @@ def name_texts(error: AsyncEmbedError, lost: Sequence[tuple[int, EmbedInput]], s
         index, item = lost[0]
         more = f", and {len(lost) - 1:,} more" if len(lost) > 1 else ""
         start = preview(secrets.redact(item.text[:_PREVIEW_SOURCE], _PREVIEW_SOURCE))
-        error.args = (f"{error}; this is about texts[{index}], '{start}'{more}",)
+        error.args = (f"{error}{_ABOUT}{index}], '{start}'{more}",)
+
+
+def unname_texts(error: AsyncEmbedError) -> None:
+    """Remove from an error which texts it is about, because they are not the caller's."""
+    error.args = (str(error).partition(_ABOUT)[0],)
+    error.indices = ()

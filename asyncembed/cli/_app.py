@@ -15,15 +15,17 @@ from asyncembed import PROVIDERS, AsyncEmbedError, ConfigurationError, __version
 from asyncembed.cli._commands import check as run_check
 from asyncembed.cli._commands import serve as run_serve
 from asyncembed.cli._commands import show_info
-from asyncembed.cli._console import WRONG_USE, can_show_all, fail, log_to_stderr, stop
+from asyncembed.cli._console import FAILED, WRONG_USE, can_show_all, fail, log_to_stderr, stop
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import dry_run as run_dry
 from asyncembed.cli._embed import embed as run_embed
+from asyncembed.cli._hints import hints
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
 from asyncembed.cli._providers import parse_extra, provider_with, show_providers
 from asyncembed.cli._rows import Fields, InputError, RowTemplate, parse_delimiter
 from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
+from asyncembed.cli._wording import Wording
 from asyncembed.sinks import FORMATS
 from asyncembed.stores import open_store
 from asyncembed.stores._address import FORMS, is_store
@@ -143,17 +145,29 @@ BaseUrl = Annotated[
         rich_help_panel=PROVIDER,
     ),
 ]
+Attempts = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Maximum number of attempts. Without it: 3, within about 10 seconds.",
+        metavar="N",
+        rich_help_panel=PROVIDER,
+    ),
+]
 
 
 @contextmanager
-def exits() -> Iterator[None]:
-    """Turn errors and Ctrl-C into one message and an exit code."""
+def exits(context: typer.Context) -> Iterator[Wording]:
+    """Turn errors and Ctrl-C into one message and an exit code. It returns the words of the command."""
+    wording = Wording.for_command(context)
     try:
-        yield
-    except ConfigurationError as error:
-        fail(error, WRONG_USE)
+        yield wording
     except (AsyncEmbedError, InputError, OSError) as error:
-        fail(error)
+        notes = [
+            *map(wording.of_message, getattr(error, "__notes__", ())),
+            *hints(error, context.params.get("base_url")),
+        ]
+        fail(wording.of(error), WRONG_USE if isinstance(error, ConfigurationError) else FAILED, notes)
     except KeyboardInterrupt:  # typer would print "Aborted" or nothing
         stop()
 
@@ -186,6 +200,7 @@ def common(
 
 @app.command()
 def embed(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -207,9 +222,11 @@ def embed(
         ),
     ] = None,
     text_field: Annotated[
-        str,
-        typer.Option(help="Field or column that holds the text.", metavar="NAME", rich_help_panel=INPUT),
-    ] = "text",
+        str | None,
+        typer.Option(
+            help="Field or column that holds the text.", metavar="NAME", show_default="text", rich_help_panel=INPUT
+        ),
+    ] = None,
     id_field: Annotated[
         str | None,
         typer.Option(
@@ -330,7 +347,6 @@ def embed(
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.001,
             help="Longest silence of the server, in seconds: before a response begins, and between two parts of it.",
             metavar="SECONDS",
             rich_help_panel=LIMITS,
@@ -475,17 +491,19 @@ def embed(
         max_cost=max_cost,
         price=price,
     )
-    with exits():
+    with exits(context) as wording:
         if (output is None) == (to is None) and not (dry_run and output is None):
             raise ConfigurationError("choose where the vectors go: either --output FILE or --to STORE")
         if to is not None and overwrite:
             raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
+        if text_field and template:
+            raise ConfigurationError("--template builds the text, so --text-field is not used; leave out one of them")
         if extra:
             options["extra"] = parse_extra(extra)
         job = Job(
             sources=parse_sources(inputs, input_format and input_format.value),
             fields=Fields(
-                text=text_field,
+                text=text_field or "text",
                 id=id_field,
                 template=None if template is None else RowTemplate.parse(template),
                 keep=tuple(dict.fromkeys(keep_column or ())),
@@ -519,6 +537,7 @@ def embed(
             stop_wait=stop_wait,
             report=report,
             quiet=quiet,
+            wording=wording,
         )
         with log_to_stderr() if verbose else nullcontext():
             asyncio.run(run_dry(job) if dry_run else run_embed(job))
@@ -526,6 +545,7 @@ def embed(
 
 @app.command()
 def search(
+    context: typer.Context,
     place: Annotated[
         str, typer.Argument(help="File that `embed` wrote, or a store as in `embed --to`.", metavar="FILE|STORE")
     ],
@@ -552,11 +572,15 @@ def search(
     ] = None,
     prompts: Prompts = None,
     base_url: BaseUrl = None,
+    max_attempts: Attempts = None,
 ) -> None:
     """Find the texts in a file or a store that are most similar to a query."""
-    with exits():
+    with exits(context):
         hits = asyncio.run(
-            run_search(_place(place), Query(query, count, provider, model, base_url, tuple(setting or ()), prompts))
+            run_search(
+                _place(place),
+                Query(query, count, provider, model, base_url, tuple(setting or ()), prompts, max_attempts),
+            )
         )
     if as_json:
         typer.echo(to_json(hits, only_ascii=not can_show_all(sys.stdout)))
@@ -566,6 +590,7 @@ def search(
 
 @app.command()
 def check(
+    context: typer.Context,
     *,
     provider: Provider = "local",
     setting: Settings = None,
@@ -574,34 +599,38 @@ def check(
     dimensions: Annotated[
         int | None, typer.Option(min=1, help="Length of the vector to request.", metavar="N", rich_help_panel=PROVIDER)
     ] = None,
+    max_attempts: Attempts = None,
 ) -> None:
     """Check the API key, the model and the address by embedding one word."""
-    with exits():
-        asyncio.run(run_check(provider_with(provider, setting or ()), model, base_url, dimensions))
+    with exits(context):
+        asyncio.run(run_check(provider_with(provider, setting or ()), model, base_url, dimensions, max_attempts))
 
 
 @app.command()
 def providers(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Show this provider and its models.", metavar="[NAME]")] = None,
 ) -> None:
     """List the providers: default models, limits, number types and API key variables."""
-    with exits():
+    with exits(context):
         show_providers(name)
 
 
 @app.command()
 def info(
+    context: typer.Context,
     where: Annotated[
         str, typer.Argument(help="File that `embed` wrote or is writing, or a store as in --to.", metavar="FILE|STORE")
     ],
 ) -> None:
     """Show what a file of vectors or a store contains and how it was made."""
-    with exits():
+    with exits(context):
         asyncio.run(show_info(_place(where)))
 
 
 @app.command()
 def serve(
+    context: typer.Context,
     *,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Any but a loopback address needs --api-key-env.", metavar="HOST")
@@ -624,5 +653,5 @@ def serve(
 
     It runs until you press Ctrl-C.
     """
-    with exits():
+    with exits(context):
         asyncio.run(run_serve(host, port, unix, model, api_key_env))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from asyncembed import ConfigurationError, EmbedClient, Provider
+from asyncembed import ConfigurationError, EmbedClient, Provider, RetryPolicy
 from asyncembed.cli._console import plural, printable, say, stdout
+from asyncembed.cli._places import check_place
 from asyncembed.cli._progress import dollars, tokens
 from asyncembed.cli._providers import check_base_url
 from asyncembed.cli._signals import on_stop
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from asyncembed.stores import AnyStore
 
 
-async def check(provider: str | Provider, model: str | None, base_url: str | None, dimensions: int | None) -> None:
+async def check(
+    provider: str | Provider, model: str | None, base_url: str | None, dimensions: int | None, attempts: int | None
+) -> None:
     """Embed one word and print the model, the dimension and the time it took.
 
     Raises:
@@ -39,7 +42,9 @@ async def check(provider: str | Provider, model: str | None, base_url: str | Non
         AsyncEmbedError: if the request fails.
     """
     check_base_url(provider, base_url)
-    async with EmbedClient(provider, model=model, base_url=base_url) as client:
+    async with EmbedClient(
+        provider, model=model, base_url=base_url, retry=attempts or RetryPolicy.interactive()
+    ) as client:
         found = await (client.check(dimensions=dimensions) if dimensions else client.check())
     where = f" at {found.address}" if found.address else ""
     usage = f", {found.tokens} tokens" if found.tokens else ""
@@ -66,6 +71,7 @@ async def show_info(where: Path | AnyStore) -> None:
 def facts(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and value of each fact about a file of vectors, finished or not."""
     if path.is_file() or not (found := read_partial(path)):
+        check_place(path)
         yield from _finished(path)
         return
     commit = found.commit
@@ -84,10 +90,12 @@ async def _stored(store: AnyStore) -> list[tuple[str, str]]:
         kind, dimension = await store.fingerprint(), await store.dimension()
         if kind is None:
             raise ConfigurationError(f"{store!r} is not a table of vectors that `asyncembed embed --to` wrote")
-        rows = await store.count()
+        rows, columns = await store.count(), await store.columns()
     finally:
         await store.aclose()
     found = [("store", repr(store)), ("rows", f"{rows:,}"), ("dimension", str(dimension or "unknown"))]
+    if columns:
+        found.append(("columns", ", ".join(columns)))
     # Defaults are left out: None, "document" as the input type, and the provider's own server.
     named = {name: value for name, value in kind.items() if value is not None}
     if named.get("address") != "another":

@@ -16,7 +16,7 @@ from rich.text import Text
 from asyncembed.cli._signals import STOPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 FAILED: Final = 1
@@ -56,12 +56,11 @@ def say(message: str, style: str = "") -> None:
     console.print(Text(printable(message, console), style))
 
 
-def fail(error: BaseException | str, code: int = FAILED) -> NoReturn:
-    """Write an error message and the notes of the error, and exit."""
+def fail(message: str, code: int = FAILED, notes: Iterable[str] = ()) -> NoReturn:
+    """Write an error message and notes, and exit."""
     console = stderr()
-    message = printable(str(error) or type(error).__name__, console)
-    console.print(Text("Error: ", "bold red").append(message, "not bold default"))
-    for note in getattr(error, "__notes__", ()):
+    console.print(Text("Error: ", "bold red").append(printable(message, console), "not bold default"))
+    for note in notes:
         say(note)
     raise typer.Exit(code)
 

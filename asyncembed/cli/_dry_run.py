@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from asyncembed._decide.spending_cap import SpendingCap
 from asyncembed._decide.texts import RefusedInput
 from asyncembed.cli._console import plural, printable, stdout
 from asyncembed.cli._inputs import read
@@ -158,8 +159,22 @@ async def _none(_: int, __: list[EmbedInput]) -> list[EmbedInput]:
     return []
 
 
-async def print_estimate(client: EmbedClient, rows: MissingRows | RereadableRows, options: EmbedOptionsArgs) -> None:
+async def print_estimate(
+    client: EmbedClient,
+    rows: MissingRows | RereadableRows,
+    options: EmbedOptionsArgs,
+    *,
+    spent: int = 0,
+    refusal: str | None = None,
+) -> None:
     """Print what a run would take and cost.
+
+    Args:
+        client: The client of the run.
+        rows: The rows to embed.
+        options: The options of the run.
+        spent: Tokens that earlier runs of the same file have spent.
+        refusal: Why the run would refuse to write its output, None if it would not.
 
     Raises:
         ConfigurationError: if an option is wrong.
@@ -171,8 +186,13 @@ async def print_estimate(client: EmbedClient, rows: MissingRows | RereadableRows
     if isinstance(rows, MissingRows):
         present, equal = rows.present, rows.equal
         found = replace(found, texts=found.texts + present + equal, equal=found.equal + equal)
+    lines = dict(facts(found, client, present=present, dedupe=options.get("dedupe", True)))
+    if limit := limit_of(found, options, spent):
+        lines["limit"] = limit
+    if refusal:
+        lines["output"] = f"the run will refuse it: {refusal}"
     console = stdout()
-    for name, value in facts(found, client, present=present, dedupe=options.get("dedupe", True)):
+    for name, value in lines.items():
         console.print(Text(f"{name:<12}", "bold").append(printable(value, console), "not bold"))
 
 
@@ -193,12 +213,23 @@ def facts(found: Estimate, client: EmbedClient, *, present: int, dedupe: bool) -
     yield "requests", f"{found.requests:,} without retries"
     limit = "no rate limit is known" if found.seconds is None else f"{duration(found.seconds)} at the rate limit"
     yield "time", limit
-    yield "cost", cost_of(found)
+    yield "cost", cost_of(found, is_free=client.provider.is_embedded)
 
 
-def cost_of(found: Estimate) -> str:
+def limit_of(found: Estimate, options: EmbedOptionsArgs, spent: int) -> str:
+    """Return which limit the run would reach, and what earlier runs have `spent` of it; "" if none."""
+    max_tokens, max_cost = options.get("max_tokens"), options.get("max_cost")
+    cap = SpendingCap(max_tokens, max_cost, found.price)
+    if (max_tokens is None and max_cost is None) or spent + found.tokens <= cap.tokens:
+        return ""
+    name = f"--max-tokens {max_tokens}" if cap.tokens == max_tokens else f"--max-cost {max_cost:g}"
+    before = f", of which earlier runs have spent {plural(spent, 'token')}" if spent else ""
+    return f"{name} is reached before the end{before}"
+
+
+def cost_of(found: Estimate, *, is_free: bool) -> str:
     """Describe the cost, with the price and its date."""
     if found.cost is None or found.price is None:
-        return "unknown; give the price of a million tokens with --price"
+        return "none: the model is embedded" if is_free else "unknown; give the price of a million tokens with --price"
     date = f", the price of {found.price_date}" if found.price_date else ""
     return f"{dollars(found.cost)} at ${found.price:g} for a million tokens{date}"

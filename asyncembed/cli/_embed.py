@@ -40,7 +40,7 @@ from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._report import check_report, write_report
 from asyncembed.cli._signals import STOPPED, on_stop
 from asyncembed.providers import get_provider
-from asyncembed.sinks import TOTALS_SUFFIX, find_format, folder_of
+from asyncembed.sinks import TOTALS_SUFFIX, check_new, find_format, folder_of, read_partial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from asyncembed.cli._inputs import Source
     from asyncembed.cli._rows import Fields
     from asyncembed.stores import AnyStore
+    from asyncembed.cli._wording import Wording
 
 
 class _RetryOptions(TypedDict, total=False):
@@ -94,6 +95,7 @@ class Job:
     report: Path | None
     quiet: bool
 
+    wording: Wording
     @property
     def dead_letter(self) -> Path | None:
         """The file for texts that fail."""
@@ -121,6 +123,7 @@ async def embed(job: Job) -> None:
     """
     check_base_url(job.provider, job.base_url)
     _check_inputs(job)
+    _check_options(job)
     if job.report:
         others = [job.output, job.dead_letter, *(source.path for source in job.sources)]
         check_report(job.report, filter(None, others))
@@ -130,7 +133,7 @@ async def embed(job: Job) -> None:
     except ConfigurationError:
         raise
     except Exception as error:
-        run.record(f"failed: {type(error).__name__}: {printable(str(error))}")
+        run.record(f"failed: {type(error).__name__}: {printable(job.wording.of(error))}")
         raise
     if stopped:
         say(f"stopped: {run.kept()}", "yellow")
@@ -152,6 +155,7 @@ async def dry_run(job: Job) -> None:
     """
     check_base_url(job.provider, job.base_url)
     _check_inputs(job)
+    _check_options(job)
     options = job.options.copy()
     options.pop("dead_letter", None)
     everything = RereadableRows(job.sources, job.fields, job.limit)
@@ -163,13 +167,30 @@ async def dry_run(job: Job) -> None:
                 rows = await missing_in_store(everything, job.store, made)
             elif job.output and job.resume:
                 rows = missing_in_file(everything, job.output, made, shares=options.get("dedupe", True))
-            await print_estimate(client, rows, options)
+            await print_estimate(client, rows, options, spent=_spent(job), refusal=_refusal(job))
         finally:
             if job.store:
                 await job.store.aclose()
 
 
 @dataclass(slots=True)
+def _spent(job: Job) -> int:
+    """Return the tokens that earlier runs of the same file have spent."""
+    partial = read_partial(job.output) if job.output and job.resume else None
+    return partial.commit.totals.usage.total if partial else 0
+
+
+def _refusal(job: Job) -> str | None:
+    """Return why the run would not write its output, None if it would."""
+    if job.output is None or job.resume or job.overwrite:
+        return None
+    try:
+        check_new(job.output, find_format(job.output))
+    except ConfigurationError as error:
+        return job.wording.of(error)
+    return None
+
+
 class _Run:
     job: Job
     now: RunSummary = field(default_factory=RunSummary)
@@ -219,7 +240,7 @@ class _Run:
         if end.failure:
             which = f"{plural(end.failed, 'text')} failed, the first with index {min(end.failure.indices, default=0)}"
             hint = f"; see {self.job.dead_letter}" if self.job.dead_letter else ""
-            say(f"{which}: {end.failure}{hint}", "yellow")
+            say(f"{which}: {self.job.wording.of(end.failure)}{hint}", "yellow")
         if not end.saved:
             names = ", ".join(source.name for source in self.job.sources)
             fail("nothing was written" if end.failure else f"{names} contains no text; nothing was written")
@@ -328,10 +349,22 @@ def _check_inputs(job: Job) -> None:
     if job.rate_limit and job.limits:
         declared = ", ".join(f"--{name.replace('_', '-')}" for name in job.limits)
         raise ConfigurationError(f"--no-rate-limit contradicts {declared}; leave out one of them")
+    if job.fields.delimiter and not any(source.is_csv for source in job.sources):
+        raise ConfigurationError("--delimiter is for CSV, and no input is CSV; leave it out")
+    lines = [source.name for source in job.sources if source.format == "txt"]
+    if job.store and lines:
+        raise ConfigurationError(
+            f"{lines[0]} is plain text, which has no ids, and a store needs them; use CSV, JSONL or Parquet, and "
+            'name the ids with --id-field, unless it is "id"'
+        )
+
+
     for source in job.sources:
         source.check(job.fields)
 
 
+def _check_options(job: Job) -> None:
+    """Raise `ConfigurationError` if an option contradicts another one, or has no effect on these inputs."""
 def _client(job: Job, events: EventTracker | None, *, api_key: str | None = None) -> EmbedClient:
     provider = get_provider(provider_with(job.provider, job.settings))
     return EmbedClient(

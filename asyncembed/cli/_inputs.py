@@ -68,6 +68,11 @@ class Source:
         return str(self.path) if self.path else "standard input"
 
     @property
+    def is_csv(self) -> bool:
+        """Whether it is CSV or TSV."""
+        return issubclass(PARSERS.get(self.format, TxtParser), CsvParser)
+
+    @property
     def is_async(self) -> bool:
         """Whether the event loop must wait for the rows."""
         return self.is_compressed_parquet or _stdin.needs_waiting(self.path)

@@ -276,8 +276,12 @@ class TxtParser(LineParser):
 
     def __init__(self, name: str, fields: Fields) -> None:
         super().__init__(name, fields)
-        if fields.template or fields.keep:
-            fields.check(["text"], name)
+        for field_name, option in fields.needed.items():
+            if field_name != "text" or option == "--id-field":
+                raise InputError(
+                    f"{name}: plain text has lines and no field {field_name!r}; leave out {option}, or use CSV, JSONL "
+                    "or Parquet"
+                )
 
     def _parse(self, line: str) -> EmbedInput | None:
         if not line.strip():

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 import orjson
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 import asyncembed
-from asyncembed import ConfigurationError, EmbedClient
+from asyncembed import ConfigurationError, EmbedClient, RetryPolicy
 from asyncembed._search import Hit, rank
 from asyncembed.cli._console import printable, say, stdout, stop
+from asyncembed.cli._places import check_place
 from asyncembed.cli._providers import check_base_url, provider_with
 from asyncembed.cli._signals import on_stop
 from asyncembed.providers import get_provider, share_space
@@ -24,6 +25,8 @@ from asyncembed.sinks import PACKED, Label, Provenance, open_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from asyncembed import EmbedOptionsArgs, Vector
     from asyncembed._models import TextId
@@ -48,6 +51,7 @@ class Query:
         base_url: Base URL of the API.
         settings: Settings of the provider, as name=value.
         prompts: Model family whose prompts are used.
+        max_attempts: Maximum number of attempts.
     """
 
     text: str
@@ -57,6 +61,12 @@ class Query:
     base_url: str | None = field(default=None, repr=False)
     settings: Sequence[str] = ()
     prompts: str | None = None
+    max_attempts: int | None = None
+
+    @property
+    def retry(self) -> RetryPolicy | int:
+        """When to retry: the caller waits."""
+        return self.max_attempts or RetryPolicy.interactive()
 
 
 async def search(path: Path | AnyStore, query: Query) -> list[Hit]:
@@ -77,30 +87,50 @@ async def search(path: Path | AnyStore, query: Query) -> list[Hit]:
 
 
 def show(hits: Sequence[Hit]) -> None:
-    """Print hits as a table."""
+    """Print hits as a table, with a column for each name in their metadata."""
     console = stdout()
     with_ids = any(hit.label.id is not None for hit in hits)
-    table = Table("#", "score", "id" if with_ids else "index", "text", box=None, header_style="bold", pad_edge=False)
+    names = _names(hits)
+    headings = ["#", "score", "id" if with_ids else "index", "text", *(printable(name, console) for name in names)]
+    table = Table(*(Column(Text(heading)) for heading in headings), box=None, header_style="bold", pad_edge=False)
     table.columns[0].justify = table.columns[1].justify = "right"
     for number, hit in enumerate(hits, 1):
         name = hit.label.id if with_ids else hit.label.index
         text = printable(hit.label.text[:SHOWN_CHARACTERS], console)
-        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name), console), "cyan"), Text(text))
+        known = hit.label.metadata or {}
+        more = (Text(_cell(known.get(name), console)) for name in names)
+        table.add_row(str(number), f"{hit.score:.3f}", Text(printable(str(name), console), "cyan"), Text(text), *more)
     console.print(table)
+
+
+def _names(hits: Sequence[Hit]) -> list[str]:
+    """Return the names in the metadata of all hits, in the order of their first use."""
+    return list(dict.fromkeys(name for hit in hits for name in hit.label.metadata or ()))
+
+
+def _cell(value: object, console: Console) -> str:
+    return "" if value is None else printable(str(value)[:SHOWN_CHARACTERS], console)
 
 
 def to_json(hits: Sequence[Hit], *, only_ascii: bool = False) -> str:
     """Return hits as a JSON list of objects. With `only_ascii`, all other characters are JSON escapes."""
     rows = [
-        {"rank": rank, "score": hit.score, "index": hit.label.index, "id": hit.label.id, "text": hit.label.text}
+        {
+            "rank": rank,
+            "score": hit.score,
+            "index": hit.label.index,
+            "id": hit.label.id,
+            "text": hit.label.text,
+            "metadata": dict(hit.label.metadata or {}),
+        }
         for rank, hit in enumerate(hits, 1)
     ]
-    if only_ascii:
-        return json.dumps(rows, indent=2)
-    return orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode()
+    text = orjson.dumps(rows, option=orjson.OPT_INDENT_2, default=str).decode()
+    return json.dumps(orjson.loads(text), indent=2) if only_ascii else text
 
 
 async def _search(path: Path, query: Query) -> list[Hit]:
+    check_place(path)
     file = open_vectors(path)
     provenance = _provenance(path, file, query)
     vector = await _embed(provenance, query)
@@ -121,11 +151,19 @@ async def _search_store(store: AnyStore, query: Query) -> list[Hit]:
         base_url = query.base_url or os.environ.get(provider.base_url_variable or "")
         if fingerprint["address"] != "the provider's own" and not base_url:
             raise ConfigurationError(f"the vectors of {store!r} are from another server; add --base-url")
-        async with EmbedClient(provider.name, model=query.model, base_url=base_url) as client:
+        async with EmbedClient(
+            provider_with(provider.name, query.settings),
+            model=query.model,
+            base_url=base_url,
+            prompts=query.prompts,
+            retry=query.retry,
+        ) as client:
             found = await asyncembed.search(store, client, query.text, query.count)
     finally:
         await store.aclose()
-    return [Hit(row.score, Label(number, _plain(row.id), row.text or "")) for number, row in enumerate(found)]
+    return [
+        Hit(row.score, Label(number, _plain(row.id), row.text or "", row.metadata)) for number, row in enumerate(found)
+    ]
 
 
 def _plain(id_: TextId | None) -> str | int | None:
@@ -154,7 +192,7 @@ def _provenance(path: Path, file: VectorFile, query: Query) -> Provenance:
 async def _embed(provenance: Provenance, query: Query) -> Vector:
     provider = provider_with(provenance.provider, query.settings)
     async with EmbedClient(
-        provider, model=provenance.model, base_url=provenance.base_url, prompts=query.prompts
+        provider, model=provenance.model, base_url=provenance.base_url, prompts=query.prompts, retry=query.retry
     ) as client:
         options: EmbedOptionsArgs = {"dtype": provenance.dtype, "input_type": "query"}
         if provenance.dimensions is not None:

@@ -13,7 +13,7 @@ from asyncembed.sinks._base import (
     open_vectors,
 )
 from asyncembed.sinks._journal import Journal, KnownTexts
-from asyncembed.sinks._output import Output, check_same_settings, open_output
+from asyncembed.sinks._output import Output, check_new, check_same_settings, open_output
 from asyncembed.sinks._partial import Partial, read_partial
 from asyncembed.sinks._partial_dir import PartialFolder, folder_of
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED, Fingerprint, OldFingerprint, Provenance
@@ -38,6 +38,7 @@ __all__ = [
     "PartialFolder",
     "Provenance",
     "VectorFile",
+    "check_new",
     "check_same_settings",
     "find_format",
     "folder_of",

@@ -18,7 +18,7 @@ import orjson
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed.sinks._base import write_meta
 from asyncembed.sinks._journal import Journal, OrderedRows, damaged, read_provenance
-from asyncembed.sinks._partial_dir import PartialFolder, folder_of
+from asyncembed.sinks._partial_dir import RUN, PartialFolder, folder_of
 from asyncembed.sinks._provenance import PACKED, Provenance, differences
 from asyncembed.sinks._safe_open import check_owner, read_file, sync, write_whole
 from asyncembed.sinks._totals import TOTALS_SUFFIX, read_totals, write_totals
@@ -235,6 +235,16 @@ def sidecar_suffixes(kind: Format) -> tuple[str, ...]:
     return (*kind.sidecars, TOTALS_SUFFIX)
 
 
+def check_new(path: Path, kind: Format) -> None:
+    """Check what `open_output` checks without `resume` and `overwrite`, and claim nothing.
+
+    Raises:
+        ConfigurationError: if the file or one beside it exists, or a run was stopped.
+    """
+    _check_free(path, kind, overwrite=False)
+    _check_no_run(folder_of(path), has_run=(folder_of(path) / RUN).is_file())
+
+
 def open_output(
     path: Path, kind: Format, provenance: Provenance, *, resume: bool, overwrite: bool, total: int | None
 ) -> Output:
@@ -268,11 +278,7 @@ def open_output(
         if resume and (folder.has_run or path.is_file()):
             return _resume(path, kind, folder, provenance, total)
         _check_free(path, kind, overwrite=overwrite)
-        if folder.has_run and not overwrite:
-            raise ConfigurationError(  # noqa: TRY301
-                f"{folder.path} exists, from a run that was stopped; continue it with --resume (resume=True), or "
-                "replace it with --overwrite (overwrite=True)"
-            )
+        _check_no_run(folder.path, has_run=folder.has_run and not overwrite)
         journal = Journal.create(folder, provenance, total=total, may_replace=overwrite)
         return Output(path, kind, folder, journal=journal)
     except BaseException:
@@ -316,6 +322,14 @@ def _check_free(path: Path, kind: Format, *, overwrite: bool) -> None:
                 f"{file} exists; replace it with --overwrite (overwrite=True), or choose another name"
             )
         check_owner(Path(file), found)
+
+
+def _check_no_run(folder: Path, *, has_run: bool) -> None:
+    if has_run:
+        raise ConfigurationError(
+            f"{folder} exists, from a run that was stopped; continue it with --resume (resume=True), or "
+            "replace it with --overwrite (overwrite=True)"
+        )
 
 
 def _check_finished(path: Path, kind: Format, provenance: Provenance) -> Provenance:

@@ -29,7 +29,7 @@ def test_a_run_ends_at_the_cap_and_goes_on_with_a_higher_one(embed, run, fake, t
     report = tmp_path / "report.html"
     ended = embed("--max-tokens", ALL // 2)
     assert ended.code == 1
-    assert f"max_tokens={ALL // 2} is reached" in ended.err
+    assert f"--max-tokens {ALL // 2} is reached" in ended.err
     assert "--resume" in ended.err
     assert 0.9 * ALL / 2 <= fake.ledger.billed_tokens <= ALL / 2
     ended = embed("--resume", "--max-cost", 100 * ALL / 1_000_000 + 0.01, "--report", report)
@@ -49,4 +49,4 @@ def test_money_needs_a_price(run, fake, tmp_path):
         *("--provider", "openai", "--base-url", f"{fake.url}/v1"),
     )
     assert ended.code == 2
-    assert "price=" in ended.err
+    assert "--price" in ended.err

@@ -93,3 +93,37 @@ def test_what_a_store_has_costs_nothing(run, threaded_server, openai, tmp_path):
     assert run(*command, "--limit", 20).code == 0
     facts = table(run(*command, "--dry-run"))
     assert (facts["texts"], facts["present"][:2], facts["requests"]) == ("30", "20", "1 without retries")
+
+
+def test_a_limit_that_is_too_low_is_told(run, threaded_server, openai, texts_file, tmp_path):
+    """With what earlier runs of the file have spent."""
+    command = ("embed", texts_file, "-o", tmp_path / "v.npy", *openai(threaded_server))
+    assert "limit" not in table(run(*command, "--dry-run", "--max-tokens", 1_000_000))
+    assert table(run(*command, "--dry-run", "--max-tokens", 10))["limit"] == "--max-tokens 10 is reached before the end"
+    facts = table(run(*command, "--dry-run", "--max-cost", 0.001, "--price", 2))
+    assert facts["limit"] == "--max-cost 0.001 is reached before the end"
+
+    assert run(*command, "--max-tokens", 300, "--chunk-size", 50).code != 0
+    spent = sum(len(request.texts) for request in threaded_server.requests)  # one token for each
+    facts = table(run(*command, "--resume", "--dry-run", "--max-tokens", 301))
+    assert facts["limit"] == (
+        f"--max-tokens 301 is reached before the end, of which earlier runs have spent {spent} tokens"
+    )
+
+
+def test_an_output_that_the_run_would_refuse_is_told(run, threaded_server, openai, texts_file, tmp_path):
+    output = tmp_path / "v.npy"
+    command = ("embed", texts_file, "-o", output, "--dry-run", *openai(threaded_server))
+    assert "output" not in table(run(*command))
+    output.write_bytes(b"of an earlier run")
+    said = f"the run will refuse it: {output} exists; replace it with --overwrite, or choose another name"
+    assert table(run(*command))["output"] == said
+    assert "output" not in table(run(*command, "--overwrite"))
+    output.unlink()
+    assert run(*(part for part in command if part != "--dry-run"), "--max-tokens", 300, "--chunk-size", 50).code != 0
+    assert "continue it with --resume, or replace it with --overwrite" in table(run(*command))["output"]
+    assert "output" not in table(run(*command, "--resume"))
+
+
+def test_the_embedded_model_costs_nothing(run, texts_file):
+    assert table(run("embed", texts_file, "--dry-run"))["cost"] == "none: the model is embedded"

@@ -168,7 +168,7 @@ async def test_an_error_is_one_message_without_a_traceback(start, server, openai
     assert ended.code == 1
     assert ended.err.splitlines() == [
         f"Error: {path}:2: there is no field 'text'; the fields are 'txet'; choose with --text-field",
-        f"1 row is kept in {tmp_path / 'v.npy.partial'}; continue with --resume (resume=True)",
+        f"1 row is kept in {tmp_path / 'v.npy.partial'}; continue with --resume",
     ]
 
 

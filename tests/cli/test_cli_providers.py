@@ -47,7 +47,7 @@ def test_a_provider_is_shown_with_its_models(run, name):
 def test_a_provider_that_is_not_known_is_named(run):
     ended = run("providers", "coher")
     assert (ended.code, ended.out) == (2, "")
-    assert "provider='coher' is not known; use one of cohere, " in ended.err
+    assert "provider 'coher' is not known; use one of cohere, " in ended.err
 
 
 @pytest.mark.parametrize("name", [name for name in PROVIDERS if name != "local"])
@@ -86,7 +86,10 @@ def test_prompts_and_lengths_from_the_command_line(run, server, monkeypatch, tmp
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("region", "--setting 'region' must be written as name=value"), ("zone=1", "BedrockTitan has no setting zone")],
+    [
+        ("region", "--setting 'region' must be written as name=value"),
+        ("zone=1", "--setting zone is unknown to this provider; it has: region"),
+    ],
 )
 def test_wrong_settings_are_refused(run, tmp_path, setting, words):
     texts = tmp_path / "in.txt"

@@ -99,6 +99,52 @@ def test_a_table_has_rank_score_id_and_text(run, threaded_server, corpus):
     assert second.split()[0] == "2"
 
 
+def test_metadata_is_shown(run, threaded_server, openai, tmp_path):
+    """Of a file and of a store; in a table only the names that the hits have."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": 1, "text": "one", "lang": "en", "year": 1999}\n{"id": 2, "text": "two", "lang": null}\n')
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    for place, option in ((tmp_path / "v.parquet", "-o"), (store, "--to")):
+        kept = ("--keep-column", "lang", "--keep-column", "year")
+        assert run("embed", rows, option, place, *kept, *openai(threaded_server)).code == 0
+        command = ("search", place, "one", *base_url(threaded_server))
+        first, second = json.loads(run(*command, "--json").out)
+        assert first["metadata"] == {"lang": "en", "year": 1999}
+        assert second["metadata"] == {"lang": None, "year": None}
+        head, line, _ = run(*command).out.splitlines()
+        assert head.split() == ["#", "score", "id", "text", "lang", "year"]
+        assert line.split()[2:] == ["1", "one", "en", "1999"]
+    assert "columns     lang, year" in run("info", store).out
+
+
+def test_a_query_for_a_store_uses_the_prompts(run, threaded_server, openai, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,text\n1,one\n")
+    store = f"sqlite:{tmp_path / 'v.db'}#docs"
+    assert run("embed", rows, "--to", store, "--prompts", "e5", *openai(threaded_server)).code == 0
+    ended = run("search", store, "one", "--prompts", "e5", *base_url(threaded_server))
+    assert ended.code == 0, ended.err
+    assert [request.texts for request in threaded_server.requests] == [["passage: one"], ["query: one"]]
+
+
+@pytest.mark.parametrize("command", [("info",), ("search", "query")])
+def test_the_name_of_a_database_needs_a_table(run, tmp_path, command):
+    rows, place = tmp_path / "rows.csv", tmp_path / "mix.db"
+    rows.write_text("id,text\n1,one\n")
+    assert run("embed", rows, "--to", f"sqlite:{place}#docs").code == 0
+    ended = run(command[0], place, *command[1:])
+    assert ended.code == 2
+    assert f"{place} is an SQLite database; name one of its tables: sqlite:{place}#TABLE" in ended.err
+
+
+@pytest.mark.parametrize("command", [("info",), ("search", "query")])
+def test_the_folder_of_a_finished_run_is_gone(run, threaded_server, corpus, tmp_path, command):
+    path = corpus(".npy")
+    ended = run(command[0], f"{path}.partial", *command[1:])
+    assert ended.code == 2
+    assert f"there is no folder {path}.partial; {path} is finished" in ended.err
+
+
 def test_texts_cannot_talk_to_the_terminal(run, threaded_server, openai, tmp_path):
     texts = tmp_path / "t.txt"
     texts.write_text("evil \x1b]0;title\x07 [red]text\n")

@@ -8,7 +8,11 @@ from support.scripted import ScriptedServer, refused
 from asyncembed import AuthenticationError, ConfigurationError, EmbedClient
 
 VARIABLES = ["CO_API_KEY", "COHERE_API_KEY", "CO_API_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID"]
-NEEDS_KEY = {"cohere": "CO_API_KEY", "cohere-v1": "CO_API_KEY", "openai": "OPENAI_API_KEY"}
+NEEDS_KEY = {
+    "cohere": "CO_API_KEY or COHERE_API_KEY",
+    "cohere-v1": "CO_API_KEY or COHERE_API_KEY",
+    "openai": "OPENAI_API_KEY",
+}
 
 
 @pytest.fixture(autouse=True)
