@@ -23,6 +23,7 @@ from asyncembed import (
 from asyncembed._target import provenance_of
 from asyncembed.cli._console import fail, plural, printable, say, stderr
 from asyncembed.cli._dry_run import MissingRows, RereadableRows, missing_in_file, missing_in_store, print_estimate
+from asyncembed.cli._ids import IdCounter
 from asyncembed.cli._inputs import count, read
 from asyncembed.cli._progress import (
     EventTracker,
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from asyncembed._ratelimit import RateLimitOff
     from asyncembed.cli._inputs import Source
     from asyncembed.cli._rows import Fields
-    from asyncembed.stores import AnyStore
     from asyncembed.cli._wording import Wording
+    from asyncembed.stores import AnyStore
 
 
 class _RetryOptions(TypedDict, total=False):
@@ -94,8 +95,8 @@ class Job:
     stop_wait: float
     report: Path | None
     quiet: bool
-
     wording: Wording
+
     @property
     def dead_letter(self) -> Path | None:
         """The file for texts that fail."""
@@ -122,8 +123,8 @@ async def embed(job: Job) -> None:
         AsyncEmbedError, InputError, OSError: if the run failed; a note tells which results were kept.
     """
     check_base_url(job.provider, job.base_url)
-    _check_inputs(job)
     _check_options(job)
+    _check_inputs(job)
     if job.report:
         others = [job.output, job.dead_letter, *(source.path for source in job.sources)]
         check_report(job.report, filter(None, others))
@@ -154,8 +155,8 @@ async def dry_run(job: Job) -> None:
         InputError, OSError: if an input cannot be read.
     """
     check_base_url(job.provider, job.base_url)
-    _check_inputs(job)
     _check_options(job)
+    _check_inputs(job)
     options = job.options.copy()
     options.pop("dead_letter", None)
     everything = RereadableRows(job.sources, job.fields, job.limit)
@@ -173,7 +174,6 @@ async def dry_run(job: Job) -> None:
                 await job.store.aclose()
 
 
-@dataclass(slots=True)
 def _spent(job: Job) -> int:
     """Return the tokens that earlier runs of the same file have spent."""
     partial = read_partial(job.output) if job.output and job.resume else None
@@ -191,12 +191,14 @@ def _refusal(job: Job) -> str | None:
     return None
 
 
+@dataclass(slots=True)
 class _Run:
     job: Job
     now: RunSummary = field(default_factory=RunSummary)
     total: Total = field(default_factory=Total)
     recorder: Recorder = field(default_factory=Recorder)
     events: EventTracker = field(default_factory=EventTracker)
+    ids: IdCounter = field(default_factory=IdCounter)
     log: ProgressLog | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -244,13 +246,18 @@ class _Run:
         if not end.saved:
             names = ", ".join(source.name for source in self.job.sources)
             fail("nothing was written" if end.failure else f"{names} contains no text; nothing was written")
+        if self.ids.repeated:
+            say(
+                f"{plural(self.ids.repeated, 'row')} had the id of another row; the last row with an id stays", "yellow"
+            )
         if self.job.quiet:
             return
         if end.requests == end.earlier.requests and end.resumed:
             say(f"{self.job.target} is already complete, with {plural(end.saved, 'text')}; no request was sent")
         else:
+            embedded = end.saved - end.resumed if self.job.store else end.saved
             say(
-                f"{plural(end.saved, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
+                f"{plural(embedded, 'text')} embedded to {self.job.target} in {end.elapsed:.1f} s ({rate(end)}), "
                 f"model {end.model}, {plural(end.dimension or 0, 'dimension')}, {tokens(end.usage)}{_cost(end)}, "
                 f"{plural(end.retries, 'retry')}{self._reasons()}, {end.failed:,} failed"
                 f"{_unpaid(end)}{_truncated(end)}{self._resumed()}"
@@ -276,7 +283,7 @@ class _Run:
         if job.store:
             try:
                 self.now = await client.embed_to_store(
-                    read(job.sources, job.fields, job.limit),
+                    self.ids.counting(read(job.sources, job.fields, job.limit)),
                     job.store,
                     keep_text=job.keep_text,
                     on_error=job.on_error,
@@ -315,7 +322,7 @@ class _Run:
         runs, rows = self.now.earlier.runs, rows_before(self.now)
         if self.now.resumed and self.job.store:
             return f"; {plural(rows, 'text')} were in the store already"
-        return f"; {plural(rows, 'text')} embedded in {plural(runs, 'earlier run')}" if self.now.resumed else ""
+        return f"; {rows:,} of them in {plural(runs, 'earlier run')}" if self.now.resumed else ""
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -346,6 +353,12 @@ def _check_inputs(job: Job) -> None:
                 raise ConfigurationError(
                     f"{job.output} would become an input of the folder {source.folder}; choose another folder"
                 )
+    for source in job.sources:
+        source.check(job.fields)
+
+
+def _check_options(job: Job) -> None:
+    """Raise `ConfigurationError` if an option contradicts another one, or has no effect on these inputs."""
     if job.rate_limit and job.limits:
         declared = ", ".join(f"--{name.replace('_', '-')}" for name in job.limits)
         raise ConfigurationError(f"--no-rate-limit contradicts {declared}; leave out one of them")
@@ -359,12 +372,6 @@ def _check_inputs(job: Job) -> None:
         )
 
 
-    for source in job.sources:
-        source.check(job.fields)
-
-
-def _check_options(job: Job) -> None:
-    """Raise `ConfigurationError` if an option contradicts another one, or has no effect on these inputs."""
 def _client(job: Job, events: EventTracker | None, *, api_key: str | None = None) -> EmbedClient:
     provider = get_provider(provider_with(job.provider, job.settings))
     return EmbedClient(

@@ -99,7 +99,7 @@ def test_the_books_of_two_runs_add_up(run, embed, threaded_server, tmp_path, suf
     assert (failure["index"], failure["error"], failure["status"]) == (13, "InvalidInputError", 400)
     warning, line = ended.err.splitlines()
     assert warning.startswith("3 texts failed, the first with index 13: ")
-    before = re.search(r"; (\d+) texts embedded in 1 earlier run$", line)
+    before = re.search(r"; (\d+) of them in 1 earlier run$", line)
     assert f"{served} texts embedded to {out}" in line
     assert f"{billed} tokens, {told['retries']} retries, 3 failed;" in line
     found = facts(run, out)

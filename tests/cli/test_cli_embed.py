@@ -174,7 +174,7 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     error, kept = ended.err.splitlines()
     assert error.startswith("Error: ")
     assert "402" in error
-    assert kept == f"4 rows are kept in {partial}; continue with --resume (resume=True)"
+    assert kept == f"4 rows are kept in {partial}; continue with --resume"
     assert not out.exists()
     assert "rows        4\n" in run("info", partial / "vectors.npy").out
 
@@ -184,7 +184,7 @@ def test_what_was_paid_for_before_an_error_is_kept_and_not_replaced_by_accident(
     threaded_server.requests.clear()
     ended = run("embed", texts_file, "-o", out, "--resume", *one_by_one)
     assert ended.code == 0
-    assert ended.err.endswith("0 failed; 4 texts embedded in 1 earlier run\n")
+    assert ended.err.endswith("0 failed; 4 of them in 1 earlier run\n")
     assert sorted(text for asked in threaded_server.asked for text in asked) == [f"text {n}" for n in range(4, 10)]
     assert not list(tmp_path.glob("*partial*"))
     _, matrix = read(out)
@@ -266,19 +266,19 @@ def test_a_full_disk_is_a_plain_error(run, threaded_server, openai, texts_file, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--provider", "nobody"], "provider='nobody' is not known"),
+        (["--provider", "nobody"], "--provider 'nobody' is not known"),
         (["--provider", "openai"], "set OPENAI_API_KEY"),
-        (["--provider", "local", "--max-memory", "0"], "max_memory_mb=0.0 must be a number above 0"),
+        (["--provider", "local", "--max-memory", "0"], "--max-memory 0.0 must be a number above 0"),
         *(
             (
                 ["--provider", "local", f"--{name}-per-minute", value],
-                f"{name}_per_minute={value} must be a number above 0",
+                f"--{name}-per-minute {value} must be a number above 0",
             )
             for name in ("requests", "inputs", "tokens")
             for value in ("0.0", "-1.5", "nan")
         ),
         (["--provider", "openai", "--base-url", "ftp://x"], "is not an http:// or https:// address"),
-        (["--provider", "openai", "--base-url", "http://127.0.0.1:1/v1", "--dtype", "int8"], "dtype='int8' is not"),
+        (["--provider", "openai", "--base-url", "http://127.0.0.1:1/v1", "--dtype", "int8"], "--dtype 'int8' is not"),
     ],
 )
 def test_wrong_settings_are_found_before_anything_happens(run, texts_file, tmp_path, arguments, message):

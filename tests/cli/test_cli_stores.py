@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 
@@ -34,7 +37,23 @@ def test_changed_rows_are_counted_apart_from_those_that_were_there(run, rows_fil
     rows_file.write_text(rows_file.read_text().replace('"text 3"', '"text three"'))
     ended = run("embed", rows_file, "--to", store)
     assert "1 failed" not in ended.err
+    assert "1 text embedded to SqliteVectors(" in ended.err
     assert "29 texts were in the store already" in ended.err
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_repeated_ids_are_counted(run, tmp_path, compressed):
+    """Also of rows that the event loop waits for."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(
+        pa.table({"id": [n % 2_000 for n in range(2_003)], "text": [f"text {n}" for n in range(2_003)]}), path
+    )
+    if compressed:
+        path = path.with_suffix(".parquet.gz")
+        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+    ended = run("embed", path, "--to", f"sqlite:{tmp_path / 'v.db'}#docs")
+    assert ended.code == 0, ended.err
+    assert "3 rows had the id of another row; the last row with an id stays" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -67,7 +86,13 @@ def test_rows_without_an_id_are_told_what_is_missing(run, tmp_path):
     path.write_text("one\ntwo\n")
     ended = run("embed", path, "--to", f"sqlite:{tmp_path / 'v.db'}#docs")
     assert ended.code == 2
-    assert "texts[0] has no id" in ended.err
+    assert "texts.txt is plain text, which has no ids, and a store needs them; use CSV, JSONL or Parquet" in ended.err
+    assert list(tmp_path.iterdir()) == [path]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("doc,text\n1,one\n")
+    ended = run("embed", rows, "--to", f"sqlite:{tmp_path / 'v.db'}#docs")
+    assert "texts[0] has no id, which a store needs; name the field or column with --id-field" in ended.err
+    assert run("embed", rows, "--to", f"sqlite:{tmp_path / 'v.db'}#docs", "--id-field", "doc").code == 0
 
 
 def test_a_query_finds_its_row(run, tmp_path):
