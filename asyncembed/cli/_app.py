@@ -149,7 +149,7 @@ Attempts = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Maximum number of attempts. Without it: 3, within about 10 seconds.",
+        help="Maximum number of attempts. Without it: 3, with short waits.",
         metavar="N",
         rich_help_panel=PROVIDER,
     ),
@@ -331,7 +331,8 @@ def embed(
     long_text: Annotated[
         LongTextChoice | None,
         typer.Option(
-            help="What happens to a text that is too long: it fails, or only its start is embedded. [default: fail]",
+            help="What happens to a text that is too long: the API refuses it, or only its start is embedded. "
+            "[default: fail]",
             rich_help_panel=PROVIDER,
         ),
     ] = None,
@@ -339,7 +340,7 @@ def embed(
         int | None,
         typer.Option(
             min=1,
-            help="Maximum number of tokens of a text, if it is not known of the model.",
+            help="Maximum number of tokens of a text, in place of the model's: --long-text truncate cuts there.",
             metavar="N",
             rich_help_panel=PROVIDER,
         ),
