@@ -224,7 +224,7 @@ def embed(
     text_field: Annotated[
         str | None,
         typer.Option(
-            help="Field or column that holds the text.", metavar="NAME", show_default="text", rich_help_panel=INPUT
+            help='Field or column that holds the text. Without it: "text".', metavar="NAME", rich_help_panel=INPUT
         ),
     ] = None,
     id_field: Annotated[
@@ -276,11 +276,13 @@ def embed(
         ),
     ] = None,
     cache_mb: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Size in megabytes at which the cache drops old vectors.", metavar="MB", rich_help_panel=LIMITS
+            help="Size in megabytes at which the cache drops old vectors. Without it: 1000.",
+            metavar="MB",
+            rich_help_panel=LIMITS,
         ),
-    ] = 1_000,
+    ] = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -332,7 +334,7 @@ def embed(
         LongTextChoice | None,
         typer.Option(
             help="What happens to a text that is too long: the API refuses it, or only its start is embedded. "
-            "[default: fail]",
+            "Without it: fail.",
             rich_help_panel=PROVIDER,
         ),
     ] = None,
@@ -499,6 +501,8 @@ def embed(
             raise ConfigurationError("--overwrite is for files; a store replaces the rows whose texts have changed")
         if text_field and template:
             raise ConfigurationError("--template builds the text, so --text-field is not used; leave out one of them")
+        if cache_mb is not None and cache is None:
+            raise ConfigurationError("--cache-mb is the size of a cache, and there is none; add --cache FILE")
         if extra:
             options["extra"] = parse_extra(extra)
         job = Job(
@@ -527,7 +531,7 @@ def embed(
             ),
             rate_limit="off" if no_rate_limit else None,
             cache=cache,
-            cache_mb=cache_mb,
+            cache_mb=1_000 if cache_mb is None else cache_mb,
             timeout=timeout,
             max_attempts=max_attempts,
             options=cast("EmbedOptionsArgs", options),
@@ -634,11 +638,21 @@ def serve(
     context: typer.Context,
     *,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Any but a loopback address needs --api-key-env.", metavar="HOST")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(
+            help="Address to listen on. Any but a loopback address needs --api-key-env. Without it: 127.0.0.1.",
+            metavar="HOST",
+        ),
+    ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 picks a free one.", metavar="PORT")
-    ] = 8000,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Port to listen on; 0 picks a free one. Without it: 8000.",
+            metavar="PORT",
+        ),
+    ] = None,
     unix: Annotated[
         Path | None, typer.Option(help="Unix socket to listen on, instead of --host and --port.", metavar="PATH")
     ] = None,
@@ -655,4 +669,7 @@ def serve(
     It runs until you press Ctrl-C.
     """
     with exits(context):
-        asyncio.run(run_serve(host, port, unix, model, api_key_env))
+        if unix is not None and (host is not None or port is not None):
+            raise ConfigurationError("a server listens either at --unix or at --host and --port; leave out one of them")
+        port = 8000 if port is None else port
+        asyncio.run(run_serve("127.0.0.1" if host is None else host, port, unix, model, api_key_env))

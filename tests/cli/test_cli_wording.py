@@ -105,6 +105,8 @@ def test_an_answer_of_a_server_stays_as_it_is(run, texts, threaded_server, opena
         ((*EMBED, "--id-field", "doc"), "t.txt: plain text has lines and no field 'doc'; leave out --id-field"),
         ((*EMBED, "--text-field", "body"), "t.txt: plain text has lines and no field 'body'; leave out --text-field"),
         ((*EMBED, "--keep-column", "lang"), "t.txt: plain text has lines and no field 'lang'; leave out --keep-column"),
+        ((*EMBED, "--cache-mb", 10), "--cache-mb is the size of a cache, and there is none; add --cache FILE"),
+        (("serve", "--unix", "s", "--port", 0), "either at --unix or at --host and --port"),
         ((*EMBED, "--delimiter", ";"), "--delimiter is for CSV, and no input is CSV"),
         (("embed", "t.csv", "-o", "v.npy", "--template", "{text}", "--text-field", "text"), "--text-field is not used"),
     ],
