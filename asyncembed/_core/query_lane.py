@@ -17,6 +17,7 @@ import asyncio
 import copy
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from logging import DEBUG
 from operator import attrgetter
@@ -47,7 +48,7 @@ from asyncembed._models import EmbedFailure
 from asyncembed._preview import name_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from contextvars import Context
 
     from asyncembed._config import RetryPolicy
@@ -160,6 +161,8 @@ class Job:
         delivery: Matches the vectors of its last response to texts, if it was sent.
         is_dropped: Whether the response could not be matched to its texts, so that nothing of it was kept.
         task: The task that sends it.
+        has_slot: Whether it counts as one of the concurrent requests.
+        is_ending: Whether it was cancelled, or only the client's cache is left to be written.
     """
 
     kind: QueryRun
@@ -168,16 +171,29 @@ class Job:
     delivery: ResultDelivery | None = None
     is_dropped: bool = False
     task: asyncio.Task[None] | None = None
+    has_slot: bool = False
+    is_ending: bool = False
 
     @property
     def queries(self) -> Iterable[Query]:
         """The queries that have no vector yet."""
         return chain.from_iterable(self.texts.values())
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a caller still waits for a vector."""
+        return _are_wanted(self.queries)
+
+    def cancel(self) -> None:
+        """End the request, unless it is ending already."""
+        if self.task and not self.is_ending:
+            self.is_ending = True
+            self.task.cancel()
+
     def drop_if_unwanted(self) -> None:
         """End the request if all its callers have gone."""
-        if self.task and self.texts and all(query.answered.done() for query in self.queries):
-            self.task.cancel()
+        if not self.is_wanted:
+            self.cancel()
 
 
 class QueryLane:
@@ -274,8 +290,7 @@ class QueryLane:
         self._in_line.clear()
         tasks = [job.task for job in jobs if job.task]
         for job in jobs:
-            if job.task and job.texts:  # the others are writing into the cache
-                job.task.cancel()
+            job.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -328,12 +343,14 @@ class QueryLane:
             job = self._next_job()
             if job.texts:
                 self._running += 1
+                job.has_slot = True
                 self._jobs.add(job)
                 # What is traced in the request belongs to the first caller; a context cannot be entered twice.
                 first = next(iter(job.queries)).context
                 job.task = asyncio.create_task(
                     self._complete(job), name="asyncembed-query", context=first and first.copy()
                 )
+                job.task.add_done_callback(partial(self._ended, job))
 
     def _next_job(self) -> Job:
         """Return a request for the queries that have waited longest, and all others that fit."""
@@ -360,30 +377,43 @@ class QueryLane:
         self._in_line.popleft()
         return job
 
+    def _ended(self, job: Job, _: asyncio.Task[None]) -> None:
+        """Forget a request; the done callback of its task.
+
+        This is a callback and not the task's last step, because a task that is cancelled early never takes a step.
+        """
+        self._jobs.discard(job)
+        _fail(job.queries, StreamClosedError("the request of this query was cancelled"))
+        self._give_back_slot(job)
+
+    def _give_back_slot(self, job: Job) -> None:
+        """Let another request start in place of this one."""
+        self._running -= job.has_slot
+        job.has_slot = False
+        self._schedule()
+
     async def _complete(self, job: Job) -> None:
-        is_counted = True
+        """Answer the queries of a request, and write what has arrived into the client's cache, even after an error."""
         try:
-            if self._endpoint.cache:
-                await self._recall(job)
-            if not job.texts:
-                return
-            failure = await self._attempt(job)
-            if failure or job.texts:
-                self._running -= 1  # others need not wait until it has been repeated
-                is_counted = False
-                self._schedule()
-                await self._repeat(job, failure)
-            if job.rows and self._endpoint.cache:
-                await self._endpoint.cache.put(job.rows)
+            await self._answer_all(job)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # the callers get it, whatever it is
             _fail(job.queries, error)
         finally:
-            self._running -= is_counted
-            self._jobs.discard(job)
-            if not self._closed:
-                self._schedule()
+            job.is_ending = True
+            if job.rows and self._endpoint.cache:
+                await self._endpoint.cache.put(job.rows)
+
+    async def _answer_all(self, job: Job) -> None:
+        if self._endpoint.cache:
+            await self._recall(job)
+        if not job.texts:
+            return
+        failure = await self._attempt(job)
+        if failure or job.is_wanted:
+            self._give_back_slot(job)  # others need not wait until it has been repeated
+            await self._repeat(job, failure)
 
     async def _attempt(self, job: Job) -> AsyncEmbedError | None:
         """Ask for the texts of a request, if nothing holds it up, and hand over what arrives.
@@ -513,6 +543,8 @@ class QueryLane:
         verdict = kind.blame.decide(failure, [*job.texts], Case(), wants_base64=wants_base64)
         learned.breaker.end_attempt(failed=is_retryable(failure))
         learned.refuses_base64 |= verdict.step is Step.FLOATS
+        if not job.is_wanted:
+            return Step.END
         if verdict.step is Step.END:
             _fail(job.queries, request_error(failure, verdict.meaning, ()))
         elif verdict.step is Step.AGAIN:
@@ -534,6 +566,7 @@ class QueryLane:
         endpoint = replace(self._endpoint, retry=policy, slots=self._slots, budget=self._budget, cache=None)
         call = job.kind.call
         call = replace(call, endpoint=endpoint, on_error="yield", chunk_size=1 if alone else call.chunk_size)
+        job.texts = {text: queries for text, queries in job.texts.items() if _are_wanted(queries)}
         texts = list(job.texts.values())
         run = Run(call, [queries[0].item for queries in texts], ordered=False, as_blocks=True, withholds=True)
         stream: EmbedStream[EmbedBlock | EmbedFailure] = EmbedStream(run, lambda _: None)
@@ -545,24 +578,31 @@ class QueryLane:
                     queries = texts[item.index]
                     name_texts(item.error, [(0, queries[0].item)], secrets)
                     _fail(queries, item.error)
-                    continue
-                for queries, vector in zip(texts[item.index :], item.embeddings, strict=False):
-                    self._answer(job, queries, vector.copy())
-        job.texts.clear()
+                    del job.texts[queries[0].item.text]
+                else:
+                    for queries, vector in zip(texts[item.index :], item.embeddings, strict=False):
+                        self._answer(job, queries, vector.copy())
+                        del job.texts[queries[0].item.text]
+                if job.texts and not job.is_wanted:
+                    break  # the callers that are left have gone
 
     def _forget(self, kind: QueryRun) -> None:
         """Forget the state of these options; the next query creates it again."""
         self._kinds = {key: each for key, each in self._kinds.items() if each is not kind}
 
 
-def _leave(queries: Iterable[Query]) -> None:
+def _are_wanted(queries: Iterable[Query]) -> bool:
+    return not all(query.answered.done() for query in queries)
+
+
+def _leave(queries: Collection[Query]) -> None:
     """Cancel the queries of a caller that has gone."""
     for query in queries:
         if query.answered.done() and not query.answered.cancelled():
             query.answered.exception()  # it was seen
         query.answered.cancel()
-        if query.job:
-            query.job.drop_if_unwanted()
+    for job in {query.job for query in queries if query.job}:
+        job.drop_if_unwanted()
 
 
 def _fail(queries: Iterable[Query], error: BaseException) -> None:

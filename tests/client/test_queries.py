@@ -410,3 +410,49 @@ async def test_a_cap_is_refused_as_queries_have_none(client, fake, option):
         with pytest.raises(ConfigurationError, match=next(iter(option))):
             await client.embed_query(texts, **option)
     assert not fake.ledger.requests
+
+
+async def test_requests_that_are_cancelled_before_they_begin_give_their_slots_back(open_client, fake):
+    client = open_client(query_concurrency=1)
+    for number in range(3):
+        task = asyncio.create_task(client.embed_query([f"a {number}", f"b {number}"]))
+        await asyncio.sleep(0)  # the queries wait for the end of this turn...
+        task.cancel()  # ...in which their request starts, and of which it ends in the next
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    np.testing.assert_array_equal(await client.embed_query("c", deadline=5), vector_of("c", 8))
+    assert fake.ledger.asked == {"c": 1}
+
+
+async def test_callers_are_told_if_their_request_is_cancelled_by_others(open_client, fake):
+    client, held = open_client(query_concurrency=1), Held()
+    fake.rules.append(held)
+    query = asyncio.create_task(client.embed_query("a", deadline=5))
+    await held.came.acquire()
+    for task in asyncio.all_tasks():
+        if task.get_name() == "asyncembed-query":
+            task.cancel()
+    with pytest.raises(StreamClosedError, match="was cancelled"):
+        await query
+    held.opened.set()
+    np.testing.assert_array_equal(await client.embed_query("b"), vector_of("b", 8))
+
+
+async def test_what_only_callers_that_have_gone_wanted_is_not_asked_for_again(client, fake):
+    async def break_off(exchange):
+        came.set()
+        await left.wait()
+        await faults.Reset(after=2)(exchange)
+
+    came, left = asyncio.Event(), asyncio.Event()
+    fake.script.append(break_off)
+    tasks = [asyncio.create_task(client.embed_query(text)) for text in "abcdefgh"]
+    await came.wait()
+    for task in tasks[1:]:
+        task.cancel()
+    await asyncio.gather(*tasks[1:], return_exceptions=True)
+    left.set()
+    np.testing.assert_array_equal(await tasks[0], vector_of("a", 8))
+    while client._lane._jobs:
+        await asyncio.sleep(0)
+    assert fake.ledger.requests == 1
