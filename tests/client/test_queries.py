@@ -456,3 +456,15 @@ async def test_what_only_callers_that_have_gone_wanted_is_not_asked_for_again(cl
     while client._lane._jobs:
         await asyncio.sleep(0)
     assert fake.ledger.requests == 1
+
+
+async def test_vectors_that_arrived_before_an_error_are_in_the_cache(open_client, fake, tmp_path):
+    path = tmp_path / "embeddings.sqlite"
+    client = open_client(cache=path)
+    fake.script += [faults.Reset(after=2), faults.Refused(401, "wrong key")]
+    results = await asyncio.gather(*(client.embed_query(text) for text in "abc"), return_exceptions=True)
+    assert [type(result) for result in results] == [np.ndarray, np.ndarray, AuthenticationError]
+    await client.aclose()
+    await ask_all(open_client(cache=path), "abc")
+    assert fake.ledger.asked["c"] == 3
+    assert fake.ledger.entries[-1].texts == ("c",)
