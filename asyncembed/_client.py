@@ -237,6 +237,7 @@ class EmbedClient(AsyncClosing):
             hook=Hook.of(on_event),
         )
         check_queries(query_concurrency, max_waiting_queries, query_cache)
+        self._max_query_texts = min(MAX_QUERY_TEXTS, max_waiting_queries)
         self._lane = QueryLane(
             self._endpoint,
             policy if retry is not None else RetryPolicy.interactive(),
@@ -601,8 +602,8 @@ class EmbedClient(AsyncClosing):
         options share a request, and the client remembers the vectors of the last ones.
 
         Args:
-            texts: One text (`str` or `EmbedInput`), or several texts, as for `embed_stream`. More than 256 texts, and
-                texts of an iterator, are embedded as by `embed`.
+            texts: One text (`str` or `EmbedInput`), or several texts, as for `embed_stream`. More than 256 texts, more
+                than `max_waiting_queries`, and texts of an iterator are embedded as by `embed`.
             deadline: Seconds for everything, including waits and retries.
             **options: See `EmbedOptionsArgs`. A literal `dtype=` determines the type of the array.
 
@@ -629,7 +630,7 @@ class EmbedClient(AsyncClosing):
         check(not capped, f"{capped}= limits a run of many texts; leave it out of embed_query, or use embed")
         if isinstance(texts, str | EmbedInput):
             return (await self._lane.ask(self._queries(options), [texts], deadline))[0]
-        if isinstance(texts, list | tuple) and len(texts) <= MAX_QUERY_TEXTS:
+        if isinstance(texts, list | tuple) and len(texts) <= self._max_query_texts:
             kind = self._queries(options)
             return kind.matrix(await self._lane.ask(kind, texts, deadline))
         embedded = self.embed(texts, **for_texts(options, "query"))

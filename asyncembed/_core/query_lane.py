@@ -78,7 +78,7 @@ class QueryRun(Run):
     def __init__(self, call: Call) -> None:
         super().__init__(call, (), ordered=False)
         self.call = call
-        self.waiting: deque[Query] = deque()
+        self.waiting: OrderedDict[Query, None] = OrderedDict()  # any of them may leave
         self._arrived: dict[int, Vector] = {}
         self._indices = 0
 
@@ -265,7 +265,7 @@ class QueryLane:
                 else:
                     await self._wait_until(deadline, queries, vectors)
             except BaseException:
-                _leave(queries.values())
+                self._leave(kind, queries.values())
                 raise
         return cast("list[Vector]", vectors)
 
@@ -284,10 +284,11 @@ class QueryLane:
         error = StreamClosedError("the client was closed")
         jobs = tuple(self._jobs)
         waiting = [query for kind in self._in_line for query in kind.waiting]
-        for query in chain(waiting, *(job.queries for job in jobs)):
-            if not query.answered.done():
-                query.answered.set_exception(copy.copy(error))
+        _fail(chain(waiting, *(job.queries for job in jobs)), error)
+        for kind in self._in_line:
+            kind.waiting.clear()
         self._in_line.clear()
+        self._waiting = 0
         tasks = [job.task for job in jobs if job.task]
         for job in jobs:
             job.cancel()
@@ -316,6 +317,20 @@ class QueryLane:
 
     # Requests.
 
+    def _leave(self, kind: QueryRun, queries: Collection[Query]) -> None:
+        """Cancel the queries of a caller that has gone, and let others have their places."""
+        for query in queries:
+            if query.answered.done() and not query.answered.cancelled():
+                query.answered.exception()  # it was seen
+            query.answered.cancel()
+            if query in kind.waiting:
+                del kind.waiting[query]
+                self._waiting -= 1
+                if not kind.waiting:
+                    self._in_line.remove(kind)
+        for job in {query.job for query in queries if query.job}:
+            job.drop_if_unwanted()
+
     def _add(self, kind: QueryRun, queries: Iterable[Query]) -> None:
         if self._closed:
             raise StreamClosedError("the client was closed")
@@ -327,7 +342,7 @@ class QueryLane:
             )
         if not kind.waiting:
             self._in_line.append(kind)
-        kind.waiting.extend(queries)
+        kind.waiting.update(dict.fromkeys(queries))
         self._waiting += len(queries)
         self._schedule()
 
@@ -360,7 +375,7 @@ class QueryLane:
         tokens = limits.tokens
         job = Job(kind, {})
         while kind.waiting:
-            query = kind.waiting[0]
+            query = next(iter(kind.waiting))
             text = query.item.text
             if not query.answered.done() and text not in job.texts:
                 room -= query.size + JSON_OVERHEAD
@@ -369,7 +384,7 @@ class QueryLane:
                 if job.texts and (len(job.texts) >= most or room < 0 or (tokens is not None and tokens < 0)):
                     self._in_line.rotate(-1)  # those of other options are next
                     return job
-            kind.waiting.popleft()
+            del kind.waiting[query]
             self._waiting -= 1
             if not query.answered.done():
                 query.job = job
@@ -593,16 +608,6 @@ class QueryLane:
 
 def _are_wanted(queries: Iterable[Query]) -> bool:
     return not all(query.answered.done() for query in queries)
-
-
-def _leave(queries: Collection[Query]) -> None:
-    """Cancel the queries of a caller that has gone."""
-    for query in queries:
-        if query.answered.done() and not query.answered.cancelled():
-            query.answered.exception()  # it was seen
-        query.answered.cancel()
-    for job in {query.job for query in queries if query.job}:
-        job.drop_if_unwanted()
 
 
 def _fail(queries: Iterable[Query], error: BaseException) -> None:

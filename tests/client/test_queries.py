@@ -468,3 +468,42 @@ async def test_vectors_that_arrived_before_an_error_are_in_the_cache(open_client
     await ask_all(open_client(cache=path), "abc")
     assert fake.ledger.asked["c"] == 3
     assert fake.ledger.entries[-1].texts == ("c",)
+
+
+@pytest.mark.parametrize("leaves", ["deadline", "cancelled"])
+async def test_queries_whose_callers_have_gone_do_not_wait_any_more(open_client, fake, leaves):
+    client, held = open_client(query_concurrency=1, max_waiting_queries=5), Held()
+    fake.rules.append(held)
+    first = asyncio.create_task(client.embed_query("a"))
+    await held.came.acquire()
+    for options in ({}, {"dimensions": 4}):
+        deadline = 0.001 if leaves == "deadline" else None
+        tasks = [asyncio.create_task(client.embed_query(text, deadline=deadline, **options)) for text in ("b", "c")]
+        tasks.append(asyncio.create_task(client.embed_query(["d", "e", "f"], deadline=deadline, **options)))
+        if leaves == "cancelled":
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} <= {EmbedTimeoutError, asyncio.CancelledError}
+    later = [asyncio.create_task(client.embed_query(text)) for text in "ghijk"]
+    await asyncio.sleep(0)
+    held.opened.set()
+    np.testing.assert_array_equal(await asyncio.gather(first, *later), right("aghijk"))
+    assert [entry.texts for entry in fake.ledger.entries] == [("a",), tuple("ghijk")]
+
+
+async def test_a_list_that_is_longer_than_may_wait_is_embedded_as_bulk(open_client, fake):
+    client, held = open_client(query_concurrency=1, max_waiting_queries=3), Held()
+    fake.rules.append(held)
+    first = asyncio.create_task(client.embed_query("a"))
+    await held.came.acquire()
+    tasks = [asyncio.create_task(client.embed_query(list(texts))) for texts in ("bcd", "efgh")]
+    await held.came.acquire()
+    assert fake.ledger.entries[1].texts == tuple("efgh")
+    with pytest.raises(TransportError, match="3 queries wait already"):
+        await client.embed_query(["i"])
+    held.opened.set()
+    await first
+    for task, texts in zip(tasks, ("bcd", "efgh"), strict=True):
+        np.testing.assert_array_equal(await task, right(texts))
