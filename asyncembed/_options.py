@@ -169,7 +169,7 @@ def new_call(
     endpoint.provider.check(options)
     if endpoint.knows_models:
         endpoint.provider.check_model(options)
-    _check_extra(endpoint.provider, options)
+    options = replace(options, extra=_own_extra(endpoint.provider, options))
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
@@ -390,14 +390,16 @@ def _needs_length(endpoint: Endpoint, options: EmbedOptions) -> bool:
     return unit is not None and dimension is not None and dimension not in unit
 
 
-def _check_extra(provider: Provider, options: EmbedOptions) -> None:
+def _own_extra(provider: Provider, options: EmbedOptions) -> dict[str, object]:
+    """Check further fields, and return a copy: the caller may change its own, which are part of a vector's identity."""
     if not options.extra:
-        return
+        return {}
     bodies = [provider.body([], options, "float"), provider.body([], options, "base64")]
     own = {name for body in bodies for name, value in body.items() if value is not None}
     if taken := sorted(own & options.extra.keys()):
         raise ConfigurationError(f"extra= must not contain {', '.join(taken)}, which the client sets from its options")
     try:
-        orjson.dumps(options.extra)
+        copied: dict[str, object] = orjson.loads(orjson.dumps(options.extra))
     except TypeError as error:
         raise ConfigurationError(f"extra= cannot be sent as JSON: {error}") from None
+    return copied

@@ -507,3 +507,21 @@ async def test_a_list_that_is_longer_than_may_wait_is_embedded_as_bulk(open_clie
     await first
     for task, texts in zip(tasks, ("bcd", "efgh"), strict=True):
         np.testing.assert_array_equal(await task, right(texts))
+
+
+async def test_further_fields_are_those_of_the_call_whatever_becomes_of_them_later(client, fake):
+    async def record(exchange):
+        sent.append((*exchange.request.texts, exchange.request.fields["tags"]))
+        await exchange.deliver()
+
+    sent = []
+    fake.default = record
+    extra = {"tags": ["one"]}
+    await client.embed_query("a", extra=extra)
+    stream = client.embed_stream(["b"], extra=extra)  # it sends nothing before it is read
+    extra["tags"].append("two")
+    await client.embed_query("c", extra=extra)
+    await client.embed_query("d", extra={"tags": ["one"]})
+    async with stream:
+        assert len([result async for result in stream]) == 1
+    assert sent == [("a", ["one"]), ("c", ["one", "two"]), ("d", ["one"]), ("b", ["one"])]
