@@ -8,7 +8,7 @@
     caller ◀─ a vector, or an error of its own ◀────┘
 
 The first attempt is one exchange, without the tasks, slots and queues of a run. The lane makes it only while nothing
-holds requests up, and leaves everything else that can happen to a request to a run.
+holds requests up and no text is to be cut, and leaves everything else that can happen to a request to a run.
 """
 
 from __future__ import annotations
@@ -103,6 +103,11 @@ class QueryRun(Run):
         """Return vectors of this run as the rows of one array."""
         width = (self.dimension or 0) // self.decoder.packing
         return np.stack(vectors) if vectors else np.empty((0, width), self.decoder.stored)
+
+    def cuts(self, texts: Iterable[str]) -> bool:
+        """Whether the client sends only the start of one of these texts, which is the work of a run."""
+        long = self.long_texts
+        return bool(long and long.cuts and long.separates) and any(map(long.is_long, texts))
 
     def succeeded(self, seconds: float) -> None:
         """Record a response that was right, and its latency."""
@@ -441,7 +446,7 @@ class QueryLane:
         if endpoint.provider.limits_path:
             await endpoint.ask_limits(transport, kind.options.model)
         learned = endpoint.learned
-        if learned.pause.is_on or not learned.breaker.allows(None):
+        if learned.pause.is_on or not learned.breaker.allows(None) or kind.cuts(job.texts):
             return None
         queries = [queries[0] for queries in job.texts.values()]
         size = sum(map(_size_of, queries)) + JSON_OVERHEAD * len(queries)

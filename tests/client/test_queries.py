@@ -525,3 +525,35 @@ async def test_further_fields_are_those_of_the_call_whatever_becomes_of_them_lat
     async with stream:
         assert len([result async for result in stream]) == 1
     assert sent == [("a", ["one"]), ("c", ["one", "two"]), ("d", ["one"]), ("b", ["one"])]
+
+
+LONG = "the cat sat on the mat " * 30
+
+
+@pytest.mark.parametrize("options", [{}, {"prompts": {"query": "query: "}}])
+async def test_the_start_of_a_long_query_is_that_of_bulk(open_client, fake, tmp_path, options):
+    """So a vector is the same whichever of the two puts it into the cache."""
+    options = {"long_text": "truncate", "max_text_tokens": 20, **options}
+    bulk = await open_client().embed(["short", LONG], input_type="query", **options)
+    assert bulk.truncated == [False, True]
+    sent = {text for entry in fake.ledger.entries for text in entry.texts}
+    assert max(map(len, sent)) < 100
+    client = open_client(cache=tmp_path / "embeddings.sqlite")
+    for _ in range(2):  # at last it is remembered
+        together = await ask_all(client, ["short", LONG], **options)
+        np.testing.assert_array_equal(together, bulk.embeddings)
+        np.testing.assert_array_equal(await client.embed_query(["short", LONG], **options), bulk.embeddings)
+    cached = await client.embed(["short", LONG], input_type="query", **options)
+    np.testing.assert_array_equal(cached.embeddings, bulk.embeddings)
+    assert fake.ledger.asked == dict.fromkeys(sent, 2)
+
+
+async def test_a_long_query_is_cut_by_what_a_refusal_has_taught(open_client, fake):
+    fake.default = faults.ServiceError(service="openai", meaning="long text", most=40)
+    client = open_client(query_cache=0)
+    await client.embed_query(LONG, long_text="truncate")
+    refused = fake.ledger.statuses[400]
+    vector = await client.embed_query(LONG, long_text="truncate")
+    bulk = await client.embed([LONG], long_text="truncate", input_type="query")
+    np.testing.assert_array_equal(vector, bulk.embeddings[0])
+    assert fake.ledger.statuses[400] == refused
