@@ -107,7 +107,7 @@ class QueryRun(Run):
     def cuts(self, texts: Iterable[str]) -> bool:
         """Whether the client sends only the start of one of these texts, which is the work of a run."""
         long = self.long_texts
-        return bool(long and long.cuts and long.separates) and any(map(long.is_long, texts))
+        return long is not None and long.cuts and long.separates and any(map(long.is_long, texts))
 
     def succeeded(self, seconds: float) -> None:
         """Record a response that was right, and its latency."""
