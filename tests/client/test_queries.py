@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import random
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -557,3 +559,37 @@ async def test_a_long_query_is_cut_by_what_a_refusal_has_taught(open_client, fak
     bulk = await client.embed([LONG], long_text="truncate", input_type="query")
     np.testing.assert_array_equal(vector, bulk.embeddings[0])
     assert fake.ledger.statuses[400] == refused
+
+
+@pytest.mark.parametrize("settings", [{"query_cache": 0}, {"query_concurrency": 1, "max_waiting_queries": 60}])
+async def test_queries_whose_callers_leave_at_any_time_take_nothing_with_them(open_client, fake, settings):
+    draw = random.Random(1)
+    fake.latency = lambda _: draw.random() * 0.005
+    client, loop = open_client(**settings), asyncio.get_running_loop()
+    outcomes = Counter()
+    number = 0
+    for _ in range(50):
+        asked = {}
+        for _ in range(20):
+            texts = [f"text {number + part}" for part in range(draw.choice([1, 1, 2, 5]))]
+            number += len(texts)
+            task = asyncio.create_task(client.embed_query(texts, deadline=draw.choice([0.0005, 0.005, 5, None])))
+            asked[task] = texts
+            if draw.random() < 0.3:
+                loop.call_later(draw.random() * 0.005, task.cancel)
+            elif draw.random() < 0.3:
+                await asyncio.sleep(0)
+                task.cancel()
+            if draw.random() < 0.5:
+                await asyncio.sleep(0)
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        for texts, result in zip(asked.values(), results, strict=True):
+            outcomes[type(result)] += 1
+            if isinstance(result, np.ndarray):
+                np.testing.assert_array_equal(result, right(texts))
+    assert outcomes.keys() <= {np.ndarray, EmbedTimeoutError, asyncio.CancelledError, TransportError}
+    assert min(outcomes[np.ndarray], outcomes[EmbedTimeoutError], outcomes[asyncio.CancelledError]) > 10
+    np.testing.assert_array_equal(await client.embed_query("at last", deadline=5), vector_of("at last", 8))
+    while client._lane._jobs:
+        await asyncio.sleep(0)
+    assert (client._lane._running, client._lane._waiting) == (0, 0)
