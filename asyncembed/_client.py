@@ -626,8 +626,11 @@ class EmbedClient(AsyncClosing):
             check(
                 is_number(deadline) and deadline > 0, f"deadline={shown(deadline)} must be a number of seconds above 0"
             )
-        capped = [name for name in ("max_tokens", "max_cost") if options.get(name) is not None]
-        check(not capped, f"{capped}= limits a run of many texts; leave it out of embed_query, or use embed")
+        for name in ("max_tokens", "max_cost"):
+            check(
+                options.get(name) is None,
+                f"{name}= limits a run of many texts; leave it out of embed_query, or use embed",
+            )
         if isinstance(texts, str | EmbedInput):
             return (await self._lane.ask(self._queries(options), [texts], deadline))[0]
         if isinstance(texts, list | tuple) and len(texts) <= self._max_query_texts:

@@ -169,7 +169,8 @@ def new_call(
     endpoint.provider.check(options)
     if endpoint.knows_models:
         endpoint.provider.check_model(options)
-    options = replace(options, extra=_own_extra(endpoint.provider, options))
+    if options.extra:
+        options = replace(options, extra=_own_extra(endpoint.provider, options))
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
     if "max_concurrency" in given:
@@ -392,8 +393,6 @@ def _needs_length(endpoint: Endpoint, options: EmbedOptions) -> bool:
 
 def _own_extra(provider: Provider, options: EmbedOptions) -> dict[str, object]:
     """Check further fields, and return a copy: the caller may change its own, which are part of a vector's identity."""
-    if not options.extra:
-        return {}
     bodies = [provider.body([], options, "float"), provider.body([], options, "base64")]
     own = {name for body in bodies for name, value in body.items() if value is not None}
     if taken := sorted(own & options.extra.keys()):
