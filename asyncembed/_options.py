@@ -169,7 +169,7 @@ def new_call(
     endpoint.provider.check(options)
     if endpoint.knows_models:
         endpoint.provider.check_model(options)
-    if options.extra:
+    if "extra" in given:  # empty ones too, as they may be filled later
         options = replace(options, extra=_own_extra(endpoint.provider, options))
     if "max_memory_mb" in given:
         endpoint = replace(endpoint, budget=new_budget(given["max_memory_mb"]))
@@ -398,7 +398,7 @@ def _own_extra(provider: Provider, options: EmbedOptions) -> dict[str, object]:
     if taken := sorted(own & options.extra.keys()):
         raise ConfigurationError(f"extra= must not contain {', '.join(taken)}, which the client sets from its options")
     try:
-        copied: dict[str, object] = orjson.loads(orjson.dumps(options.extra))
+        copied: dict[str, object] = orjson.loads(orjson.dumps(dict(options.extra)))
     except TypeError as error:
         raise ConfigurationError(f"extra= cannot be sent as JSON: {error}") from None
     return copied

@@ -7,6 +7,7 @@ import pickle
 import random
 import re
 from collections import Counter
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -513,7 +514,7 @@ async def test_a_list_that_is_longer_than_may_wait_is_embedded_as_bulk(open_clie
 
 async def test_further_fields_are_those_of_the_call_whatever_becomes_of_them_later(client, fake):
     async def record(exchange):
-        sent.append((*exchange.request.texts, exchange.request.fields["tags"]))
+        sent.append((*exchange.request.texts, exchange.request.fields.get("tags")))
         await exchange.deliver()
 
     sent = []
@@ -521,12 +522,23 @@ async def test_further_fields_are_those_of_the_call_whatever_becomes_of_them_lat
     extra = {"tags": ["one"]}
     await client.embed_query("a", extra=extra)
     stream = client.embed_stream(["b"], extra=extra)  # it sends nothing before it is read
+    empty = {}
+    await client.embed_query("none", extra=empty)
     extra["tags"].append("two")
+    empty["tags"] = ["one"]
     await client.embed_query("c", extra=extra)
-    await client.embed_query("d", extra={"tags": ["one"]})
+    await client.embed_query("none too", extra={})
+    await client.embed_query("d", extra=MappingProxyType({"tags": ["one"]}))
     async with stream:
         assert len([result async for result in stream]) == 1
-    assert sent == [("a", ["one"]), ("c", ["one", "two"]), ("d", ["one"]), ("b", ["one"])]
+    assert sent == [
+        ("a", ["one"]),
+        ("none", None),
+        ("c", ["one", "two"]),
+        ("none too", None),
+        ("d", ["one"]),
+        ("b", ["one"]),
+    ]
 
 
 LONG = "the cat sat on the mat " * 30
