@@ -260,7 +260,7 @@ async def test_an_error_of_several_rows_names_them_among_all_rows(server, connec
         {"patience": float("nan")},
         {"keep_text": "no"},
     ],
-    ids=str,
+    ids=["stop", "stop_wait", "patience", "nan", "keep_text"],
 )
 async def test_a_wrong_option_is_refused_before_anything_is_sent(server, client, sqlite, option):
     with pytest.raises(ConfigurationError, match=next(iter(option))):
