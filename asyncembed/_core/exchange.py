@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from asyncembed._core.memory import Reservation
     from asyncembed._core.observer import RequestSpan
-    from asyncembed._core.rate_gate import RatePermit
+    from asyncembed._core.rate_gate import Billed, RatePermit
     from asyncembed._core.run import Run
     from asyncembed._decide.base64_proof import Proof
     from asyncembed._decide.delivery import BlockDelivery
@@ -79,8 +79,8 @@ class Exchange:
         self._dropped = 0  # mismatched responses
         self._is_read = False  # the last response was read to its end
         self._sent_at = 0.0
-        self.billed = 0
-        """Tokens that the response to the last request reports."""
+        self.billed: Billed | None = None
+        """What the last request cost; None if there was no response."""
         self.seconds_to_headers = 0.0
         """Seconds from sending the last request to the headers of its response."""
 
@@ -91,7 +91,7 @@ class Exchange:
             AsyncEmbedError: if vectors are missing; those that arrived have been delivered.
         """
         proof = self._proof if encoding == "float" else None
-        self.refused_both, self.billed = False, 0
+        self.refused_both, self.billed = False, None
         self._comparison = Comparison() if proof and proof.begin() else None
         with self._run.observer.request(self._delivery, texts, self._transport, encoding) as watch:
             try:
@@ -171,7 +171,7 @@ class Exchange:
             watch.billed(tokens)
             counts_all = run.spending is not None  # a cap needs every cost, told or not
             billed = permit.settle(tokens, complete=delivery.is_complete, ended=self._is_read, counts_all=counts_all)
-            self.billed = billed.tokens
+            self.billed = billed
             run.bill(billed)
             run.bytes_received += response.bytes_received
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from asyncembed._budget_exceeded import BudgetExceededError
 from asyncembed._decide.chunker import JSON_OVERHEAD
-from asyncembed._decide.spending_cap import NOTHING, Grant, RequestTokens
+from asyncembed._decide.spending_cap import Grant, RequestTokens
 from asyncembed._decide.token_estimate import TokenEstimate
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Spending:
         self._prompt = prompt
         self._overhead = JSON_OVERHEAD + len(prompt.encode())
         self._known_tokens = earlier.tokens + earlier.unreported_tokens  # reported, or counted for earlier runs
-        self._unreported_bytes = 0
+        self._unreported_bytes = 0  # of responses that broke before they reported their tokens
+        self._unreported_estimate = 0  # estimated tokens of the texts of those responses
         self._billed_per_estimated = TokenEstimate()
         self._reserved = 0
         self._changed = asyncio.Event()
@@ -61,11 +62,13 @@ class Spending:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def release(self, grant: Grant, billed: int) -> None:
-        """Release the reservation of a request that has ended; learn from its billed tokens, 0 if unreported."""
+    def release(self, grant: Grant, billed: Billed | None) -> None:
+        """Release the reservation of a request, and learn from what it cost; None if it was not sent."""
         self._reserved -= grant.tokens
-        if billed and grant.estimated:
-            self._billed_per_estimated.learn(grant.estimated, billed)
+        if billed and billed.unreported_bytes:
+            self._unreported_estimate += grant.estimate()
+        elif billed and billed.tokens and grant.is_estimated:
+            self._billed_per_estimated.learn(grant.estimate(), billed.tokens)
         self._changed.set()
 
     def spend(self, billed: Billed) -> None:
@@ -84,18 +87,22 @@ class Spending:
     @property
     def _spent(self) -> int:
         tokens, size = self._tokens, self._unreported_bytes
-        return self._known_tokens + (tokens.of(size) if tokens.is_learned else tokens.likely(size))
+        if self._billed_per_estimated.is_learned:
+            unreported = self._billed_per_estimated.of(self._unreported_estimate)
+        else:
+            unreported = tokens.of(size) if tokens.is_learned else tokens.likely(size)
+        return self._known_tokens + unreported
 
     def _affordable(self, request: RequestTokens) -> Grant:
         """Return a grant for as many texts, from the first, as fit into the cap now."""
         left = self._cap.tokens - self._spent - self._reserved
         size, count = sum(request.sizes), len(request.sizes)
         if size <= left:
-            return Grant(count, size, 0)
+            return Grant(count, size, request, size, is_estimated=False)
         while count and self._need(request, size) > left:
             count -= 1
             size -= request.sizes[count]
-        return Grant(count, self._need(request, size), request.estimate(size)) if count else NOTHING
+        return Grant(count, self._need(request, size), request, size, is_estimated=True)
 
     def _need(self, request: RequestTokens, size: int) -> int:
         """Return the tokens to reserve for `size` bytes of a request."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from asyncembed._core.circuit_breaker import ProbeToken
     from asyncembed._core.exchange import Probe
     from asyncembed._core.memory import Reservation
-    from asyncembed._core.rate_gate import RatePermit
+    from asyncembed._core.rate_gate import Billed, RatePermit
     from asyncembed._core.run import Run
     from asyncembed._core.spending import Spending
     from asyncembed._decide.blame import Verdict
@@ -290,7 +290,7 @@ class Worker:
             raise spending.error(texts)
         return first_and_rest(self._part, self._missing(), grant)
 
-    def _give_back(self, billed: int = 0) -> None:
+    def _give_back(self, billed: Billed | None = None) -> None:
         """Release the tokens reserved for a request that has ended or is not sent."""
         grant, self._grant = self._grant, None
         if grant and self._run.spending:

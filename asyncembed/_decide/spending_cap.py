@@ -52,23 +52,6 @@ class SpendingCap:
         return f"max_cost={self.max_cost:g} is reached: {spent:,} tokens are spent, which cost ${cost:,.4f}"
 
 
-class Grant(NamedTuple):
-    """Permission to send the first texts of a request.
-
-    Attributes:
-        texts: Number of texts.
-        tokens: Tokens reserved for them.
-        estimated: Estimated tokens of the texts; 0 if no estimate was needed.
-    """
-
-    texts: int
-    tokens: int
-    estimated: int
-
-
-NOTHING: Final = Grant(0, 0, 0)
-
-
 class RequestTokens:
     """Estimates the tokens of a request.
 
@@ -95,3 +78,25 @@ class RequestTokens:
         step = math.ceil(len(self._texts) / SAMPLE)
         tokens = sum(estimate_tokens(self._prompt + text) for text in self._texts[::step])
         return tokens / sum(self.sizes[::step])
+
+
+class Grant(NamedTuple):
+    """Permission to send the first texts of a request.
+
+    Attributes:
+        texts: Number of texts.
+        tokens: Tokens reserved for them.
+        request: Estimates the tokens of the texts.
+        size: Bytes of the texts in the request.
+        is_estimated: Whether the reservation is an estimate; otherwise it is one token per byte.
+    """
+
+    texts: int
+    tokens: int
+    request: RequestTokens
+    size: int
+    is_estimated: bool
+
+    def estimate(self) -> int:
+        """Return the estimated tokens of the texts."""
+        return self.request.estimate(self.size)

@@ -66,6 +66,56 @@ async def test_random_sums_under_faults_and_retries(seed):
         assert set(server.ledger.sent) == {TEXTS[index] for index in seen}
 
 
+ENGLISH = [
+    "the",
+    "vector",
+    "of",
+    "each",
+    "document",
+    "arrives",
+    "before",
+    "the",
+    "others",
+    "and",
+    "is",
+    "stored",
+    "in",
+    "a",
+    "database",
+    "that",
+    "nobody",
+    "has",
+    "ever",
+    "looked",
+    "into",
+]
+CHINESE = "每個文件的向量在其他文件之前到達並儲存在資料庫中沒有人曾經看過它們搜尋結果依照相似度排序"
+
+
+def tokens_by_language(text: str) -> int:
+    """A token for each word and each Chinese character, as tokenizers of many languages have."""
+    words = [word for word in text.split() if word.isascii()]
+    return len(words) + sum(not letter.isascii() for letter in text)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_texts_of_languages_that_cost_differently(seed):
+    """Ten times as many tokens a character in one as in the other, in turn or one after the other."""
+    draw = random.Random(seed)
+    english = [f"{n} " + " ".join(draw.choices(ENGLISH, k=draw.randint(1, 40))) for n in range(1_000)]
+    chinese = [f"{n} " + "".join(draw.choices(CHINESE, k=draw.randint(1, 80))) for n in range(1_000)]
+    texts = [text for pair in zip(english, chinese, strict=True) for text in pair] if seed % 2 else english + chinese
+    cap = draw.randint(5_000, sum(map(tokens_by_language, texts)) * 9 // 10)
+    async with (
+        FakeServer(dimension=8, default=Chaos(seed, 0.2), count_tokens=tokens_by_language) as server,
+        open_client(server) as client,
+        client.embed_stream(texts, max_tokens=cap, on_error="skip") as stream,
+    ):
+        with pytest.raises(BudgetExceededError):
+            await take(stream, [])
+        check_bill(server, cap)
+
+
 @pytest.mark.parametrize("first", [0.1, 0.4])
 async def test_a_file_goes_on_with_a_higher_cap(tmp_path, first):
     """The cap holds for all runs of the file together; at the end all texts are there, paid for once."""
