@@ -393,9 +393,7 @@ def _needs_length(endpoint: Endpoint, options: EmbedOptions) -> bool:
 
 def _own_extra(provider: Provider, options: EmbedOptions) -> dict[str, object]:
     """Check further fields, and return a copy: the caller may change its own, which are part of a vector's identity."""
-    bodies = [provider.body([], options, "float"), provider.body([], options, "base64")]
-    own = {name for body in bodies for name, value in body.items() if value is not None}
-    if taken := sorted(own & options.extra.keys()):
+    if taken := sorted(provider.own_fields(options) & options.extra.keys()):
         raise ConfigurationError(f"extra= must not contain {', '.join(taken)}, which the client sets from its options")
     try:
         copied: dict[str, object] = orjson.loads(orjson.dumps(dict(options.extra)))

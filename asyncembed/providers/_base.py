@@ -8,7 +8,8 @@ from collections.abc import Container, Mapping  # for `typing.get_type_hints`
 from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from asyncembed._config import LongText, check  # `LongText` for `typing.get_type_hints`
 from asyncembed._exceptions import ConfigurationError
@@ -346,6 +347,12 @@ class Provider:
     def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
         """Return the body with the caller's extra fields."""
         return {**body, **extra}
+
+    def own_fields(self, options: EmbedOptions) -> set[str]:
+        """Return the names of the fields that a request fills from the options, which `extra` must not contain."""
+        makers = (self.body, partial(Provider.body, self))  # the second has the fields that the first may nest
+        bodies = [make([], options, encoding) for make in makers for encoding in get_args(Encoding)]
+        return {name for body in bodies for name, value in body.items() if value is not None}
 
     def layout(self, options: EmbedOptions, encoding: Encoding) -> Layout:  # noqa: ARG002
         """Return the place of the vectors in the response to such a request."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CredentialsFunction: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
 _DATE: Final = "2026-11"
 _TITAN_CHARACTERS: Final = 50_000
+_NOVA_TOP: Final = frozenset({"schemaVersion", "taskType"})
 _COHERE_V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, max_characters=2_048, price=Price(0.10, _DATE))
 
 
@@ -126,9 +127,20 @@ class BedrockNova(Bedrock):
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
         """Return the body of a request for one text; the API requires a truncation mode."""
         fields = {name: value for name, value in super().body((), options, encoding).items() if value is not None}
-        mode = fields.pop("truncationMode", "END")
-        fields["text"] = {"truncationMode": mode, "value": next(iter(texts), "")}
+        mode = fields.pop("truncationMode", None if "truncationMode" in options.extra else "END")
+        text = {"truncationMode": mode, "value": next(iter(texts), "")}
+        fields["text"] = {name: value for name, value in text.items() if value is not None}
         return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": fields}
+
+    def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+        """Return the body with each extra field where the API looks for it: most are parameters of the embedding."""
+        parameters: dict[str, object] = {**body["singleEmbeddingParams"]}  # type: ignore[dict-item]
+        text: dict[str, object] = {**parameters["text"]}  # type: ignore[dict-item]
+        top: dict[str, object] = {}
+        for name, value in extra.items():
+            place = text if name == "truncationMode" else top if name in _NOVA_TOP else parameters
+            place[name] = value
+        return {**body, **top, "singleEmbeddingParams": {**parameters, "text": text}}
 
 
 class BedrockCohere(Bedrock):

@@ -38,6 +38,7 @@ _MODELS: Final[Mapping[str, Model]] = {
 }
 _VERTEX_MODEL: Final = Model(dimension=768, dimensions=range(1, 769), max_tokens=2048, price=Price(0.10, "2026-11"))
 _WORDS: Final[Mapping[object, object]] = {"document": "RETRIEVAL_DOCUMENT", "query": "RETRIEVAL_QUERY"}
+_OF_EACH_INSTANCE: Final = frozenset({"title", "task_type"})
 _SIGNS: Final = (Sign("key", code="API_KEY_INVALID"), Sign("quota", status=429, words="PerDay"))
 
 
@@ -74,6 +75,10 @@ class Gemini(Provider):
         """Return the body with the extra fields in the request of each text."""
         requests: list[dict[str, object]] = body["requests"]  # type: ignore[assignment]
         return {"requests": [{**request, **extra} for request in requests]}
+
+    def own_fields(self, options: EmbedOptions) -> set[str]:
+        """Return also the names of the other fields in the request of each text."""
+        return super().own_fields(options) | {"model", "content"}
 
 
 class Vertex(Provider):
@@ -130,8 +135,16 @@ class Vertex(Provider):
         return {"instances": [{"content": text, **each} for text in texts], "parameters": fields or None}
 
     def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-        """Return the body with the extra fields among the parameters."""
-        if not extra:
+        """Return the body with the extra fields in each instance, or else among the parameters."""
+        of_each = {name: value for name, value in extra.items() if name in _OF_EACH_INSTANCE}
+        of_all = {name: value for name, value in extra.items() if name not in of_each}
+        instances: list[dict[str, object]] = body["instances"]  # type: ignore[assignment]
+        body = {**body, "instances": [{**instance, **of_each} for instance in instances]}
+        if not of_all:
             return body
         parameters: dict[str, object] = body.get("parameters") or {}  # type: ignore[assignment]
-        return {**body, "parameters": {**parameters, **extra}}
+        return {**body, "parameters": {**parameters, **of_all}}
+
+    def own_fields(self, options: EmbedOptions) -> set[str]:
+        """Return also the name of the field that holds a text."""
+        return super().own_fields(options) | {"content"}

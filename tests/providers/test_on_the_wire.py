@@ -14,6 +14,7 @@ from asyncembed import (
     APIStatusError,
     AsyncEmbedError,
     AuthenticationError,
+    ConfigurationError,
     EmbedClient,
     InvalidInputError,
     ModelNotFoundError,
@@ -271,3 +272,66 @@ async def test_a_failing_backend_of_text_embeddings_inference_is_tried_again():
     async with FakeServer(script=[fail]) as server, client(server, "tei") as embedder:
         assert len(await embedder.embed(["a"])) == 1
     assert server.ledger.requests == 2
+
+
+async def fields_sent(name: str, **options: object) -> dict[str, object]:
+    """The fields of the one request that a call with these options makes."""
+    bodies = []
+
+    async def note(exchange):
+        bodies.append(exchange.request.fields)
+        await exchange.deliver()
+
+    async with FakeServer(default=note, dimension=384) as server, client(server, name) as embedder:
+        await embedder.embed(["a"], **options)
+    return bodies[0]
+
+
+async def test_extra_fields_of_nova_stand_where_it_looks_for_them():
+    """As a dimension that the client sends only in `extra`, and what happens to a text that is too long."""
+    extra = {"embeddingDimension": 384, "truncationMode": "START", "schemaVersion": "v1"}
+    assert await fields_sent("bedrock-nova", extra=extra) == {
+        "taskType": "SINGLE_EMBEDDING",
+        "schemaVersion": "v1",
+        "singleEmbeddingParams": {
+            "embeddingPurpose": "GENERIC_INDEX",
+            "embeddingDimension": 384,
+            "text": {"truncationMode": "START", "value": "a"},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("extra", "each", "parameters"),
+    [
+        ({"title": "T"}, {"title": "T"}, {"autoTruncate": False}),
+        ({"task_type": "X"}, {"task_type": "X"}, {"autoTruncate": False}),
+        ({"autoTruncate": True, "outputDimensionality": 384}, {}, {"autoTruncate": True, "outputDimensionality": 384}),
+    ],
+)
+async def test_extra_fields_of_vertex_stand_in_each_instance_or_among_the_parameters(extra, each, parameters):
+    fields = await fields_sent("vertex", extra=extra, input_type="none")
+    assert fields == {"instances": [{"content": "a", **each}], "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "extra"),
+    [
+        ("gemini", {}, {"content": {"parts": [{"text": "b"}]}}),
+        ("gemini", {}, {"model": "models/other"}),
+        ("gemini", {"dimensions": 768}, {"outputDimensionality": 512}),
+        ("gemini", {"input_type": "query"}, {"taskType": "CLUSTERING"}),
+        ("vertex", {}, {"content": "b"}),
+        ("vertex", {"dimensions": 768}, {"outputDimensionality": 512}),
+        ("vertex", {}, {"task_type": "CLUSTERING"}),
+        ("vertex", {"truncate": "END"}, {"autoTruncate": False}),
+        ("bedrock-nova", {"dimensions": 1024}, {"embeddingDimension": 384}),
+        ("bedrock-nova", {}, {"embeddingPurpose": "CLUSTERING"}),
+        ("bedrock-nova", {"truncate": "END"}, {"truncationMode": "NONE"}),
+        ("bedrock-nova", {}, {"text": {"value": "b"}}),
+    ],
+)
+def test_extra_fields_do_not_replace_options_where_an_api_nests_them(name, options, extra):
+    """They are refused by name, as where a body is flat."""
+    with pytest.raises(ConfigurationError, match=f"extra= must not contain {next(iter(extra))}, which"):
+        EmbedClient(made(name), api_key="k").embed_stream(["a"], extra=extra, **options)
