@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _UNIX: Final = r"(?is)http\+unix://(?P<login>[^/?#]*@)?(?P<socket>[^/?#@]*)(?P<rest>.*)"
+_HOST_AND_PORT: Final = r"""(?xs)
+    (?P<login> [^/?#]*@ )?
+    (?P<host> \[[^]]*\] | [0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]* | [^/?#:]* )
+    (?: : (?P<port> \d* ) )?
+    (?P<rest> [/?#].* )?
+"""
+# A server listens on every interface at the first two; a client connects to its own machine.
+_THIS_MACHINE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,28 @@ class BaseUrl:
         if self.socket is None:
             return shown
         return shown.replace("http://localhost", f"http+unix://{quote(self.socket, safe='')}", 1)
+
+
+def complete_address(address: str, port: int | None) -> str:
+    """Return the address that is meant by a variable such as `OLLAMA_HOST`; empty if it holds nothing.
+
+    Args:
+        address: Its value: maybe in quotes, without a scheme, without a host, or with a bare IPv6 address.
+        port: The port if it has neither a scheme nor a port.
+    """
+    address = address.strip("\"' \t\r\n")
+    scheme, mark, rest = address.partition("://") if re.match(r"(?i)https?://", address) else ("http", "", address)
+    found = re.fullmatch(_HOST_AND_PORT, rest)
+    if not address or not found or (not mark and "://" in address):
+        return address
+    host = found["host"]
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    number = found["port"] or ("" if mark or port is None else str(port))
+    return "".join([
+        f"{scheme}://{found['login'] or ''}{_THIS_MACHINE.get(host, host)}",
+        f":{number}" if number else "",
+        found["rest"] or "",
+    ])
 
 
 def _basic(url: yarl.URL) -> str:

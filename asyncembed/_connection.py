@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from asyncembed._base_url import BaseUrl
+from asyncembed._base_url import BaseUrl, complete_address
 from asyncembed._credentials import Authorization, KeySource
 from asyncembed._decide.cost import READ_BUFSIZE
 from asyncembed._exceptions import ConfigurationError, StreamClosedError
@@ -29,7 +29,6 @@ from asyncembed._redaction import (
     holds_secret,
     is_sendable,
 )
-from asyncembed.providers._base import with_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -205,7 +204,7 @@ def _find_base_url(provider: Provider, given: str | None, model: str) -> BaseUrl
     given = Address(given.strip()) if given else None
     found = None if given or not variable else _from_environment(variable)
     if found and provider.adds_scheme:
-        found = Secret(with_scheme(found))
+        found = Secret(complete_address(found, provider.default_port)) or None
     if url := given or found or provider.address():
         return BaseUrl.parse(url, variable if found and variable else "base_url", provider.endpoint(model))
     if not provider.is_embedded:

@@ -132,7 +132,9 @@ class Provider:
     """Address of the service, with `{name}` for each of `settings`; None if the caller has to pass it."""
     base_url_variable: ClassVar[str | None] = None
     adds_scheme: ClassVar[bool] = False
-    """Whether the address in that variable may be written without `http://`."""
+    """Whether the address in that variable may be written without `http://`, without a host, or in quotes."""
+    default_port: ClassVar[int | None] = None
+    """Port of such an address if it has neither `http://` nor a port."""
     hosts: ClassVar[tuple[str, ...]] = ()
     """Other hosts of the service; `*` stands for any part of a name."""
     is_embedded: ClassVar[bool] = False
@@ -409,11 +411,6 @@ class Provider:
         else:
             value = encoding if fact == "encoding" else getattr(options, fact)
         return self.words.get(fact, {}).get(value, value)
-
-
-def with_scheme(address: str) -> str:
-    """Return an address with a scheme; variables such as `OLLAMA_HOST` may lack one."""
-    return address if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", address) else f"http://{address}"
 
 
 def _plain(name: str) -> str:

@@ -20,6 +20,7 @@ class Ollama(Provider):
     base_url = "http://127.0.0.1:11434"
     base_url_variable = "OLLAMA_HOST"
     adds_scheme = True
+    default_port = 11434
     path = "/api/embed"
     default_model = "nomic-embed-text"
     models: ClassVar[Models] = {

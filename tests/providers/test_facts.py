@@ -161,15 +161,45 @@ def test_the_global_location_of_vertex_has_a_host_of_its_own():
     assert Vertex(location="europe-west4", project="p").address() == "https://europe-west4-aiplatform.googleapis.com"
 
 
-def test_an_address_without_a_scheme_gets_one(monkeypatch):
-    """As `OLLAMA_HOST` has none; where a variable always has one, a mistake is said."""
-    for host, address in (
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
         ("10.0.0.7:11434", "http://10.0.0.7:11434"),
         ("https://h", "https://h"),
+        ("HTTPS://h/path", "https://h/path"),
+        ("http://gpu-box", "http://gpu-box"),
         ("localhost:1", "http://localhost:1"),
-    ):
-        monkeypatch.setenv("OLLAMA_HOST", host)
-        assert address in repr(EmbedClient("ollama"))
+        ("gpu-box", "http://gpu-box:11434"),
+        ("gpu-box:", "http://gpu-box:11434"),
+        ("gpu-box/path", "http://gpu-box:11434/path"),
+        ("me:pw@gpu-box", "http://gpu-box:11434"),
+        ("127.0.0.2", "http://127.0.0.2:11434"),
+        (":9999", "http://127.0.0.1:9999"),
+        ("0.0.0.0:9999", "http://127.0.0.1:9999"),
+        ("http://0.0.0.0:9999", "http://127.0.0.1:9999"),
+        ("::2", "http://[::2]:11434"),
+        ("[::2]:9999", "http://[::2]:9999"),
+        ("[::]:9999", "http://[::1]:9999"),
+        ("\"'10.0.0.7:9999' \"", "http://10.0.0.7:9999"),
+    ],
+)
+def test_the_host_of_ollama_is_read_as_ollama_reads_it(monkeypatch, host, address):
+    """It may lack scheme, host and port, and a server's address for every interface means this machine."""
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    assert f"'{address}'" in repr(EmbedClient("ollama"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "''", " ", "127.0.0.1:11434", ":11434", "0.0.0.0:"])
+def test_ollama_of_this_machine_is_the_provider_itself(monkeypatch, host):
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    assert repr(EmbedClient("ollama")) == "EmbedClient('ollama', model='nomic-embed-text')"
+
+
+@pytest.mark.parametrize("host", ["ftp://h", "h:port"])
+def test_a_host_of_ollama_that_is_no_address_is_refused(monkeypatch, host):
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    with pytest.raises(ConfigurationError, match=f"^OLLAMA_HOST='{host}' is not an http"):
+        EmbedClient("ollama")
 
 
 @pytest.mark.parametrize("name", ["azure-openai", "custom"])
