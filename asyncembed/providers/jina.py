@@ -1,18 +1,34 @@
 """Jina: `POST /v1/embeddings`, with `embedding_type` for dtype and encoding, and `task` for the input type.
 
 The facts come from Jina's OpenAPI description. Jina publishes no maximum number of texts per request. No recorded
-response holds base64, so requests do not ask for it.
+response holds base64, so requests do not ask for it. The values of `task` depend on the model; some models have none.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from asyncembed._models import Limits
-from asyncembed.providers._base import Fields, Model, Models, Words
+from asyncembed.providers._base import UNKNOWN, Fields, Model, Models, Words
 from asyncembed.providers.compatible import Compatible
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asyncembed._config import EmbedOptions
+
 _V2: Final = Model(dimension=768, dimensions=(), max_tokens=8192, input_types={})
+_OF_CODE: Final = {"document": "nl2code.passage", "query": "nl2code.query"}
+_FAMILIES: Final[Mapping[str, Model]] = {
+    "jina-embeddings-v5": UNKNOWN,
+    "jina-embeddings-v2-base-": _V2,
+    "jina-embeddings-v2-small-": Model(dimension=512, dimensions=(), max_tokens=8192, input_types={}),
+    "jina-code-embeddings-": Model(input_types=_OF_CODE),
+    "jina-clip-v1": Model(input_types={}),
+    "jina-clip-v2": Model(input_types={"query": "retrieval.query"}),
+    "jina-colbert-": Model(input_types={}),
+}
+"""Facts about models without an entry of their own, by the start of their names."""
 
 
 class Jina(Compatible):
@@ -47,3 +63,16 @@ class Jina(Compatible):
     closed = frozenset({"truncate"})
     long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
     dtypes = frozenset({"float32", "binary", "ubinary"})
+
+    def model(self, name: str) -> Model:
+        """Return the facts about a model, or else about its family."""
+        return self._known or self.models.get(name) or _family(name) or UNKNOWN
+
+    def input_type(self, options: EmbedOptions) -> str | None:
+        """Return the value of `task`; for an unknown model only if the caller has given an input type."""
+        is_known = self.has_given_model or options.model in self.models or _family(options.model) is not None
+        return super().input_type(options) if is_known or options.input_type is not None else None
+
+
+def _family(name: str) -> Model | None:
+    return next((model for start, model in _FAMILIES.items() if name.startswith(start)), None)

@@ -302,6 +302,28 @@ async def test_extra_fields_of_nova_stand_where_it_looks_for_them():
 
 
 @pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("jina-embeddings-v3", ("retrieval.passage", "retrieval.query")),
+        ("jina-embeddings-v4", ("retrieval.passage", "retrieval.query")),
+        ("jina-embeddings-v5-text-small", ("retrieval.passage", "retrieval.query")),
+        ("jina-embeddings-v2-base-en", (None, None)),
+        ("jina-embeddings-v2-base-de", (None, None)),
+        ("jina-embeddings-v2-small-en", (None, None)),
+        ("jina-clip-v1", (None, None)),
+        ("jina-clip-v2", (None, "retrieval.query")),
+        ("jina-code-embeddings-1.5b", ("nl2code.passage", "nl2code.query")),
+        ("jina-colbert-v2", (None, None)),
+        ("of-next-year", (None, "retrieval.query")),
+    ],
+)
+async def test_a_model_of_jina_gets_only_tasks_that_it_has(model, words):
+    """By default that of a document; an unknown model gets one only if the caller asks for it."""
+    given = [await fields_sent("jina", model=model, **kind) for kind in ({}, {"input_type": "query"})]
+    assert tuple(fields.get("task") for fields in given) == words
+
+
+@pytest.mark.parametrize(
     ("extra", "each", "parameters"),
     [
         ({"title": "T"}, {"title": "T"}, {"autoTruncate": False}),
