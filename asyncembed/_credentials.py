@@ -12,7 +12,7 @@ import re
 import time
 from inspect import isawaitable
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from asyncembed._exceptions import APIStatusError, ConfigurationError
 from asyncembed._redaction import Secret, hide_values, is_sendable, names_secret
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from asyncembed._redaction import KeyFunction, Secrets
 
+Key = TypeVar("Key")
 
 FRESH: Final = 10.0
 """Seconds after a renewal in which a refused key is not renewed again."""
@@ -93,11 +94,7 @@ class KeySource:
             self._renewed = None
 
     async def _ask(self, function: KeyFunction) -> None:
-        # The returned value or the exception may contain a key, so no frame of a traceback may keep it.
-        try:
-            key, fault = _check_key(await _call_key_function(function))
-        except Exception as error:  # noqa: BLE001  # the caller's function may raise anything
-            key, fault = None, f"raised {type(error).__name__}{_location(error.__traceback__)}"
+        key, fault = await call_key_function(function, _check_key)
         if key is None:
             raise ConfigurationError(f"api_key= is a function that {fault}")
         self._secrets.add(key)
@@ -151,9 +148,22 @@ def refuses_key(error: BaseException) -> bool:
     return error.status == _REFUSED or (error.status in _MAY_BE_EXPIRED and re.search(_EXPIRED, words) is not None)
 
 
-async def _call_key_function(function: KeyFunction) -> object:
-    result = function()
-    return await result if isawaitable(result) else result
+async def call_key_function(
+    function: Callable[[], object], check: Callable[[object], tuple[Key | None, str]]
+) -> tuple[Key | None, str]:
+    """Call a function of the caller that returns a key, and return the key, or None and what is wrong.
+
+    What it returns or raises may contain a key, so no frame of a traceback may keep it.
+
+    Args:
+        function: The function, plain or async.
+        check: Returns the key, or None and what is wrong with it.
+    """
+    try:
+        result = function()
+        return check(await result if isawaitable(result) else result)
+    except Exception as error:  # noqa: BLE001  # the caller's function may raise anything
+        return None, f"raised {type(error).__name__}{_location(error.__traceback__)}"
 
 
 def _check_key(value: object) -> tuple[Secret | None, str]:

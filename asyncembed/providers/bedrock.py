@@ -8,14 +8,17 @@ of Titan to 8,192 tokens and 50,000 characters, and a text of Cohere's v3 models
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from inspect import isawaitable
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+from urllib.parse import urlsplit
 
+from asyncembed._credentials import call_key_function
+from asyncembed._exceptions import ConfigurationError
 from asyncembed._models import Limits
 from asyncembed._parser.layout import Layout
-from asyncembed._redaction import hide
+from asyncembed._redaction import hide, is_sendable
 from asyncembed.providers._base import Fields, Model, Price, Provider, Setting, Words
 from asyncembed.providers._sigv4 import Credentials, signature_headers
 from asyncembed.providers.cohere import BY_TYPE
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 CredentialsFunction: TypeAlias = Callable[[], Credentials | Awaitable[Credentials]]
 _DATE: Final = "2026-11"
 _TITAN_CHARACTERS: Final = 50_000
+_HOST: Final = r"(?:.+\.)?bedrock-runtime(?:-fips)?\.(?P<region>[^.]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?"
 _NOVA_TOP: Final = frozenset({"schemaVersion", "taskType"})
 _COHERE_V3: Final = Model(dimension=1024, dimensions=(), max_tokens=512, max_characters=2_048, price=Price(0.10, _DATE))
 
@@ -36,8 +40,8 @@ class Bedrock(Provider):
 
     Args:
         credentials: A function, plain or async, that returns the keys of an AWS account. The client calls it before
-            each attempt, so it can renew keys of a role that expire within the hour. By default the keys come from the
-            environment variables of AWS.
+            each attempt, so it can renew keys of a role that expire within the hour. By default, and if it returns
+            None, the keys come from the environment variables of AWS.
         settings: `region`.
     """
 
@@ -59,16 +63,26 @@ class Bedrock(Provider):
         return self._credentials is None and _account() is None
 
     async def authorize(self, api_key: str | None, url: str, body: bytes) -> Mapping[str, str]:
-        """Return the header of a Bedrock API key, or else a signature made with account keys."""
+        """Return the header of a Bedrock API key, or else a signature made with account keys.
+
+        The signature is for the region in the address, where it is one of Amazon's, or else for the setting.
+
+        Raises:
+            ConfigurationError: if the function of `credentials` fails, or returns something else than keys.
+        """
         if api_key:
             return self.headers(api_key)
         account = _account()
         if self._credentials:
-            given = self._credentials()
-            account = await given if isawaitable(given) else given
+            given, fault = await call_key_function(self._credentials, _check_credentials)
+            account = given or (None if fault else account)
+            if account is None:
+                fault = fault or "returned None, and the environment has no keys"
+                raise ConfigurationError(f"credentials= is a function that {fault}")
         if account is None:
             return {}
-        region = self.setting_values(self.settings)["region"]
+        named = re.fullmatch(_HOST, urlsplit(url).hostname or "")
+        region = named["region"] if named else self.setting_values(self.settings)["region"]
         return signature_headers(account, url, body, region=region, service="bedrock", now=datetime.now(UTC))
 
 
@@ -181,3 +195,20 @@ def _account() -> Credentials | None:
         os.environ.get(f"AWS_{name}", "").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
     )
     return Credentials(key, hide(secret), hide(token) or None) if key and secret else None
+
+
+def _check_credentials(value: object) -> tuple[Credentials | None, str]:
+    """Return the keys, or what is wrong with them; never raise, as a traceback would show the value."""
+    if value is None:
+        return None, ""
+    if not isinstance(value, Credentials):
+        return None, f"returned {type(value).__name__} and not Credentials"
+    for name in ("key", "secret", "token"):
+        part: object = getattr(value, name)
+        if name == "token" and part is None:
+            continue
+        if not isinstance(part, str):
+            return None, f"returned Credentials whose {name} is {type(part).__name__} and not str"
+        if not part or not is_sendable(part):
+            return None, f"returned Credentials whose {name} is empty or holds characters that a header cannot carry"
+    return value, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from traceback import TracebackException
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,58 @@ def test_without_any_keys_one_is_asked_for_at_amazons_own_address():
     with pytest.raises(ConfigurationError, match="provider 'bedrock-titan' needs a key: set AWS_BEARER_TOKEN_BEDROCK"):
         EmbedClient(BedrockTitan(region="eu-west-1"))
     EmbedClient(BedrockTitan(region="eu-west-1", credentials=lambda: KEYS))
+
+
+def failing() -> Credentials:
+    raise RuntimeError(f"the token service says that {KEYS.secret} is wrong")
+
+
+@pytest.mark.parametrize(
+    ("function", "fault"),
+    [
+        (failing, r"raised RuntimeError \(test_sigv4.py:\d+\)"),
+        (lambda: ("AKID", KEYS.secret), "returned tuple and not Credentials"),
+        (lambda: None, "returned None, and the environment has no keys"),
+        (lambda: Credentials("AKID", None), "returned Credentials whose secret is NoneType and not str"),
+        (lambda: Credentials("AKID", b"s"), "returned Credentials whose secret is bytes and not str"),
+        (lambda: Credentials("AKID\n", KEYS.secret), "returned Credentials whose key is empty or holds characters"),
+        (lambda: Credentials("AKID", KEYS.secret, ""), "returned Credentials whose token is empty or holds"),
+    ],
+)
+async def test_a_function_that_returns_no_keys_is_an_error_without_its_secrets(function, fault):
+    """Nothing is sent unsigned."""
+    provider = BedrockTitan(region="r", credentials=function)
+    async with FakeServer() as server, EmbedClient(provider, base_url=server.url) as client:
+        with pytest.raises(ConfigurationError, match=rf"^credentials= is a function that {fault}") as caught:
+            await client.embed(["a"])
+    assert not server.ledger.entries
+    shown = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "wJalr" not in shown
+
+
+async def test_a_function_that_returns_none_leaves_it_to_the_environment(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    sent = await headers_of(BedrockTitan(region="r", credentials=lambda: None))
+    assert "Credential=AKID/" in sent["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("bedrock-runtime.us-east-2.amazonaws.com", "us-east-2"),
+        ("bedrock-runtime.us-east-2.amazonaws.com:443", "us-east-2"),
+        ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("bedrock-runtime.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("vpce-1-x.bedrock-runtime.us-east-2.vpce.amazonaws.com", "us-east-2"),
+        ("gateway.example", "eu-west-1"),
+        ("bedrock-runtime.us-east-2.amazonaws.com.evil.example", "eu-west-1"),
+    ],
+)
+async def test_a_signature_is_for_the_region_in_the_address(host, region):
+    """As Amazon refuses it elsewhere; a gateway may have any name, so the setting counts there."""
+    headers = await signed(KEYS, f"https://{host}/model/m/invoke")
+    assert f"/{region}/bedrock/aws4_request" in headers["Authorization"]
 
 
 def test_keys_of_an_account_do_not_show():
