@@ -307,8 +307,7 @@ class Provider:
 
     def dimension(self, options: EmbedOptions) -> int | None:
         """Return the dimension of the vectors, if the request or the table of models has it."""
-        asked = options.extra.get(self.fields.get("dimensions", ""))
-        return options.dimensions or (asked if isinstance(asked, int) else self.model(options.model).dimension)
+        return self._asked_dimension(options) or self.model(options.model).dimension
 
     def input_type(self, options: EmbedOptions) -> str | None:
         """Return the API's own value for `input_type`, or None if the request has none."""
@@ -369,6 +368,11 @@ class Provider:
             if given is not None:
                 self._check_option(option, given, options)
         self._check_dtype(options, self.dtypes)
+        asked = self._asked_dimension(options)
+        check(
+            options.dtype not in {"binary", "ubinary"} or not asked or asked % 8 == 0,
+            f"dimensions={asked} must be a multiple of 8 for dtype={options.dtype!r}, which packs 8 of them in a byte",
+        )
 
     def check_model(self, options: EmbedOptions) -> None:
         """Raise `ConfigurationError` for an option that the model is known not to have."""
@@ -380,6 +384,10 @@ class Provider:
                 f"extra={{{self.fields['dimensions']!r}: {asked}}}"
             )
         self._check_dtype(options, model.dtypes or self.dtypes)
+
+    def _asked_dimension(self, options: EmbedOptions) -> int | None:
+        extra = options.extra.get(self.fields.get("dimensions", ""))
+        return options.dimensions or (extra if isinstance(extra, int) else None)
 
     def _check_dtype(self, options: EmbedOptions, offered: frozenset[Dtype]) -> None:
         check(

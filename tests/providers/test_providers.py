@@ -124,6 +124,21 @@ def test_a_dtype_that_an_api_lacks_is_refused(dtype):
     assert str(caught.value) == f"dtype={dtype!r} is not offered by provider 'openai'; it has: float32"
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("jina", {"dimensions": 100}),
+        ("mistral", {"model": "codestral-embed", "dimensions": 100}),
+        ("cohere", {"extra": {"output_dimension": 100}}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["binary", "ubinary"])
+def test_bits_that_fill_no_whole_bytes_are_refused_before_they_are_paid_for(name, options, dtype):
+    """A response to them could not be read."""
+    with pytest.raises(ConfigurationError, match=rf"^dimensions=100 must be a multiple of 8 for dtype='{dtype}'"):
+        EmbedClient(name, api_key="k").embed_stream(["a"], dtype=dtype, **options)
+
+
 def test_a_class_is_no_provider_yet():
     """But nearly; the message says what is missing."""
     with pytest.raises(ConfigurationError, match=r"pass an object of it: OpenAI\(\)"):
