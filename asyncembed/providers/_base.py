@@ -234,7 +234,7 @@ class Provider:
         return Route(path, tuple(self.setting_values(self.query).items()))
 
     def endpoint(self, model: str) -> re.Pattern[str]:
-        """Return a pattern that finds the endpoint at the end of a path.
+        """Return a pattern that finds the endpoint, or only the version that it starts with, at the end of a path.
 
         It matches any model whose name is one segment of the path. Where a name may have several segments, it matches
         only `model`.
@@ -242,7 +242,8 @@ class Provider:
         parts = re.split(r"(\{.*?\})", self.path)
         known = {"{model/}": re.escape(escape(model, "/@"))}
         found = [known.get(part, "[^/]+") if part.startswith("{") else re.escape(part) for part in parts]
-        return re.compile("".join(found) + r"\Z")
+        forms = ["".join(found), *re.findall(r"\A/v\d\w*(?=/)", self.path)]
+        return re.compile(rf"(?:{'|'.join(forms)})\Z")
 
     def setting_values(self, settings: Mapping[str, Setting]) -> dict[str, str]:
         """Return the values of settings, by name.

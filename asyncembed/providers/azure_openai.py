@@ -31,6 +31,10 @@ class AzureOpenAI(Compatible):
     base64 = "seen"
     signs = (Sign("key", status=401, code="401"), Sign("model", code="DeploymentNotFound"))
 
+    def endpoint(self, model: str) -> re.Pattern[str]:
+        """Return a pattern that also finds the path of the newer API, whose resource serves deployments as well."""
+        return re.compile(rf"{super().endpoint(model).pattern}|/openai/v1(?:/embeddings)?\Z")
+
     def headers(self, api_key: str | None) -> dict[str, str]:
         """Return the header for a key, or the header for a token."""
         if not api_key:

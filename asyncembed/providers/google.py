@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from asyncembed._config import EmbedOptions
+    from asyncembed._http.route import Route
     from asyncembed.providers._base import Encoding, Models
 
 _PROMPTS: Final = {"query": "task: search result | query: ", "document": "title: none | text: "}
@@ -64,11 +65,19 @@ class Gemini(Provider):
     )
     signs = _SIGNS
 
+    def model(self, name: str) -> Model:
+        """Return the facts about a model; Google's SDK also takes names such as "models/gemini-embedding-001"."""
+        return super().model(_bare(name))
+
+    def route(self, model: str) -> Route:
+        """Return path and query of the endpoint for a model."""
+        return super().route(_bare(model))
+
     def body(self, texts: Sequence[str], options: EmbedOptions, encoding: Encoding) -> dict[str, object]:
         """Return a body with one request per text; several parts of one content would share a single vector."""
         fields = super().body((), options, encoding)
         del fields["requests"]
-        each = {"model": f"models/{options.model}", **{name: value for name, value in fields.items() if value}}
+        each = {"model": f"models/{_bare(options.model)}", **{name: value for name, value in fields.items() if value}}
         return {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in texts]}
 
     def add(self, body: dict[str, object], extra: Mapping[str, object]) -> dict[str, object]:
@@ -148,3 +157,7 @@ class Vertex(Provider):
     def own_fields(self, options: EmbedOptions) -> set[str]:
         """Return also the name of the field that holds a text."""
         return super().own_fields(options) | {"content"}
+
+
+def _bare(model: str) -> str:
+    return model.removeprefix("models/")

@@ -251,6 +251,29 @@ async def test_an_address_may_hold_the_endpoint_of_a_model(server, provider, mod
     assert "own-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("provider", "start", "path"),
+    [
+        ("cohere", "/v2", "/v2/embed"),
+        ("cohere", "/v1", "/v1/v2/embed"),
+        ("cohere-v1", "/v1", "/v1/embed"),
+        ("gemini", "/v1beta", "/v1beta/models/m:batchEmbedContents"),
+        ("azure-openai", "/openai/v1", "/openai/deployments/m/embeddings"),
+        ("azure-openai", "/openai/v1/embeddings", "/openai/deployments/m/embeddings"),
+        ("openai", "/v1", "/v1/embeddings"),
+        ("ollama", "/api", "/api/api/embed"),
+    ],
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_an_address_may_end_with_the_version_of_the_api(server, provider, start, path, slash):
+    """As services show it; other ends belong to the address, as a proxy may have them."""
+    server.default = refused(404, "page not found")
+    async with EmbedClient(provider, base_url=f"{server.url}/base{start}{slash}", model="m", retry=1) as client:
+        with pytest.raises(APIStatusError):
+            await client.embed(["one"])
+    assert server.requests[0].path.partition("?")[0] == f"/base{path}"
+
+
 async def test_limits_are_asked_for_by_the_proxy_too(monkeypatch):
     async with FakeServer(info={"max_client_batch_size": 2}) as server, LoopbackProxy(server.port) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:proxy-secret@{proxy.address}")
@@ -269,8 +292,16 @@ async def test_limits_are_asked_for_through_the_socket_too(tmp_path):
     assert [head.split("\r\n")[0] for head in server.heads[:2]] == ["GET /info HTTP/1.1", "POST /embed HTTP/1.1"]
 
 
-def test_the_own_address_with_the_endpoint_is_the_own_address():
-    client = EmbedClient("openai", base_url="https://api.openai.com/v1/embeddings/", api_key=KEY)
+@pytest.mark.parametrize(
+    ("provider", "url"),
+    [
+        ("openai", "https://api.openai.com/v1/embeddings/"),
+        ("gemini", "https://generativelanguage.googleapis.com/v1beta"),
+        ("cohere", "https://api.cohere.com/v2/"),
+    ],
+)
+def test_the_own_address_with_the_endpoint_is_the_own_address(provider, url):
+    client = EmbedClient(provider, base_url=url, api_key=KEY)
     assert client._connection.is_official
 
 

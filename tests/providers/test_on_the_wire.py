@@ -169,6 +169,13 @@ async def test_a_model_of_gemini_that_takes_words_gets_them():
     assert server.ledger.entries[0].path == "/v1beta/models/gemini-embedding-2:batchEmbedContents"
 
 
+async def test_a_model_of_gemini_may_be_named_as_googles_sdk_names_it():
+    async with FakeServer() as server, client(server, "gemini", model="models/gemini-embedding-001") as embedder:
+        await embedder.embed(["a"], input_type="query")
+        assert embedder.provider.model(embedder.model).dimension == 3_072
+    assert server.ledger.entries[0].path == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+
+
 async def test_a_model_with_colons_and_slashes_is_asked_for_in_the_path():
     arn = "arn:aws:bedrock:eu:1:inference-profile/eu.amazon.titan-embed-text-v2:0"
     async with FakeServer() as server, client(server, "bedrock-titan", model=arn) as embedder:
