@@ -205,6 +205,7 @@ class ResponseError(AsyncEmbedError):
         retryable: False if a retry cannot help, because delivered vectors may be matched to the wrong texts.
         provider_message: The error message inside the response, if there is one.
         is_empty: Whether the response was complete but contained no vector.
+        is_short: Whether the response was complete but contained fewer vectors than texts were requested.
     """
 
     def __init__(
@@ -215,8 +216,10 @@ class ResponseError(AsyncEmbedError):
         retryable: bool = True,
         provider_message: str = "",
         is_empty: bool = False,
+        is_short: bool = False,
     ) -> None:
         super().__init__(message)
+        self.is_short = is_short
         self.indices = missing
         self.retryable = retryable
         self.provider_message = provider_message

@@ -95,6 +95,7 @@ def attempts_error(error: AsyncEmbedError, indices: tuple[int, ...], note: str) 
             retryable=error.retryable,
             provider_message=error.provider_message,
             is_empty=error.is_empty,
+            is_short=error.is_short,
         )
         return of_answer(built, error.status, error.request_id)
     if isinstance(error, EmbedTimeoutError):
@@ -383,7 +384,9 @@ class Worker:
 
     def _learn_size(self, error: AsyncEmbedError, count: int) -> None:
         """Learn the limit that a request of `count` texts has exceeded."""
-        if isinstance(error, APIStatusError) and (excess := read_too_large(error)):
+        if isinstance(error, ResponseError) and error.is_short:  # the server answers no more texts at once
+            self._endpoint.learned.caps[self._run.options.model].limit_inputs(count - len(error.missing))
+        elif isinstance(error, APIStatusError) and (excess := read_too_large(error)):
             caps = self._endpoint.learned.caps[self._run.options.model]
             caps.learn(excess, count, self._bytes_of(count))
 

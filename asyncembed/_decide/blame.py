@@ -44,15 +44,20 @@ if TYPE_CHECKING:
 OF_REQUEST: Final[frozenset[Meaning | None]] = frozenset({"key", "quota", "model", "option", "address"})
 """Meanings that apply to every request with the same options."""
 
+SHORT_RESPONSES: Final = 3
+"""Complete responses with fewer vectors than texts after which requests get smaller."""
+
 FAILURES_OF_TEXT: Final = 2
 """Consecutive 5xx failures after which a text is suspected."""
 
+_OF_TEXT: Final = frozenset({400, 422})
 _OF_ONE_REPLICA: Final = frozenset({401, 403, 404})
 # A single bad replica does not say these.
 _PERMANENT: Final = re.compile(r"\b(revoked|deactivated|suspended|terminated)\b", re.IGNORECASE)
 _FORBIDDEN: Final = 403
 _OVERLOADED: Final = 529  # unlike 503, which servers also send when they crash
 _SERVER_ERROR: Final = 500
+_FAILED_DEPENDENCY: Final = 424  # text-embeddings-inference: the model failed, maybe at a text
 _BAD_REQUEST: Final = 400
 
 
@@ -96,6 +101,7 @@ class Case:
         is_repeated: Whether the one extra attempt with the same texts has been made.
         is_part: Whether the texts are a part of a refused batch.
         is_unsure: Whether the server failed on exactly these texts and may accept them on a retry.
+        short: Complete responses with fewer vectors than texts.
         named: Positions that the last refusal named.
     """
 
@@ -105,6 +111,7 @@ class Case:
     is_repeated: bool = False
     is_part: bool = False
     is_unsure: bool = False
+    short: int = 0
     named: tuple[int, ...] = ()
 
     def of_part(self) -> Case:
@@ -172,6 +179,9 @@ class Blame:
                 return self._of(meaning, answer, texts, case, wants_base64=wants_base64)
         elif error.is_empty and wants_base64:
             return Verdict(Step.FLOATS, "encoding")
+        case.short += error.is_short
+        if case.short >= SHORT_RESPONSES and len(error.missing) < len(texts):
+            return Verdict(Step.SMALLER, "size")  # otherwise, n texts might need n requests
         return Verdict(Step.AGAIN, "transient")
 
     def _refused(self, answer: ErrorAnswer, texts: Sequence[str], case: Case, *, wants_base64: bool) -> Verdict:
@@ -184,29 +194,40 @@ class Blame:
         self, meaning: Meaning | None, answer: ErrorAnswer, texts: Sequence[str], case: Case, *, wants_base64: bool
     ) -> Verdict:
         if meaning in OF_REQUEST:
-            return self._of_request(meaning, answer, texts, case)
+            return self._of_request(meaning, answer, case) or self._of_named(answer, texts, case)
         is_one = len(texts) == 1
         verdict: Verdict | None = None
         match meaning:
+            case "encoding" if wants_base64:
+                verdict = Verdict(Step.FLOATS, meaning)
             case "encoding":
-                verdict = Verdict(Step.FLOATS if wants_base64 else Step.END, meaning)
+                verdict = self._of_refused_request(meaning, case)
             case "time":
                 verdict = Verdict(Step.AGAIN if is_one else Step.SMALLER, meaning)
             case "size":
                 excess = read_too_large(answer)
-                is_of_text = is_one or (excess is not None and excess.is_of_one_text)
-                verdict = self._of_text(texts) if is_of_text else Verdict(Step.SMALLER, meaning)
+                is_of_text = excess is not None and excess.is_of_one_text
+                if is_one and not is_of_text and answer.status >= _SERVER_ERROR:
+                    verdict = self._of_failure(answer, texts, case)  # the memory may be free again soon
+                else:
+                    verdict = self._of_text(texts) if is_one or is_of_text else Verdict(Step.SMALLER, meaning)
             case "transient":
                 verdict = self._of_failure(answer, texts, case)
             case None if self._may_probe and not case.is_proven:
                 verdict = Verdict(Step.PROBE)
         return verdict or self._of_named(answer, texts, case)
 
-    def _of_request(self, meaning: Meaning | None, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
-        """Decide about a wrong request or account: the API refuses every request, unless some have succeeded."""
+    def _of_request(self, meaning: Meaning | None, answer: ErrorAnswer, case: Case) -> Verdict | None:
+        """Decide about a wrong request or account: the API refuses every request, unless some have succeeded.
+
+        Returns:
+            None if a text is to blame.
+        """
         is_permanent = _PERMANENT.search(answer.provider_message or "")
         is_of_replica = answer.status != _FORBIDDEN
         has_worked = self.accepted or (self._has_worked and is_of_replica)
+        if answer.status in _OF_TEXT and self.accepted:  # the same words may be about a text
+            return self._of_refused_request(meaning, case)
         if not has_worked or answer.status not in _OF_ONE_REPLICA or is_permanent:
             return Verdict(Step.END, meaning)
         if not is_of_replica and not case.is_proven:  # a firewall refuses texts in the same words
@@ -214,7 +235,13 @@ class Blame:
         if not case.is_repeated:
             case.is_repeated = True
             return Verdict(Step.AT_ONCE, meaning)
-        return Verdict(Step.END, meaning) if is_of_replica else self._of_text(texts)
+        return Verdict(Step.END, meaning) if is_of_replica else None
+
+    def _of_refused_request(self, meaning: Meaning | None, case: Case) -> Verdict | None:
+        """Let the probe decide about a refusal that blames the request; None if it has shown that a text is wrong."""
+        if case.is_proven:
+            return None
+        return Verdict(Step.PROBE if self._may_probe and self.accepted else Step.END, meaning)
 
     def _of_named(self, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
         """Decide about a bad text: separate the named texts if the names help, and bisect otherwise."""
@@ -225,7 +252,8 @@ class Blame:
 
     def _of_failure(self, answer: ErrorAnswer, texts: Sequence[str], case: Case) -> Verdict:
         """Decide about a transient failure, which may also come from a text that the server cannot process."""
-        is_suspect = answer.status >= _SERVER_ERROR and answer.status != _OVERLOADED
+        is_of_server = answer.status >= _SERVER_ERROR or answer.status == _FAILED_DEPENDENCY
+        is_suspect = is_of_server and answer.status != _OVERLOADED
         # If the server has accepted texts that it failed on before, its failures are less likely due to a text.
         suspect_after = FAILURES_OF_TEXT * (1 + self._recovered)
         case.is_unsure |= is_suspect
@@ -246,9 +274,7 @@ class Blame:
 
 def is_refused_likewise(error: AsyncEmbedError, other: AsyncEmbedError) -> bool:
     """Whether the API refused the probe for the same reason as the texts. A 5xx is no refusal."""
-    if not (isinstance(error, APIStatusError) and isinstance(other, APIStatusError)):
-        return False
-    if (error.status or 0) >= _SERVER_ERROR:
-        return False
     same_words = bool(error.provider_message) and error.provider_message == other.provider_message
-    return error.status == other.status or same_words
+    if isinstance(error, APIStatusError) and isinstance(other, APIStatusError):
+        return (error.status or 0) < _SERVER_ERROR and (error.status == other.status or same_words)
+    return isinstance(error, ResponseError) and isinstance(other, ResponseError) and same_words

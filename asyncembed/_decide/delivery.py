@@ -209,12 +209,14 @@ class Delivery(ABC, Generic[RowT]):
             raise self._misaligned(f"it holds {parser.count} vectors for {requested} texts")
         if missing := self.missing:
             reasons = [*(parser.faults + self._rejected)[:1], *filter(None, [message])]
+            is_short = not reasons and parser.count < requested
             reasons = reasons or [f"the response holds {parser.count} vectors for {requested} texts"]
             raise ResponseError(
                 f"{len(missing)} of {requested} vectors did not arrive: {'; '.join(reasons)}",
                 missing=missing,
                 provider_message=message,
                 is_empty=len(missing) == requested and not self._rejected,
+                is_short=is_short,
             )
 
     def give_up(self) -> list[tuple[int, EmbedInput]]:

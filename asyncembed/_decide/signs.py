@@ -252,6 +252,9 @@ REFUSALS: Final = (
     # Ollama, LM Studio, Hugging Face
     Sign("transient", words=r"\bis (?:currently |still )?(?:loading|overloaded|warming up)\b|\bloading model\b"),
     Sign("transient", words=r"\btemporarily unavailable\b|\bserver (?:is )?busy\b"),
+    # Envoy, services behind a gateway
+    Sign("transient", words=r"\bupstream connect error\b|\brate limit (?:has been |is |was )?exceeded\b"),
+    Sign("transient", words=r"\btoo many requests\b|\btry again later\b"),
     # LM Studio, for an unknown address
     Sign("address", words=r"\bunexpected endpoint or method\b"),
     # LiteLLM's proxy without a database
@@ -382,8 +385,14 @@ STATUSES: Final[Mapping[int, Meaning]] = {
     409: "transient",
     410: "address",
     413: "size",
+    421: "transient",
+    423: "transient",
+    424: "transient",  # Bedrock, text-embeddings-inference: the model has failed
     425: "transient",
+    449: "transient",
+    460: "transient",
     498: "key",  # Cohere, for a token that it has banned
+    499: "transient",  # Cohere, nginx: the request was cancelled on the way
     504: "time",
     524: "time",  # Cloudflare
     598: "time",

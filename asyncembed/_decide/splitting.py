@@ -45,6 +45,10 @@ class LearnedLimits:
     tokens: int | None = None
     request_bytes: int | None = None
 
+    def limit_inputs(self, inputs: int) -> None:
+        """Learn that a request may have at most this number of texts, at least one."""
+        self.inputs = max(1, min(self.inputs or inputs, inputs))
+
     def learn(self, excess: TooLarge, inputs: int, size: int) -> int:
         """Learn from a request that was too large, and return into how many parts to split it.
 

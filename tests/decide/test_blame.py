@@ -38,17 +38,55 @@ def decide(error, *, accepted=0, case=None, texts=TEXTS, base64=False, probe=Tru
     return blame.decide(error, texts, case or new_case(), wants_base64=base64)
 
 
-@pytest.mark.parametrize("accepted", [0, 5])
 @pytest.mark.parametrize(
     ("message", "meaning"),
     [
         ("API key not valid. Please pass a valid API key.", "key"),
         ("Invalid model: no-such", "model"),
         ("Access denied, please make sure your account is in good standing.", "quota"),
+        ("cannot decode base64 image", "encoding"),
     ],
 )
-def test_words_of_the_account_end_the_run_whatever_the_status(message, meaning, accepted):
-    assert decide(refused(400, message), accepted=accepted) == Verdict(Step.END, meaning)
+@pytest.mark.parametrize("status", [400, 422])
+def test_words_of_the_account_end_the_run_unless_requests_were_accepted(message, meaning, status):
+    """The API may use the same words of a text; then the harmless text is taken."""
+    error = refused(status, message)
+    assert decide(error) == Verdict(Step.END, meaning)
+    assert decide(error, accepted=5, probe=False) == Verdict(Step.END, meaning)
+    case = new_case()
+    assert decide(error, accepted=5, case=case) == Verdict(Step.PROBE, meaning)
+    case.is_proven = True
+    assert decide(error, accepted=5, case=case) == Verdict(Step.HALVES, "text")
+    assert decide(error, accepted=5, case=case, texts=TEXTS[:1]) == Verdict(Step.GIVE_UP, "text")
+
+
+@pytest.mark.parametrize("status", [421, 423, 424, 449, 460, 499])
+def test_a_failure_behind_the_api_is_transient_whatever_its_class(status):
+    assert decide(refused(status, "backend failed"), texts=TEXTS[:1]) == Verdict(Step.AGAIN, "transient")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "upstream connect error or disconnect/reset before headers"),
+        (400, "rate limit exceeded, try again later"),
+        (403, "Rate Limit Exceeded"),
+    ],
+)
+def test_words_of_a_gateway_are_transient(status, message):
+    assert decide(refused(status, message)).step is Step.AGAIN
+
+
+def test_memory_that_is_full_for_one_text_may_be_free_later():
+    error = refused(500, "CUDA out of memory. Tried to allocate 2 GiB")
+    assert decide(error, texts=TEXTS[:1]) == Verdict(Step.AGAIN, "transient")
+    assert decide(error).step is Step.SMALLER
+
+
+def test_a_server_that_answers_few_texts_of_each_request_gets_smaller_ones():
+    case, error = new_case(), ResponseError("short", missing=(1, 2), is_short=True)
+    steps = [decide(error, case=case, texts=["a", "b", "c"]).step for _ in range(3)]
+    assert steps == [Step.AGAIN, Step.AGAIN, Step.SMALLER]
 
 
 @pytest.mark.parametrize("status", [401, 404])

@@ -260,7 +260,6 @@ ANYTHING = [
     (403, {"message": "Forbidden"}),
     (422, openai("Invalid 'input': the text cannot be embedded.", param="input")),
     (422, {"error": "tokenizer error", "error_type": "Tokenizer"}),
-    (424, {"error": "inference failed", "error_type": "Backend"}),
     (400, {"error": {"message": "Something went wrong with this model's input", "type": "BadRequestError"}}),
     (501, {"error": "not implemented"}),
 ]
