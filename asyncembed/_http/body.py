@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from codecs import BOM_UTF8
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._exceptions import EmbedTimeoutError, ResponseError
+from asyncembed._exceptions import EmbedTimeoutError, ResponseError, TransportError
 from asyncembed._http.error_answer import request_id_in
 from asyncembed._http.timeouts import SilenceLimit
 from asyncembed._http.transport_errors import FAILURES, transport_error
@@ -104,10 +105,11 @@ class Response:
         return self._content.read_nowait()
 
     async def read_some(self, limit: int) -> bytes:
-        """Return up to about `limit` bytes of the body."""
+        """Return up to `limit` bytes of the body, or what arrives of them before the connection breaks."""
         parts = bytearray()
-        while len(parts) < limit and (chunk := await self.read()):
-            parts += chunk
+        with suppress(TransportError, ResponseError):
+            while len(parts) < limit and (chunk := await self.read()):
+                parts += chunk
         return bytes(parts[:limit])
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ import yarl
 from multidict import CIMultiDict
 
 from asyncembed._credentials import refuses_key
-from asyncembed._exceptions import ResponseError, TransportError
 from asyncembed._http.body import Response
 from asyncembed._http.error_answer import status_error
 from asyncembed._http.proxies import ip_of, is_loopback
@@ -215,8 +214,6 @@ class Transport:
     async def _status_error(self, url: Address, response: Response) -> AsyncEmbedError:
         try:
             body = await response.read_some(_ERROR_BODY_BYTES)
-        except (TransportError, ResponseError):
-            body = b""  # the status alone is enough
         finally:
             response.close()
         if response.status == _PROXY_AUTHENTICATION and self._session.proxy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import json
 import struct
 import termios
 
@@ -12,7 +13,7 @@ import aiohttp
 import pytest
 from support.scripted import KEY, raw, said
 
-from asyncembed import EmbedTimeoutError, Timeouts, TransportError
+from asyncembed import EmbedTimeoutError, QuotaExceededError, Timeouts, TransportError
 from asyncembed._http import Session, Transport
 from asyncembed._redaction import Secrets
 
@@ -120,3 +121,21 @@ async def test_what_is_no_byte_order_mark_is_left_as_it_is(server, transport, bo
     response = await transport.post(b"{}", compact=True, max_bytes=1 << 30, on_headers=lambda _: None)
     assert await read_all(response) == body
     response.close()
+
+
+QUOTA = json.dumps({"error": {"message": "You exceeded your current quota.", "code": "insufficient_quota"}}).encode()
+CUT_ANSWERS = {
+    "whole, but shorter than declared": b"Content-Length: %d\r\n\r\n" % (len(QUOTA) + 1) + QUOTA,
+    "without the last chunk": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(QUOTA), QUOTA),
+    "inside the JSON": b"Content-Length: %d\r\n\r\n" % len(QUOTA) + QUOTA[:-1],
+}
+
+
+@pytest.mark.parametrize("how", CUT_ANSWERS)
+async def test_an_error_answer_that_breaks_keeps_what_it_said(server, client, how):
+    """Its code may decide whether another attempt makes sense."""
+    server.default = raw(b"HTTP/1.1 429 Reason\r\n" + CUT_ANSWERS[how])
+    with pytest.raises(QuotaExceededError, match="exceeded your current quota") as caught:
+        await client.embed(["a"])
+    assert caught.value.code == "insufficient_quota"
+    assert len(server.requests) == 1
