@@ -10,6 +10,7 @@ header and does not show it either.
 from __future__ import annotations
 
 import re
+import string
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from urllib.parse import quote
 import yarl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 T = TypeVar("T")
@@ -143,50 +144,116 @@ MIN_SECRET: Final = 4
 MAX_RECENT: Final = 256
 """Maximum number of remembered keys and signatures from later requests; a server may still repeat recent ones."""
 
+_MIN_ANY_CASE: Final = 16
+"""Minimum length of a key that is also hidden in other letter cases, or if the end of a message cuts it."""
+
+_MIN_START: Final = 8
+"""Characters of such a key at which the end of a message may cut it."""
+
 _SCHEMES: Final = frozenset({"Bearer", "Basic", "Token"})  # the value of a header whose key is empty
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)  # keeps the length, unlike `str.lower`
+
+_MAX_LAYERS: Final = 3
+"""How often a message is decoded: JSON inside JSON, which quotes an HTML page or an address."""
+
+_NAMED: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_MAX_BEYOND: Final = 16_000
+"""Characters beyond the shown ones that are searched, as *** is shorter than what it replaces."""
+
+_ESCAPE: Final = (
+    r"(?i)%([0-9a-f]{2})|&#x0{0,4}([0-9a-f]{1,4});|&#0{0,4}([0-9]{1,5});|&(amp|lt|gt|quot|apos);"
+    r"|\\u([0-9a-f]{4})|\\([\\/\"'])"
+)
 
 
 class Secrets:
-    """Redacts keys in messages of servers.
+    """Redacts keys in messages of servers, also if they are escaped for an address, for HTML or for JSON.
 
     Args:
         values: Keys, alone or after the name of their scheme ("Bearer ...").
     """
 
-    __slots__ = ("_fixed", "_keys", "_known", "_recent")
+    __slots__ = ("_fixed", "_keys", "_recent")
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._fixed = frozenset(key for value in values for key in _forms(value))
         self._recent: deque[Secret] = deque(maxlen=MAX_RECENT)
-        self._sort()
+        self._keys = self._fixed
 
     def keep(self, value: str) -> None:
         """Redact one more key, as long as this object lives."""
         self._fixed |= _forms(value)
-        self._sort()
+        self._keys = self._fixed.union(self._recent)
 
     def add(self, value: str) -> None:
         """Redact one more key, alone or after the name of its scheme, until `MAX_RECENT` newer ones were added."""
-        if value.rpartition(" ")[2] in self._known:  # nearly always
+        if value.rpartition(" ")[2] in self._keys:  # nearly always
             return
-        if new := _forms(value) - self._known:
+        if new := _forms(value) - self._keys:
             self._recent.extend(new)
-            self._sort()
-
-    def _sort(self) -> None:
-        self._known = self._fixed.union(self._recent)
-        # The longest first: if a key contains a shorter one, the rest of it would remain visible otherwise.
-        self._keys = sorted(self._known, key=len, reverse=True)
+            self._keys = self._fixed.union(self._recent)
 
     def redact(self, words: str, limit: int = MAX_WORDS) -> str:
         """Replace every key in `words` by ***, and return the first `limit` characters."""
+        words = words[: limit + _MAX_BEYOND]
+        shown, end = "", 0
+        for start, stop in sorted(self._spans(words)):
+            if start >= end:
+                shown += f"{words[end:start]}***"
+            end = max(end, stop)  # of overlapping keys, nothing remains visible
+        return f"{shown}{words[end:]}"[:limit]
+
+    def _spans(self, words: str) -> Iterator[tuple[int, int]]:
+        """Yield where in `words` keys start and stop, whatever way they are escaped."""
+        text, places = words, [*range(len(words) + 1)]
+        for _ in range(_MAX_LAYERS):
+            for start, stop in self._spans_in(text):
+                yield places[start], places[stop]
+            if not re.search(_ESCAPE, text):
+                break
+            text, places = _decoded(text, places)
+
+    def _spans_in(self, text: str) -> Iterator[tuple[int, int]]:
+        lowered = text.translate(_LOWER)
         for key in self._keys:
-            words = words.replace(key, "***")
-        return words[:limit]
+            size = len(key)
+            is_long = size >= _MIN_ANY_CASE
+            sought, searched = (Secret(key.translate(_LOWER)), lowered) if is_long else (key, text)
+            start = searched.find(sought)
+            while start >= 0:
+                yield start, start + size
+                start = searched.find(sought, start + 1)
+            if is_long:
+                start = searched.rfind(sought[:_MIN_START], max(0, len(text) - size + 1))
+                if start >= 0 and sought.startswith(searched[start:]):
+                    yield start, len(text)
 
 
 def _forms(value: str) -> set[Secret]:
-    """Return a key unchanged and percent-encoded; nothing if it is too short or the name of a scheme."""
+    """Return a key, and its UTF-8 percent-encoded; nothing if it is too short or the name of a scheme."""
     key = value.strip().rpartition(" ")[2]
-    forms = {Secret(key), Secret(quote(key, safe="", errors="replace"))} if key not in _SCHEMES else set()
-    return {form for form in forms if len(form) >= MIN_SECRET}
+    if len(key) < MIN_SECRET or key in _SCHEMES:
+        return set()
+    return {Secret(key)} if key.isascii() else {Secret(key), Secret(quote(key, safe="", errors="replace"))}
+
+
+def _decoded(text: str, places: list[int]) -> tuple[str, list[int]]:
+    """Return a text without one layer of escapes, and the place of each character in the original.
+
+    Args:
+        text: A text with escapes.
+        places: Where each character of `text` starts in the original, and where the last one stops.
+    """
+    pieces, starts, end = list[str](), list[int](), 0
+    for found in re.finditer(_ESCAPE, text):
+        pieces += text[end : found.start()], _character(found)
+        starts += places[end : found.start() + 1]
+        end = found.end()
+    return "".join((*pieces, text[end:])), starts + places[end:]
+
+
+def _character(escape: re.Match[str]) -> str:
+    percent, hexadecimal, decimal, name, code, plain = escape.groups()
+    if digits := percent or hexadecimal or code:
+        return chr(int(digits, 16))
+    return chr(int(decimal)) if decimal else _NAMED[name.lower()] if name else plain
