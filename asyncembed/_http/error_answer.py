@@ -7,6 +7,7 @@ request fields, the positions of the blamed texts, and the wait that it asks for
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin
 
 from asyncembed._decide.retry import OVERLOAD_STATUSES
 from asyncembed._decide.signs import meaning_of
@@ -93,6 +94,7 @@ def status_error(
     *,
     advice: str = "",
     where: str | None = None,
+    url: str = "",
 ) -> APIStatusError:
     """Build the exception for an error answer.
 
@@ -104,13 +106,14 @@ def status_error(
         secrets: Keys to redact everywhere, as some services repeat them.
         advice: What to add if the API refuses the key.
         where: Address of the request, without secrets, if it is not the provider's own.
+        url: Address of the request, to which the target of a redirect may be relative.
     """
     answer = read_answer(status, headers, body, secrets)
     words = answer.provider_message[:MAX_WORDS]
     request = f" (request {answer.request_id})" if answer.request_id else ""
     is_address = meaning_of(answer) == "address"
     notes = [
-        _redirect(headers, secrets) if 300 <= status < 400 else "",  # noqa: PLR2004
+        _redirect(url, headers, secrets) if 300 <= status < 400 else "",  # noqa: PLR2004
         advice if status in _UNAUTHORIZED else "",
         "check base_url=" if where and is_address else "",
     ]
@@ -126,16 +129,17 @@ def status_error(
     )
 
 
-def _redirect(headers: Mapping[str, str], secrets: Secrets) -> str:
+def _redirect(url: str, headers: Mapping[str, str], secrets: Secrets) -> str:
     """Describe the target of a redirect. The client never follows one, as it would send the key there."""
-    location = headers.get("location", "")
+    location = headers.get("location", "").strip()
+    if not location:
+        return "it redirects without a Location"
     try:
-        target = secrets.redact(" ".join(without_secrets(location).split()), MAX_WORDS)
+        target = without_secrets(urljoin(url, location))
     except ValueError:
-        target = ""
-    return (
-        f"it redirects to {target}, which the client does not follow" if target else "it redirects without a Location"
-    )
+        return "it redirects to an invalid Location"
+    shown = secrets.redact(" ".join(target.split()), MAX_WORDS)
+    return f"it redirects to {shown}, which the client does not follow"
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: Secrets) -> ErrorAnswer:

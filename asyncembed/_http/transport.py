@@ -227,6 +227,7 @@ class Transport:
             self.secrets,
             advice=self._advice,
             where=self._show(url) if self._show else None,
+            url=url,
         )
 
 

@@ -322,6 +322,25 @@ async def test_where_a_redirect_leads_is_shown(server):
     assert "it redirects to https://elsewhere.example/v2, which the client does not follow" in str(error)
 
 
+TARGETS = {
+    "/v2/embeddings/": "to {url}/v2/embeddings/, which",
+    "?key=query-secret": "to {url}/v1/embeddings, which",
+    "//elsewhere.example/v2": "to http://elsewhere.example/v2, which",
+    "http://[bad": "to an invalid Location",
+    "": "without a Location",
+}
+
+
+@pytest.mark.parametrize("location", TARGETS)
+async def test_a_redirect_may_be_relative_to_the_address_of_the_request(server, location):
+    server.default = refused(308, "", headers={"Location": location})
+    error = await refusal(
+        APIStatusError, f"{server.url.replace('http://', 'http://user:url-secret@')}/v1", api_key=None
+    )
+    assert f"it redirects {TARGETS[location].format(url=server.url)}" in str(error)
+    assert "secret" not in str(error)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_server_that_wants_a_key_and_got_none(server, monkeypatch, status):
     server.default = refused(status, "who are you?")
