@@ -75,7 +75,13 @@ def wait_in_words(message: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Return the seconds that headers ask to wait: `retry-after-ms`, `Retry-After`, or else the reset of a limit."""
+    """Return the seconds that headers ask to wait: `retry-after-ms`, `Retry-After`, or else the reset of a limit.
+
+    Args:
+        headers: Response headers, a case-insensitive mapping. A point in time counts from their `Date`, because the
+            clocks of client and server may differ.
+        now: Unix time if there is no `Date`; by default that of the client's clock.
+    """
     wait = wait_in_headers(headers, now)
     return until_reset(headers, now) if wait is None else wait
 
@@ -87,7 +93,7 @@ def wait_in_headers(headers: Mapping[str, str], now: float | None = None) -> flo
     value = headers.get("retry-after")
     if (seconds := number(value)) is not None:
         return max(0.0, seconds)
-    return _wait(value, now)
+    return _wait(value, headers, now)
 
 
 def until_reset(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -98,12 +104,12 @@ def until_reset(headers: Mapping[str, str], now: float | None = None) -> float |
     value = next(filter(None, map(headers.get, _RESETS)), None)
     moment = number(value)
     if moment is None:
-        return _wait(value, now)
+        return _wait(value, headers, now)
     if 0 <= moment < _MAX_DELAY:
         return moment
     while moment > _MAX_UNIX_TIME:
         moment /= 1000
-    left = moment - (time.time() if now is None else now)
+    left = moment - _now(headers, now)
     return left if left > 0 else None
 
 
@@ -135,7 +141,7 @@ def _wait_in_fields(fields: Mapping[object, object]) -> float | None:
     return None
 
 
-def _wait(value: str | None, now: float | None) -> float | None:
+def _wait(value: str | None, headers: Mapping[str, str], now: float | None) -> float | None:
     """Return the seconds of a duration, or until a date; 0 for a date in the past."""
     if not value:
         return None
@@ -143,7 +149,15 @@ def _wait(value: str | None, now: float | None) -> float | None:
     if seconds is not None:
         return seconds
     moment = _moment(value)
-    return None if moment is None else max(0.0, moment - (time.time() if now is None else now))
+    return None if moment is None else max(0.0, moment - _now(headers, now))
+
+
+def _now(headers: Mapping[str, str], now: float | None) -> float:
+    """Return the Unix time at which the server answered."""
+    answered = _moment(headers.get("date", ""))
+    if answered is not None:
+        return answered
+    return time.time() if now is None else now
 
 
 def _moment(value: str) -> float | None:

@@ -122,6 +122,13 @@ async def test_the_servers_wait_is_kept(server, connect, headers):
     assert 0.09 <= time.monotonic() - start < 5
 
 
+async def test_a_date_counts_from_the_servers_own_clock(server, connect):
+    """The client's clock may be far behind, so that the date seems to be far away."""
+    clock = email.utils.formatdate(time.time() + 86_400, usegmt=True)
+    server.script.extend([refused(429, headers={"Date": clock, "Retry-After": clock})] * 2)
+    assert len(await connect().embed(TEXTS)) == len(TEXTS)
+
+
 @pytest.mark.parametrize("wait", ["86400", "1e300", "nan", "-5", "soon", "", "Mon, 99 Foo 9999 99:99:99 GMT"])
 async def test_absurd_waits_are_capped_or_ignored(server, connect, wait):
     server.script.append(refused(429, headers={"Retry-After": wait}))

@@ -59,6 +59,13 @@ def at(seconds: float, zone: timezone = UTC, *, usegmt: bool = False) -> str:
         ({"retry-after": "2 minutes"}, 120),
         ({"x-ratelimit-reset": "soon"}, None),
         ({"retry-after": "2", "x-ratelimit-reset": str(NOW + 7)}, 2),
+        ({"retry-after": at(662, usegmt=True), "Date": at(660, usegmt=True)}, 2),
+        ({"retry-after": at(-658, usegmt=True), "Date": at(-660, usegmt=True)}, 2),
+        ({"retry-after": at(600, usegmt=True), "Date": at(660, usegmt=True)}, 0),
+        ({"retry-after": at(30, usegmt=True), "Date": "today"}, 30),
+        ({"retry-after": "2", "Date": at(660, usegmt=True)}, 2),
+        ({"x-ratelimit-reset": str(NOW + 662), "Date": at(660, usegmt=True)}, 2),
+        ({"x-ratelimit-reset": at(662, usegmt=True), "Date": at(660, usegmt=True)}, 2),
     ],
 )
 def test_waits(headers, expected):
