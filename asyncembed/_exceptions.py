@@ -49,7 +49,6 @@ class ErrorAnswer(ShortRepr):
         is_html: Whether the body is an HTML page.
         request_id: The provider's id of the request, for its support.
         retry_after: Seconds that the API asks to wait, 0 or more.
-        should_retry: Value of the header `x-should-retry`.
     """
 
     status: int
@@ -61,7 +60,6 @@ class ErrorAnswer(ShortRepr):
     is_html: bool = False
     request_id: str | None = None
     retry_after: float | None = None
-    should_retry: bool | None = None
 
     @property
     def code(self) -> str | None:

@@ -167,7 +167,6 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: S
         is_html=found.is_html,
         request_id=request_id_in(headers, secrets) or secrets.redact(next(iter(ids), ""), MAX_CODE) or None,
         retry_after=wait,
-        should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
     )
 
 

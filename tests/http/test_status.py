@@ -218,13 +218,6 @@ def test_more_of_a_message_is_kept_than_is_shown():
     assert len(found.provider_message) == 2_000
 
 
-def test_the_server_may_say_itself_whether_to_try_again():
-    """In OpenAI's header."""
-    said = [answer(x_should_retry=value).should_retry for value in ("true", "False", "maybe")]
-    assert said == [True, False, None]
-    assert answer().should_retry is None
-
-
 def test_an_exception_that_no_answer_made_has_none():
     """As of a text that was refused before it was sent."""
     assert answer_of(InvalidInputError("x")) is None
