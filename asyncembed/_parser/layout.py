@@ -24,7 +24,7 @@ class Layout(ShortRepr):
         vectors: Paths of a vector; several if the API answers in several shapes.
         item: Path of the object around a vector; None if vectors stand in a bare list.
         index: Path of the position inside an item, if the API sends it.
-        tokens: Paths of the billed tokens. The first one present counts.
+        tokens: Paths of the billed tokens. The first one above 0 counts.
         added: Path of the tokens of one item, if the API sends them per item. The parser adds them up.
         messages: Paths of an error message, in case the body is an error.
         one_list: Whether only the first list of vectors counts, as others hold the same vectors in another encoding.

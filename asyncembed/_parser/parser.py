@@ -78,9 +78,9 @@ class ResponseParser(Generic[DecodedT]):
         added = self._layout.added
         prefixes = (*self._layout.tokens, added) if added else self._layout.tokens
         values = (self._structure.found.get(prefix) for prefix in prefixes)
-        return next(
-            (int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)), None
-        )
+        counts = [int(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        # Some servers leave one of their fields at 0.
+        return next((count for count in counts if count > 0), next(iter(counts), None))
 
     @property
     def message(self) -> str:

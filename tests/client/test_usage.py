@@ -62,6 +62,23 @@ async def test_usage_that_may_be_true_is_believed(server, client, tokens):
     assert (await client.embed(TEXTS)).usage == Usage(tokens)
 
 
+USAGES = {
+    "only the second field": ({"prompt_tokens": 5}, 5),
+    "a first field of 0": ({"total_tokens": 0, "prompt_tokens": 5}, 5),
+    "no number": ({"total_tokens": None, "prompt_tokens": 5}, 5),
+    "no field but 0": ({"total_tokens": 0, "prompt_tokens": 0}, 0),
+    "the total": ({"total_tokens": 7, "prompt_tokens": 5}, 7),
+}
+
+
+@pytest.mark.parametrize("usage", USAGES)
+async def test_the_first_field_above_0_counts(server, client, usage):
+    """Some servers leave the other one at 0."""
+    fields, tokens = USAGES[usage]
+    server.default = changed(lambda document: document.update(usage=fields))
+    assert (await client.embed(TEXTS)).usage == Usage(tokens)
+
+
 async def test_tokens_of_texts_that_are_not_of_the_usual_length_are_believed(server, connect):
     """Long and short ones lie in a batch, and the long one is asked for alone."""
     client = connect()

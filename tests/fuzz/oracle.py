@@ -70,7 +70,8 @@ class Walk:
     @property
     def tokens(self) -> int | None:
         values = (self._found.get(path) for path in self._layout.tokens)
-        return next((int(value) for value in values if type(value) in {int, float}), None)
+        counts = [int(value) for value in values if type(value) in {int, float}]
+        return next((count for count in counts if count > 0), counts[0] if counts else None)
 
     def _in_order(self) -> Iterator[tuple[object, object]]:
         """Yield positions and vectors until a contradiction; an item without index among others has no position."""
