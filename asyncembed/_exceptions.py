@@ -200,7 +200,8 @@ class ResponseError(AsyncEmbedError):
 
     Attributes:
         indices: Input indices whose vectors are missing; all other vectors of the response were kept.
-        retryable: False if a retry cannot help, because delivered vectors may be matched to the wrong texts.
+        retryable: False if a retry cannot help: delivered vectors may be matched to the wrong texts, or the model
+            returns something other than one vector per text.
         provider_message: The error message inside the response, if there is one.
         is_empty: Whether the response was complete but contained no vector.
         is_short: Whether the response was complete but contained fewer vectors than texts were requested.

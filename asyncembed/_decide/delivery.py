@@ -207,7 +207,14 @@ class Delivery(ABC, Generic[RowT]):
         requested = len(self._requested)
         if parser.by_order and 0 < parser.count != requested:
             raise self._misaligned(f"it holds {parser.count} vectors for {requested} texts")
-        if missing := self.missing:
+        if (missing := self.missing) and parser.are_nested:  # the model gives them for every text
+            raise ResponseError(
+                "the response holds lists, such as one vector per token, instead of one vector per text",
+                missing=missing,
+                provider_message=message,
+                retryable=False,
+            )
+        if missing:
             reasons = [*(parser.faults + self._rejected)[:1], *filter(None, [message])]
             is_short = not reasons and parser.count < requested
             reasons = reasons or [f"the response holds {parser.count} vectors for {requested} texts"]

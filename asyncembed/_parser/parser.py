@@ -63,6 +63,11 @@ class ResponseParser(Generic[DecodedT]):
         return self._structure.positions.count
 
     @property
+    def are_nested(self) -> bool:
+        """Whether several vectors have arrived, and each was a list of anything but numbers."""
+        return 1 < self.count == self._structure.count_nested
+
+    @property
     def by_order(self) -> bool:
         """Whether positions follow from the order, because the response has no indices."""
         return self._structure.positions.by_order

@@ -212,6 +212,8 @@ class StructureReader:
         """Base64 copies of vectors. The caller takes them out."""
         self.positions = Positions()
         """Count and positions of the items."""
+        self.count_nested = 0
+        """Number of vectors that were lists of anything but numbers, such as a matrix of one vector per token."""
 
     @property
     def has_failed(self) -> bool:
@@ -381,6 +383,7 @@ class StructureReader:
         place, _ = self._containers.pop()
         self._parent, self._place = self._containers[-1] if self._containers else (None, None)
         if place and place.is_vector and event == "end_array":
+            self.count_nested += 1
             self._set_vector(None)  # an array that was not taken out is not an array of numbers
         elif place and place.is_item:
             self._close_item()

@@ -119,6 +119,20 @@ async def test_faults_that_are_asked_for_again(server, floats, change):
         assert len(server.requests) == 2
 
 
+def make_token_matrices(document):
+    for item in document["data"]:
+        item["embedding"] = [item["embedding"]] * 3
+
+
+async def test_matrices_in_the_place_of_all_vectors_are_not_asked_for_again(server, floats):
+    """A model without pooling returns one vector per token, each time, and each time it is paid for."""
+    server.default = changed(make_token_matrices)
+    error = await expect_error(floats)
+    assert "one vector per token" in str(error)
+    assert (error.retryable, error.indices) == (False, tuple(range(len(TEXTS))))
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("change", REPAIRED)
 async def test_faults_that_stay(server, floats, change):
     server.default = changed(
