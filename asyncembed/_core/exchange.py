@@ -143,7 +143,7 @@ class Exchange:
         self, texts: list[str], encoding: Literal["base64", "float"], permit: RatePermit, watch: RequestSpan
     ) -> None:
         run, delivery = self._run, self._delivery
-        parser = self._parser(encoding)
+        parser = self._parser(encoding, len(texts))
         body = run.endpoint.body(texts, run.options, encoding, is_both=self._comparison is not None)
         size = len(body)
         response = await self._transport.post(
@@ -184,9 +184,11 @@ class Exchange:
         else:
             proof.try_failed(why)
 
-    def _parser(self, encoding: Literal["base64", "float"]) -> ResponseParser[Any]:
+    def _parser(self, encoding: Literal["base64", "float"], count: int) -> ResponseParser[Any]:
         run, delivery, provider = self._run, self._delivery, self._run.endpoint.provider
         layout, max_bytes = provider.layout(run.options, encoding), run.cost.largest_value(self._request_bytes)
+        if layout.alone and count > 1:  # of several texts, one vector belongs to none
+            layout = replace(layout, alone=False)
         if self._comparison is None or provider.both_encodings is None:
             return ResponseParser(layout, delivery.decode, max_bytes, delivery.decode_run)
         layout = replace(layout, proof=provider.both_encodings.place)

@@ -28,6 +28,7 @@ class Layout(ShortRepr):
         added: Path of the tokens of one item, if the API sends them per item. The parser adds them up.
         messages: Paths of an error message, in case the body is an error.
         one_list: Whether only the first list of vectors counts, as others hold the same vectors in another encoding.
+        alone: Whether the response may be a vector alone, without the list around it.
         proof: Path of a second, base64 copy of each vector, to compare with the first.
     """
 
@@ -38,13 +39,14 @@ class Layout(ShortRepr):
     added: str | None = None
     messages: tuple[str, ...] = ("error.message", "error", "message", "detail", "base_resp.status_msg")
     one_list: bool = False
+    alone: bool = False
     proof: str | None = None
 
 
 class Place:
     """A node in the tree of a layout's paths."""
 
-    __slots__ = ("children", "is_added", "is_index", "is_item", "is_proof", "is_vector", "prefix")
+    __slots__ = ("children", "is_added", "is_alone", "is_index", "is_item", "is_proof", "is_vector", "prefix")
 
     def __init__(self, prefix: str, layout: Layout) -> None:
         self.prefix = prefix
@@ -54,6 +56,7 @@ class Place:
         self.is_index = prefix == layout.index
         self.is_proof = prefix == layout.proof
         self.is_added = prefix == layout.added
+        self.is_alone = layout.alone and not prefix
 
 
 @cache

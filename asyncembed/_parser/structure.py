@@ -397,6 +397,8 @@ class StructureReader:
             self._set_vector(value if event == "string" else None)  # type: ignore[arg-type]
         elif place.is_item:
             self._close_item()
+        elif place.is_alone and _holds_numbers(value):
+            self._set_vector(value)  # type: ignore[arg-type]
         else:
             if place.is_proof:
                 self.proofs.append(value if event == "string" else None)  # type: ignore[arg-type]
@@ -425,6 +427,11 @@ class StructureReader:
     def _close_item(self) -> None:
         self._items.append((self.positions.close(), self._value))
         self._value = None
+
+
+def _holds_numbers(value: object) -> bool:
+    """Whether a value that was taken out is an array that is not empty."""
+    return isinstance(value, memoryview | bytearray) and value[0] == ord("[") and bool(bytes(value[1:-1]).strip())
 
 
 @cache

@@ -7,6 +7,7 @@ cannot know which prompts a model has, so "document" and "query" send none.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from asyncembed._decide.signs import Sign
@@ -75,5 +76,5 @@ class HuggingFace(Provider):
     words: ClassVar[Words] = {"truncate": _TRUNCATE}
     closed = frozenset({"truncate"})
     long_text: ClassVar = {"fail": "NONE", "truncate": "END"}
-    answer = _ANSWER
+    answer = replace(_ANSWER, alone=True)  # some models answer a list of one text with its vector
     token_header = _TOKENS

@@ -119,6 +119,28 @@ async def test_faults_that_are_asked_for_again(server, floats, change):
         assert len(server.requests) == 2
 
 
+async def test_a_vector_alone_is_that_of_a_single_text(server, connect):
+    """Some models at Hugging Face leave out the list around it."""
+    server.default = said(b"[0.5, -0.5, 0.25]")
+    response = await connect("huggingface", base_url=server.url).embed(TEXTS[:1])
+    assert response.embeddings.tolist() == [[0.5, -0.5, 0.25]]
+    assert len(server.requests) == 1
+
+
+async def test_a_vector_alone_is_that_of_none_of_several_texts(server, connect):
+    """As many numbers as texts are no vectors either."""
+    server.default = said(b"[0.5, -0.5]")
+    with pytest.raises(ResponseError, match="2 of 2 vectors did not arrive"):
+        await connect("huggingface", base_url=server.url).embed(TEXTS[:2])
+
+
+@pytest.mark.parametrize("body", [b"[]", b"[ ]", b"0.5", b"null", b'"0.5"', b"[[[0.5]]]"])
+async def test_what_is_no_vector_alone_is_none(server, connect, body):
+    server.default = said(body)
+    with pytest.raises(ResponseError, match="1 of 1 vectors did not arrive"):
+        await connect("huggingface", base_url=server.url).embed(TEXTS[:1])
+
+
 def make_token_matrices(document):
     for item in document["data"]:
         item["embedding"] = [item["embedding"]] * 3
