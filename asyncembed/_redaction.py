@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex, TypeAlias, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import yarl
 
@@ -124,14 +124,15 @@ def hide_values(headers: Mapping[str, str] | None) -> Mapping[str, str]:
     return {name: hide(value) for name, value in (headers or {}).items()}
 
 
-def without_secrets(url: str, *, encoded: bool = False) -> str:
+def without_secrets(url: str, *, encoded: bool = False, base: str = "") -> str:
     """Return an address without user, password, query and fragment.
 
     Args:
         url: The address.
         encoded: Whether it is already percent-encoded, so that its escapes are kept.
+        base: Address to which it may be relative.
     """
-    return str(yarl.URL(str(url), encoded=encoded).with_user(None).with_query(None).with_fragment(None))
+    return str(yarl.URL(urljoin(base, str(url)), encoded=encoded).with_user(None).with_query(None).with_fragment(None))
 
 
 MAX_WORDS: Final = 500

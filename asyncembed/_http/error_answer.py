@@ -7,7 +7,6 @@ request fields, the positions of the blamed texts, and the wait that it asks for
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin
 
 from asyncembed._decide.retry import OVERLOAD_STATUSES
 from asyncembed._decide.signs import meaning_of
@@ -135,7 +134,7 @@ def _redirect(url: str, headers: Mapping[str, str], secrets: Secrets) -> str:
     if not location:
         return "it redirects without a Location"
     try:
-        target = without_secrets(urljoin(url, location))
+        target = without_secrets(location, base=url)
     except ValueError:
         return "it redirects to an invalid Location"
     shown = secrets.redact(" ".join(target.split()), MAX_WORDS)
