@@ -52,6 +52,9 @@ MAX_NAME_BYTES: Final = 63
 CONNECT_SECONDS: Final = 30
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_LOCK: Final = 0x6173796E63656D62
+"""Key of the advisory lock that a transaction holds while it creates something, as IF NOT EXISTS has races."""
+
 _NUMBERS: Final = frozenset({"bigint", "integer", "smallint"})
 _NULL: Final = struct.pack(">i", -1)
 
@@ -92,10 +95,10 @@ class PgVector:
         self._schema = schema
         self._wanted = type
         self._type: VectorType = type or "vector"
-        self._dtype: Dtype = "float32"
         self._staged: str | None = None  # the columns of the staging table
         self._columns: dict[str, str] | None = None
-        self._lock = asyncio.Lock()
+        self._read_lock = asyncio.Lock()  # a connection runs one query at a time
+        self._write_lock = asyncio.Lock()  # and one transaction
         self._reader: psycopg.AsyncConnection[Any] | None = None
         self._writer: psycopg.AsyncConnection[Any] | None = None
 
@@ -109,9 +112,10 @@ class PgVector:
             ConnectionError: if the server cannot be reached or refuses the login.
             ConfigurationError: if the extension does not exist and cannot be created.
         """
-        self._dtype = fingerprint["dtype"]  # type: ignore[assignment]
-        self._type = self._type_of(self._dtype)
+        dtype: Dtype = fingerprint["dtype"]  # type: ignore[assignment]
+        self._type_of(dtype)  # refuses the wrong one before anything is sent
         async with self._writing(is_first=True) as connection:
+            await self._lock(connection)
             await self._make_extension(connection)
             await connection.execute(
                 self._sql(
@@ -121,7 +125,8 @@ class PgVector:
             )
             found = await self._read_fingerprint(connection)
             is_empty = await self._is_empty(connection)
-            if found is None or is_empty:
+            # A run that knows its dimension may store its first rows at any time, so the table belongs to it.
+            if found is None or (found[1] is None and is_empty):
                 check_unmarked(repr(self), is_empty=is_empty)
                 await connection.execute(
                     self._sql(
@@ -131,12 +136,20 @@ class PgVector:
                     (self._table, fingerprint_to_json(fingerprint), dimension),
                 )
             else:
-                check_fingerprint(repr(self), found[0], fingerprint, found[1], dimension)
+                try:
+                    check_fingerprint(repr(self), found[0], fingerprint, found[1], dimension)
+                except ResumeError as error:
+                    if is_empty:
+                        error.add_note(
+                            "The table has no rows yet. If no other run fills it, free it by deleting its row in "
+                            f"the table {self._schema}.{FINGERPRINTS}."
+                        )
+                    raise
                 dimension = found[1]
-            self._columns = await self._own_columns(connection)
-            self._type = self._type_of(self._dtype, self._columns)
-            if self._columns and (missing := OWN_COLUMNS - self._columns.keys()):
+            columns = await self._own_columns(connection)
+            if columns and (missing := OWN_COLUMNS - columns.keys()):
                 raise ResumeError(f"{self!r} has no column {', '.join(sorted(missing))}; choose another table")
+            self._columns, self._type = columns, self._type_of(dtype, columns)
         return dimension
 
     async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
@@ -279,21 +292,22 @@ class PgVector:
     @asynccontextmanager
     async def _writing(self, *, is_first: bool = False) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """Begin a transaction. The first one of a run tests the connection that an earlier run left."""
-        if is_first and self._writer:
-            with suppress(Exception):  # a failure marks it as closed
-                await self._writer.execute("select 1")
-        if self._writer is None or self._writer.closed:
-            self._writer, self._staged = await self._connect(), None
-        try:
-            async with self._writer.transaction():
-                yield self._writer
-        except BaseException:
-            self._staged = None  # the table may belong to this transaction
-            raise
+        async with self._write_lock:
+            if is_first and self._writer:
+                with suppress(Exception):  # a failure marks it as closed
+                    await self._writer.execute("select 1")
+            if self._writer is None or self._writer.closed:
+                self._writer, self._staged = await self._connect(), None
+            try:
+                async with self._writer.transaction():
+                    yield self._writer
+            except BaseException:
+                self._staged = None  # the table may belong to this transaction
+                raise
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        async with self._lock:  # a connection runs one query at a time
+        async with self._read_lock:
             if self._reader is None or self._reader.closed:
                 self._reader = await self._connect()
             async with self._reader.transaction():
@@ -329,6 +343,11 @@ class PgVector:
             wrong = wrong.replace(str(secret), "***")
         raise ConnectionError(f"no connection for {self!r}: {wrong}")
 
+    @staticmethod
+    async def _lock(connection: psycopg.AsyncConnection[Any]) -> None:
+        """Wait for other transactions that create something, and let later ones wait for this one."""
+        await connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+
     async def _make_extension(self, connection: psycopg.AsyncConnection[Any]) -> None:
         import psycopg  # noqa: PLC0415
 
@@ -358,6 +377,9 @@ class PgVector:
         if not self._columns:
             self._columns = await self._own_columns(connection)
         columns = self._columns
+        missing = [name for name in values if name not in columns]
+        if missing or not columns:
+            await self._lock(connection)
         if not columns:
             await connection.execute(
                 self._sql(
@@ -365,7 +387,6 @@ class PgVector:
                     f"embedding {self._type}({self._length(vectors)}) not null, text text)"
                 )
             )
-        missing = [name for name in values if name not in columns]
         for name in missing:
             await connection.execute(
                 self._sql(

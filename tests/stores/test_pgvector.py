@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import itertools
 import traceback
 import uuid
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -71,6 +73,49 @@ async def test_a_full_store_is_known_to_another_object(server, connect, store):
     assert not server.requests
 
 
+async def test_an_empty_table_belongs_to_the_run_that_knows_its_dimension(store):
+    other = PgVector(postgres(), store._table)
+    fingerprint = _fingerprint("float32")
+    await other.prepare({**fingerprint, "model": "other"}, None)
+    assert await store.prepare(fingerprint, 3) == 3
+    for dimension in (None, 3):
+        with pytest.raises(ResumeError, match="model was 'm' and is 'other' now") as caught:
+            await other.prepare({**fingerprint, "model": "other"}, dimension)
+        assert "deleting its row" in caught.value.__notes__[0]
+    await store.put([1], [text_hash("a")], np.ones((1, 3), np.float32), None, [None])
+    assert (await other.fingerprint())["model"] == "m"
+    await other.aclose()
+
+
+async def test_two_runs_share_one_object(server, client, store):
+    rows = rows_of(6_000)
+    await asyncio.gather(client.embed_to_store(rows[:3_000], store), client.embed_to_store(rows[3_000:], store))
+    assert {row["id"]: row["text"] for row in await content(store)} == dict(rows)
+
+
+async def test_first_runs_may_start_together(server, client):
+    schema = f"fresh {uuid.uuid4().hex}"
+    stores = [PgVector(postgres(), "docs", schema=schema) for _ in range(6)]
+    async with new_schema(stores[0]):
+        rows = [(number, f"text {number}") for number in range(6)]
+        await asyncio.gather(
+            *(client.embed_to_store([row], store) for row, store in zip(rows, stores, strict=True)),
+        )
+        assert await stores[0].count() == 6
+    for store in stores:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def new_schema(store):
+    name = pytest.importorskip("psycopg.sql").Identifier(store._schema)
+    async with store._writing() as connection:
+        await connection.execute(store._sql("create schema {name}", name=name))
+    yield
+    async with store._writing() as connection:
+        await connection.execute(store._sql("drop schema {name} cascade", name=name))
+
+
 async def test_metadata_goes_into_typed_columns(server, client, store):
     day, at = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
     values = {"n": 2**60, "x": 0.1, "ok": True, "day": day, "at": at, "tags": ["a", {"b": None}], "s": 'q"\0ü'}
@@ -97,7 +142,7 @@ async def test_ids_of_another_kind_are_refused(server, client, store):
 
 
 async def test_a_table_of_ones_own_may_have_other_types(server, client, store):
-    await store.prepare(_fingerprint("float32"), 8)
+    await store.prepare(_fingerprint("float32"), None)
     async with store._writing() as connection:
         await connection.execute(
             store._sql(
@@ -171,18 +216,15 @@ async def test_tables_with_long_names_each_have_an_index(letter):
         await store.aclose()
 
 
-async def test_a_table_of_somebody_else_in_a_schema_without_ours_is_refused(store):
+async def test_a_table_of_somebody_else_in_a_schema_without_ours_is_refused():
     other = PgVector(postgres(), "docs", schema=f"other {uuid.uuid4().hex}")
-    schema = pytest.importorskip("psycopg.sql").Identifier(other._schema)
-    async with other._writing() as connection:
-        await connection.execute(store._sql("create schema {schema}", schema=schema))
-        await connection.execute(other._sql("create table {table} (id bigint primary key, embedding vector(3))"))
-    with pytest.raises(ConfigurationError, match="not a table of embed_to_store"):
-        await other.search(np.ones(3, np.float32))
-    with pytest.raises(ConfigurationError, match="has no vectors yet"):
-        await other.create_index()
-    async with other._writing() as connection:
-        await connection.execute(store._sql("drop schema {schema} cascade", schema=schema))
+    async with new_schema(other):
+        async with other._writing() as connection:
+            await connection.execute(other._sql("create table {table} (id bigint primary key, embedding vector(3))"))
+        with pytest.raises(ConfigurationError, match="not a table of embed_to_store"):
+            await other.search(np.ones(3, np.float32))
+        with pytest.raises(ConfigurationError, match="has no vectors yet"):
+            await other.create_index()
     await other.aclose()
 
 
