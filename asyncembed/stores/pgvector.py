@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import struct
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 import numpy as np
 
-from asyncembed._config import check_choice
+from asyncembed._config import check_choice, check_count
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed._missing import missing
 from asyncembed._redaction import Secret, hide
@@ -29,7 +31,8 @@ from asyncembed.stores._store import Found
 from asyncembed.stores._values import OWN_COLUMNS, first_values, names_of, plain_id, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from typing import TypeVar
 
     import psycopg
     from psycopg import sql as psycopg_sql
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from asyncembed._config import Dtype
     from asyncembed._models import Matrix, Metadata, TextId, Vector
     from asyncembed.stores._store import StoreFingerprint
+
+    T = TypeVar("T")
 
 VectorType = Literal["vector", "halfvec", "bit"]
 
@@ -49,6 +54,15 @@ MAX_INDEXED: Final[dict[VectorType, int]] = {"vector": 2_000, "halfvec": 4_000, 
 MAX_NAME_BYTES: Final = 63
 """Maximum length of a name; the server cuts longer ones."""
 
+EF_SEARCH: Final = 40
+"""Minimum number of candidates that a search in an HNSW index keeps: the default of pgvector."""
+
+MAX_EF_SEARCH: Final = 1_000
+"""Maximum number of these candidates, and so of rows that an HNSW index finds."""
+
+SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+"""Columns that each table has, whose names no other column may have."""
+
 CONNECT_SECONDS: Final = 30
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -56,6 +70,8 @@ _LOCK: Final = 0x6173796E63656D62
 """Key of the advisory lock that a transaction holds while it creates something, as IF NOT EXISTS has races."""
 
 _NUMBERS: Final = frozenset({"bigint", "integer", "smallint"})
+_JSON: Final = frozenset({"json", "jsonb"})
+_ESCAPED: Final = re.compile(r"\\(?:\\|u0000)")
 _NULL: Final = struct.pack(">i", -1)
 
 
@@ -64,7 +80,7 @@ class PgVector:
 
     The store creates the extension, the table and a small table `asyncembed_fingerprints` if they do not exist. `id` is
     bigint if the ids of the first batch are integers, else text. PostgreSQL does not keep NUL characters, so they
-    become U+FFFD in texts and metadata.
+    become U+FFFD in texts and metadata. A column of jsonb holds NaN and infinities as text.
 
     Args:
         conninfo: How to connect, as libpq has it: a `postgresql://` address or `key=value` pairs. libpq takes what is
@@ -84,9 +100,10 @@ class PgVector:
         type: VectorType | None = None,  # noqa: A002  # as PostgreSQL calls it
     ) -> None:
         for name, value in (("table", table), ("schema", schema)):
-            if not value or "\0" in value or len(value.encode()) > MAX_NAME_BYTES:
+            if not _is_name(value) or value == FINGERPRINTS:
                 raise ConfigurationError(
-                    f"{name}={value!r} cannot be a name in PostgreSQL; use 1 to {MAX_NAME_BYTES} bytes without NUL"
+                    f"{name}={value!r} cannot be a name in PostgreSQL; use 1 to {MAX_NAME_BYTES} bytes of valid "
+                    f"Unicode without NUL, and not {FINGERPRINTS!r}"
                 )
         if type is not None:
             check_choice("type", type, VectorType)
@@ -110,19 +127,21 @@ class PgVector:
 
         Raises:
             ConnectionError: if the server cannot be reached or refuses the login.
-            ConfigurationError: if the extension does not exist and cannot be created.
+            ConfigurationError: if the extension does not exist and cannot be created, the schema does not exist, or
+                the role lacks a right.
         """
         dtype: Dtype = fingerprint["dtype"]  # type: ignore[assignment]
         self._type_of(dtype)  # refuses the wrong one before anything is sent
         async with self._writing(is_first=True) as connection:
             await self._lock(connection)
             await self._make_extension(connection)
-            await connection.execute(
-                self._sql(
-                    "create table if not exists {fingerprints} "
-                    "(name text primary key, fingerprint text not null, dimension integer)"
+            if not await self._exists(connection, FINGERPRINTS):  # the role may lack the right to create tables
+                await connection.execute(
+                    self._sql(
+                        "create table if not exists {fingerprints} "
+                        "(name text primary key, fingerprint text not null, dimension integer)"
+                    )
                 )
-            )
             found = await self._read_fingerprint(connection)
             is_empty = await self._is_empty(connection)
             # A run that knows its dimension may store its first rows at any time, so the table belongs to it.
@@ -130,7 +149,7 @@ class PgVector:
                 check_unmarked(repr(self), is_empty=is_empty)
                 await connection.execute(
                     self._sql(
-                        "insert into {fingerprints} values (%s, %s, %s) on conflict (name) do update "
+                        "insert into {fingerprints} values ($1, $2, $3) on conflict (name) do update "
                         "set fingerprint = excluded.fingerprint, dimension = excluded.dimension"
                     ),
                     (self._table, fingerprint_to_json(fingerprint), dimension),
@@ -154,19 +173,7 @@ class PgVector:
 
     async def present(self, ids: Sequence[TextId], hashes: Sequence[bytes]) -> Sequence[bool]:
         """Return for each id whether the table has it with this hash; see `Store`."""
-        async with self._reading() as connection:
-            kind = (await self._own_columns(connection)).get("id")
-            if kind is None:
-                return [False] * len(ids)
-            keys = self._as_kind(ids, kind)
-            cursor = await connection.execute(
-                self._sql(
-                    f"select coalesce(t.hash = q.hash, false) from unnest(%s::{kind}[], %s::bytea[]) "  # noqa: S608
-                    "with ordinality as q(id, hash, place) left join {table} t on t.id = q.id order by q.place"
-                ),
-                (keys, list(hashes)),
-            )
-            return [row[0] for row in await cursor.fetchall()]
+        return await self._read(partial(self._present, ids, hashes))
 
     async def put(
         self,
@@ -180,9 +187,10 @@ class PgVector:
         import psycopg  # noqa: PLC0415
 
         names = names_of(metadata)
-        if long := [name for name in names if len(name.encode()) > MAX_NAME_BYTES]:
+        if wrong := [name for name in names if not _is_name(name) or name in SYSTEM_COLUMNS]:
             raise ConfigurationError(
-                f"metadata has the name {long[0]!r}, which is too long for a column of PostgreSQL; choose another one"
+                f"metadata has the name {wrong[0]!r}, which no column of PostgreSQL can have; choose another one: 1 to "
+                f"{MAX_NAME_BYTES} bytes of valid Unicode without NUL, and not a column of the system"
             )
         values = first_values(metadata, names)
         async with self._writing() as connection:
@@ -200,64 +208,33 @@ class PgVector:
 
     async def fingerprint(self) -> StoreFingerprint | None:
         """Return the fingerprint of the table, None if it has none."""
-        async with self._reading() as connection:
-            found = await self._read_fingerprint(connection)
-            return found[0] if found else None
+        found = await self._read(self._read_fingerprint)
+        return found[0] if found else None
 
     async def dimension(self) -> int | None:
         """Return the dimension of the vectors, None if it is not known yet."""
-        async with self._reading() as connection:
-            found = await self._read_fingerprint(connection)
-            return found[1] if found else None
+        found = await self._read(self._read_fingerprint)
+        return found[1] if found else None
 
     async def search(self, vector: Vector, k: int = 10) -> list[Found]:
         """Return the `k` rows whose vectors are nearest to `vector`. It uses the index if there is one.
 
+        An index finds rows approximately, and up to 1,000 of them; where it finds fewer than `k`, and for more than
+        1,000 rows, the search compares every row.
+
         Raises:
-            ConfigurationError: if the vector has another length, or the table does not exist.
+            ConfigurationError: if `k` is below 1, the vector has another length, or the table does not exist.
         """
-        async with self._reading() as connection:
-            found = await self._read_fingerprint(connection) if await self._exists(connection, self._table) else None
-            if found is None:
-                raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
-            columns = await self._own_columns(connection)
-            kind = self._type_of(found[0]["dtype"], columns)  # type: ignore[arg-type]
-            length = len(vector) * (8 if kind == "bit" else 1)
-            if length != found[1]:
-                raise ConfigurationError(
-                    f"the query has {length} dimensions, but the vectors of {self!r} have {found[1]}"
-                )
-            is_bit = kind == "bit"
-            literal = "".join(f"{number:08b}" for number in vector.view(np.uint8)) if is_bit else str(vector.tolist())
-            order = "embedding <~> q.v" if is_bit else "embedding <=> q.v"
-            score = f"1 - 2 * ({order}) / {length}" if is_bit else f"1 - ({order})"
-            names = [name for name in columns if name not in {"hash", "embedding"}]
-            cursor = await connection.execute(
-                self._sql(
-                    f"select {score}, {{listed}} from {{table}}, (select %s::{kind}({length}) as v) q "  # noqa: S608
-                    f"order by {order} limit %s",
-                    listed=self._listed(names),
-                ),
-                (literal, k),
-            )
-            rows = [(row[0], dict(zip(names, row[1:], strict=True))) for row in await cursor.fetchall()]
-        return [
-            Found(row["id"], float(score), row["text"], {name: row[name] for name in row if name not in OWN_COLUMNS})
-            for score, row in rows
-        ]
+        check_count("k", k)
+        return await self._read(partial(self._search, vector, k))
 
     async def count(self) -> int:
         """Return the number of rows."""
-        async with self._reading() as connection:
-            if not await self._exists(connection, self._table):
-                return 0
-            cursor = await connection.execute(self._sql("select count(*) from {table}"))
-            return sum(row[0] for row in await cursor.fetchall())
+        return await self._read(self._count)
 
     async def columns(self) -> list[str]:
         """Return the names of the columns with metadata."""
-        async with self._reading() as connection:
-            return [name for name in await self._own_columns(connection) if name not in OWN_COLUMNS]
+        return [name for name in await self._read(self._own_columns) if name not in OWN_COLUMNS]
 
     async def create_index(self) -> None:
         """Create an HNSW index for cosine distance, or for Hamming distance of bits. Call it after the load.
@@ -265,11 +242,11 @@ class PgVector:
         Raises:
             ConfigurationError: if the vectors are too long for such an index, or there are none.
         """
-        async with self._writing() as connection:
-            found = await self._read_fingerprint(connection)
-            if found is None or found[1] is None:
+        async with self._writing(is_first=True) as connection:
+            found, columns = await self._read_fingerprint(connection), await self._own_columns(connection)
+            if found is None or found[1] is None or not columns:
                 raise ConfigurationError(f"{self!r} has no vectors yet")
-            columns, dimension = await self._own_columns(connection), found[1]
+            dimension = found[1]
             kind = self._type_of(found[0]["dtype"], columns)  # type: ignore[arg-type]
             if dimension > MAX_INDEXED[kind]:
                 hint = f"; type='halfvec' holds up to {MAX_INDEXED['halfvec']:,}" if kind == "vector" else ""
@@ -289,6 +266,67 @@ class PgVector:
             if connection:
                 await connection.close()
 
+    async def _present(
+        self, ids: Sequence[TextId], hashes: Sequence[bytes], connection: psycopg.AsyncConnection[Any]
+    ) -> list[bool]:
+        kind = (await self._own_columns(connection)).get("id")
+        if kind is None:
+            return [False] * len(ids)
+        cursor = await connection.execute(
+            self._sql(
+                f"select coalesce(t.hash = q.hash, false) from unnest($1::{kind}[], $2::bytea[]) "  # noqa: S608
+                "with ordinality as q(id, hash, place) left join {table} t on t.id = q.id order by q.place"
+            ),
+            (self._as_kind(ids, kind), list(hashes)),
+        )
+        return [row[0] for row in await cursor.fetchall()]
+
+    async def _count(self, connection: psycopg.AsyncConnection[Any]) -> int:
+        if not await self._exists(connection, self._table):
+            return 0
+        cursor = await connection.execute(self._sql("select count(*) from {table}"))
+        return sum(row[0] for row in await cursor.fetchall())
+
+    async def _search(self, vector: Vector, k: int, connection: psycopg.AsyncConnection[Any]) -> list[Found]:
+        found = await self._read_fingerprint(connection) if await self._exists(connection, self._table) else None
+        if found is None:
+            raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
+        columns = await self._own_columns(connection)
+        kind = self._type_of(found[0]["dtype"], columns)  # type: ignore[arg-type]
+        length = len(vector) * (8 if kind == "bit" else 1)
+        if length != found[1]:
+            raise ConfigurationError(f"the query has {length} dimensions, but the vectors of {self!r} have {found[1]}")
+        is_bit = kind == "bit"
+        literal = "".join(f"{number:08b}" for number in vector.view(np.uint8)) if is_bit else str(vector.tolist())
+        order = "t.embedding <~> q.v" if is_bit else "t.embedding <=> q.v"
+        score = f"1 - 2 * ({order}) / {length}" if is_bit else f"1 - ({order})"
+        names = [name for name in columns if name not in {"hash", "embedding"}]
+        question = self._sql(
+            f"select {score}, {{listed}} from {{table}} t, (select $1::{kind}({length}) as v) q "  # noqa: S608
+            f"order by {order} limit $2",
+            listed=self._listed(names, "t"),
+        )
+        rows: list[tuple[Any, ...]] = []
+        if k <= MAX_EF_SEARCH:
+            await connection.execute(
+                "select set_config('hnsw.ef_search', greatest("
+                "$1::int, nullif(current_setting('hnsw.ef_search', true), '')::int)::text, true)",
+                (max(k, EF_SEARCH),),
+            )
+            rows = await self._rows(connection, question, literal, k)
+        if len(rows) < k:
+            await connection.execute("set local enable_indexscan = off")
+            rows = await self._rows(connection, question, literal, k)
+        return [_found(dict(zip(names, row[1:], strict=True)), row[0]) for row in rows]
+
+    @staticmethod
+    async def _rows(
+        connection: psycopg.AsyncConnection[Any], question: psycopg_sql.Composed, literal: str, k: int
+    ) -> list[tuple[Any, ...]]:
+        # The plan of a prepared statement would stay when the settings change.
+        cursor = await connection.execute(question, (literal, k), prepare=False)
+        return await cursor.fetchall()
+
     @asynccontextmanager
     async def _writing(self, *, is_first: bool = False) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """Begin a transaction. The first one of a run tests the connection that an earlier run left."""
@@ -299,19 +337,53 @@ class PgVector:
             if self._writer is None or self._writer.closed:
                 self._writer, self._staged = await self._connect(), None
             try:
-                async with self._writer.transaction():
-                    yield self._writer
+                with self._explaining():
+                    async with self._writer.transaction():
+                        yield self._writer
             except BaseException:
                 self._staged = None  # the table may belong to this transaction
                 raise
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async def _read(self, question: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
+        """Return the answer to a question. If the server closes the connection, ask once more over a new one."""
         async with self._read_lock:
-            if self._reader is None or self._reader.closed:
-                self._reader = await self._connect()
-            async with self._reader.transaction():
-                yield self._reader
+            reader = self._reader
+            if reader and not reader.closed:
+                import psycopg  # noqa: PLC0415
+
+                try:
+                    return await self._answer(reader, question)
+                except psycopg.OperationalError:
+                    if not reader.closed:
+                        raise
+            self._reader = reader = await self._connect()
+            return await self._answer(reader, question)
+
+    async def _answer(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        question: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]],
+    ) -> T:
+        with self._explaining():
+            async with connection.transaction():
+                return await question(connection)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Raise `ConfigurationError` with the way out for errors that an administrator can mend."""
+        from psycopg import errors  # noqa: PLC0415
+
+        try:
+            yield
+        except errors.InvalidSchemaName:
+            raise ConfigurationError(
+                f"the schema of {self!r} does not exist; run CREATE SCHEMA, or choose another schema="
+            ) from None
+        except errors.InsufficientPrivilege as error:
+            raise ConfigurationError(
+                f"the role lacks a right for {self!r} ({_message_of(error)}); grant it USAGE on the schema, SELECT, "
+                "INSERT and UPDATE on its tables, CREATE on the schema for new tables, and TEMPORARY on the database"
+            ) from None
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         """Open a connection.
@@ -336,7 +408,11 @@ class PgVector:
         if wrong:  # raised here, because the error of psycopg may quote the password
             raise ConfigurationError(f"the conninfo of {self!r} cannot be read: {wrong}")
         try:
-            return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+            return await psycopg.AsyncConnection.connect(
+                conninfo,
+                autocommit=True,
+                cursor_factory=psycopg.AsyncRawCursor,  # its $1 leaves a % in a name alone
+            )
         except psycopg.Error as error:
             wrong = _message_of(error)
         if secret:
@@ -346,7 +422,7 @@ class PgVector:
     @staticmethod
     async def _lock(connection: psycopg.AsyncConnection[Any]) -> None:
         """Wait for other transactions that create something, and let later ones wait for this one."""
-        await connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+        await connection.execute("select pg_advisory_xact_lock($1)", (_LOCK,))
 
     async def _make_extension(self, connection: psycopg.AsyncConnection[Any]) -> None:
         import psycopg  # noqa: PLC0415
@@ -420,7 +496,12 @@ class PgVector:
         from psycopg import sql  # noqa: PLC0415
 
         taken = [
-            sql.SQL("(metadata ->> {})" + _cast("text", columns[name])).format(sql.Literal(name)) for name in names
+            sql.SQL(
+                f"nullif(metadata -> {{}}, 'null')::{columns[name]}"
+                if columns[name] in _JSON
+                else "(metadata ->> {})" + _cast("text", columns[name])
+            ).format(sql.Literal(name))
+            for name in names
         ]
         listed = self._listed(["id", "hash", "embedding", "text", *names])
         given = sql.SQL(", ").join([
@@ -487,7 +568,7 @@ class PgVector:
         """Return the fingerprint of the table and its dimension; None if `embed_to_store` did not create it."""
         if not await self._exists(connection, FINGERPRINTS):
             return None
-        question = self._sql("select fingerprint, dimension from {fingerprints} where name = %s")
+        question = self._sql("select fingerprint, dimension from {fingerprints} where name = $1")
         row = await (await connection.execute(question, (self._table,))).fetchone()
         return (fingerprint_from_json(row[0], repr(self)), row[1]) if row else None
 
@@ -497,23 +578,23 @@ class PgVector:
         return await (await connection.execute(self._sql("select 1 from {table} limit 1"))).fetchone() is None
 
     async def _exists(self, connection: psycopg.AsyncConnection[Any], table: str) -> bool:
-        question = "select 1 from information_schema.tables where table_schema = %s and table_name = %s"
+        question = "select 1 from information_schema.tables where table_schema = $1 and table_name = $2"
         return await (await connection.execute(question, (self._schema, table))).fetchone() is not None
 
     async def _own_columns(self, connection: psycopg.AsyncConnection[Any]) -> dict[str, str]:
         """Return the types of the columns by name; empty if the table does not exist."""
         cursor = await connection.execute(
             "select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute a join pg_class c on "
-            "c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s "
+            "c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2 "
             "and a.attnum > 0 and not a.attisdropped order by a.attnum",
             (self._schema, self._table),
         )
         return dict(await cursor.fetchall())
 
-    def _listed(self, names: Sequence[str]) -> psycopg_sql.Composed:
+    def _listed(self, names: Sequence[str], *table: str) -> psycopg_sql.Composed:
         from psycopg import sql  # noqa: PLC0415
 
-        return sql.SQL(", ").join(map(sql.Identifier, names))
+        return sql.SQL(", ").join(sql.Identifier(*table, name) for name in names)
 
     def _sql(self, text: str, **parts: psycopg_sql.Composable) -> psycopg_sql.Composed:
         from psycopg import sql  # noqa: PLC0415
@@ -524,6 +605,14 @@ class PgVector:
             index=sql.Identifier(_index_name(self._table)),
             **parts,
         )
+
+
+def _is_name(name: str) -> bool:
+    """Return whether the server takes a name, and does not cut it."""
+    try:
+        return 0 < len(name.encode()) <= MAX_NAME_BYTES and "\0" not in name
+    except UnicodeEncodeError:
+        return False
 
 
 def _index_name(table: str) -> str:
@@ -561,7 +650,19 @@ def _without_nul(text: str) -> str:
 
 
 def _jsonb(metadata: Metadata) -> bytes:
-    return to_json(dict(metadata)).replace("\\u0000", "\\ufffd").encode()
+    """Return metadata as jsonb. It has no NUL, and no numbers that are not finite, which become their names."""
+    text = to_json({
+        name: str(float(value)) if isinstance(value, float | np.floating) and not np.isfinite(value) else value
+        for name, value in metadata.items()
+    })
+    if "\\u0000" in text:
+        text = _ESCAPED.sub(lambda escape: escape[0].replace("u0000", "ufffd"), text)
+    return text.encode()
+
+
+def _found(row: dict[str, Any], score: float) -> Found:
+    metadata = {name: value for name, value in row.items() if name not in OWN_COLUMNS}
+    return Found(row["id"], float(score), row["text"], metadata)
 
 
 def _id_type(ids: Sequence[TextId]) -> str:

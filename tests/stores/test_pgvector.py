@@ -33,7 +33,7 @@ def rows_of(count):
 
 
 async def content(store, query="select * from {table}"):
-    async with store._reading() as connection:
+    async with store._writing() as connection:
         cursor = await connection.execute(store._sql(query))
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
@@ -104,6 +104,49 @@ async def test_first_runs_may_start_together(server, client):
         assert await stores[0].count() == 6
     for store in stores:
         await store.aclose()
+
+
+ODD_NAMES = ["v", "t", "q", "growth %", "%s", "$1", "{x}", 'a"b', "a.b", "CTID", " "]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+async def test_any_name_of_a_column_or_a_table_works(server, client, name):
+    store = PgVector(postgres(), f"{name} {uuid.uuid4().hex}", schema=f"{name} {uuid.uuid4().hex}")
+    async with new_schema(store):
+        for _ in range(2):
+            await client.embed_to_store([EmbedInput("text", 1, {name: 7})], store)
+        await store.create_index()
+        (found,) = await store.search(vector_of("text"), 1)
+        assert (found.id, found.metadata) == (1, {name: 7})
+    await store.aclose()
+    assert len(asked_for(server)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 64, "a\ud800", "ctid", "xmin", "tableoid"])
+async def test_names_that_no_column_can_have_are_refused(store, name):
+    await store.prepare(_fingerprint("float32"), 3)
+    with pytest.raises(ConfigurationError, match="which no column of PostgreSQL can have"):
+        await store.put([1], [text_hash("a")], np.ones((1, 3), np.float32), None, [{name: 1}])
+
+
+async def test_metadata_comes_back_as_it_was(server, client, store):
+    rows = [
+        {"tags": ["x"], "x": 0.5, "path": "a"},
+        {"tags": "123", "x": float("nan"), "path": r"C:\u0000x"},
+        {"tags": "hello", "x": float("inf"), "path": "\\\0\\u0000\0\0"},
+        {"tags": None, "x": np.float32("-inf"), "path": "\\\\"},
+        {"tags": {"a": "true", "b": ["\0", r"\u0000"]}, "x": None, "path": '"\\"'},
+        {"tags": "true", "x": 1e300, "path": ""},
+    ]
+    await client.embed_to_store([EmbedInput(f"text {id_}", id_, row) for id_, row in enumerate(rows)], store)
+    found = await content(store, "select id, tags, x, path from {table} order by id")
+    expected = [{"id": id_, **row, "path": row["path"].replace("\0", "\ufffd")} for id_, row in enumerate(rows)]
+    expected[4]["tags"] = {"a": "true", "b": ["\ufffd", r"\u0000"]}
+    assert np.isnan(found[1].pop("x"))
+    assert np.isnan(expected[1].pop("x"))
+    assert found == expected
+    nothing = await content(store, "select id from {table} where tags is null")
+    assert [row["id"] for row in nothing] == [3]
 
 
 @asynccontextmanager
@@ -208,7 +251,7 @@ async def test_tables_with_long_names_each_have_an_index(letter):
         await store.create_index()
         async with store._writing() as connection:
             cursor = await connection.execute(
-                "select indexdef from pg_indexes where tablename = %s and indexname like %s",
+                "select indexdef from pg_indexes where tablename = $1 and indexname like $2",
                 (store._table, "%embedding_hnsw"),
             )
             assert len(await cursor.fetchall()) == 1
@@ -231,12 +274,63 @@ async def test_a_table_of_somebody_else_in_a_schema_without_ours_is_refused():
 async def test_a_broken_connection_is_opened_again(server, client, store):
     await client.embed_to_store(rows_of(10), store)
     for connection in (store._reader, store._writer):
-        other = PgVector(postgres(), store._table)
-        async with other._writing() as killer:
-            await killer.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
-        await other.aclose()
+        await kill(connection)
     await client.embed_to_store([(number, f"text {number}") for number in range(20)], store)
     assert await store.count() == 20
+    await kill(store._reader)
+    assert (await store.search(vector_of("text 3"), 1))[0].id == 3
+    await kill(store._writer)
+    await store.create_index()
+
+
+async def kill(connection):
+    other = PgVector(postgres())
+    async with other._writing() as killer:
+        await killer.execute("select pg_terminate_backend($1)", (connection.info.backend_pid,))
+    await other.aclose()
+
+
+async def test_more_rows_than_the_index_looks_at_by_default(store):
+    vectors = np.random.default_rng(1).standard_normal((3_000, 8), np.float32)
+    await store.prepare(_fingerprint("float32"), 8)
+    await store.put(range(3_000), [text_hash("a")] * 3_000, vectors, None, [None] * 3_000)
+    await store.create_index()
+    async with store._writing() as connection:
+        await connection.execute(store._sql("analyze {table}"))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    nearest = np.argsort(-unit @ unit[7])
+    for k in (10, 100, 1_000, 1_001, 5_000):
+        found = [hit.id for hit in await store.search(vectors[7], k)]
+        assert len(found) == min(k, 3_000)
+        assert found[0] == 7
+        assert len(set(found) & set(nearest[:k].tolist())) >= 0.8 * len(found)
+    await store.put(range(500), [text_hash("b")] * 500, vectors[:500], None, [None] * 500)
+    async with store._writing() as connection:  # removed rows stay in the index until a vacuum
+        await connection.execute(store._sql("delete from {table} where id >= 500"))
+    assert len(await store.search(vectors[7], 500)) == 500
+
+
+@pytest.mark.parametrize("k", [0, -1])
+async def test_a_count_of_rows_below_one_is_refused(store, k):
+    with pytest.raises(ConfigurationError, match=f"k={k} must be"):
+        await store.search(np.ones(3, np.float32), k)
+
+
+async def test_an_absent_schema_and_a_missing_right_are_named_with_the_way_out(server, client):
+    absent = PgVector(postgres(), schema="absent")
+    with pytest.raises(ConfigurationError, match="run CREATE SCHEMA"):
+        await client.embed_to_store(rows_of(1), absent)
+    await absent.aclose()
+    store = PgVector(postgres(), schema=f"closed {uuid.uuid4().hex}")
+    async with new_schema(store):
+        async with store._writing() as connection:
+            await connection.execute("set session authorization pg_monitor")
+        with pytest.raises(ConfigurationError, match="grant it USAGE on the schema"):
+            await client.embed_to_store(rows_of(1), store)
+        async with store._writing() as connection:
+            await connection.execute("reset session authorization")
+    await store.aclose()
+    assert not server.requests
 
 
 @pytest.mark.parametrize(
@@ -259,7 +353,7 @@ async def test_the_password_is_nowhere_to_be_seen(conninfo):
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "x" * 64])
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 64, "a\ud800", "asyncembed_fingerprints"])
 def test_names_that_the_server_would_change_are_refused(name):
     with pytest.raises(ConfigurationError, match="cannot be a name"):
         PgVector("", name)
@@ -271,5 +365,4 @@ def below(error):
 
 
 async def columns_of(store):
-    async with store._reading() as connection:
-        return await store._own_columns(connection)
+    return await store._read(store._own_columns)
