@@ -264,7 +264,7 @@ class SyncEmbedder:
         async def open_stream(client: EmbedClient) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
             return client.embed_stream(given, ordered=ordered, on_error=on_error, **options)
 
-        return SyncStream(run_with(self._usable(), self._open, open_stream), caller, texts)
+        return SyncStream(run_with(self._usable(), self._open, open_stream), caller, texts, self)
 
     def embed_to_file(
         self,
@@ -379,12 +379,16 @@ class SyncStream(Generic[ItemT_co]):
         stream: The stream on the background's loop.
         caller: Runs jobs on the thread that iterates.
         texts: The caller's texts, which the stream closes at its end if they are a generator.
+        embedder: Stays alive with the stream, because its client closes when it is collected.
     """
 
-    def __init__(self, stream: EmbedStream[ItemT_co], caller: CallerThread, texts: Texts) -> None:
+    def __init__(
+        self, stream: EmbedStream[ItemT_co], caller: CallerThread, texts: Texts, embedder: SyncEmbedder
+    ) -> None:
         self._stream = stream
         self._caller = caller
         self._texts = texts
+        self._embedder = embedder
         self._home = background()
         self._home.own(stream)
         self._ready: deque[ItemT_co] = deque()

@@ -278,6 +278,12 @@ def test_an_own_client_is_closed_with_its_embedder(server):
     wait_until(lambda: not server._connections)
 
 
+def test_a_stream_keeps_its_embedder(server):
+    stream = SyncEmbedder("openai", base_url=server.url, api_key=KEY).stream(f"text {each}" for each in range(3_000))
+    gc.collect()
+    assert len(list(stream)) == 3_000
+
+
 def test_it_works_inside_a_running_loop_and_many_short_ones(embedder):
     async def inside(text):
         return embedder.embed_query(text)
