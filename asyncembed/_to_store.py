@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ import anyio
 import numpy as np
 
 from asyncembed._core.settling import SettlingRun
-from asyncembed._core.source import async_lines, lines
+from asyncembed._core.source import aclose_texts, async_lines, close_texts, lines
 from asyncembed._decide.texts import RefusedInput, as_input
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
@@ -29,7 +28,7 @@ from asyncembed.stores._fingerprint import fingerprint_of, text_hash
 from asyncembed.stores._values import names_of, plain_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from asyncembed._core.call import Call
     from asyncembed._core.settling import Item
@@ -201,7 +200,9 @@ class Rows:
         self._skip_wrong = skip_wrong
         self._source: Iterator[TextLike] | AsyncIterator[TextLike]
         self._source = async_lines(given) if isinstance(given, AsyncIterable) else lines(given)
-        self._next: asyncio.Task[TextLike | None] | None = None
+        self._next: asyncio.Task[list[TextLike]] | None = None
+        self._has_ended = False
+        self._error: Exception | None = None  # of the caller's iterable, which `missing` raises after the rows before
         self._pulled = self._asked = 0
         self._places: dict[int, int] = {}  # of unsettled rows: index in the stream to index in the caller's rows
         self._named: WeakSet[AsyncEmbedError] = WeakSet()  # errors that have places already, as texts may share one
@@ -213,6 +214,7 @@ class Rows:
 
         Raises:
             ConfigurationError: if an item is no row or has no id, and wrong rows end the run.
+            Exception: what the caller's iterable raised, after the rows before it.
         """
         while some := await self._pull():
             rows, error = self._checked(some)
@@ -223,8 +225,8 @@ class Rows:
             present = {place for (place, _), is_there in zip(fit, flags, strict=True) if is_there}
             self.present += len(present)
             # If an id occurs twice, the last row counts. A refused row may have no id.
-            last = {row.id: place for place, row in fit}
-            replaced = {place for place, row in fit if last[row.id] != place}
+            last = _last_places(row for _, row in fit)
+            replaced = {place for number, (place, _) in enumerate(fit) if number not in last}
             for place, row in rows:
                 if place not in present and place not in replaced:
                     self._places[self._asked] = place
@@ -232,6 +234,10 @@ class Rows:
                     yield row
             if error:
                 raise error
+            if self._error:
+                break
+        if self._error:
+            raise self._error
 
     def settled(self, items: Sequence[Item]) -> None:
         """Forget the places of rows that are settled."""
@@ -251,14 +257,16 @@ class Rows:
                 error.indices = places
 
     async def aclose(self) -> None:
-        """Close the caller's generator, which releases what it holds open."""
+        """Close the caller's iterator unless it was read to its end, so that it releases what it holds open."""
         if self._next:
             self._next.cancel()
             await asyncio.wait([self._next])
-        if inspect.isgenerator(self._source):
-            self._source.close()
-        elif inspect.isasyncgen(self._source):
-            await self._source.aclose()
+        if self._has_ended:
+            return
+        if isinstance(self._source, AsyncIterator):
+            await aclose_texts(self._source)
+        else:
+            close_texts(self._source)
 
     def _checked(self, some: Sequence[TextLike]) -> tuple[list[tuple[int, EmbedInput]], ConfigurationError | None]:
         """Return rows with their places, and the error of the first wrong one if that ends the run."""
@@ -277,7 +285,13 @@ class Rows:
     async def _pull(self) -> list[TextLike]:
         if isinstance(self._source, AsyncIterator):
             return await self._pull_async(self._source)
-        return list(islice(self._source, BATCH_ROWS))
+        some: list[TextLike] = []
+        try:
+            some.extend(islice(self._source, BATCH_ROWS))  # what it raises comes after the rows before it
+        except Exception as error:  # noqa: BLE001  # the caller's iterable may raise anything
+            self._error = error
+        self._has_ended = not some and not self._error
+        return some
 
     async def _pull_async(self, source: AsyncIterator[TextLike]) -> list[TextLike]:
         """Pull rows until a batch is full, or `max_wait` seconds have passed since the first."""
@@ -289,11 +303,20 @@ class Rows:
             await asyncio.wait([self._next], timeout=wait)
             if not self._next.done():
                 break
-            found, self._next = self._next.result(), None
-            if found is None:
+            ended, self._next = self._next, None
+            if ended.cancelled():  # by something that the iterable waited for
+                self._error = AsyncEmbedError("the iterable of texts was cancelled")
+                break
+            try:
+                found = ended.result()
+            except Exception as error:  # noqa: BLE001  # the caller's iterable may raise anything
+                self._error = error
+                break
+            if not found:
+                self._has_ended = True
                 break
             deadline = deadline or time.monotonic() + self._max_wait
-            some.append(found)
+            some += found
         return some
 
 
@@ -350,10 +373,9 @@ class StoreSettler:
         await self._check_widths(blocks)
         inputs = [item for block in blocks for item in block.inputs]
         vectors = np.concatenate([block.embeddings for block in blocks]) if len(blocks) > 1 else blocks[0].embeddings
-        last = {item.id: place for place, item in enumerate(inputs)}
         count = len(inputs)
-        if len(last) < count:
-            places = sorted(last.values())
+        places = sorted(_last_places(inputs))
+        if len(places) < count:
             inputs, vectors = [inputs[place] for place in places], vectors[places]
         await self._store.put(
             [item.id for item in inputs],
@@ -396,11 +418,16 @@ def _row_of(item: object, place: int) -> EmbedInput:
     return row
 
 
-async def _first_of(source: AsyncIterator[TextLike]) -> TextLike | None:
-    """Return the next item, or None at the end, because a task cannot raise `StopAsyncIteration`."""
+def _last_places(rows: Iterable[EmbedInput]) -> set[int]:
+    """Return the place of the last row of each id. A UUID and its string are one id to a database."""
+    return set({plain_id(row.id): place for place, row in enumerate(rows) if row.id is not None}.values())
+
+
+async def _first_of(source: AsyncIterator[TextLike]) -> list[TextLike]:
+    """Return the next item alone, or nothing at the end, because a task cannot raise `StopAsyncIteration`."""
     async for item in source:
-        return item
-    return None
+        return [item]
+    return []
 
 
 async def _unbroken(work: Awaitable[T]) -> T:

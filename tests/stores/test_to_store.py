@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -17,7 +18,14 @@ from support.scripted import refusing, vector_of
 from support.stores import MemoryStore, asked_for
 from support.watching import turns, until
 
-from asyncembed import ConfigurationError, EmbedInput, InvalidInputError, ResumeError, StreamClosedError
+from asyncembed import (
+    AsyncEmbedError,
+    ConfigurationError,
+    EmbedInput,
+    InvalidInputError,
+    ResumeError,
+    StreamClosedError,
+)
 from asyncembed.stores import LanceTable, PgVector, SqliteVectors
 
 HARMLESS = "hello"
@@ -147,6 +155,13 @@ async def test_of_equal_ids_the_last_one_counts(server, client, sqlite):
     await client.embed_to_store([("a", "first"), ("a", "second"), ("b", "other")], sqlite)
     check_rows(content(sqlite), [("a", "second"), ("b", "other")])
     assert sorted(asked_for(server)) == ["other", "second"]
+
+
+async def test_a_uuid_and_its_string_are_one_id(server, client, sqlite):
+    id_ = UUID(int=5)
+    await client.embed_to_store([(id_, "first"), (str(id_), "second")], sqlite)
+    check_rows(content(sqlite), [(str(id_), "second")])
+    assert asked_for(server) == ["second"]
 
 
 async def test_a_store_that_fails_for_a_while_loses_and_doubles_nothing(server, client):
@@ -293,7 +308,91 @@ async def test_what_an_iterable_raises_comes_after_the_rows_before_it(server, cl
 
     with pytest.raises(ZeroDivisionError):
         await client.embed_to_store(broken(), store)
-    assert sorted(store.rows) == list(range(1_000)) or sorted(store.rows) == list(range(1_500))
+    check_rows(store.rows, rows_of(1_500))
+
+
+async def test_what_an_async_iterable_raises_comes_after_the_rows_before_it(server, client):
+    store = MemoryStore()
+
+    async def broken():
+        for row in rows_of(1_500):
+            yield row
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await client.embed_to_store(broken(), store)
+    check_rows(store.rows, rows_of(1_500))
+
+
+async def test_an_async_iterable_that_is_cancelled_is_an_error_after_the_rows_before_it(server, client):
+    store = MemoryStore()
+
+    async def broken():
+        for row in rows_of(3):
+            yield row
+        raise asyncio.CancelledError
+
+    with pytest.raises(AsyncEmbedError, match="the iterable of texts was cancelled"):
+        await client.embed_to_store(broken(), store)
+    check_rows(store.rows, rows_of(3))
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+async def test_none_is_no_row_and_no_end(server, client, place):
+    rows = [*rows_of(3)[:place], None, *rows_of(3)[place:]]
+
+    async def several():
+        for row in rows:
+            yield row
+
+    for given in (rows, several()):
+        with pytest.raises(ConfigurationError, match=rf"texts\[{place}\] is a NoneType"):
+            await client.embed_to_store(given, MemoryStore())
+    store = MemoryStore()
+    summary = await client.embed_to_store(several(), store, on_error="skip")
+    check_rows(store.rows, rows_of(3))
+    assert summary.failed == 1
+
+
+class Cursor:
+    """Rows of a database, whose cursor can be closed."""
+
+    def __init__(self, rows):
+        self.rows = iter(rows)
+        self.closed = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.rows)
+
+    def close(self):
+        self.closed = True
+
+
+class AsyncCursor(Cursor):
+    __iter__ = None
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        try:
+            return next(self.rows)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("kind", [Cursor, AsyncCursor])
+async def test_a_cursor_is_closed_where_a_run_ends_early(server, client, kind):
+    cursor = kind(["no id", *rows_of(1_500)])
+    with pytest.raises(ConfigurationError):
+        await client.embed_to_store(cursor, MemoryStore())
+    assert cursor.closed
 
 
 async def test_metadata_goes_into_columns(server, client, sqlite):
