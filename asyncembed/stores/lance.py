@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from asyncembed._config import check_count
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed._missing import missing
 from asyncembed._redaction import Address
@@ -134,8 +135,9 @@ class LanceTable:
         """Return the `k` rows whose vectors are nearest to `vector`. It uses the index of the table if there is one.
 
         Raises:
-            ConfigurationError: if the vector has another length, or the table does not exist.
+            ConfigurationError: if the vector has another length, `k` is below 1, or the table does not exist.
         """
+        check_count("k", k)
         table = await self._open()
         found = self._kind(schema := await table.schema()) if table else None
         if table is None or found is None:

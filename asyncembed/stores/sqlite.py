@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from asyncembed._config import check_count
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed._util import OneThread
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
@@ -109,8 +110,9 @@ class SqliteVectors:
         """Return the `k` rows whose vectors are nearest to `vector`. It compares every row.
 
         Raises:
-            ConfigurationError: if the vector has another length, or the table does not exist.
+            ConfigurationError: if the vector has another length, `k` is below 1, or the table does not exist.
         """
+        check_count("k", k)
         if not self._path.exists():
             raise ConfigurationError(f"the file {str(self._path)!r} does not exist")
         return await self._reads.run(partial(self._search, vector, k))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from importlib.util import find_spec
+
 import pytest
+from support.scripted import vector_of
 from support.stores import asked_for
 
 import asyncembed
-from asyncembed import ConfigurationError
-from asyncembed.stores import SqliteVectors, open_store
+from asyncembed import ConfigurationError, EmbedTimeoutError
+from asyncembed.stores import LanceTable, SqliteVectors, open_store
 
 ROWS = [(number, f"text {number}") for number in range(100)]
 
@@ -41,6 +45,68 @@ async def test_a_client_of_another_provider_is_refused(server, connect, tmp_path
         await asyncembed.search(store, connect("cohere"), "text 1")
     assert not asked_for(server)
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("options", "again"),
+    [
+        ({"normalize": True}, {}),
+        ({"normalize": False}, {}),
+        ({"shorten": "client", "dimensions": 4}, {}),
+        ({"extra": {"user": "me"}}, {"extra": {"user": "me"}}),
+        ({"prompts": "e5"}, {"prompts": "e5"}),
+    ],
+)
+async def test_what_shaped_the_vectors_shapes_the_query(server, connect, tmp_path, options, again):
+    store, client = SqliteVectors(tmp_path / "v.db"), connect()
+    await client.embed_to_store(ROWS, store, **options)
+    await client.embed_to_file(ROWS, tmp_path / "v.npy", **options)
+    server.requests.clear()
+    for where in (store, tmp_path / "v.npy"):
+        found = await asyncembed.search(where, client, "text 7", 100, deadline=30, **again)
+        assert len(found) == 100
+        if options == {"prompts": "e5"}:
+            assert asked_for(server) == ["query: text 7"]
+        else:
+            assert found[0].id == 7
+            assert found[0].score == pytest.approx(1, abs=1e-5)
+    await store.aclose()
+
+
+async def test_extra_fields_that_are_left_out_are_asked_for(server, client, tmp_path):
+    await client.embed_to_file(ROWS[:3], tmp_path / "v.npy", extra={"user": "me"})
+    server.requests.clear()
+    with pytest.raises(ConfigurationError, match="was made with extra="):
+        await asyncembed.search(tmp_path / "v.npy", client, "text 1")
+    with pytest.raises(ConfigurationError, match=r"extra was '.*' and is '.*' now"):
+        await asyncembed.search(tmp_path / "v.npy", client, "text 1", extra={"user": "you"})
+    assert not asked_for(server)
+
+
+async def test_a_search_ends_at_its_deadline(server, client, tmp_path):
+    await client.embed_to_file(ROWS[:3], tmp_path / "v.npy")
+    hold = asyncio.Event()
+
+    async def never(exchange):
+        await hold.wait()
+
+    server.default = never
+    with pytest.raises(EmbedTimeoutError):
+        await asyncembed.search(tmp_path / "v.npy", client, "text 1", deadline=0.05)
+    hold.set()
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True])
+async def test_a_search_for_less_than_one_row_is_refused(server, client, tmp_path, k):
+    stores = [SqliteVectors(tmp_path / "v.db"), *([LanceTable(tmp_path / "v")] if find_spec("lancedb") else [])]
+    for store in stores:
+        await client.embed_to_store(ROWS[:3], store)
+        server.requests.clear()
+        for asked in (asyncembed.search(store, client, "text 1", k), store.search(vector_of("text 1"), k)):
+            with pytest.raises(ConfigurationError, match="k="):
+                await asked
+        assert not asked_for(server)
+        await store.aclose()
 
 
 async def test_a_store_that_was_never_written_is_refused(client, tmp_path):
