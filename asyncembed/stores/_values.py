@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from asyncembed._models import Metadata, TextId
 
-INT64_BITS: Final = 63
 OWN_COLUMNS: Final = frozenset({"id", "hash", "embedding", "text"})
 """Columns of the store itself, whose names metadata must not have."""
 
@@ -34,9 +33,14 @@ def plain_id(value: TextId) -> str | int:
             _check_text_id(value)
         return value
     number = int(value)  # NumPy's integers, too
-    if number.bit_length() > INT64_BITS:
+    if not is_int64(number):
         raise ConfigurationError(f"the id {number:#x} has more than 64 bits; pass it as a str")
     return number
+
+
+def is_int64(number: int) -> bool:
+    """Whether a whole number fits into 64 bits with a sign."""
+    return -(2**63) <= number < 2**63
 
 
 def _check_text_id(value: str) -> None:
@@ -52,10 +56,12 @@ def names_of(metadata: Iterable[Metadata | None]) -> list[str]:
     """Return all names in metadata, in order of their first use.
 
     Raises:
-        ConfigurationError: if one of them is a column of the store itself.
+        ConfigurationError: if one of them is a column of the store itself, empty, or has a NUL character.
     """
     names = list(dict.fromkeys(name for row in metadata if row for name in row))
     for name in names:
+        if not name or "\0" in name:
+            raise ConfigurationError(f"metadata has the name {name!r}, which no database can give a column")
         if name.lower() in OWN_COLUMNS:
             raise ConfigurationError(f"metadata has the name {name!r}, which the store uses itself; choose another one")
     return names
@@ -83,7 +89,7 @@ def scalar(value: object) -> str | int | float | bytes | None:
         return value
     if isinstance(value, bool | np.bool_ | int | np.integer):
         number = int(value)
-        return number if number.bit_length() <= INT64_BITS else str(number)
+        return number if is_int64(number) else str(number)
     if isinstance(value, np.floating):
         return float(value)
     if isinstance(value, dt.date | dt.time):

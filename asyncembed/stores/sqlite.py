@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -54,21 +55,29 @@ class SqliteVectors:
     """A table of an SQLite file with the columns id, hash, embedding and text, and one for each name in metadata.
 
     `embedding` holds the numbers of a vector in little-endian order: `np.frombuffer(row, "<f4")`. UUIDs are stored as
-    text, and so are dates, lists and mappings in metadata. The file is in WAL mode, so others can read it during a run.
+    text, and so are dates, lists and mappings in metadata. A run sets the file to WAL mode, so others can read it
+    meanwhile. Methods that only read leave a file as it is.
 
     Args:
         path: The file, which is created if it does not exist.
         table: The table, which is created if it does not exist.
+
+    Raises:
+        ConfigurationError: if the table has a name that SQLite cannot use, or the path is ":memory:".
     """
 
     def __init__(self, path: str | os.PathLike[str], table: str = "embeddings") -> None:
         if not table or "\0" in table or table.lower() == FINGERPRINTS or table.lower().startswith("sqlite_"):
             raise ConfigurationError(f"table={table!r} cannot be the name of a table in SQLite; choose another one")
+        if str(path) == ":memory:":
+            raise ConfigurationError(
+                "SqliteVectors keeps its rows in a file and opens it twice; name a file, not :memory:"
+            )
         self._path = Path(path)
         self._table = table
         self._name = _quoted(table)
-        self._reads = _Database(self._path)
-        self._writes = _Database(self._path)
+        self._reads = _Database(self._path, _reader)
+        self._writes = _Database(self._path, _writer)
 
     def __repr__(self) -> str:
         return f"SqliteVectors({str(self._path)!r}, {self._table!r})"
@@ -233,8 +242,8 @@ class SqliteVectors:
             raise ConfigurationError(f"{self!r} is not a table of embed_to_store")
         dtype: Dtype = found[0]["dtype"]  # type: ignore[assignment]
         number = np.dtype(NUMPY_TYPES[dtype]).newbyteorder("<")
-        best: list[tuple[float, int]] = []
-        cursor = database.execute(f"select rowid, embedding from {self._name}")  # noqa: S608
+        best: list[tuple[float, str | int]] = []
+        cursor = database.execute(f"select id, embedding from {self._name}")  # noqa: S608
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             matrix = np.frombuffer(b"".join(row[1] for row in rows), number).reshape(len(rows), -1)
             if matrix.shape[1] != len(vector):
@@ -242,23 +251,28 @@ class SqliteVectors:
                     f"the query has {len(vector)} numbers, but the vectors of {self!r} have {matrix.shape[1]}"
                 )
             scores = similarities(matrix, vector, packed=dtype in PACKED)
-            best = heapq.nlargest(
-                k, [*best, *((float(score), row[0]) for score, row in zip(scores, rows, strict=True))]
-            )
-        return [self._found(row, score, database) for score, row in best]
+            found_here = ((float(score), row[0]) for score, row in zip(scores, rows, strict=True))
+            best = heapq.nlargest(k, [*best, *found_here], key=itemgetter(0))
+        return [self._found(id_, score, database) for score, id_ in best]
 
-    def _found(self, row: int, score: float, database: sqlite3.Connection) -> Found:
-        cursor = database.execute(f"select * from {self._name} where rowid = ?", (row,))  # noqa: S608
+    def _found(self, id_: str | int, score: float, database: sqlite3.Connection) -> Found:
+        cursor = database.execute(f"select * from {self._name} where id = ?", (id_,))  # noqa: S608
         values = dict(zip((column[0] for column in cursor.description), cursor.fetchone(), strict=True))
         metadata = {name: value for name, value in values.items() if name.lower() not in OWN_COLUMNS}
         return Found(values["id"], score, values["text"], metadata)
 
 
 class _Database:
-    """A connection with a thread of its own while it is open."""
+    """A connection with a thread of its own while it is open.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        connected: Opens it, and raises if it is no database.
+    """
+
+    def __init__(self, path: Path, connected: Callable[[Path], sqlite3.Connection]) -> None:
         self._path = path
+        self._connected = connected
         self._thread: OneThread | None = None
         self._connection: sqlite3.Connection | None = None
 
@@ -275,7 +289,7 @@ class _Database:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             try:
-                self._connection = _connected(self._path)
+                self._connection = self._connected(self._path)
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}:
                     raise ConfigurationError(f"{str(self._path)!r} cannot be opened: {error}") from None
@@ -290,12 +304,33 @@ class _Database:
             self._connection = None
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+def _writer(path: Path) -> sqlite3.Connection:
+    """Open a file to write, and create it if it does not exist."""
+    return _with_pragmas(
+        sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False),
+        "page_size = 8192",  # for a new file
+        "journal_mode = wal",
+        "synchronous = full",
+    )
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """Open an existing file to read.
+
+    It is not opened with `mode=ro`, because such a connection to a file in WAL mode leaves two files beside it.
+    """
+    place = f"{path.absolute().as_uri()}?mode=rw"
+    return _with_pragmas(
+        sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True),
+        "query_only = on",
+        "schema_version",  # reads the file
+    )
+
+
+def _with_pragmas(connection: sqlite3.Connection, *pragmas: str) -> sqlite3.Connection:
     try:
-        connection.execute("pragma page_size = 8192")  # for a new file
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
+        for pragma in pragmas:
+            connection.execute(f"pragma {pragma}").fetchall()
     except BaseException:
         connection.close()
         raise

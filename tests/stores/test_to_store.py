@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import subprocess
 import sys
 import threading
 import tracemalloc
+from contextlib import closing
 from uuid import UUID
 
 import numpy as np
@@ -45,8 +47,6 @@ async def sqlite(tmp_path):
 
 def content(store):
     """Everything in a table: the text and the vector of each id."""
-    import sqlite3
-
     with sqlite3.connect(store._path) as database:
         found = database.execute(f"select id, text, embedding from {store._name}").fetchall()
     database.close()
@@ -123,6 +123,9 @@ WRONG_ROWS = [
     (EmbedInput("text", 2**70), "more than 64 bits"),
     (EmbedInput("text", "m", {"hash": 1}), "'hash', which the store uses itself"),
     (EmbedInput("text", "m", {"index": 1}), "'index'"),
+    (EmbedInput("text", "m", {"": 1}), "which no database can give a column"),
+    (EmbedInput("text", "m", {"a\0b": 1}), "which no database can give a column"),
+    (EmbedInput("text", -(2**63) - 1), "more than 64 bits"),
     (("empty", ""), "is empty"),
 ]
 
@@ -408,6 +411,50 @@ async def test_metadata_with_the_name_of_a_column_is_refused(server, client, sql
     with pytest.raises(ConfigurationError, match="'hash'"):
         await client.embed_to_store([EmbedInput("a", "a", {"hash": 3})], sqlite)
     assert not server.requests
+
+
+async def test_metadata_may_have_the_names_that_sqlite_has_for_the_number_of_a_row(server, client, sqlite):
+    names = {"rowid": 1, "_rowid_": 1, "oid": 1}
+    await client.embed_to_store([EmbedInput(text, number, names) for number, text in rows_of(5)], sqlite)
+    await client.embed_to_store([(9, "without")], sqlite)
+    for id_, text in [*rows_of(5), (9, "without")]:
+        (found,) = await sqlite.search(vector_of(text), 1)
+        assert (found.id, found.text) == (id_, text)
+        assert found.score == pytest.approx(1, abs=1e-5)
+
+
+async def test_the_smallest_and_the_largest_integers_are_ids(server, client, sqlite):
+    rows = [(-(2**63), "smallest"), (2**63 - 1, "largest")]
+    await client.embed_to_store(rows, sqlite)
+    check_rows(content(sqlite), rows)
+
+
+async def test_rows_of_equal_vectors_with_ids_of_several_kinds_are_found(server, client, sqlite):
+    await client.embed_to_store([(1, "a"), ("b", "a"), (2, "a")], sqlite)
+    assert {hit.id for hit in await sqlite.search(vector_of("a"), 3)} == {1, "b", 2}
+
+
+async def test_a_database_in_memory_is_refused():
+    with pytest.raises(ConfigurationError, match="name a file"):
+        SqliteVectors(":memory:")
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+async def test_reading_leaves_a_file_of_somebody_else_as_it_is(tmp_path, mode):
+    path = tmp_path / "a b%20#?.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"pragma journal_mode = {mode}")
+        database.execute("create table own (a)")
+        database.commit()
+    before = path.read_bytes()
+    store = SqliteVectors(path)
+    assert (await store.fingerprint(), await store.dimension(), await store.count()) == (None, None, 0)
+    assert await store.columns() == []
+    with pytest.raises(ConfigurationError, match="not a table of embed_to_store"):
+        await store.search(vector_of("a"), 1)
+    await store.aclose()
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 async def test_texts_may_be_left_out(server, client, sqlite):
