@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,10 +24,12 @@ from asyncembed.stores._fingerprint import (
 from asyncembed.stores._nearest import similarities
 from asyncembed.stores._store import Found
 from asyncembed.stores._values import OWN_COLUMNS, names_of, plain_id, scalar
+from asyncembed.stores._write_lock import write_lock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from types import ModuleType
 
     import lancedb
     import pyarrow as pa
@@ -44,11 +48,25 @@ KEPT: Final = timedelta(hours=1)
 """How long old versions of the table are kept for their readers."""
 
 
+LANCE_NAMES: Final = frozenset({
+    "_distance",
+    "_row_created_at_version",
+    "_row_last_updated_at_version",
+    "_rowaddr",
+    "_rowid",
+    "_rowoffset",
+})
+"""Columns of LanceDB itself, whose names metadata must not have."""
+
+
 class LanceTable:
     """A table of LanceDB with the columns id, hash, embedding and text, and one for each name in metadata.
 
     The first batch creates the table. Its `id` is int64 if the ids of that batch are integers, else a string. Lists,
-    mappings, dates and UUIDs in metadata are stored as strings.
+    mappings, dates and UUIDs in metadata are stored as strings. A name in metadata must have no dot and no backtick.
+
+    Writers of one folder wait for each other, by a lock file in it. At another address, let only one run write at a
+    time: LanceDB does not notice that two writers insert the same id, and keeps the row of each.
 
     Args:
         uri: A folder, or another address that LanceDB takes.
@@ -102,22 +120,14 @@ class LanceTable:
         texts: Sequence[str] | None,
         metadata: Sequence[Metadata | None],
     ) -> None:
-        """Store rows as one version of the table; see `Store`."""
-        table = self._table
-        rows = self._arrow(ids, hashes, vectors, texts, metadata, await table.schema() if table else None)
-        if table is None:
-            database = await self._connect()
-            marked = rows.replace_schema_metadata({KEY: fingerprint_to_json(self._fingerprint).encode()})
-            # Another process may have created it meanwhile, perhaps for vectors of another kind.
-            self._table = await database.create_table(self._name, schema=marked.schema, exist_ok=True)
-            await self.prepare(self._fingerprint, _dimension_of(marked.schema, self._fingerprint))
-            return await self.put(ids, hashes, vectors, texts, metadata)
-        await self._add_columns(table, rows.schema)
-        await table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
-        self._puts += 1
-        if self._puts % PUTS_BETWEEN == 0:
-            await table.optimize(cleanup_older_than=KEPT)
-        return None
+        """Store rows as one version of the table; see `Store`.
+
+        Raises:
+            ConfigurationError: if LanceDB cannot have a column with the name of metadata, or an id or a value does not
+                fit into its column.
+        """
+        async with self._alone():
+            await self._put(ids, hashes, vectors, texts, metadata)
 
     async def fingerprint(self) -> StoreFingerprint | None:
         """Return the fingerprint of the table, None if it has none."""
@@ -170,6 +180,30 @@ class LanceTable:
         if database:
             database.close()
 
+    async def _put(
+        self,
+        ids: Sequence[TextId],
+        hashes: Sequence[bytes],
+        vectors: Matrix,
+        texts: Sequence[str] | None,
+        metadata: Sequence[Metadata | None],
+    ) -> None:
+        table = self._table
+        rows = self._arrow(ids, hashes, vectors, texts, metadata, await table.schema() if table else None)
+        if table is None:
+            database = await self._connect()
+            marked = rows.replace_schema_metadata({KEY: fingerprint_to_json(self._fingerprint).encode()})
+            # Another process may have created it meanwhile, perhaps for vectors of another kind.
+            self._table = await database.create_table(self._name, schema=marked.schema, exist_ok=True)
+            await self.prepare(self._fingerprint, _dimension_of(marked.schema, self._fingerprint))
+            return await self._put(ids, hashes, vectors, texts, metadata)
+        await self._add_columns(table, rows.schema)
+        await table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        self._puts += 1
+        if self._puts % PUTS_BETWEEN == 0:
+            await table.optimize(cleanup_older_than=KEPT)
+        return None
+
     async def _search_all(self, table: lancedb.AsyncTable, vector: Vector, k: int, *, packed: bool) -> list[Found]:
         """Compare all rows, for types of numbers that LanceDB has no distance for."""
         best: list[tuple[float, dict[str, object]]] = []
@@ -182,17 +216,34 @@ class LanceTable:
             best = sorted(best, key=lambda hit: -hit[0])[:k]
         return [_found(row, score) for score, row in best]
 
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Keep other writers out of the folder."""
+        await self._connect()  # creates the folder
+        if lock := self._lock():
+            async with write_lock(lock):
+                yield
+        else:
+            yield
+
+    def _lock(self) -> Path | None:
+        """Return the path of the lock file, None if the database is in no folder."""
+        return None if isinstance(self._uri, Address) else Path(self._uri).resolve() / f".{self._name}.lock"
+
+    def _is_missing(self) -> bool:
+        return not isinstance(self._uri, Address) and not Path(self._uri).exists()
+
     async def _connect(self) -> lancedb.AsyncConnection:
         if self._database is None:
-            try:
-                import lancedb  # noqa: PLC0415
-            except ImportError as error:
-                raise missing("LanceTable", "lancedb", "lancedb") from error
-            self._database = await lancedb.connect_async(str(self._uri))
+            # The interval makes each call see what others have written.
+            self._database = await _package().connect_async(str(self._uri), read_consistency_interval=timedelta(0))
         return self._database
 
     async def _open(self) -> lancedb.AsyncTable | None:
         if self._table is None:
+            _package()
+            if self._is_missing():  # to connect would create the folder
+                return None
             database = await self._connect()
             try:
                 self._table = await database.open_table(self._name)
@@ -230,6 +281,7 @@ class LanceTable:
             "text": pa.array(list(texts) if texts else [None] * count, pa.string()),
         }
         names = names_of(metadata)
+        _check_names(names)
         for name in [*(schema.names if schema else ()), *names]:
             if name not in columns:
                 values = [_value(row, name) for row in metadata]
@@ -246,6 +298,12 @@ class LanceTable:
 
         kind = schema.field(name).type if schema is not None and name in schema.names else None
         try:
+            if (
+                kind is not None
+                and pa.types.is_integer(kind)
+                and pa.types.is_floating((found := pa.array(values)).type)
+            ):
+                return found.cast(kind)  # raises if it would cut off a fraction, which `pa.array` does silently
             return pa.array(values, kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise ConfigurationError(
@@ -275,6 +333,22 @@ class LanceTable:
     def _kind(self, schema: pa.Schema) -> StoreFingerprint | None:
         text = (schema.metadata or {}).get(KEY)
         return fingerprint_from_json(text, repr(self)) if text else None
+
+
+def _package() -> ModuleType:
+    try:
+        import lancedb  # noqa: PLC0415
+    except ImportError as error:
+        raise missing("LanceTable", "lancedb", "lancedb") from error
+    return lancedb
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if name in LANCE_NAMES or "." in name or "`" in name:
+            raise ConfigurationError(
+                f"metadata has the name {name!r}, which LanceDB cannot give a column; choose another one"
+            )
 
 
 def _found(row: dict[str, Any], score: float) -> Found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 from support.scripted import vector_of
@@ -102,3 +104,56 @@ async def test_a_table_of_somebody_else_is_refused(server, client, store):
     with pytest.raises(ResumeError, match="no fingerprint that says what made their vectors"):
         await client.embed_to_store(rows_of(2), store)
     assert not server.requests
+
+
+@pytest.mark.parametrize("name", ["a.b", "a`b", "_rowid", "_rowaddr", "_distance"])
+async def test_names_that_lance_cannot_give_a_column_are_refused(server, client, store, name):
+    with pytest.raises(ConfigurationError, match="cannot give a column"):
+        await client.embed_to_store([EmbedInput("a", 1, {name: 1})], store)
+    assert await store.count() == 0
+
+
+@pytest.mark.parametrize("value", [1.75, True, "1"])
+async def test_a_value_that_an_existing_column_would_change_is_refused(server, client, store, value):
+    await client.embed_to_store([EmbedInput("a", 1, {"price": 1}), EmbedInput("b", 2, {"price": 2.0})], store)
+    (column,) = await store.columns()
+    await client.embed_to_store([EmbedInput("c", 3, {column: 3.0}), (4, "d")], store)
+    integers = LanceTable(store._uri, "integers")
+    await client.embed_to_store([EmbedInput("a", 1, {"price": 1})], integers)
+    await client.embed_to_store([EmbedInput("b", 2, {"price": 2.0}), (3, "c")], integers)
+    with pytest.raises(ConfigurationError, match="do not fit into one column"):
+        await client.embed_to_store([EmbedInput("d", 4, {"price": value})], integers)
+    assert {hit.id: hit.metadata["price"] for hit in await integers.search(vector_of("a"), 9)} == {1: 1, 2: 2, 3: None}
+    await integers.aclose()
+
+
+async def test_what_others_have_written_is_seen(server, client, store):
+    other = LanceTable(store._uri, "docs")
+    await client.embed_to_store(rows_of(3), store)
+    assert await other.count() == 3
+    await client.embed_to_store(rows_of(6), store)
+    server.requests.clear()
+    assert await other.count() == 6
+    (found,) = await other.search(vector_of("text 5"), 1)
+    assert found.id == 5
+    assert (await client.embed_to_store(rows_of(6), other)).resumed == 6
+    assert not server.requests
+    await other.aclose()
+
+
+async def test_two_writers_of_the_same_rows_double_nothing(server, client, store):
+    other = LanceTable(store._uri, "docs")
+    rows = rows_of(2_000)
+    await asyncio.gather(client.embed_to_store(rows, store), client.embed_to_store(rows, other))
+    assert sorted(row["id"] for row in await content(store)) == list(range(2_000))
+    await other.aclose()
+
+
+async def test_reading_creates_no_folder(tmp_path):
+    store = LanceTable(tmp_path / "none")
+    assert (await store.fingerprint(), await store.dimension(), await store.count()) == (None, None, 0)
+    assert await store.columns() == []
+    with pytest.raises(ConfigurationError, match="not a table of embed_to_store"):
+        await store.search(vector_of("a"), 1)
+    assert not (tmp_path / "none").exists()
+    await store.aclose()

@@ -1,0 +1,69 @@
+"""A lock file that one writer of a folder holds at a time, in this process or another one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from asyncembed.sinks._safe_open import open_lock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+BUSY_SECONDS: Final = 30.0
+"""How many seconds a writer waits for another one."""
+
+TRY_SECONDS: Final = 0.02
+"""Seconds between two tries; no operating system tells an event loop that a lock has become free."""
+
+
+@asynccontextmanager
+async def write_lock(path: Path) -> AsyncIterator[None]:
+    """Hold the lock of a file, which is created if it does not exist and stays there.
+
+    Raises:
+        TimeoutError: if others hold it for `BUSY_SECONDS`.
+        ConfigurationError: if the file or its folder is a symbolic link.
+    """
+    handle = open_lock(path)
+    try:
+        deadline = time.monotonic() + BUSY_SECONDS
+        while not _take(handle):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"another writer held {path} for {BUSY_SECONDS:g} s")
+            await asyncio.sleep(TRY_SECONDS)
+        try:
+            yield
+        finally:
+            _give_back(handle)
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _give_back(handle: int) -> None:
+    """Release a lock. To close the file is not enough, as a forked process may have it open, too."""
+    if sys.platform == "win32":
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_UN)
