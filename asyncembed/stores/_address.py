@@ -43,5 +43,10 @@ def open_store(address: str | Secret) -> AnyStore:
         return SqliteVectors(rest, table)
     if kind == "lancedb":
         return LanceTable(rest, table)
+    if re.search("[@/:]", table):
+        raise ConfigurationError(
+            "the table after # has a character of an address; if the # belongs to the password, write %23 for it, or "
+            "put the password into the environment (PGPASSWORD)"
+        )
     schema, _, name = table.rpartition(".")
     return PgVector(place, name, schema=schema or "public")

@@ -134,3 +134,10 @@ def test_what_is_no_address_is_refused_and_not_repeated(address):
     with pytest.raises(ConfigurationError, match="a store is one of") as caught:
         open_store(address)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_password_with_the_sign_before_the_table_is_not_shown():
+    with pytest.raises(ConfigurationError, match="write %23 for it") as caught:
+        open_store("postgresql://user:pa#s3cret@127.0.0.1:1/db")
+    assert "s3cret" not in str(caught.value)
+    assert repr(open_store("postgresql://user:pa#s3cret@127.0.0.1:1/db#docs")) == "PgVector(public.docs)"
