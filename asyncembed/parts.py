@@ -8,6 +8,7 @@ missing. The journal's lock keeps two workers from the same part.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Unpack
 
@@ -17,6 +18,7 @@ from asyncembed._models import EmbedInput
 from asyncembed._sync import SyncEmbedder
 
 try:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError:
     raise missing("asyncembed.parts", "pyarrow", "arrow") from None
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from asyncembed.sinks import FormatName
 
 ROWS_AT_ONCE: Final = 1_000
+EMPTY: Final = ".empty"
+"""Suffix of the file that says that a part has no text, and so no file of vectors."""
+
 SUFFIXES: Final = frozenset({".parquet", ".arrow", ".npy", ".npz", ".jsonl"})
 
 
@@ -48,7 +53,8 @@ def embed_part(
     """Embed the texts of one Parquet file into one file of vectors, or continue where an earlier task ended.
 
     It is a plain function of plain values, so you can submit it to any engine. `spec.share(workers)` divides a rate
-    limit among the workers. Null and empty texts have no row.
+    limit among the workers. Null and empty texts have no row. A part without any text gets no file of vectors, but an
+    empty file `TARGET.empty`, which tells `parts` that it is finished.
 
     Args:
         source: The Parquet file.
@@ -65,13 +71,13 @@ def embed_part(
         The summary of the part; `earlier` in it is the share of earlier tasks.
 
     Raises:
-        ConfigurationError: if the source has no such column, or another worker is writing this part.
+        ConfigurationError: if the source has no such column or is damaged, or another worker is writing this part.
         ResumeError: if the existing file was made of other texts, or with another model or options.
         AsyncEmbedError: if a text cannot be embedded; the vectors that have arrived are kept.
     """
     _check_columns(source, *filter(None, (id, text)))
     with SyncEmbedder(spec) as embedder:
-        return embedder.embed_to_file(
+        summary = embedder.embed_to_file(
             _rows(source, id, text),
             target,
             resume=True,
@@ -80,6 +86,9 @@ def embed_part(
             format=format,
             **options,
         )
+    if not summary.saved and not summary.failed:
+        _empty(Path(target)).touch()
+    return summary
 
 
 def parts(
@@ -107,11 +116,27 @@ def parts(
     if targets.samefile(sources):
         raise ConfigurationError("target= must not be the folder of the sources")
     pairs = [(source, targets / source.with_suffix(suffix).name) for source in found]
-    return [(source, made) for source, made in pairs if not made.exists()]
+    return [(source, made) for source, made in pairs if not made.exists() and not _empty(made).exists()]
+
+
+def _empty(target: Path) -> Path:
+    return target.with_name(target.name + EMPTY)
+
+
+@contextmanager
+def _reading(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the errors of pyarrow about a damaged file into a `ConfigurationError` that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the operating system, such as FileNotFoundError
+            raise
+        raise ConfigurationError(f"{os.fspath(source)} cannot be read as a Parquet file: {error}") from error
 
 
 def _check_columns(source: str | os.PathLike[str], *columns: str) -> None:
-    there = pq.read_schema(source).names
+    with _reading(source):
+        there = pq.read_schema(source).names
     if absent := [column for column in columns if column not in there]:
         raise ConfigurationError(f"{os.fspath(source)} has no column {absent[0]!r}; it has: {', '.join(there)}")
 
@@ -119,7 +144,7 @@ def _check_columns(source: str | os.PathLike[str], *columns: str) -> None:
 def _rows(source: str | os.PathLike[str], id_column: str | None, text_column: str) -> Iterator[EmbedInput]:
     columns = [text_column] if id_column in {None, text_column} else [str(id_column), text_column]
     number = 0
-    with pq.ParquetFile(source) as file:
+    with _reading(source), pq.ParquetFile(source) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
             texts = batch.column(text_column).to_pylist()
             ids = batch.column(id_column).to_pylist() if id_column else range(number, number + len(texts))

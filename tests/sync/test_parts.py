@@ -102,6 +102,43 @@ def test_a_column_that_is_not_there_is_named(sources, tmp_path, spec, server, ar
     assert server.ledger.requests == 0
 
 
+def test_a_part_without_any_text_is_finished_once(tmp_path, spec, server):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": pa.array([None, ""], pa.string())}), folder / "a.parquet")
+    ((source, target),) = parts(folder, tmp_path / "out")
+    assert embed_part(source, target, spec).saved == 0
+    assert parts(folder, tmp_path / "out") == []
+    assert server.ledger.requests == 0
+
+
+def test_a_part_without_a_vector_is_left_if_it_has_texts(tmp_path, spec, server):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": ["a", "b"]}), folder / "a.parquet")
+    server.rules.append(Broken(after=0))
+    (todo,) = parts(folder, tmp_path / "out")
+    with pytest.raises(ServerError):
+        embed_part(*todo, spec)
+    assert parts(folder, tmp_path / "out") == [todo]
+
+
+@pytest.mark.parametrize("part", ["all", "footer", "pages"])
+def test_a_damaged_source_is_named(tmp_path, spec, part):
+    source = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"text": [f"text {number}" for number in range(2_000)]}), source)
+    whole = source.read_bytes()
+    damaged = {"all": b"nope", "footer": whole[:-40], "pages": bytes(4_000) + whole[4_000:]}
+    source.write_bytes(damaged[part])
+    with pytest.raises(ConfigurationError, match=r"in\.parquet cannot be read as a Parquet file"):
+        embed_part(source, tmp_path / "v.parquet", spec)
+
+
+def test_a_source_that_is_not_there_is_told_as_usual(tmp_path, spec):
+    with pytest.raises(FileNotFoundError):
+        embed_part(tmp_path / "in.parquet", tmp_path / "v.parquet", spec)
+
+
 def test_folders_are_checked(sources, tmp_path):
     with pytest.raises(ConfigurationError, match="must not be the folder"):
         parts(sources, sources)
