@@ -228,7 +228,7 @@ class LanceTable:
 
     def _lock(self) -> Path | None:
         """Return the path of the lock file, None if the database is in no folder."""
-        return None if isinstance(self._uri, Address) else Path(self._uri).resolve() / f".{self._name}.lock"
+        return None if isinstance(self._uri, Address) else Path(self._uri).resolve() / ".asyncembed.lock"
 
     def _is_missing(self) -> bool:
         return not isinstance(self._uri, Address) and not Path(self._uri).exists()
