@@ -275,7 +275,7 @@ async def test_a_function_that_is_cancelled_shows_nothing(connect):
     with pytest.raises(asyncio.CancelledError) as caught:
         await posting
     trace = caught.value.__traceback__
-    while trace.tb_frame.f_code.co_name != "_call_key_function":
+    while trace.tb_frame.f_code.co_name != "call_key_function":
         trace = trace.tb_next
     trace.tb_next = None  # what comes then are the caller's own frames
     assert seen(*error_views(caught.value)) == []
