@@ -226,7 +226,7 @@ class Blame:
         is_permanent = _PERMANENT.search(answer.provider_message or "")
         is_of_replica = answer.status != _FORBIDDEN
         has_worked = self.accepted or (self._has_worked and is_of_replica)
-        if answer.status in _OF_TEXT and self.accepted:  # the same words may be about a text
+        if meaning == "option" and answer.status in _OF_TEXT and self.accepted:  # the same words may be about a text
             return self._of_refused_request(meaning, case)
         if not has_worked or answer.status not in _OF_ONE_REPLICA or is_permanent:
             return Verdict(Step.END, meaning)

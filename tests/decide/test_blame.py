@@ -38,17 +38,29 @@ def decide(error, *, accepted=0, case=None, texts=TEXTS, base64=False, probe=Tru
     return blame.decide(error, texts, case or new_case(), wants_base64=base64)
 
 
+@pytest.mark.parametrize("accepted", [0, 5])
 @pytest.mark.parametrize(
     ("message", "meaning"),
     [
         ("API key not valid. Please pass a valid API key.", "key"),
         ("Invalid model: no-such", "model"),
         ("Access denied, please make sure your account is in good standing.", "quota"),
+    ],
+)
+def test_words_of_the_account_end_the_run_whatever_the_status(message, meaning, accepted):
+    assert decide(refused(400, message), accepted=accepted) == Verdict(Step.END, meaning)
+
+
+@pytest.mark.parametrize(
+    ("message", "meaning"),
+    [
+        ("image dimensions 12000x9000 exceed what is allowed", "option"),
+        ("unknown field 3 of record", "option"),
         ("cannot decode base64 image", "encoding"),
     ],
 )
 @pytest.mark.parametrize("status", [400, 422])
-def test_words_of_the_account_end_the_run_unless_requests_were_accepted(message, meaning, status):
+def test_words_of_an_option_end_the_run_unless_requests_were_accepted(message, meaning, status):
     """The API may use the same words of a text; then the harmless text is taken."""
     error = refused(status, message)
     assert decide(error) == Verdict(Step.END, meaning)
