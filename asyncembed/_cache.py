@@ -11,18 +11,17 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from asyncembed._events import LOGGER
 from asyncembed._exceptions import ConfigurationError
-from asyncembed._util import OneThread
+from asyncembed._util import OneThread, transaction
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 T = TypeVar("T")
 
@@ -76,7 +75,7 @@ class VectorCache:
 
     Args:
         path: The file; it is made if it does not exist.
-        max_bytes: Size from which on the rows that were not used for longest are given up.
+        max_bytes: Size above which the cache deletes the least recently used rows.
 
     Raises:
         ConfigurationError: by each method, if the file is not a cache, or cannot be opened.
@@ -119,7 +118,7 @@ class VectorCache:
         *,
         is_last: bool = False,
     ) -> None:
-        """Store the bytes of vectors, and give up old rows if there are too many.
+        """Store the bytes of vectors, and delete old rows if there are too many.
 
         Args:
             rows: The bytes, by key.
@@ -212,7 +211,7 @@ class VectorCache:
             try:
                 if self._used:
                     database.execute(f"pragma busy_timeout = {round(1_000 * LAST_SECONDS)}")
-                    with _transaction(database):
+                    with transaction(database):
                         self._note_uses(database)
             except sqlite3.Error as error:
                 LOGGER.debug("the uses of the cache %s were not noted: %s", self._path, error)
@@ -238,7 +237,7 @@ class VectorCache:
     ) -> None:
         now = int(time.time())
         values = ((key, now, _to_row(key, vector, truncated.get(key))) for key, vector in rows.items())
-        with _transaction(database):
+        with transaction(database):
             database.executemany("insert or replace into vectors values (?, ?, ?)", values)
             if self._size(database) > self._max_bytes:
                 database.execute(_EVICT, (EVICTED,))
@@ -257,18 +256,6 @@ class VectorCache:
         )
         total: int = (pages - free) * size
         return total
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("begin immediate")
-    try:
-        yield
-        database.execute("commit")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("rollback")
-        raise
 
 
 def _is_lock(error: sqlite3.Error) -> bool:

@@ -110,7 +110,7 @@ if TYPE_CHECKING:
 
 
 MAX_QUERY_TEXTS: Final = 256
-"""Maximum number of texts in one call of `embed_query` ahead of bulk, if so many may wait. Longer lists are bulk."""
+"""Maximum number of texts that one call of `embed_query` sends ahead of bulk. It embeds a longer list as bulk."""
 
 
 def check_raise_or_skip(on_error: str) -> None:

@@ -17,6 +17,7 @@ from asyncembed._config import check, is_whole
 from asyncembed._core.source import async_lines, lines
 from asyncembed._decide.chunker import Chunker
 from asyncembed._decide.cost import ASSUMED_DIMENSION, CostModel
+from asyncembed._decide.spending_cap import MILLION
 from asyncembed._decide.texts import as_input_or_refused, text_key
 from asyncembed._decide.token_count import estimate_tokens
 from asyncembed._public import publish
@@ -36,8 +37,6 @@ TEXTS_AT_ONCE: Final = 256
 
 SAMPLE: Final = 2_000
 """Minimum size of the sample. When it has doubled, every second text is dropped."""
-
-MILLION: Final = 1_000_000
 
 
 @runtime_checkable

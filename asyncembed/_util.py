@@ -1,17 +1,18 @@
-"""Base classes of async context managers and iterators, and a thread whose calls always run to their end."""
+"""Base classes of async context managers and iterators, a thread whose calls run to their end, and SQL transactions."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sqlite3
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 
@@ -99,4 +100,17 @@ async def end_of(future: asyncio.Future[T]) -> None:
             while not future.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([future])
+        raise
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Run the block in a transaction of SQLite that may write; an exception undoes it."""
+    database.execute("begin immediate")
+    try:
+        yield
+        database.execute("commit")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("rollback")
         raise

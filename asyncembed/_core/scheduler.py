@@ -148,7 +148,7 @@ class WorkerPool:
             self._is_feeding = False
             if self._last:
                 await self._complete(self._last)
-        # After an error of a stage behind it, nobody wants the texts of a pump.
+        # After an error, for example of the cache, the run reads no more texts, and a pump would wait for ever.
         if self._scope.cancel_called or stopping.is_on or self._run.error:
             for pump in pumps:
                 pump.cancel()

@@ -10,10 +10,10 @@
                                                                 if the API refuses it too, the request is wrong,
                                                                 otherwise a text is
 
-Three kinds of answers need a second look. A 401 or 404 amid successful requests may come from one bad replica, so the
+Four kinds of answers need a second look. A 401 or 404 amid successful requests may come from one bad replica, so the
 client repeats the request once, unless the answer says that the key was revoked. A 403 amid successful requests may
-come from a firewall. A 500 that comes twice, while other requests succeed, may be caused by a text. For the last two,
-the probe decides.
+come from a firewall, and a 400 in words of an option may be about a text. A 500 that comes twice, while other requests
+succeed, may be caused by a text. For the last three, the probe decides.
 """
 
 from __future__ import annotations

@@ -19,13 +19,12 @@ from asyncembed.cli._console import FAILED, WRONG_USE, can_show_all, fail, log_t
 from asyncembed.cli._embed import Job
 from asyncembed.cli._embed import dry_run as run_dry
 from asyncembed.cli._embed import embed as run_embed
-from asyncembed.cli._hints import hints
 from asyncembed.cli._inputs import SUFFIXES, parse_sources
 from asyncembed.cli._providers import parse_extra, provider_with, show_providers
 from asyncembed.cli._rows import Fields, InputError, RowTemplate, parse_delimiter
 from asyncembed.cli._search import Query, show, to_json
 from asyncembed.cli._search import search as run_search
-from asyncembed.cli._wording import Wording
+from asyncembed.cli._wording import Wording, hints
 from asyncembed.sinks import FORMATS
 from asyncembed.stores import open_store
 from asyncembed.stores._address import FORMS, is_store
@@ -158,7 +157,7 @@ Attempts = Annotated[
 
 @contextmanager
 def exits(context: typer.Context) -> Iterator[Wording]:
-    """Turn errors and Ctrl-C into one message and an exit code. It returns the words of the command."""
+    """Turn errors and Ctrl-C into one message and an exit code. Yield the words of the command."""
     wording = Wording.for_command(context)
     try:
         yield wording

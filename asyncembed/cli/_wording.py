@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line.
+"""Messages of the library in the words of the command line, and hints where a message does not say what may be wrong.
 
 The library names its arguments as Python writes them: "pass model=". Where the command has the option, the message
 names that instead: "pass --model". A few sentences ask for what only a program can do; they are replaced.
@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from asyncembed import AsyncEmbedError
+from asyncembed import AsyncEmbedError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import typer
 
@@ -57,6 +57,9 @@ _SENTENCES: Final = tuple(
 _ARGUMENT: Final = re.compile(r"(?<![\w.?&/'\"{<-])([a-z]+(?:_[a-z]+)*)=(?!=)(?=(\S?))")
 _ENDS: Final = frozenset(",;.:)")
 
+_NO_LISTENER: Final = re.compile(r"Connect call failed|[Cc]onnection refused|Cannot connect to unix socket")
+_OWN_MACHINE: Final = re.compile(r"host (?:localhost|127\.|\[?::1)|unix socket")
+
 
 @dataclass(frozen=True, slots=True)
 class Wording:
@@ -93,3 +96,16 @@ class Wording:
         if option is None:
             return f"{name} " if name == "provider" else found[0]
         return f"{option} " if after and after not in _ENDS else option
+
+
+def hints(error: BaseException, base_url: object) -> Iterator[str]:
+    """Yield hints about an error.
+
+    Args:
+        error: The error.
+        base_url: The value of `--base-url`, if it is given.
+    """
+    message = str(error)
+    is_own = base_url or _OWN_MACHINE.search(message)  # a provider's own server does run
+    if isinstance(error, TransportError) and is_own and _NO_LISTENER.search(message):
+        yield "Nothing listens at this address: is the server running?"

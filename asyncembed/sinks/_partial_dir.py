@@ -21,16 +21,10 @@ import orjson
 import psutil
 
 from asyncembed._exceptions import ConfigurationError
-from asyncembed.sinks._safe_open import check_folder, open_lock, read_file
+from asyncembed.sinks._safe_open import check_folder, open_lock, read_file, try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 
 RUN: Final = "run.json"
@@ -46,9 +40,6 @@ _OWN_PREFIXES: Final = (
     "replaced",
 )
 """Prefixes of the names of the files in the folder. Files with other names are never removed."""
-
-_LOCKED_BYTE: Final = 1_000_000
-"""Position of the locked byte on Windows, after the content, because a locked byte cannot be read."""
 
 _MAX_TRIES: Final = 100
 """Maximum number of tries, in which another process removes the folder while this one acquires it."""
@@ -141,19 +132,15 @@ def _lock(path: Path) -> int | None:
     """Lock a file and return its descriptor; None if its previous holder has just removed it."""
     handle = open_lock(path)
     try:
-        if sys.platform == "win32":
-            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(handle):
+            holder = read_holder(path.parent)
+            details = f": {holder}" if holder else ""
+            raise ConfigurationError(  # noqa: TRY301
+                f"{path.parent} is being written by another process{details}"
+            )
         if _is_same_file(handle, path):
             _write_holder(handle)
             return handle
-    except (BlockingIOError, PermissionError):
-        os.close(handle)
-        holder = read_holder(path.parent)
-        details = f": {holder}" if holder else ""
-        raise ConfigurationError(f"{path.parent} is being written by another process{details}") from None
     except BaseException:
         os.close(handle)
         raise

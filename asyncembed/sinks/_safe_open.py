@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+_LOCKED_BYTE: Final = 1_000_000
+"""Position of the locked byte on Windows, after the content, because a locked byte cannot be read."""
+
 _NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)  # missing on Windows, where links need special rights
 _FOLDER: Final = _NO_LINKS | getattr(os, "O_DIRECTORY", 0)
 
@@ -68,6 +77,28 @@ def open_lock(path: Path) -> int:
     """
     with _inside(path) as (name, folder):
         return os.open(name, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666, dir_fd=folder)
+
+
+def try_lock(handle: int) -> bool:
+    """Lock an open file, and return whether that worked: not if another process, or another handle, holds the lock."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def unlock(handle: int) -> None:
+    """Release a lock. To close the file is not enough, as a forked process may have it open, too."""
+    if sys.platform == "win32":
+        os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def new_file(path: Path) -> BinaryIO:

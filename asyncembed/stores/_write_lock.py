@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from asyncembed.sinks._safe_open import open_lock
+from asyncembed.sinks._safe_open import open_lock, try_lock, unlock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 BUSY_SECONDS: Final = 30.0
 """How many seconds a writer waits for another one."""
@@ -38,32 +32,13 @@ async def write_lock(path: Path) -> AsyncIterator[None]:
     handle = open_lock(path)
     try:
         deadline = time.monotonic() + BUSY_SECONDS
-        while not _take(handle):
+        while not try_lock(handle):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"another writer held {path} for {BUSY_SECONDS:g} s")
             await asyncio.sleep(TRY_SECONDS)
         try:
             yield
         finally:
-            _give_back(handle)
+            unlock(handle)
     finally:
         os.close(handle)
-
-
-def _take(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _give_back(handle: int) -> None:
-    """Release a lock. To close the file is not enough, as a forked process may have it open, too."""
-    if sys.platform == "win32":
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(handle, fcntl.LOCK_UN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
@@ -15,7 +14,7 @@ import numpy as np
 
 from asyncembed._config import check_count
 from asyncembed._exceptions import ConfigurationError, ResumeError
-from asyncembed._util import OneThread
+from asyncembed._util import OneThread, transaction
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
 from asyncembed.stores._fingerprint import (
     check_fingerprint,
@@ -29,7 +28,7 @@ from asyncembed.stores._values import OWN_COLUMNS, names_of, plain_id, scalar
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
     from asyncembed._config import Dtype
@@ -145,7 +144,7 @@ class SqliteVectors:
     def _prepare(
         self, fingerprint: StoreFingerprint, dimension: int | None, database: sqlite3.Connection
     ) -> int | None:
-        with _transaction(database):
+        with transaction(database):
             database.execute(
                 f"create table if not exists {FINGERPRINTS} "
                 "(name text primary key, fingerprint text not null, dimension int)"
@@ -207,7 +206,7 @@ class SqliteVectors:
         columns += [[scalar(row.get(name.lower())) for row in folded] for name in names]
         listed = ["id", "hash", "embedding", "text", *map(_quoted, names)]
         sets = ", ".join(f"{name} = excluded.{name}" for name in listed[1:])
-        with _transaction(database):
+        with transaction(database):
             self._add_columns(names, database)
             rows = zip(*columns, strict=True)
             # Many rows per statement: SQLite releases the interpreter lock for each, and must wait to get it back.
@@ -335,18 +334,6 @@ def _with_pragmas(connection: sqlite3.Connection, *pragmas: str) -> sqlite3.Conn
         connection.close()
         raise
     return connection
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("begin immediate")
-    try:
-        yield
-        database.execute("commit")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("rollback")
-        raise
 
 
 def _exists(database: sqlite3.Connection, table: str) -> bool:
