@@ -44,7 +44,7 @@ class LoopbackProxy:
                 await writer.drain()
             else:
                 await self._pass_on(head, reader, writer)
-        writer.close()
+        await _close(writer)
 
     async def _pass_on(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self.port)
@@ -58,6 +58,12 @@ class LoopbackProxy:
                 while data := await source.read(65_536):
                     target.write(data)
                     await target.drain()
-            target.close()
+            await _close(target)
 
         await asyncio.gather(copy(reader, to_server), copy(from_server, writer))
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()  # asyncio complains of a reset that nobody has waited for

@@ -8,6 +8,7 @@ at the end of this file make the usual ones. Vectors follow from the text, so th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -131,11 +132,15 @@ class ScriptedServer:
                 await self._reply(exchange)
                 if exchange.over:
                     break
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        except asyncio.CancelledError:
+            writer.transport.abort()  # the test is over
         finally:
-            self.connections.discard(task)
             writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()  # asyncio complains of a reset that nobody has waited for
+            self.connections.discard(task)
 
     async def _reply(self, exchange: Exchange) -> None:
         self.active += 1
