@@ -155,6 +155,7 @@ class Patient:
 
     def __init__(self, store: Store, patience: float) -> None:
         self._patience = patience
+        self.check_name: Callable[[str], None] | None = getattr(store, "check_name", None)
         self.prepare = store.prepare  # a failure at the start means that the settings are wrong
         self.prepare_again = partial(self._try, store.prepare)
         self.present = partial(self._try, store.present)
@@ -191,7 +192,7 @@ class Rows:
         given: The rows.
         store: The store.
         max_wait: How many seconds rows of an async iterable wait for more rows before they are looked up.
-        skip_wrong: Whether a row that no store could keep fails alone; otherwise it ends the run.
+        skip_wrong: Whether a row that the store could not keep fails alone; otherwise it ends the run.
     """
 
     def __init__(self, given: Texts, store: Patient, max_wait: float, *, skip_wrong: bool) -> None:
@@ -274,7 +275,7 @@ class Rows:
         first, self._pulled = self._pulled, self._pulled + len(some)
         for place, item in enumerate(some, first):
             try:
-                row = _row_of(item, place)
+                row = _row_of(item, place, self._store.check_name)
             except ConfigurationError as error:
                 if not self._skip_wrong:
                     return rows, error
@@ -397,11 +398,11 @@ class StoreSettler:
                 )
 
 
-def _row_of(item: object, place: int) -> EmbedInput:
+def _row_of(item: object, place: int, check_name: Callable[[str], None] | None) -> EmbedInput:
     """Return one of the caller's items as a row.
 
     Raises:
-        ConfigurationError: if it is no row, or no store could keep it.
+        ConfigurationError: if it is no row, or the store could not keep it.
     """
     row = as_input(item, place)
     if isinstance(row, RefusedInput):
@@ -412,7 +413,7 @@ def _row_of(item: object, place: int) -> EmbedInput:
         )
     try:
         plain_id(row.id)
-        names_of([row.metadata])
+        names_of([row.metadata], check_name)
     except ConfigurationError as error:
         raise ConfigurationError(f"texts[{place}]: {error}") from None
     return row

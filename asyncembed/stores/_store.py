@@ -24,6 +24,9 @@ class Store(Protocol):
 
     `embed_to_store` repeats `present` and `put` for a while after an exception, except after errors of this package and
     programming errors such as `TypeError`. Ids are strings of valid Unicode without NUL, integers of 64 bits, or UUIDs.
+
+    A store may also have a method `check_name(name: str) -> None` that raises `ConfigurationError` for a name of
+    metadata that it cannot keep: then a row with such a name is refused before it is paid for.
     """
 
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:

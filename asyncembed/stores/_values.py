@@ -12,7 +12,7 @@ import orjson
 from asyncembed._exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from asyncembed._models import Metadata, TextId
 
@@ -52,11 +52,12 @@ def _check_text_id(value: str) -> None:
         raise ConfigurationError(f"the id {value!r} holds a NUL character, which databases do not keep")
 
 
-def names_of(metadata: Iterable[Metadata | None]) -> list[str]:
+def names_of(metadata: Iterable[Metadata | None], check_name: Callable[[str], None] | None = None) -> list[str]:
     """Return all names in metadata, in order of their first use.
 
     Raises:
-        ConfigurationError: if one of them is a column of the store itself, empty, or has a NUL character.
+        ConfigurationError: if one of them is a column of the store itself, empty, or has a NUL character; or what
+            `check_name` raises for it.
     """
     names = list(dict.fromkeys(name for row in metadata if row for name in row))
     for name in names:
@@ -64,6 +65,8 @@ def names_of(metadata: Iterable[Metadata | None]) -> list[str]:
             raise ConfigurationError(f"metadata has the name {name!r}, which no database can give a column")
         if name.lower() in OWN_COLUMNS:
             raise ConfigurationError(f"metadata has the name {name!r}, which the store uses itself; choose another one")
+        if check_name:
+            check_name(name)
     return names
 
 

@@ -28,7 +28,7 @@ from asyncembed.stores._write_lock import write_lock
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from types import ModuleType
 
     import lancedb
@@ -83,6 +83,13 @@ class LanceTable:
 
     def __repr__(self) -> str:
         return f"LanceTable({self._uri!r}, {self._name!r})"
+
+    def check_name(self, name: str) -> None:
+        """Raise `ConfigurationError` if metadata must not have this name; see `Store`."""
+        if name in LANCE_NAMES or "." in name or "`" in name:
+            raise ConfigurationError(
+                f"metadata has the name {name!r}, which LanceDB cannot give a column; choose another one"
+            )
 
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
         """Compare the fingerprint of the table if it exists; see `Store`."""
@@ -280,9 +287,7 @@ class LanceTable:
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(numbers), vectors.shape[1]),
             "text": pa.array(list(texts) if texts else [None] * count, pa.string()),
         }
-        names = names_of(metadata)
-        _check_names(names)
-        for name in [*(schema.names if schema else ()), *names]:
+        for name in [*(schema.names if schema else ()), *names_of(metadata, self.check_name)]:
             if name not in columns:
                 values = [_value(row, name) for row in metadata]
                 columns[name] = self._column(name, values, schema)
@@ -341,14 +346,6 @@ def _package() -> ModuleType:
     except ImportError as error:
         raise missing("LanceTable", "lancedb", "lancedb") from error
     return lancedb
-
-
-def _check_names(names: Iterable[str]) -> None:
-    for name in names:
-        if name in LANCE_NAMES or "." in name or "`" in name:
-            raise ConfigurationError(
-                f"metadata has the name {name!r}, which LanceDB cannot give a column; choose another one"
-            )
 
 
 def _found(row: dict[str, Any], score: float) -> Found:

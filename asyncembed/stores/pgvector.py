@@ -122,6 +122,14 @@ class PgVector:
     def __repr__(self) -> str:
         return f"PgVector({self._schema}.{self._table})"
 
+    def check_name(self, name: str) -> None:
+        """Raise `ConfigurationError` if metadata must not have this name; see `Store`."""
+        if not _is_name(name) or name in SYSTEM_COLUMNS:
+            raise ConfigurationError(
+                f"metadata has the name {name!r}, which no column of PostgreSQL can have; choose another one: 1 to "
+                f"{MAX_NAME_BYTES} bytes of valid Unicode without NUL, and not a column of the system"
+            )
+
     async def prepare(self, fingerprint: StoreFingerprint, dimension: int | None) -> int | None:
         """Create the extension and the table of fingerprints, and compare the fingerprint; see `Store`.
 
@@ -186,13 +194,7 @@ class PgVector:
         """Store rows in one transaction; see `Store`."""
         import psycopg  # noqa: PLC0415
 
-        names = names_of(metadata)
-        if wrong := [name for name in names if not _is_name(name) or name in SYSTEM_COLUMNS]:
-            raise ConfigurationError(
-                f"metadata has the name {wrong[0]!r}, which no column of PostgreSQL can have; choose another one: 1 to "
-                f"{MAX_NAME_BYTES} bytes of valid Unicode without NUL, and not a column of the system"
-            )
-        values = first_values(metadata, names)
+        values = first_values(metadata, names_of(metadata, self.check_name))
         async with self._writing() as connection:
             columns = await self._make_columns(connection, ids, vectors, values)
             keys = self._as_kind(ids, columns["id"])

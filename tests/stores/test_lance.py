@@ -107,10 +107,13 @@ async def test_a_table_of_somebody_else_is_refused(server, client, store):
 
 
 @pytest.mark.parametrize("name", ["a.b", "a`b", "_rowid", "_rowaddr", "_distance"])
-async def test_names_that_lance_cannot_give_a_column_are_refused(server, client, store, name):
-    with pytest.raises(ConfigurationError, match="cannot give a column"):
-        await client.embed_to_store([EmbedInput("a", 1, {name: 1})], store)
-    assert await store.count() == 0
+async def test_names_that_lance_cannot_give_a_column_are_refused_before_they_are_paid(server, client, store, name):
+    rows = [EmbedInput("a", 1, {name: 1}), EmbedInput("b", 2)]
+    with pytest.raises(ConfigurationError, match=r"texts\[0\].* cannot give a column"):
+        await client.embed_to_store(rows, store)
+    assert not server.requests
+    summary = await client.embed_to_store(rows, store, on_error="skip")
+    assert (server.asked, summary.failed, await store.count()) == ([["b"]], 1, 1)
 
 
 @pytest.mark.parametrize("value", [1.75, True, "1"])
