@@ -68,6 +68,8 @@ CONNECT_SECONDS: Final = 30
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _LOCK: Final = 0x6173796E63656D62
 """Key of the advisory lock that a transaction holds while it creates something, as IF NOT EXISTS has races."""
+_INDEX_LOCK: Final = 0x6173796E
+"""First part of the key of the lock that a transaction holds while it creates the index of a table."""
 
 _NUMBERS: Final = frozenset({"bigint", "integer", "smallint"})
 _JSON: Final = frozenset({"json", "jsonb"})
@@ -256,6 +258,8 @@ class PgVector:
                     f"an HNSW index of {kind} holds up to {MAX_INDEXED[kind]:,} dimensions, but these vectors have "
                     f"{dimension:,}{hint}; or embed with a smaller dimensions="
                 )
+            # Of the table alone: an index may take minutes, for which other tables must not wait.
+            await connection.execute("select pg_advisory_xact_lock($1, hashtext($2))", (_INDEX_LOCK, self._table))
             operators = "bit_hamming_ops" if kind == "bit" else f"{kind}_cosine_ops"
             await connection.execute(
                 self._sql(f"create index if not exists {{index}} on {{table}} using hnsw (embedding {operators})")

@@ -243,6 +243,16 @@ async def test_an_index_that_cannot_hold_the_vectors_is_refused_with_the_way_out
         await store.create_index()
 
 
+async def test_an_index_that_several_processes_create_at_once(store):
+    await store.prepare(_fingerprint("float32"), 64)
+    vectors = np.random.default_rng(1).standard_normal((2_000, 64)).astype(np.float32)
+    await store.put(range(2_000), [text_hash("a")] * 2_000, vectors, None, [None] * 2_000)
+    others = [PgVector(postgres(), store._table, schema=store._schema) for _ in range(3)]
+    await asyncio.gather(*(each.create_index() for each in (store, *others)))
+    for other in others:
+        await other.aclose()
+
+
 @pytest.mark.parametrize("letter", ["a", "é"])
 async def test_tables_with_long_names_each_have_an_index(letter):
     start = letter * (45 // len(letter.encode()))
