@@ -233,6 +233,10 @@ class Worker:
     async def _accepted(self) -> None:
         """Note that the API took the texts."""
         self._part.accepted()
+        caps = self._endpoint.learned.caps[self._run.options.model]
+        caps.accepted(len(self._batch))
+        if self._part.is_guilty:  # none of the texts that were refused together is bad
+            caps.refused_together(self._part.refused_together)
         if self._batch.is_apart and self._run.long_texts:
             self._run.long_texts.accepted()
         if self._part.suspects:

@@ -9,7 +9,8 @@ There are three ways to split:
 - `smaller`: the request is too large. Each of the parts may be fine.
 
 `LearnedLimits` holds the limits that refusals have taught, below those that the provider documents. It believes numbers
-in a message only if they match the refused request. Otherwise it halves the size until a request fits.
+in a message only if they match the refused request. Otherwise it halves the size until a request fits. If the search
+for a bad text finds none, the texts were too many together, whatever the refusal said.
 """
 
 from __future__ import annotations
@@ -44,6 +45,21 @@ class LearnedLimits:
     inputs: int | None = None
     tokens: int | None = None
     request_bytes: int | None = None
+    _refused_together: int | None = None
+
+    def refused_together(self, inputs: int) -> None:
+        """Learn that the API refused this number of texts in one request, but took each of them in a smaller one.
+
+        The first time may be an accident.
+        """
+        if self._refused_together:
+            self.limit_inputs(math.ceil(inputs / 2))
+        self._refused_together = inputs
+
+    def accepted(self, inputs: int) -> None:
+        """Note that the API took this number of texts in one request."""
+        if self._refused_together and inputs >= self._refused_together:
+            self._refused_together = None
 
     def limit_inputs(self, inputs: int) -> None:
         """Learn that a request may have at most this number of texts, at least one."""
@@ -98,6 +114,7 @@ class SubBatch:
         case: What is known about the texts.
         backoff: The retry state of the texts; None before their first attempt.
         refusal: The error that the whole batch was refused with.
+        refused_together: Number of texts in the last refused request that had these texts.
         after: The part to send first, as its outcome says something about this one.
         other: The part that must hold a bad text if this one does not.
         is_guilty: Whether this part must hold a bad text, so that it is halved without being sent.
@@ -110,6 +127,7 @@ class SubBatch:
     case: Case = field(default_factory=Case)
     backoff: Backoff | None = None
     refusal: AsyncEmbedError | None = None
+    refused_together: int = 0
     after: SubBatch | None = None
     other: SubBatch | None = None
     is_guilty: bool = False
@@ -138,6 +156,7 @@ def halves(part: SubBatch, inputs: Mapping[int, EmbedInput], refusal: AsyncEmbed
     batches = [batch_of(half, part.batch.prefix) for half in _in_two(texts)]
     first, second = (SubBatch(batch, part.case.of_part(), refusal=refusal) for batch in batches)
     first.other, second.after = second, first
+    first.refused_together = second.refused_together = part.refused_together if part.is_guilty else len(texts)
     return [first, second]
 
 

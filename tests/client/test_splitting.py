@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from math import ceil, log2
 
 import numpy as np
 import pytest
+from support.results import check_results, numbered
+from support.scripted import ScriptedServer, refused, right
 
 from asyncembed import APIStatusError, EmbedClient, EmbedFailure, InvalidInputError, RetryPolicy
 from asyncembed.testing import FakeServer, vector_of
@@ -141,3 +144,41 @@ async def test_a_run_that_is_refused_text_by_text_from_the_start_ends(server):
             async for _ in client.embed_stream(texts, on_error="skip"):
                 pass
     assert len(server.ledger.entries) <= 8 + 8
+
+
+async def test_texts_that_only_together_are_refused_make_requests_smaller():
+    """Although the refusal says nothing of a size, and the search for a bad text finds none."""
+    texts = numbered(400)
+
+    async def reply(exchange):
+        if len(exchange.request.texts) > 20:
+            await refused(400, "bad request")(exchange)
+        else:
+            await right(exchange)
+
+    async with ScriptedServer(reply) as server:
+        address = f"{server.url}/v1"
+        async with EmbedClient("openai", api_key="x", base_url=address, max_concurrency=1) as client:
+            check_results([result async for result in client.embed_stream(texts)], texts)
+            refusals = sum(len(asked) > 20 for asked in server.asked)
+            assert refusals <= 6  # two for each halving from 64 to 16, and the rest of the batches cut before
+            assert len(server.asked) <= 400 / 16 + 40
+            server.requests.clear()
+            await client.embed(texts)
+            assert len(server.asked) == 25
+
+
+async def test_refusals_that_are_accidents_make_no_request_smaller():
+    """Larger requests succeed in between."""
+    texts = numbered(640)
+    answers = itertools.cycle([right, right, refused(400, "bad request"), right])
+
+    async def reply(exchange):
+        large = len(exchange.request.texts) == 64
+        await (next(answers) if large else right)(exchange)
+
+    async with ScriptedServer(reply) as server:
+        address = f"{server.url}/v1"
+        async with EmbedClient("openai", api_key="x", base_url=address, max_concurrency=1) as client:
+            check_results([result async for result in client.embed_stream(texts, chunk_size=64)], texts)
+        assert sum(len(asked) == 64 for asked in server.asked) == 10
