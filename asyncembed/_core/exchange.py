@@ -23,7 +23,7 @@ from asyncembed._models import EmbedInput
 from asyncembed._parser.parser import ResponseParser
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from asyncembed._core.memory import Reservation
     from asyncembed._core.observer import RequestSpan
@@ -79,6 +79,7 @@ class Exchange:
         self._dropped = 0  # mismatched responses
         self._is_read = False  # the last response was read to its end
         self._sent_at = 0.0
+        self._describe_route: Callable[[], str] = str  # of the last request
         self.billed: Billed | None = None
         """What the last request cost; None if there was no response."""
         self.seconds_to_headers = 0.0
@@ -133,7 +134,8 @@ class Exchange:
             self._run.withdraw(withdrawal, reservation)
         self._dropped += 1
         failure = ResponseError(
-            f"the response cannot be matched to its texts: {self._delivery.mismatch}; its vectors were dropped",
+            f"the response cannot be matched to its texts: {self._delivery.mismatch}; its vectors were dropped"
+            f"{self._describe_route()}",
             missing=self._delivery.missing or error.missing,
             retryable=self._dropped <= MAX_DROPPED,
         )
@@ -156,13 +158,14 @@ class Exchange:
             route=run.route,
         )
         self.seconds_to_headers = time.monotonic() - self._sent_at
+        self._describe_route = response.describe_route
         del body  # it may be large
         run.steps += 1
         watch.opened(response, parser)
         try:
             await self._stream(response, parser, watch)
         except (TransportError, ResponseError) as error:
-            of_answer(error, response.status, response.request_id)
+            response.explain(error)
             raise
         finally:
             response.close()

@@ -6,13 +6,14 @@ from codecs import BOM_UTF8
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from asyncembed._exceptions import EmbedTimeoutError, ResponseError, TransportError
+from asyncembed._exceptions import EmbedTimeoutError, ResponseError, TransportError, of_answer
 from asyncembed._http.error_answer import request_id_in
+from asyncembed._http.error_body import read_body, title_of
 from asyncembed._http.timeouts import SilenceLimit
 from asyncembed._http.transport_errors import FAILURES, transport_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import aiohttp
 
@@ -23,11 +24,32 @@ if TYPE_CHECKING:
 MIN_PIECE: Final = 131_072
 """Bytes below which a piece is joined with the data that has arrived behind it."""
 
+_MAX_PAGE: Final = 16_384
+"""Bytes of a page in which its title is searched."""
+
+_MAX_BLANK: Final = 100
+"""Maximum number of bytes of white space before a page."""
+
 
 class Response:
-    """The open body of a response. You must call `close`, and may do so at any time."""
+    """The open body of a response. You must call `close`, and may do so at any time.
 
-    def __init__(self, response: aiohttp.ClientResponse, secrets: Secrets, timeout: float, max_bytes: int) -> None:
+    Args:
+        response: The response of aiohttp.
+        secrets: Keys to redact from messages.
+        timeout: Longest silence of the server, in seconds.
+        max_bytes: Maximum size of the body in bytes, decompressed.
+        describe_route: Returns what messages add about the request: its address and proxy, in brackets; may be empty.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        secrets: Secrets,
+        timeout: float,
+        max_bytes: int,
+        describe_route: Callable[[], str],
+    ) -> None:
         self._response = response
         self._content = response.content
         self._secrets = secrets
@@ -36,12 +58,14 @@ class Response:
         self._timeout_error = EmbedTimeoutError(
             f"the server sent nothing for {timeout:g} s during a response", phase="body"
         )
+        self._page = b""  # the first bytes of the body, if it is HTML
         self._failure: AsyncEmbedError | None = None  # raised once the data before it has been read
         self._received_before = 0  # bytes that had arrived when the current wait began
         self.status = response.status
         self.reason = response.reason or ""
         self.headers: Mapping[str, str] = response.headers
         self.request_id = request_id_in(response.headers, secrets)
+        self.describe_route = describe_route
         self.bytes_received = 0
 
     async def read(self) -> bytes:
@@ -62,7 +86,19 @@ class Response:
         chunk = await self._read()
         while chunk and BOM_UTF8.startswith(chunk) and (more := await self._read()):
             chunk += more
-        return chunk.removeprefix(BOM_UTF8)
+        chunk = chunk.removeprefix(BOM_UTF8)
+        if chunk[:_MAX_BLANK].lstrip().startswith(b"<"):
+            self._page = chunk[:_MAX_PAGE]
+        return chunk
+
+    def explain(self, error: AsyncEmbedError) -> None:
+        """Add status, request id and address to an error in this response; for an HTML page, tell its title instead."""
+        words = str(error)
+        if isinstance(error, ResponseError) and self._page and (page := read_body(self._page)).is_html:
+            title = self._secrets.redact(title_of(page.text)) or "it has no title"
+            words = f"the response is a web page instead of JSON: {title}"
+        error.args = (f"{words}{self.describe_route()}",)
+        of_answer(error, self.status, self.request_id)
 
     def allow(self, max_bytes: int) -> None:
         """Raise the maximum size of the body to `max_bytes`. A lower value has no effect."""

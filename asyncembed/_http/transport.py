@@ -150,7 +150,13 @@ class Transport:
             read_size=self._read_size,
             on_resend=on_resend,
         )
-        response = Response(await self._reach("POST", url, send), self.secrets, self._timeouts.read, max_bytes)
+        response = Response(
+            await self._reach("POST", url, send),
+            self.secrets,
+            self._timeouts.read,
+            max_bytes,
+            partial(self._describe_route, "POST", url),
+        )
         on_headers(response.headers)
         if response.status in _SUCCESS:
             if self._authorization:
@@ -217,8 +223,7 @@ class Transport:
         finally:
             response.close()
         if response.status == _PROXY_AUTHENTICATION and self._session.proxy:
-            route = self._describe_route("POST", url)
-            return proxy_error(response.status, self.secrets.redact(response.reason), route)
+            return proxy_error(response.status, self.secrets.redact(response.reason), response.describe_route())
         return status_error(
             self._provider,
             response.status,

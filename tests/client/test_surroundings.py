@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from support.certificates import make_certificate, server_side
 from support.proxies import LoopbackProxy
-from support.scripted import KEY, refused, vector_of
+from support.scripted import KEY, raw, refused, said, vector_of
 from support.watching import leftovers
 
 from asyncembed import APIStatusError, ConfigurationError, EmbedClient, ResponseError, RetryPolicy, TransportError
@@ -313,6 +313,35 @@ async def test_the_address_is_shown_without_secrets(server):
     assert str(error).startswith(f"openai at {server.url}/api/embeddings answered 404: page not found")
     assert str(error).endswith("check base_url=")
     assert len(server.requests) == 1
+
+
+NO_VECTORS = {
+    "<!doctype html>\n<title>Sign in\n  to url-secret</title><p>...": "is a web page instead of JSON: Sign in to *** (",
+    "\ufeff \n<html><body></body></html>": "is a web page instead of JSON: it has no title (",
+    "welcome": "is not JSON, or is cut off",
+    "": "is not JSON, or is cut off",
+    "<": "is not JSON, or is cut off",
+    "{}": "holds 0 vectors for 1 texts",
+    '{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[1]}]}': "holds an extra vector",
+}
+
+
+@pytest.mark.parametrize("body", NO_VECTORS)
+async def test_the_address_is_shown_if_the_response_holds_no_vectors(server, body):
+    """A page of a login, or of another service, says that the address is wrong."""
+    server.default = said(body.encode())
+    url = server.url.replace("http://", "http://user:url-secret@")
+    error = await refusal(ResponseError, f"{url}/v1?key=query-secret", api_key=None, retry=1)
+    assert NO_VECTORS[body] in str(error)
+    assert f"(POST {server.url}/v1/embeddings)" in str(error)
+    assert "secret" not in str(error)
+    assert not error.provider_message
+
+
+async def test_the_address_is_shown_if_a_response_breaks_off(server):
+    server.default = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+    error = await refusal(TransportError, f"{server.url}/v1", retry=1)
+    assert f"the response broke off (POST {server.url}/v1/embeddings)" in str(error)
 
 
 async def test_where_a_redirect_leads_is_shown(server):
