@@ -255,9 +255,11 @@ def not_utf8(value: bytes, where: str, id_: TextId | None = None) -> RefusedInpu
 
 def _is_arrow(texts: object) -> TypeGuard[Any]:
     """Whether `texts` is an Arrow array, chunked or not."""
-    return (
-        type(texts).__module__.partition(".")[0] == "pyarrow" and hasattr(texts, "to_pylist") and not _is_frame(texts)
-    )
+    return _is_of_arrow(texts) and hasattr(texts, "to_pylist") and not _is_frame(texts)
+
+
+def _is_of_arrow(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "pyarrow"
 
 
 def _is_frame(texts: object) -> bool:
@@ -285,8 +287,8 @@ def _hint(texts: object) -> str:  # noqa: PLR0911  # one for each kind
     names = _column_names(texts)
     if not names:
         return "give one of its columns, such as texts['text']"
-    name = "text" if "text" in names else names[0]
-    return f"give one of its columns, such as texts[{name!r}]; they are {', '.join(map(repr, names))}"
+    likely = _likely_text(names)
+    return f"give one of its columns, such as texts[{likely!r}]; they are {', '.join(map(repr, names))}"
 
 
 def _column_names(texts: object) -> list[object]:
@@ -307,12 +309,23 @@ def _misuse(message: str, index: int) -> ConfigurationError:
 
 def _no_text(item: object, index: int) -> ConfigurationError:
     forms = "give a str, an (id, str) pair or an EmbedInput"
+    parts = item if isinstance(item, tuple) else (item,)
     match item:
-        case EmbedInput(text=str()) | (_, str()):
+        case _ if any(_is_of_arrow(part) and hasattr(part, "as_py") for part in parts):
+            forms += "; convert Arrow's values with as_py(), or a whole column with to_pylist()"
+        case EmbedInput(text=str()) | tuple((_, str())):
             forms += "; an id is a str, an int or a UUID, so convert yours to one of these, and keep it unique"
         case Mapping():
-            forms = f"give its text, such as row[{next(iter(item), 'text')!r}], as a str"
+            forms = f"give its text, such as row[{_likely_text(list(item))!r}], as a str"
+        case _ if _is_frame(item):
+            column = f"part[{_likely_text(_column_names(item))!r}]{'.to_pylist()' if _is_of_arrow(item) else ''}"
+            forms = f"give the texts of all parts, such as (text for part in texts for text in {column})"
     return _misuse(f"texts[{index}] is {_describe(item)}; {forms}", index)
+
+
+def _likely_text(names: Sequence[object]) -> object:
+    """Return the name of the column that most likely holds the texts."""
+    return "text" if "text" in names else next(iter(names), "text")
 
 
 def _describe(item: object) -> str:

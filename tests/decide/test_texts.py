@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from decimal import Decimal
 from types import MappingProxyType
@@ -88,6 +89,29 @@ def test_frames_are_refused_with_the_line_to_write():
     for frame, hint in frames():
         with pytest.raises(ConfigurationError, match=rf"^texts is a {type(frame).__name__}, .*{hint}"):
             check_texts(frame)
+
+
+def parts():
+    pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    columns = {"id": [1], "text": ["a"]}
+    yield [columns | {"text": "a"}], "row['text']"
+    yield [{"title": "a"}], "row['title']"
+    for frames in (pandas.DataFrame(columns), polars.DataFrame(columns)):
+        yield [frames], "(text for part in texts for text in part['text'])"
+    for batches in (arrow.table(columns).to_reader(), arrow.table(columns).to_batches()):
+        yield batches, "(text for part in texts for text in part['text'].to_pylist())"
+    for values in (list(arrow.array(["a"])), zip(arrow.array([1]), ["a"], strict=True)):
+        yield values, "as_py(), or a whole column with to_pylist()"
+
+
+def test_parts_of_frames_and_values_of_arrow_are_refused_with_the_line_to_write():
+    for texts, line in parts():
+        check_texts(texts)
+        first = next(iter(texts))
+        with pytest.raises(ConfigurationError, match=rf"^texts\[7\] is .*{re.escape(line)}"):
+            as_input(first, 7)
+        if "for text in" in line:
+            assert list(eval(line, {"texts": [first]})) == ["a"]
 
 
 class Dataset:
