@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ColumnType: TypeAlias = Literal["int", "float", "bool", "text", "json"]
 """Type of a column: int64, float64, booleans, strings, or each value as JSON in a string."""
 
-INT64_BITS: Final = 63
 _FLOAT_BITS: Final = 53
 
 _DIGITS: Final = re.compile(r"0|-?[1-9][0-9]*")
@@ -88,12 +87,17 @@ def _strings(values: object) -> list[str]:
     return [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
 
+def is_int64(number: int) -> bool:
+    """Whether an integer fits into 64 bits with a sign."""
+    return -(2**63) <= number < 2**63
+
+
 def _id_kind(value: TextId) -> str:
     if isinstance(value, str):
         return "digits" if _DIGITS.fullmatch(value) else "text"
     if isinstance(value, UUID):
         return "text"
-    return "int" if int(value).bit_length() <= INT64_BITS else "big"
+    return "int" if is_int64(int(value)) else "big"
 
 
 def _kinds(value: object) -> set[str]:
@@ -103,8 +107,8 @@ def _kinds(value: object) -> set[str]:
     if isinstance(value, bool | np.bool_):
         return {"bool"}
     if isinstance(value, int | np.integer):
-        bits = int(value).bit_length()
-        return {"int"} if bits <= _FLOAT_BITS else {"long"} if bits <= INT64_BITS else {"json"}
+        number = int(value)
+        return {"int"} if number.bit_length() <= _FLOAT_BITS else {"long"} if is_int64(number) else {"json"}
     if isinstance(value, float | np.floating):
         return {"float"}
     return {"json"} if isinstance(value, dict | list | tuple | np.ndarray) else {"text"}  # includes dates and UUIDs

@@ -10,7 +10,7 @@ import orjson
 
 from asyncembed._exceptions import ConfigurationError
 from asyncembed.sinks._base import Label
-from asyncembed.sinks._columns import INT64_BITS
+from asyncembed.sinks._columns import is_int64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,7 +76,7 @@ def json_id(value: TextId | None) -> str | int | None:
     if isinstance(value, UUID):
         return str(value)
     number = int(value)  # value may be a NumPy integer
-    if number.bit_length() <= INT64_BITS:
+    if is_int64(number):
         return number
     try:
         return str(number)

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from asyncembed._exceptions import ConfigurationError
+from asyncembed.sinks._columns import is_int64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,11 +37,6 @@ def plain_id(value: TextId) -> str | int:
     if not is_int64(number):
         raise ConfigurationError(f"the id {number:#x} has more than 64 bits; pass it as a str")
     return number
-
-
-def is_int64(number: int) -> bool:
-    """Whether a whole number fits into 64 bits with a sign."""
-    return -(2**63) <= number < 2**63
 
 
 def _check_text_id(value: str) -> None:

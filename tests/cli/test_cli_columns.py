@@ -87,7 +87,8 @@ def test_columns_have_the_type_of_their_values(run, threaded_server, openai, row
     ("ids", "kind", "found"),
     [
         ([1, 2, -3], "int64", [1, 2, -3]),
-        ([1, None, 2**63 - 1], "int64", [1, None, 2**63 - 1]),
+        ([-(2**63), None, 2**63 - 1], "int64", [-(2**63), None, 2**63 - 1]),
+        ([1, -(2**63) - 1], "string", ["1", str(-(2**63) - 1)]),
         ([1, 2**63, 2**128], "string", ["1", str(2**63), str(2**128)]),
         (["a", 1, "b"], "string", ["a", "1", "b"]),
         ([1, "1", "01"], "string", ["1", '"1"', '"01"']),
