@@ -144,7 +144,7 @@ def _network_of(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | N
 
 
 def _parse(variable: str, value: Secret) -> Proxy:
-    scheme, _, rest = value.partition("://") if "://" in value else ("http", "", value.lstrip("/"))
+    scheme, _, rest = value.partition("://") if "://" in value else ("http", "", value)
     if scheme.lower() not in _SCHEMES:
         shown = scheme if scheme.isascii() and scheme.replace("+", "").isalnum() else "***"
         raise ConfigurationError(
