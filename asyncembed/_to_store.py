@@ -17,7 +17,7 @@ import numpy as np
 
 from asyncembed._core.settling import SettlingRun
 from asyncembed._core.source import aclose_texts, async_lines, close_texts, lines
-from asyncembed._decide.texts import RefusedInput, as_input
+from asyncembed._decide.texts import RefusedInput, as_input, misuse
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
 from asyncembed._stoppable import stoppable
@@ -408,14 +408,12 @@ def _row_of(item: object, place: int, check_name: Callable[[str], None] | None) 
     if isinstance(row, RefusedInput):
         return row
     if row.id is None:
-        raise ConfigurationError(
-            f"texts[{place}] has no id, which a store needs; pass an (id, text) pair or an EmbedInput"
-        )
+        raise misuse(f"texts[{place}] has no id, which a store needs; pass an (id, text) pair or an EmbedInput", place)
     try:
         plain_id(row.id)
         names_of([row.metadata], check_name)
     except ConfigurationError as error:
-        raise ConfigurationError(f"texts[{place}]: {error}") from None
+        raise misuse(f"texts[{place}]: {error}", place) from None
     return row
 
 

@@ -37,7 +37,7 @@ OWN_COLUMNS: Final = ("index", "id", "text", "embedding")
 
 UUID_BYTES: Final = 16
 
-_USUAL_IDS: Final = frozenset({str, int, type(None)})
+_USUAL_IDS: Final = frozenset({int, type(None)})
 
 _ARROW_ROWS: Final = 1_024
 """Rows of an Arrow array that are converted to strings at a time."""
@@ -62,8 +62,10 @@ def as_input(item: object, index: int) -> EmbedInput:
     """
     if isinstance(item, str):
         return EmbedInput(item)
-    if type(item) is EmbedInput and type(item.text) is str and type(item.id) in _USUAL_IDS and item.metadata is None:
-        return item  # the common case; the rest takes twice as long
+    if type(item) is EmbedInput and type(item.text) is str and item.metadata is None:
+        id_ = item.id
+        if type(id_) in _USUAL_IDS or (type(id_) is str and id_.isascii()):
+            return item  # the common case; the rest takes twice as long
     match item:
         case EmbedInput(text=str()):
             given = item
@@ -72,12 +74,18 @@ def as_input(item: object, index: int) -> EmbedInput:
         case _:
             raise _no_text(item, index)
     if given.id is not None and not is_id(given.id):
-        id_ = id_of_bytes(given.id)
-        if id_ is None:
+        uuid = id_of_bytes(given.id)
+        if uuid is None:
             raise _no_text(item, index)
-        given = EmbedInput(given.text, id_, given.metadata)
+        given = EmbedInput(given.text, uuid, given.metadata)
+    if isinstance(given.id, str) and (place := lone_surrogate(given.id)) is not None:  # no file can keep it
+        raise misuse(
+            f"texts[{index}] has the id '{preview(given.id)}' with a lone surrogate at character {place}, which is not "
+            "valid Unicode; clean it, and keep it unique",
+            index,
+        )
     if given.metadata is not None and (wrong := wrong_metadata(given.metadata)):
-        raise _misuse(f"texts[{index}] has metadata {wrong}", index)
+        raise misuse(f"texts[{index}] has metadata {wrong}", index)
     return given
 
 
@@ -123,6 +131,17 @@ def check_text(text: str, index: int) -> int:
             "valid Unicode; clean it with text.encode('utf-8', 'replace').decode()",
             indices=(index,),
         ) from None
+
+
+def lone_surrogate(text: str) -> int | None:
+    """Return the position of the first lone surrogate in a text; None if it is valid Unicode."""
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def is_id(value: object) -> TypeGuard[TextId]:
@@ -301,7 +320,8 @@ def _column_names(texts: object) -> list[object]:
     return []
 
 
-def _misuse(message: str, index: int) -> ConfigurationError:
+def misuse(message: str, index: int) -> ConfigurationError:
+    """Return the error for an item that is no text, or whose id or metadata cannot be kept."""
     error = ConfigurationError(message)
     error.indices = (index,)
     return error
@@ -320,7 +340,7 @@ def _no_text(item: object, index: int) -> ConfigurationError:
         case _ if _is_frame(item):
             column = f"part[{_likely_text(_column_names(item))!r}]{'.to_pylist()' if _is_of_arrow(item) else ''}"
             forms = f"give the texts of all parts, such as (text for part in texts for text in {column})"
-    return _misuse(f"texts[{index}] is {_describe(item)}; {forms}", index)
+    return misuse(f"texts[{index}] is {_describe(item)}; {forms}", index)
 
 
 def _likely_text(names: Sequence[object]) -> object:

@@ -40,6 +40,14 @@ def test_other_ids_are_refused_with_the_fix(id_, form):
         as_input(form(id_), 5)
 
 
+@pytest.mark.parametrize("form", [lambda id_: (id_, "text"), lambda id_: EmbedInput("text", id_)])
+def test_an_id_that_no_file_can_hold_is_refused(form):
+    """An escape sequence in its place might be another id."""
+    with pytest.raises(ConfigurationError, match=r"^texts\[5\] has the id .* with a lone surrogate at character 1,"):
+        as_input(form("a\ud83d"), 5)
+    assert as_input(form("\\ud83d\U0001f600"), 5).id == "\\ud83d\U0001f600"
+
+
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [

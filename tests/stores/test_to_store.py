@@ -121,6 +121,7 @@ WRONG_ROWS = [
     (("a", float("nan")), "is a tuple of str, float"),
     (EmbedInput("text", "nul\0"), "NUL character"),
     (EmbedInput("text", 2**70), "more than 64 bits"),
+    (("a\ud83d", "text"), "lone surrogate"),
     (EmbedInput("text", "m", {"hash": 1}), "'hash', which the store uses itself"),
     (EmbedInput("text", "m", {"index": 1}), "'index'"),
     (EmbedInput("text", "m", {"": 1}), "which no database can give a column"),
@@ -143,8 +144,9 @@ async def test_a_wrong_row_fails_alone_where_failures_are_skipped(server, client
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG_ROWS)
 async def test_a_wrong_row_ends_the_run_otherwise(server, client, sqlite, wrong, said):
-    with pytest.raises((ConfigurationError, InvalidInputError), match=said):
+    with pytest.raises((ConfigurationError, InvalidInputError), match=said) as caught:
         await client.embed_to_store([*rows_of(3), wrong], sqlite)
+    assert caught.value.indices == (3,)
 
 
 async def test_a_wrong_row_takes_no_id_from_a_right_one(server, client, sqlite):
