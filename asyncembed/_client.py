@@ -156,7 +156,9 @@ class EmbedClient(AsyncClosing):
         encoding: Format of the vectors in responses: "base64" or "float". "auto" requests base64 where it is known to
             work.
         headers: Further headers of every request.
-        session: Your own aiohttp session, for your own proxies or TLS settings. The client does not close it.
+        session: Your own aiohttp session, for your own proxies or TLS settings. It keeps its own rules: the client then
+            reads no proxy and no authorities from the environment, and with `trust_env=True` aiohttp reads the proxies
+            and `~/.netrc`. The client does not close it.
         on_event: A plain function that the client calls with each `Event`, such as the start and end of requests,
             retries, failures and the ends of runs. It runs on the event loop, so it must be fast: count, or put the
             event into a queue. The client logs the first exception in it; exceptions do not stop the run.
