@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sys
@@ -12,6 +13,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.scripted import refused
 
 from asyncembed import ConfigurationError, EmbedInput
 from asyncembed._decide import RefusedInput
@@ -462,3 +464,29 @@ def test_request_options(run, threaded_server, openai, tmp_path):
         assert run("embed", *options, "--overwrite", "--extra", wrong).code == 2
     assert "given twice" in run("embed", *options, "--extra", "a=1", "--extra", "a=2").err
     assert "must be one character" in run("embed", *options, "--delimiter", "ab").err
+
+
+def test_what_the_api_does_with_long_texts_is_told_to_it(run, threaded_server, tmp_path):
+    (tmp_path / "x.txt").write_text("one\n")
+    options = ["--provider", "cohere", "--base-url", threaded_server.url, "--model", "m", "--truncate", "END"]
+    ended = run("embed", tmp_path / "x.txt", "-o", tmp_path / "v.npy", *options)
+    assert ended.code == 0, ended.err
+    assert threaded_server.requests[0].body["truncate"] == "END"
+
+
+async def silent(_):
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [(refused(503, headers={"Retry-After": "0"}), "answered 503"), (silent, "no response within 0.1 s")],
+)
+def test_attempts_and_silence_have_limits(run, threaded_server, openai, tmp_path, reply, words):
+    (tmp_path / "x.txt").write_text("one\n")
+    threaded_server.default = reply
+    options = [*openai(threaded_server), "--timeout", 0.1, "--max-attempts", 2]
+    ended = run("embed", tmp_path / "x.txt", "-o", tmp_path / "v.npy", *options)
+    assert ended.code == 1
+    assert words in ended.err
+    assert len(threaded_server.requests) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 
 import aiohttp
 import pytest
@@ -137,6 +138,18 @@ async def test_an_authority_that_a_variable_names(monkeypatch, tmp_path, name):
     """Set after the import."""
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv(name, str(certificate))
+    async with FakeServer(tls=server_side(certificate)) as server:
+        await ask(f"{server.url}/v1")
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
+async def test_a_folder_of_authorities(monkeypatch, tmp_path, name):
+    certificate, folder = make_certificate(tmp_path), tmp_path / "authorities"
+    command = ["openssl", "x509", "-noout", "-subject_hash", "-in", certificate]
+    digest = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    folder.mkdir()
+    (folder / f"{digest}.0").write_bytes(certificate.read_bytes())
+    monkeypatch.setenv(name, str(folder))
     async with FakeServer(tls=server_side(certificate)) as server:
         await ask(f"{server.url}/v1")
 
