@@ -18,7 +18,15 @@ from asyncembed._decide.chunker import JSON_OVERHEAD, Batch
 from asyncembed._decide.delivery import ResultDelivery
 from asyncembed._decide.signs import meaning_of
 from asyncembed._decide.token_estimate import plausible_tokens
-from asyncembed._exceptions import APIStatusError, AsyncEmbedError, ResponseError, TransportError, answer_of, of_answer
+from asyncembed._exceptions import (
+    APIStatusError,
+    AsyncEmbedError,
+    ResponseError,
+    StreamClosedError,
+    TransportError,
+    answer_of,
+    of_answer,
+)
 from asyncembed._models import EmbedInput
 from asyncembed._parser.parser import ResponseParser
 
@@ -321,6 +329,9 @@ class Probe:
 
         Args:
             since: Monotonic time of the failed request; the outcome of a probe sent after it is reused.
+
+        Raises:
+            StreamClosedError: if the run stops before the probe is sent.
         """
         await self.wait()
         if self._started < since:
@@ -339,10 +350,18 @@ class Probe:
         size = len(HARMLESS) + JSON_OVERHEAD + len(run.options.prompt.encode())
         delivery = ResultDelivery(Batch({-1: EmbedInput(HARMLESS)}, request_bytes=size), run.decoder)
         exchange = Exchange(run, self._transport, delivery, None, size, may_compare=False)
-        permit = await run.rate_gate.acquire(1, size)
-        try:
+        permits: list[RatePermit] = []
+
+        async def admit() -> None:
+            permit = await run.rate_gate.acquire(1, size)
             await permit.begin()
-            await exchange.send(delivery.begin_attempt(), run.wire_encoding, permit)
+            permits.append(permit)
+
+        await run.stopping.wait(admit)
+        if not permits:
+            raise StreamClosedError("the run was stopped before the probe was sent")
+        try:
+            await exchange.send(delivery.begin_attempt(), run.wire_encoding, permits[0])
         except AsyncEmbedError as error:
             return error
         return None

@@ -26,6 +26,7 @@ from asyncembed._exceptions import (
     ModelNotFoundError,
     QuotaExceededError,
     ResponseError,
+    StreamClosedError,
     TransportError,
     answer_of,
     of_answer,
@@ -307,12 +308,16 @@ class Worker:
         """Handle the error of a request.
 
         Returns:
-            The parts to process instead; none if the texts have failed; None to request the missing texts again.
+            The parts to process instead; none if the texts have failed or the run stops; None to request the missing
+            texts again.
         """
         run = self._run
         verdict = run.blame.decide(error, texts, self._part.case, wants_base64=wants_base64)
         if verdict.step is Step.PROBE:
-            verdict = await self._probed(error, texts, verdict, wants_base64=wants_base64)
+            probed = await self._probed(error, texts, verdict, wants_base64=wants_base64)
+            if probed is None:
+                return []
+            verdict = probed
         if verdict.step is Step.AGAIN:
             return None if await self._back_off(error) else []
         if verdict.step in {Step.AT_ONCE, Step.FLOATS}:
@@ -360,9 +365,12 @@ class Worker:
 
     async def _probed(
         self, error: AsyncEmbedError, texts: Sequence[str], verdict: Verdict, *, wants_base64: bool
-    ) -> Verdict:
-        """Send a probe, and decide again with its outcome."""
-        answer = await self._probe.ask(self._asked_at)
+    ) -> Verdict | None:
+        """Send a probe, and decide again with its outcome; return None if the run stops and sends none."""
+        try:
+            answer = await self._probe.ask(self._asked_at)
+        except StreamClosedError:
+            return None
         case = self._part.case
         is_likewise = answer is not None and is_refused_likewise(error, answer)
         self._run.observer.probed(answer, "refused" if is_likewise else "unclear" if answer else "taken")

@@ -14,7 +14,14 @@ from support.results import numbered
 from support.scripted import Gate, broken_after, refused, refusing, stalled, vector_of
 from support.watching import turns, until
 
-from asyncembed import EmbedClient, InvalidInputError, RetryPolicy, StreamClosedError
+from asyncembed import (
+    EmbedClient,
+    InvalidInputError,
+    RateLimit,
+    RequestsThrottled,
+    RetryPolicy,
+    StreamClosedError,
+)
 from asyncembed.providers import OpenAI
 from asyncembed.sinks import KnownTexts, Output, read_partial
 from asyncembed.testing import FakeServer, faults
@@ -158,6 +165,36 @@ async def test_a_stop_ends_the_wait_for_the_next_attempt(server, connect, tmp_pa
     with pytest.raises(StreamClosedError):
         await asyncio.wait_for(task, 30)
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("moment", ["before the refusal", "while the probe waits for the rate limit"])
+async def test_a_stopped_run_sends_no_probe(server, connect, tmp_path, moment):
+    path, gate, stop, throttled = tmp_path / "v.npy", Gate(), asyncio.Event(), asyncio.Event()
+    limits = {"requests_per_minute": 2} if moment.startswith("while") else {}
+
+    def hear(event):
+        if isinstance(event, RequestsThrottled):
+            throttled.set()
+
+    client = connect(rate_limit=RateLimit(**limits) if limits else None, on_event=hear)
+
+    async def refuse(exchange):
+        await gate.wait()
+        await refused(400, "who knows?")(exchange)
+
+    server.script.extend([server.default, refuse])
+    task = asyncio.create_task(client.embed_to_file(TEXTS[:8], path, stop=stop, stop_wait=60, **SMALL))
+    await gate.reached.wait()
+    if limits:
+        gate.opened.set()
+        await throttled.wait()
+    stop.set()
+    await turns()
+    gate.opened.set()
+    with pytest.raises(StreamClosedError):
+        await asyncio.wait_for(task, 30)
+    assert texts_of(server) == TEXTS[:8]
+    assert read_partial(path).commit.settled == 4
 
 
 async def test_a_stop_before_anything_was_sent(server, client, tmp_path):
