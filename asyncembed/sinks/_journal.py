@@ -18,10 +18,11 @@ import orjson
 
 from asyncembed._exceptions import ResumeError
 from asyncembed._models import EmbedBlock
+from asyncembed._version import __version__
 from asyncembed.sinks._base import Block, VectorFile
 from asyncembed.sinks._labels import MAX_BYTES, label_reader
 from asyncembed.sinks._partial_dir import RUN
-from asyncembed.sinks._provenance import Fingerprint, Provenance, digests_of
+from asyncembed.sinks._provenance import NUMPY_TYPES, Fingerprint, Provenance, digests_of
 from asyncembed.sinks._row_log import (
     DROPPED,
     LABELS,
@@ -73,6 +74,9 @@ class RunNote:
     def __init__(self, folder: Path) -> None:
         try:
             note = orjson.loads(read_file(folder / RUN))
+        except ValueError as error:
+            raise damaged(folder, error) from None
+        try:
             version = note["provenance"]["version"]
             journal_version = note.get("journal", 1)
             if journal_version < JOURNAL_VERSION:
@@ -88,7 +92,7 @@ class RunNote:
             self.total: int | None = note["total"]
             self.may_replace: bool = note["may_replace"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise damaged(folder, error) from None
+            raise unreadable(folder, note, error) from None
 
     @staticmethod
     def write(folder: Path, provenance: Provenance, *, total: int | None, may_replace: bool) -> None:
@@ -302,11 +306,13 @@ def read_provenance(folder: Path, fields: Mapping[str, object]) -> Provenance:
     """Return a provenance that was read from a folder.
 
     Raises:
-        ResumeError: if it has fields of a later version of this package that this one does not know.
+        ResumeError: if it has fields or a dtype of a later version of this package that this one does not know.
     """
     provenance, unknown = Provenance.from_dict(fields)
     if unknown:
         raise newer(folder, provenance.version, f"uses {', '.join(unknown)}")
+    if provenance.dtype not in NUMPY_TYPES:
+        raise newer(folder, provenance.version, f"has vectors of type {provenance.dtype}")
     return provenance
 
 
@@ -316,6 +322,14 @@ def newer(folder: Path, version: str, what: str) -> ResumeError:
         f"{folder} was written by asyncembed {version} and {what}, which this version does not know; continue with "
         f"asyncembed {version} or later"
     )
+
+
+def unreadable(folder: Path, note: object, error: Exception) -> ResumeError:
+    """Return the error for a folder whose `run.json` cannot be read; another version may have written it."""
+    match note:
+        case {"provenance": {"version": str(version)}} if version != __version__:
+            return newer(folder, version, f"has a {RUN} that cannot be read ({error})")
+    return damaged(folder, error)
 
 
 def damaged(folder: Path, error: Exception) -> ResumeError:

@@ -373,6 +373,12 @@ def test_what_a_later_version_adds_and_says_nothing_does_not_matter(folder, chan
             r"written by asyncembed 9\.9\.9 and uses instruction",
         ),
         (lambda run: run.update(journal=3), r"written by asyncembed 9\.9\.9 and has a journal of format 3"),
+        (
+            lambda run: run["provenance"].update(dtype="float16"),
+            r"written by asyncembed 9\.9\.9 and has vectors of type float16",
+        ),
+        (lambda run: run.update(journal={"major": 3}), r"written by asyncembed 9\.9\.9 and has a run\.json that"),
+        (lambda run: run.pop("total"), r"written by asyncembed 9\.9\.9 and has a run\.json that cannot be read"),
     ],
 )
 def test_a_later_version_that_is_needed_is_named(folder, change, words):
