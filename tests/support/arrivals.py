@@ -99,9 +99,18 @@ class Arrivals:
         aiohttp.StreamReader.feed_data = self._feed
 
     @property
+    def responses(self) -> set[aiohttp.StreamReader]:
+        """The responses whose first bytes have arrived."""
+        return set(self._data)
+
+    @property
     def texts(self) -> set[str]:
         """Texts whose vectors have arrived."""
-        return set().union(*(self._vectors.closed(bytes(data)) for data in self._data.values()))
+        return self.texts_of(self._data)
+
+    def texts_of(self, responses: Iterable[aiohttp.StreamReader]) -> set[str]:
+        """Return the texts whose vectors have arrived in these responses."""
+        return set().union(*(self._vectors.closed(bytes(self._data[each])) for each in responses))
 
 
 def _notes(data: bytes) -> Iterator[tuple[float, int, bytes]]:
