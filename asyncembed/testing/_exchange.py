@@ -114,7 +114,13 @@ class Exchange:
     # Whole answers
 
     async def deliver(self, body: Body | None = None) -> None:
-        """Send the answer, or `body` in its place, as the real service would."""
+        """Send the answer, or `body` in its place, as the real service would.
+
+        The server opens no tunnels: it refuses a CONNECT.
+        """
+        if self.request.is_connect:
+            await self.refuse(405, "the server opens no tunnels")
+            return
         packed = self.packed(self.plain() if body is None else body)
         size = len(packed.data)
         await self.start(size)

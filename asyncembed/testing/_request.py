@@ -107,6 +107,11 @@ class Request:
         return key if scheme.lower() == "bearer" else self.headers.get("api-key", self.headers.get("x-goog-api-key"))
 
     @property
+    def is_connect(self) -> bool:
+        """Whether a client that takes the server for its proxy asks for a tunnel."""
+        return self.method == "CONNECT"
+
+    @property
     def problem(self) -> tuple[int, str] | None:
         """Status and message of the error if the server cannot answer the request, else None."""
         if self.layout is None:

@@ -116,13 +116,14 @@ def _open_exchange(server: FakeServer, request: Request, connection: tuple[Strea
 
 def _choose_reply(server: FakeServer, exchange: Exchange) -> Reply:
     """Return the first reply that applies: invalid request, wrong key, rules, limit, script, default."""
-    if problem := exchange.request.problem:
+    is_for_api = not exchange.request.is_connect
+    if is_for_api and (problem := exchange.request.problem):
         return Refused(*problem)
-    if server.key is not None and exchange.request.key != server.key:
+    if is_for_api and server.key is not None and exchange.request.key != server.key:
         return Refused(401, "the API key is wrong", code="invalid_api_key")
     if rule := next((rule for rule in server.rules if rule.applies(exchange)), None):
         return rule
-    if server.limit and (refusal := _check_limit(server, server.limit, exchange)):
+    if is_for_api and server.limit and (refusal := _check_limit(server, server.limit, exchange)):
         return refusal
     return server.script.popleft() if server.script else server.default
 
@@ -162,6 +163,9 @@ class FakeServer:
     runs; the change applies from the next request on. `async with` runs the server in the event loop of the test, and
     `with server.run_in_thread()` in a thread of its own. If a reply of yours raises an exception, both raise it when
     the block ends.
+
+    It also stands for a proxy, as in `HTTPS_PROXY=server.url`: rules, script and default refuse a CONNECT as they
+    refuse other requests. It answers 405 where they do not, because it opens no tunnels.
 
     Attributes:
         dimension: Length of the vectors if the request does not say.

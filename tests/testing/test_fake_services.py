@@ -9,8 +9,8 @@ import pytest
 from support.heard import hear
 from support.services import fault_of
 
-from asyncembed import ConfigurationError
-from asyncembed.testing import faults
+from asyncembed import ConfigurationError, EmbedClient, TransportError
+from asyncembed.testing import Limit, faults
 from asyncembed.testing.faults import KNOWN_ERRORS, ServiceError
 
 LONG = "x" * 4 * 600
@@ -175,3 +175,25 @@ async def test_the_key_of_the_request_is_not_repeated(server):
 def test_errors_that_are_not_known(arguments, words):
     with pytest.raises(ConfigurationError, match=words):
         faults.ServiceError(**arguments)
+
+
+TUNNELS = [
+    (407, lambda server: server.rules.append(ServiceError(service="squid", meaning="key"))),
+    (403, lambda server: server.script.append(ServiceError(service="squid", meaning="key", status=403))),
+    (407, lambda server: server.script.append(faults.Refused(407))),
+    (503, lambda server: setattr(server, "default", faults.Html(503))),
+    (405, lambda server: None),
+]
+
+
+@pytest.mark.parametrize(("status", "prepare"), TUNNELS)
+async def test_a_client_that_takes_it_for_its_proxy_is_refused_a_tunnel(server, monkeypatch, status, prepare):
+    """By rules, script and default; the key of the API and its limit are not the proxy's."""
+    prepare(server)
+    server.key, server.limit = "sk-of-the-api", Limit(inputs=1, announce=True)
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    async with EmbedClient("openai", base_url="https://llm.example/v1", api_key="k", retry=1) as client:
+        with pytest.raises(TransportError, match=rf"^the proxy refused: {status} "):
+            await client.embed(["a"])
+    (entry,) = server.ledger.entries
+    assert (entry.path, entry.status, entry.texts) == ("llm.example:443", status, ())

@@ -147,7 +147,7 @@ class ServiceError:
     def _details(self, exchange: Exchange) -> Details:
         request = exchange.request
         position = self._position(exchange) or 0
-        text = request.texts[position]
+        text = request.texts[position] if request.texts else ""  # a CONNECT has none
         return Details(
             model=request.model,
             text=text,
