@@ -22,6 +22,7 @@ from asyncembed import (
     ServerError,
     StreamingEmbedResponse,
     Usage,
+    testing,
 )
 
 LONG = 3_000
@@ -40,8 +41,19 @@ HUGE = [
 ]
 VALUES = [
     kind
-    for kind in vars(asyncembed).values()
-    if inspect.isclass(kind) and dataclasses.is_dataclass(kind) and kind.__module__.startswith("asyncembed")
+    for kind in (getattr(asyncembed, name) for name in asyncembed.__all__)
+    if inspect.isclass(kind) and dataclasses.is_dataclass(kind)
+]
+OF_FAKE_SERVER = [
+    testing.Answer,
+    testing.Body,
+    testing.Entry,
+    testing.FakeServer,
+    testing.Item,
+    testing.Ledger,
+    testing.Request,
+    testing.faults.Poisoned,
+    testing.faults.Refused,
 ]
 
 
@@ -61,7 +73,7 @@ def filled(kind, value):
 
 
 @pytest.mark.parametrize("value", HUGE, ids=lambda value: type(value).__name__)
-@pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", VALUES + OF_FAKE_SERVER, ids=lambda kind: kind.__name__)
 def test_a_value_is_shown_in_a_bounded_line(kind, value):
     """Whatever is in its fields; the name of the class comes first."""
     line = repr(filled(kind, value))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
+from asyncembed._repr import ShortRepr
 from asyncembed.testing._vectors import packed_value_of, value_of
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ Piece: TypeAlias = tuple[bytes, Mark | None]
 """Bytes, and the mark at their end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+@dataclass(frozen=True, slots=True, repr=False)
+class Body(ShortRepr):
     """The bytes of an answer, and marks that say what the client knows at which offset.
 
     Attributes:
@@ -177,8 +178,8 @@ class Style:
     item_order: Order = "usual"
 
 
-@dataclass(slots=True)
-class Item:
+@dataclass(slots=True, repr=False)
+class Item(ShortRepr):
     """One vector of an answer.
 
     Attributes:
@@ -194,8 +195,8 @@ class Item:
     is_right: bool = True
 
 
-@dataclass(slots=True)
-class Answer:
+@dataclass(slots=True, repr=False)
+class Answer(ShortRepr):
     """A document with vectors.
 
     Attributes:

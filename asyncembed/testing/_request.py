@@ -10,6 +10,7 @@ from http.client import responses
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from asyncembed._redaction import Secret
+from asyncembed._repr import ShortRepr
 from asyncembed.testing._dialects import SERVED, Dialect
 from asyncembed.testing._vectors import KINDS, Kind
 
@@ -24,8 +25,8 @@ _INTEGERS: Final = {"int8", "uint8", "binary", "ubinary"}
 _NOT_JSON: Final = "the body is not a JSON object"
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, repr=False)
+class Request(ShortRepr):
     """One request as it was received.
 
     Attributes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from anyio.from_thread import start_blocking_portal
 
 from asyncembed._config import check, check_choice, check_count
+from asyncembed._repr import ShortRepr
 from asyncembed.testing._answers import Answer, Order, Style
 from asyncembed.testing._exchange import Exchange, hang_up, name_of, right
 from asyncembed.testing._ledger import Ledger
@@ -154,8 +155,8 @@ def _track_active(server: FakeServer, exchange: Exchange) -> Iterator[None]:
 INFO: Final[dict[str, object]] = {"max_client_batch_size": 32, "max_batch_tokens": 16_384, "max_input_length": 512}
 
 
-@dataclass(kw_only=True, eq=False)
-class FakeServer:
+@dataclass(kw_only=True, eq=False, repr=False)
+class FakeServer(ShortRepr):
     """An embedding server for tests, on 127.0.0.1 and a free port.
 
     The path of a request decides its wire format: give `server.url` to a Cohere client, and `server.url + "/v1"` to an

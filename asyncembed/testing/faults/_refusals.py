@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from asyncembed._config import check
+from asyncembed._repr import ShortRepr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,8 +19,8 @@ _ErrorReply: TypeAlias = tuple[int, object]
 """Status and document. A string is sent as HTML, anything else as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+@dataclass(frozen=True, slots=True, repr=False)
+class Refused(ShortRepr):
     """Answers with an error status, in the format of the requested API.
 
     Attributes:
@@ -53,8 +54,8 @@ class Html:
         await exchange.say(page, self.status, {"Content-Type": "text/html"})
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+@dataclass(frozen=True, slots=True, repr=False)
+class Redirect(ShortRepr):
     """Sends the client to another address.
 
     Attributes:
@@ -70,8 +71,8 @@ class Redirect:
         await exchange.say(b"", self.status, {"Location": self.location})
 
 
-@dataclass(frozen=True, slots=True)
-class Poisoned:
+@dataclass(frozen=True, slots=True, repr=False)
+class Poisoned(ShortRepr):
     """Refuses every request that holds a certain text, and answers others correctly.
 
     Attributes:
