@@ -7,15 +7,14 @@ thread, and slow code then delays only this call.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import queue
 import time
 from collections.abc import AsyncIterable
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
-from asyncembed._core.source import length, lines
+from asyncembed._core.source import close_texts, length, lines
 from asyncembed._decide.texts import check_texts
 from asyncembed._exceptions import StreamClosedError
 
@@ -51,6 +50,26 @@ class CallerThread:
     def submit(self, job: Callable[[], None]) -> None:
         """Call a function on the waiting thread, or during the next call if no thread waits now."""
         self._jobs.put(job)
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """Call a function on the waiting thread, and return or raise what it does."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[T | None, Exception | None]] = loop.create_future()
+
+        def job() -> None:
+            found: tuple[T | None, Exception | None]
+            try:
+                found = function(), None
+            except Exception as error:  # noqa: BLE001  # raised where the value is used
+                found = None, error
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(_set, answer, found)
+
+        self.submit(job)
+        value, error = await answer
+        if error:
+            raise error
+        return cast("T", value)
 
     def run(self, loop: Loop, coroutine: Coroutine[object, object, T]) -> T:
         """Run a coroutine on a loop, and wait for it.
@@ -94,6 +113,7 @@ class CallerTexts(Generic[T]):
         self._iterator = iterator
         self._count = count
         self._caller = caller
+        self._has_ended = False
 
     def __len__(self) -> int:
         """Return the number of texts."""
@@ -101,19 +121,16 @@ class CallerTexts(Generic[T]):
             raise TypeError("the number of these texts is not known")
         return self._count
 
+    def close(self) -> None:
+        """Close the caller's iterator if it can be closed and was not read to its end."""
+        if not self._has_ended:
+            with suppress(ValueError):  # a generator is running: it made this call itself
+                close_texts(self._iterator)
+
     async def __aiter__(self) -> AsyncIterator[T]:
         """Yield the texts. An error of the caller's iterator is raised after the texts before it."""
-        loop = asyncio.get_running_loop()
         while True:
-            answer: asyncio.Future[tuple[list[T], bool, Exception | None]] = loop.create_future()
-
-            def job(answer: asyncio.Future[tuple[list[T], bool, Exception | None]] = answer) -> None:
-                found = self._pull()
-                with suppress(RuntimeError):  # the loop has ended
-                    loop.call_soon_threadsafe(_set, answer, found)
-
-            self._caller.submit(job)
-            items, has_ended, error = await answer
+            items, has_ended, error = await self._caller.call(self._pull)
             for item in items:
                 yield item
             if error:
@@ -132,7 +149,8 @@ class CallerTexts(Generic[T]):
                     return items, False, None
         except Exception as error:  # noqa: BLE001  # raised where the texts are used
             return items, True, error
-        return items, len(items) < TEXTS_AT_ONCE, None
+        self._has_ended = len(items) < TEXTS_AT_ONCE
+        return items, self._has_ended, None
 
 
 def from_caller(texts: Texts, caller: CallerThread) -> Texts:
@@ -147,11 +165,10 @@ def from_caller(texts: Texts, caller: CallerThread) -> Texts:
     return CallerTexts(lines(texts), length(texts), caller)
 
 
-def close_texts(texts: object) -> None:
-    """Close the caller's generator if it did not run to its end."""
-    if inspect.isgenerator(texts):
-        with suppress(ValueError):  # the generator is running: it made this call itself
-            texts.close()
+def close_early(texts: Texts) -> None:
+    """Close what `from_caller` returned, on the caller's thread, unless it was read to its end."""
+    if isinstance(texts, CallerTexts):
+        texts.close()
 
 
 def _set(answer: asyncio.Future[T], found: T) -> None:

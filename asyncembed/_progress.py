@@ -29,6 +29,12 @@ REPORT_SECONDS: Final = 0.2
 """Seconds between two reports."""
 
 
+def check_on_progress(function: object) -> None:
+    """Raise `ConfigurationError` unless it is None or a function; a class is none."""
+    is_function = function is None or (callable(function) and not isinstance(function, type))
+    check(is_function, f"on_progress={shown(function)} must be a function of one RunSummary")
+
+
 class Progress:
     """Reports one run to one function. Exceptions in the function do not end the run; the first one is logged.
 
@@ -43,8 +49,7 @@ class Progress:
     """
 
     def __init__(self, function: OnProgress | None) -> None:
-        is_function = function is None or (callable(function) and not isinstance(function, type))
-        check(is_function, f"on_progress={shown(function)} must be a function of one RunSummary")
+        check_on_progress(function)
         self._function = function
         self._has_failed = False
         self._latest: RunSummary | None = None  # last state that was reported while the function was busy

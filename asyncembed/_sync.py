@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, Unpack, cast, overload
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Generic, Literal, Self, TypedDict, Unpack, cas
 from typing_extensions import TypeVar
 
 from asyncembed._background import background, forget, is_current, run_with
-from asyncembed._caller_thread import CallerThread, close_texts, from_caller
+from asyncembed._caller_thread import CallerThread, close_early, from_caller
 from asyncembed._client import EmbedClient
 from asyncembed._decide.texts import check_repeatable
 from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
+from asyncembed._progress import check_on_progress
 from asyncembed._public import publish
 from asyncembed._redaction import hide_address, hide_key, hide_values
 from asyncembed._spec import ClientSpec, check_only_spec
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from asyncembed._events import Event
     from asyncembed._models import EmbedResponse, Matrix, RunSummary, Vector
     from asyncembed._options import EmbedOptionsArgs
-    from asyncembed._overloads import AnyStreamArgs, ArgsWithoutDtype, StreamArgs
+    from asyncembed._overloads import AnyCollectArgs, AnyStreamArgs, ArgsWithoutDtype, CollectArgs, StreamArgs
+    from asyncembed._progress import OnProgress
     from asyncembed._ratelimit import RateLimit, RateLimitOff
     from asyncembed.providers import Provider
     from asyncembed.sinks import FormatName
@@ -76,7 +79,8 @@ class SyncEmbedder:
     when it first needs them.
 
     A call waits for its result; Ctrl-C cancels it. In a coroutine it would block the event loop, so use `EmbedClient`
-    there. Generators, cursors and files of texts are read on the caller's thread.
+    there. Generators, cursors and files of texts are read on the caller's thread;
+    generators and cursors are closed there if a call ends before it has read all of them.
 
     Args:
         provider: A `ClientSpec`, or the provider that an `EmbedClient` takes.
@@ -133,23 +137,37 @@ class SyncEmbedder:
         return self._open().spec
 
     @overload
-    def embed(self, texts: Texts, *, dtype: Float32 = ..., **options: Unpack[ArgsWithoutDtype]) -> EmbedResponse: ...
+    def embed(self, texts: Texts, *, dtype: Float32 = ..., **options: Unpack[CollectArgs]) -> EmbedResponse: ...
     @overload
-    def embed(self, texts: Texts, *, dtype: Int8, **options: Unpack[ArgsWithoutDtype]) -> EmbedResponse[np.int8]: ...
+    def embed(self, texts: Texts, *, dtype: Int8, **options: Unpack[CollectArgs]) -> EmbedResponse[np.int8]: ...
     @overload
-    def embed(self, texts: Texts, *, dtype: UInt8, **options: Unpack[ArgsWithoutDtype]) -> EmbedResponse[np.uint8]: ...
+    def embed(self, texts: Texts, *, dtype: UInt8, **options: Unpack[CollectArgs]) -> EmbedResponse[np.uint8]: ...
     @overload
-    def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse[Scalar]: ...
+    def embed(self, texts: Texts, **options: Unpack[AnyCollectArgs]) -> EmbedResponse[Scalar]: ...
 
-    def embed(self, texts: Texts, **options: Unpack[EmbedOptionsArgs]) -> EmbedResponse[Scalar]:
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        on_error: Literal["raise", "skip"] = "raise",
+        on_progress: OnProgress | None = None,
+        **options: Unpack[EmbedOptionsArgs],
+    ) -> EmbedResponse[Scalar]:
         """Embed all texts and return their vectors as one array of shape (n, dimension), in the order of the texts.
 
-        It takes the texts and options of `EmbedClient.embed_stream`.
+        It takes the texts and options of `EmbedClient.embed`. `on_progress` is called on the caller's thread.
 
         Raises:
             AsyncEmbedError: if a text cannot be embedded; `indices` of the error says which.
         """
-        return self._call(texts, lambda client, given, _: client.embed(given, **options))
+
+        def call(
+            client: EmbedClient, given: Texts, caller: CallerThread
+        ) -> Coroutine[object, object, EmbedResponse[Scalar]]:
+            tell = _on_thread_of(caller, on_progress)
+            return client.embed(given, on_error=on_error, on_progress=tell, **options)
+
+        return self._call(texts, call)
 
     def estimate(
         self, texts: Texts, tokenizer: Tokenizer | None = None, **options: Unpack[EmbedOptionsArgs]
@@ -264,7 +282,7 @@ class SyncEmbedder:
         async def open_stream(client: EmbedClient) -> EmbedStream[EmbedResult[Scalar] | EmbedFailure]:
             return client.embed_stream(given, ordered=ordered, on_error=on_error, **options)
 
-        return SyncStream(run_with(self._usable(), self._open, open_stream), caller, texts, self)
+        return SyncStream(run_with(self._usable(), self._open, open_stream), caller, given, self)
 
     def embed_to_file(
         self,
@@ -276,7 +294,7 @@ class SyncEmbedder:
         keep_text: bool = True,
         format: FormatName | None = None,  # noqa: A002  # as numpy, pandas and pyarrow call it
         on_error: Literal["raise", "skip"] = "raise",
-        on_progress: Callable[[RunSummary], None] | None = None,
+        on_progress: OnProgress | None = None,
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
         """Write the vectors of all texts into one file, as `EmbedClient.embed_to_file` does.
@@ -310,7 +328,7 @@ class SyncEmbedder:
         *,
         keep_text: bool = True,
         on_error: Literal["raise", "skip"] = "raise",
-        on_progress: Callable[[RunSummary], None] | None = None,
+        on_progress: OnProgress | None = None,
         patience: float = 60.0,
         **options: Unpack[EmbedOptionsArgs],
     ) -> RunSummary:
@@ -369,7 +387,7 @@ class SyncEmbedder:
         try:
             return run_with(key, self._open, lambda client: call(client, given, caller), caller)
         finally:
-            close_texts(texts)
+            close_early(given)
 
 
 class SyncStream(Generic[ItemT_co]):
@@ -378,7 +396,7 @@ class SyncStream(Generic[ItemT_co]):
     Args:
         stream: The stream on the background's loop.
         caller: Runs jobs on the thread that iterates.
-        texts: The caller's texts, which the stream closes at its end if they are a generator.
+        texts: The caller's texts on the caller's thread, which the stream closes if it ends early.
         embedder: Stays alive with the stream, because its client closes when it is collected.
     """
 
@@ -424,7 +442,7 @@ class SyncStream(Generic[ItemT_co]):
             self._home.start(self._stream.aclose(), _take_error)
         else:
             CallerThread().run(self._home, self._stream.aclose())
-        close_texts(self._texts)
+            close_early(self._texts)
 
     def __enter__(self) -> Self:
         """Return the stream itself."""
@@ -461,6 +479,7 @@ class SyncStream(Generic[ItemT_co]):
             self._ready.extend(self._caller.run(self._home, self._stream.take_chunk()))
         except Exception as error:
             self._end(error)
+            close_early(self._texts)
             raise
         except BaseException:
             self.close()
@@ -475,9 +494,18 @@ class SyncStream(Generic[ItemT_co]):
         self._ended = StoredError(error)
 
 
-def _on_thread_of(caller: CallerThread, function: Callable[[T], None] | None) -> Callable[[T], None] | None:
-    """Return a function that runs another one on the caller's thread."""
-    return function and (lambda value: caller.submit(lambda: function(value)))
+def _on_thread_of(caller: CallerThread, function: OnProgress | None) -> OnProgress | None:
+    """Return an async function that calls another one on the caller's thread, and awaits what that returns."""
+    check_on_progress(function)
+    if function is None:
+        return None
+
+    async def tell(now: RunSummary) -> None:
+        returned = await caller.call(lambda: function(now))
+        if inspect.isawaitable(returned):
+            await returned
+
+    return tell
 
 
 def _hidden(arguments: ClientArguments) -> dict[str, object]:

@@ -218,7 +218,7 @@ async def _async_lines(file: AsyncIterable[TextLike]) -> AsyncIterator[TextLike]
             yield line
 
 
-def close_texts(iterator: Iterator[TextLike]) -> None:
+def close_texts(iterator: Iterator[object]) -> None:
     """Close an iterator that has a `close` method, unless it is a file, so that it releases its resources now."""
     close = getattr(iterator, "close", None)
     if callable(close) and not _is_file(iterator) and not inspect.iscoroutinefunction(close):

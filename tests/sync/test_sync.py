@@ -9,6 +9,7 @@ import pickle
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -215,12 +216,103 @@ def test_a_file_is_written_and_resumed(embedder, tmp_path, server):
     assert server.ledger.requests == asked
 
 
-def test_what_progress_raises_ends_the_run(embedder, tmp_path):
-    def tell(summary):
-        raise LookupError("mine")
+def verbs(embedder, path):
+    """The calls that report their progress."""
+    return [
+        embedder.embed,
+        partial(embedder.embed_to_file, output_file=path / "v.npy"),
+        partial(embedder.embed_to_store, store=SqliteVectors(path / "v.db")),
+    ]
 
-    with pytest.raises(LookupError, match="mine"):
-        embedder.embed_to_file(["a"], tmp_path / "v.npy", on_progress=tell)
+
+@pytest.mark.parametrize("verb", range(3))
+@pytest.mark.parametrize("error", [LookupError, StopIteration])
+def test_what_progress_raises_is_logged_once(embedder, tmp_path, caplog, verb, error):
+    """As with a client."""
+
+    def tell(summary):
+        raise error
+
+    embed = verbs(embedder, tmp_path)[verb]
+    embed([(1, "a")], on_progress=tell)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("on_progress_failed")
+
+
+@pytest.mark.parametrize("verb", range(3))
+def test_progress_may_be_async(embedder, tmp_path, verb):
+    """It then runs on the event loop."""
+    told = []
+
+    async def tell(now):
+        await asyncio.sleep(0)
+        told.append((now.done, threading.current_thread().name))
+
+    verbs(embedder, tmp_path)[verb]([(1, "a")], on_progress=tell)
+    assert told[-1] == (1, "asyncembed")
+
+
+@pytest.mark.parametrize("verb", range(3))
+def test_progress_that_is_no_function_is_refused(embedder, server, tmp_path, verb):
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="on_progress=7 must be a function"):
+        verbs(embedder, tmp_path)[verb]([(1, "a")], on_progress=7)
+    assert not server.ledger.requests
+
+
+def test_an_array_of_texts_of_which_some_fail(embedder):
+    """With a mask of those that did not."""
+    response = embedder.embed(["a", "", "b"], on_error="skip")
+    assert response.ok.tolist() == [True, False, True]
+
+
+class Cursor:
+    """An iterator that can be closed."""
+
+    closed = None
+
+    def __init__(self, count=10**9, bad=None):
+        self.rows = ("" if number == bad else str(number) for number in range(count))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self.rows)
+
+    def close(self):
+        self.closed = threading.current_thread()
+
+
+def leave_array(embedder, cursor):
+    with pytest.raises(InvalidInputError):
+        embedder.embed(cursor)
+
+
+def leave_stream(embedder, cursor):
+    with embedder.stream(cursor) as stream:
+        next(stream)
+
+
+def fail_in_stream(embedder, cursor):
+    with pytest.raises(InvalidInputError):
+        list(embedder.stream(cursor))
+
+
+@pytest.mark.parametrize(("leave", "bad"), [(leave_array, 3), (leave_stream, None), (fail_in_stream, 3)])
+def test_texts_that_are_left_early_are_closed(embedder, leave, bad):
+    """On the thread of the caller, to which a cursor may belong."""
+    cursor = Cursor(bad=bad)
+    leave(embedder, cursor)
+    assert cursor.closed is threading.current_thread()
+
+
+def test_texts_that_were_read_to_their_end_are_not_closed(embedder):
+    """A cursor may be used for the next query."""
+    for embed in (embedder.embed, lambda texts: list(embedder.stream(texts))):
+        cursor = Cursor(2)
+        assert len(embed(cursor)) == 2
+        assert cursor.closed is None
 
 
 def test_many_threads_share_one_client(spec, server):
