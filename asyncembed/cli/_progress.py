@@ -1,6 +1,6 @@
 """Progress of a run, on the screen and for the report.
 
-On a terminal, `progress` draws two or three lines that disappear at the end of the run. Elsewhere, such as in a log
+On a terminal, `progress` draws a few lines that disappear at the end of the run. Elsewhere, such as in a log
 file, under cron or in a notebook, `ProgressLog` writes a line every ten seconds. Both also show what an `EventTracker`
 learns from the events of the run: why requests are retried and what the run waits for. A `Recorder` samples the run for
 the report.
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND: Final = 5
 LINE_SECONDS: Final = 10.0
 """Seconds between two lines of a `ProgressLog`."""
+
+WAITING_LINES: Final = 3
+"""Maximum number of lines for what the run waits for; the words of the API come at the end of it."""
 
 STOPPING: Final = "stopping: waiting for requests in flight; press Ctrl-C again to stop at once"
 
@@ -110,22 +113,25 @@ def render(now: RunSummary, total: int | None, events: EventTracker, *, is_stopp
     bar.add_row(ProgressBar(total=total, completed=_done(now), pulse=not total), state)
     lines: list[RenderableType] = [bar, _Line(_details(now, events))]
     if waiting := STOPPING if is_stopping else printable(events.waiting):
-        lines.append(_Line([waiting]))
+        lines.append(_Line([waiting], WAITING_LINES))
     return Group(*lines)
 
 
 class _Line:
-    """One line of several parts. It is cut at the end if it is too long, and is ASCII if the console is."""
+    """Several parts on one line or a few. The end is cut if it does not fit, and all is ASCII if the console is."""
 
-    def __init__(self, parts: list[str]) -> None:
+    def __init__(self, parts: list[str], max_lines: int = 1) -> None:
         self._parts = parts
+        self._max_lines = max_lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         separator, dots = (", ", "...") if options.ascii_only else (" · ", "…")
-        line, width = separator.join(self._parts), options.max_width
-        if cell_len(line) > width:
-            line = set_cell_size(line, max(width - len(dots), 0)) + dots[:width]
-        yield Text(line, "dim", no_wrap=True, overflow="crop")
+        width = options.max_width
+        lines = [line.plain.rstrip() for line in Text(separator.join(self._parts)).wrap(console, width)]
+        whole, last = lines[: self._max_lines - 1], " ".join(lines[self._max_lines - 1 :])
+        if cell_len(last) > width:
+            last = set_cell_size(last, max(width - len(dots), 0)) + dots[:width]
+        yield Text("\n".join(filter(None, [*whole, last])), "dim", no_wrap=True, overflow="crop")
 
 
 def duration(seconds: float) -> str:

@@ -125,6 +125,17 @@ def ended() -> RequestEnded:
 
 
 @pytest.mark.parametrize("width", [80, 120])
+def test_the_words_of_an_api_at_another_address_are_not_cut(width):
+    """They come after its address, which fills most of a line of 80 columns."""
+    news = EventTracker(Clock())
+    said = "openai at https://llm.example.com:8443/gateway/v1/embeddings answered 503: the model is being loaded"
+    news(EndpointPaused(seconds=30.0, again=False, **{**DOWN, "message": said}))
+    lines = drawn(BUSY, None, width, news)
+    assert all(cell_len(line) <= width for line in lines)
+    assert " ".join(map(str.strip, lines[2:])) == f"the API asks to wait, 30 s left: {said}"
+
+
+@pytest.mark.parametrize("width", [80, 120])
 def test_truncated_texts_are_counted(width):
     _, details = drawn(replace(BUSY, failed=0, retries=0, truncated=321), None, width)
     assert details.startswith("3,086 texts/s · 321 truncated · 32 in flight")
@@ -153,7 +164,8 @@ def test_a_console_without_our_characters(width, encoding):
     lines = drawn(BUSY, 10_000_000, width, news, encoding=encoding)
     assert all(line.isascii() and cell_len(line) <= width for line in lines)
     assert lines[1].startswith("10 failed, 12 retries, 3,086 texts/s")
-    assert lines[2].endswith("...")
+    assert len(lines) == 5
+    assert lines[4].endswith("...")
 
 
 def test_a_run_that_stops_says_so():
