@@ -81,7 +81,7 @@ class Connection:
         """The address without secrets; None for the provider's own address and for the embedded server."""
         key = _find_key(provider, api_key, required=self.is_official)
         login = self._base_url.login if self._base_url else None
-        given = _checked(hide_values(headers))
+        given = check_header_values(hide_values(headers))
         self.route_digest = _digest_of_route(self._base_url, {**(session.headers if session else {}), **given})
         """Digest of the address with its query, and of the caller's headers, without secrets: a gateway may choose the
         model by them."""
@@ -256,7 +256,12 @@ def _own_headers(
     return headers
 
 
-def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
+def check_header_values(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers.
+
+    Raises:
+        ConfigurationError: if a name or a value is not a single line of text.
+    """
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)) or any(mark in name + value for mark in "\r\n\0"):
             raise ConfigurationError(f"headers= has a value for {name!r} that is not a single line of text")

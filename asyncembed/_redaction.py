@@ -76,6 +76,8 @@ def hide_key(given: object) -> Secret | KeyFunction | NoKey | None:
     """Return a key, or a function that returns one, in a form whose `repr` shows no secret."""
     if given is None or isinstance(given, str):
         return None if given is None else Secret(given)
+    if isinstance(given, NoKey):
+        return given
     if not callable(given):
         return NoKey(type(given).__name__)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, cast
 
 from asyncembed._base_url import BaseUrl
 from asyncembed._config import (
@@ -21,8 +20,9 @@ from asyncembed._config import (
     check_count,
     check_positive,
     check_queries,
+    check_text,
 )
-from asyncembed._connection import reaches_official
+from asyncembed._connection import check_header_values, reaches_official
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._options import new_slots
 from asyncembed._ratelimit import RateLimit, RateLimitOff
@@ -31,6 +31,8 @@ from asyncembed._repr import ShortRepr
 from asyncembed.providers import PROVIDERS, Provider, get_provider
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from asyncembed._client import EmbedClient
     from asyncembed._options import EmbedOptionsArgs
 
@@ -59,8 +61,8 @@ class SpecArguments(TypedDict, total=False):
     query_concurrency: int
     max_waiting_queries: int
     query_cache: int
-    retry: RetryPolicy | None
-    timeouts: Timeouts | None
+    retry: RetryPolicy | int | None
+    timeouts: Timeouts | float | None
     encoding: Encoding
     headers: tuple[tuple[str, str], ...]
     rate_limit: RateLimitOff | None
@@ -84,8 +86,8 @@ class ClientSpec(ShortRepr):
         max_memory_mb: As for `EmbedClient`, like all following fields.
         max_concurrency: Maximum number of concurrent requests to one model.
         initial_concurrency: Number of concurrent requests at the start.
-        retry: When to retry.
-        timeouts: Time limits, in seconds.
+        retry: When to retry; a number of attempts becomes a `RetryPolicy`.
+        timeouts: Time limits; a number of seconds becomes a `Timeouts`.
         encoding: "base64", "float" or "auto".
         headers: Further headers of every request, as pairs of name and value; none may contain a key.
         cache: Path of a cache file, in the process that opens the client.
@@ -110,8 +112,8 @@ class ClientSpec(ShortRepr):
     max_memory_mb: float = 256
     max_concurrency: int = 32
     initial_concurrency: int | None = None
-    retry: RetryPolicy | None = None
-    timeouts: Timeouts | None = None
+    retry: RetryPolicy | int | None = None
+    timeouts: Timeouts | float | None = None
     encoding: Encoding = "auto"
     headers: tuple[tuple[str, str], ...] = ()
     rate_limit: RateLimitOff | None = None
@@ -123,8 +125,13 @@ class ClientSpec(ShortRepr):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "provider", _portable(self.provider))
-        pairs = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
-        object.__setattr__(self, "headers", tuple((str(name), str(value)) for name, value in pairs))
+        object.__setattr__(self, "headers", _pairs(self.headers))
+        if self.retry is not None:
+            object.__setattr__(self, "retry", RetryPolicy.of(self.retry))
+        if self.timeouts is not None:
+            object.__setattr__(self, "timeouts", Timeouts.of(self.timeouts))
+        if self.model is not None:
+            check_text("model", self.model)
         if self.base_url is not None:
             _check_address(self.base_url, self.make_provider())
         if self.api_key_env is not None:
@@ -132,8 +139,6 @@ class ClientSpec(ShortRepr):
         for name in (*_LIMITS, "max_memory_mb", "cache_mb"):
             if (value := getattr(self, name)) is not None:
                 check_positive(name, value)
-        check(self.retry is None or isinstance(self.retry, RetryPolicy), "retry= must be a RetryPolicy")
-        check(self.timeouts is None or isinstance(self.timeouts, Timeouts), "timeouts= must be a Timeouts")
         new_slots(self.max_concurrency, self.initial_concurrency)
         check_queries(self.query_concurrency, self.max_waiting_queries, self.query_cache)
         check_choice("encoding", self.encoding, Encoding)
@@ -295,6 +300,17 @@ def _is_stateless(provider: Provider, kind: type[Provider]) -> bool:
         return vars(provider) == vars(kind())
     except (TypeError, ConfigurationError):  # the class needs arguments
         return False
+
+
+def _pairs(headers: object) -> tuple[tuple[str, str], ...]:
+    """Return headers as pairs of name and value; do not show what is none, as it may be a key."""
+    try:
+        found = dict(cast("Mapping[str, str]", headers))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"headers= is a {type(headers).__name__}, but must be pairs of name and value: (('X-Name', 'value'),)"
+        ) from None
+    return tuple((str(name), str(value)) for name, value in check_header_values(found).items())
 
 
 def _check_address(base_url: object, provider: Provider) -> None:

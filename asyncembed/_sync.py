@@ -15,9 +15,10 @@ from asyncembed._client import EmbedClient
 from asyncembed._decide.texts import check_repeatable
 from asyncembed._exceptions import ConfigurationError, StoredError, StreamClosedError
 from asyncembed._models import EmbedFailure, EmbedInput, EmbedResult, Scalar
+from asyncembed._options import check_headers
 from asyncembed._progress import check_on_progress
 from asyncembed._public import publish
-from asyncembed._redaction import hide_address, hide_key, hide_values
+from asyncembed._redaction import hide_address, hide_headers, hide_key
 from asyncembed._spec import ClientSpec, check_only_spec
 
 if TYPE_CHECKING:
@@ -509,8 +510,12 @@ def _on_thread_of(caller: CallerThread, function: OnProgress | None) -> OnProgre
 
 
 def _hidden(arguments: ClientArguments) -> dict[str, object]:
-    key, address, headers = (arguments.get(name) for name in ("api_key", "base_url", "headers"))
-    return {"api_key": hide_key(key), "base_url": hide_address(address), "headers": hide_values(headers)}  # type: ignore[arg-type]
+    key, address, headers = arguments.get("api_key"), arguments.get("base_url"), arguments.get("headers")
+    return {
+        "api_key": hide_key(key),
+        "base_url": hide_address(address),
+        "headers": check_headers(hide_headers(headers)),
+    }
 
 
 def _spec_of(client: EmbedClient) -> ClientSpec | None:

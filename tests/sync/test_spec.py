@@ -10,7 +10,16 @@ import aiohttp
 import pytest
 
 import asyncembed
-from asyncembed import ClientSpec, ConfigurationError, EmbedClient, Provider, RateLimit, RetryPolicy, Timeouts
+from asyncembed import (
+    ClientSpec,
+    ConfigurationError,
+    EmbedClient,
+    Provider,
+    RateLimit,
+    RetryPolicy,
+    SyncEmbedder,
+    Timeouts,
+)
 from asyncembed.providers import OpenAI
 
 KEY = "sk-never-shown-2718"
@@ -141,6 +150,14 @@ async def test_a_session_cannot_travel():
         {"api_key_env": ""},
         {"api_key_env": 5},
         {"headers": (("Authorization", f"Bearer {KEY}"),)},
+        {"headers": [KEY]},
+        {"headers": 7},
+        {"headers": {"X-Team": 7}},
+        {"headers": {"X-Team": "two\nlines"}},
+        {"model": 7},
+        {"retry": "3"},
+        {"retry": 0},
+        {"timeouts": -1},
         {"requests_per_minute": 0},
         {"inputs_per_minute": -1},
         {"tokens_per_minute": "many"},
@@ -155,6 +172,30 @@ def test_a_wrong_or_secret_value_is_refused_and_not_shown(settings):
         ClientSpec("openai", **settings)
     assert KEY not in str(caught.value)
     assert "abcdefGHIJ" not in str(caught.value)
+
+
+def test_a_number_stands_for_attempts_and_for_seconds():
+    """As with a client."""
+    spec = ClientSpec("openai", retry=3, timeouts=30)
+    assert spec == ClientSpec("openai", retry=RetryPolicy(max_attempts=3), timeouts=Timeouts(first_byte=30, read=30))
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("headers", [KEY], "headers= is a list, but must map"),
+        ("headers", 7, "headers= is a int, but must map"),
+        ("api_key", 7, "api_key= must be a str, not int"),
+        ("retry", "3", "retry='3' must be"),
+        ("timeouts", 0, "timeouts=0 must be"),
+    ],
+)
+def test_arguments_of_a_plain_embedder_are_checked_when_it_is_made(name, value, message):
+    """With the messages of a client."""
+    with pytest.raises(ConfigurationError) as caught:
+        SyncEmbedder("openai", **{"api_key": KEY, name: value})
+    assert str(caught.value).startswith(message)
 
 
 def test_an_unknown_provider_is_refused():
