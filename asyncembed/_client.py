@@ -956,10 +956,11 @@ class EmbedClient(AsyncClosing):
         """
         from asyncembed._progress import Progress  # noqa: PLC0415
         from asyncembed._stoppable import check_stop  # noqa: PLC0415
-        from asyncembed._to_store import BATCH_ROWS, StoreRun  # noqa: PLC0415
+        from asyncembed._to_store import BATCH_ROWS, StoreRun, check_store  # noqa: PLC0415
 
         check_raise_or_skip(on_error)
         check_texts(rows)
+        check_store(store)
         check_flag("keep_text", keep_text)
         check_stop(stop, stop_wait)
         check_not_negative("patience", patience)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from os import PathLike
 from typing import Final, Literal, TypeAlias, TypeGuard, get_args
 
 from asyncembed._exceptions import ConfigurationError
@@ -78,6 +79,12 @@ def check_text(name: str, value: object) -> None:
     """Raise `ConfigurationError` unless `value` is a `str`."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}={shown(value)} must be a str")
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise `ConfigurationError` unless `value` is a path that is not empty."""
+    if not isinstance(value, str | PathLike) or not str(value):
+        raise ConfigurationError(f"{name}={shown(value)} must be a str or a path")
 
 
 def is_number(value: object) -> TypeGuard[float]:

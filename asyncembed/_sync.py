@@ -342,6 +342,7 @@ class SyncEmbedder:
             ResumeError: if the store has vectors of another model or made with other options; nothing was sent.
             AsyncEmbedError: if a text cannot be embedded, and what `EmbedClient.embed_to_store` raises besides.
         """
+        from asyncembed._to_store import check_store  # noqa: PLC0415
 
         async def call(client: EmbedClient, given: Texts, caller: CallerThread) -> RunSummary:
             try:
@@ -357,6 +358,7 @@ class SyncEmbedder:
             finally:
                 await store.aclose()
 
+        check_store(store)
         return self._call(rows, call)
 
     def close(self) -> None:

@@ -15,11 +15,13 @@ from weakref import WeakSet
 import anyio
 import numpy as np
 
+from asyncembed._config import check
 from asyncembed._core.settling import SettlingRun
 from asyncembed._core.source import aclose_texts, async_lines, close_texts, lines
 from asyncembed._decide.texts import RefusedInput, as_input, misuse
 from asyncembed._exceptions import AsyncEmbedError, ConfigurationError
 from asyncembed._models import EmbedBlock, EmbedFailure, RunSummary
+from asyncembed._repr import shown
 from asyncembed._stoppable import stoppable
 from asyncembed._target import provenance_of
 from asyncembed._util import end_of
@@ -64,6 +66,15 @@ MISTAKES: Final = (
     ValueError,
 )
 """Errors of a store that a retry cannot mend."""
+
+
+def check_store(store: object) -> None:
+    """Raise `ConfigurationError` unless `store` has the methods of a `Store`; a class is none."""
+    is_store = all(callable(getattr(store, name, None)) for name in ("prepare", "present", "put", "aclose"))
+    check(
+        is_store and not isinstance(store, type),
+        f"store={shown(store)} must be a SqliteVectors, PgVector or LanceTable, or a Store of your own",
+    )
 
 
 class StoreRun:

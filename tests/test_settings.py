@@ -22,9 +22,11 @@ from asyncembed import (
     RetryPolicy,
     RunSummary,
     StreamingEmbedResponse,
+    SyncEmbedder,
     Timeouts,
     Usage,
 )
+from asyncembed.stores import LanceTable, PgVector, SqliteVectors
 
 VALUES = [value for value in vars(asyncembed).values() if inspect.isclass(value) and dataclasses.is_dataclass(value)]
 SECONDS = [
@@ -377,6 +379,35 @@ async def test_every_argument_of_a_verb_is_checked_when_it_is_called(tmp_path, m
             await call(client)
     assert str(caught.value).startswith(message)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SqliteVectors(7), "path=7 must be a str or a path"),
+        (lambda: SqliteVectors(""), "path='' must be a str or a path"),
+        (lambda: SqliteVectors("v.db", 7), "table=7 must be a str"),
+        (lambda: LanceTable(7), "uri=7 must be a str or a path"),
+        (lambda: LanceTable("folder", None), "table=None must be a str"),
+        (lambda: PgVector(b"password=secret"), "conninfo= must be a str"),
+        (lambda: PgVector("", 7), "table=7 must be a str"),
+        (lambda: PgVector("", schema=None), "schema=None must be a str"),
+    ],
+)
+def test_every_argument_of_a_store_is_checked_when_it_is_made(make, message):
+    """And a password is not shown."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("store", [7, None, SqliteVectors])
+@pytest.mark.parametrize("kind", [EmbedClient, SyncEmbedder])
+async def test_what_is_no_store_is_refused(kind, store):
+    """Before anything is sent; a class is no store."""
+    embedder = kind("openai", api_key="k")
+    with pytest.raises(ConfigurationError, match=r"^store=.* must be a SqliteVectors, PgVector or LanceTable"):
+        await embedder.embed_to_store([(1, "a")], store)
 
 
 @pytest.mark.parametrize("source", [b"{}", "{}", None, 7, ["{}"]])

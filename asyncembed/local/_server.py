@@ -21,8 +21,10 @@ from urllib.parse import quote, urlsplit
 import orjson
 from aiohttp import web
 
+from asyncembed._config import check_path, check_text, is_whole
 from asyncembed._exceptions import ConfigurationError
 from asyncembed._redaction import Secret, hide
+from asyncembed._repr import shown
 from asyncembed._version import __version__
 from asyncembed.local import _cohere, _ollama, _openai, _tei
 from asyncembed.local._fields import Reply, RequestError
@@ -238,6 +240,10 @@ class LocalServer:
     ) -> None:
         api_key = hide(api_key)
         _check(host, port, api_key)
+        if unix is not None:
+            check_path("unix", unix)
+        if not isinstance(model, LocalModel | None):
+            check_path("model", model)
         self._model = model
         self._host = host
         self._port = port
@@ -359,10 +365,13 @@ async def _check_free(path: Path) -> None:
 
 
 def _check(host: str, port: int, api_key: str | None) -> None:
+    check_text("host", host)
     if not host:
         raise ConfigurationError("host is empty: pass the address to listen on, such as 127.0.0.1")
-    if not 0 <= port <= 65_535:  # noqa: PLR2004  # the range of a TCP port
-        raise ConfigurationError(f"port must be 0 to 65535, not {port}")
+    if not is_whole(port) or not 0 <= port <= 65_535:  # noqa: PLR2004  # the range of a TCP port
+        raise ConfigurationError(f"port must be 0 to 65535, not {shown(port)}")
+    if not isinstance(api_key, str | None):  # not shown, as it may hold a key
+        raise ConfigurationError(f"api_key must be a str, not {type(api_key).__name__}")
     if api_key is not None and not api_key.strip():
         raise ConfigurationError("api_key is empty: pass a key, or None for a server without one")
     if api_key is None and not is_loopback(host):

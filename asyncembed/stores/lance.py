@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from asyncembed._config import check_count
+from asyncembed._config import check_count, check_path, check_text
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed._missing import missing
 from asyncembed._redaction import Address
@@ -74,6 +74,8 @@ class LanceTable:
     """
 
     def __init__(self, uri: str | os.PathLike[str], table: str = "embeddings") -> None:
+        check_path("uri", uri)
+        check_text("table", table)
         self._uri = Address(uri) if "://" in str(uri) else str(uri)
         self._name = table
         self._database: lancedb.AsyncConnection | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 import numpy as np
 
-from asyncembed._config import check_choice, check_count
+from asyncembed._config import check_choice, check_count, check_text
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed._missing import missing
 from asyncembed._redaction import Secret, hide
@@ -101,7 +101,10 @@ class PgVector:
         schema: str = "public",
         type: VectorType | None = None,  # noqa: A002  # as PostgreSQL calls it
     ) -> None:
+        if not isinstance(conninfo, str):  # not shown, as it may hold a password
+            raise ConfigurationError("conninfo= must be a str")
         for name, value in (("table", table), ("schema", schema)):
+            check_text(name, value)
             if not _is_name(value) or value == FINGERPRINTS:
                 raise ConfigurationError(
                     f"{name}={value!r} cannot be a name in PostgreSQL; use 1 to {MAX_NAME_BYTES} bytes of valid "

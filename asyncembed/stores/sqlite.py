@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from asyncembed._config import check_count
+from asyncembed._config import check_count, check_path, check_text
 from asyncembed._exceptions import ConfigurationError, ResumeError
 from asyncembed._util import OneThread, transaction
 from asyncembed.sinks._provenance import NUMPY_TYPES, PACKED
@@ -66,6 +66,8 @@ class SqliteVectors:
     """
 
     def __init__(self, path: str | os.PathLike[str], table: str = "embeddings") -> None:
+        check_path("path", path)
+        check_text("table", table)
         if not table or "\0" in table or table.lower() == FINGERPRINTS or table.lower().startswith("sqlite_"):
             raise ConfigurationError(f"table={table!r} cannot be the name of a table in SQLite; choose another one")
         if str(path) == ":memory:":
