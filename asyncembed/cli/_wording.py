@@ -109,3 +109,5 @@ def hints(error: BaseException, base_url: object) -> Iterator[str]:
     is_own = base_url or _OWN_MACHINE.search(message)  # a provider's own server does run
     if isinstance(error, TransportError) and is_own and _NO_LISTENER.search(message):
         yield "Nothing listens at this address: is the server running?"
+    if "no key was sent; pass api_key=" in message:
+        yield "This provider reads no key. For a server with OpenAI's API, use --provider custom and set EMBED_API_KEY."

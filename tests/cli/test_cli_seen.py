@@ -101,6 +101,15 @@ def test_a_missing_key_is_named_by_its_variable(run, threaded_server, rows_file,
         assert (ended.code, f"no key was sent; set {variable}" in ended.err) == (1, True), ended.err
 
 
+def test_a_provider_without_a_variable_for_its_key_has_a_way_out(run, threaded_server):
+    """Servers of one's own may want a key all the same."""
+    threaded_server.default = refused(401, "Unauthorized")
+    command = ["check", "--base-url", f"{threaded_server.url}/v1", "--model", "m", "--provider"]
+    ended = run(*command, "vllm")
+    assert (ended.code, "--provider custom and set EMBED_API_KEY" in ended.err) == (1, True), ended.err
+    assert "no key was sent; set EMBED_API_KEY" in run(*command, "custom").err
+
+
 def test_the_reason_of_retries_is_said_beside_their_count(run, threaded_server, openai, rows_file, tmp_path):
     """At the end, too."""
     wait = {"Retry-After": "0"}
