@@ -67,9 +67,16 @@ def _grid(ticks: Sequence[float], end: float) -> Iterator[str]:
         yield f'<text class=tick x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:,.5g}</text>'
     for quarter in range(5):
         x, seconds = _x(end * quarter / 4, end), end * quarter / 4
-        label = duration(seconds) if end >= 20 else f"{seconds:.1f} s"  # noqa: PLR2004
+        label = _time(seconds, end)
         anchor = "end" if quarter == 4 else "middle"  # noqa: PLR2004
         yield f'<text class=tick x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{label}</text>'
+
+
+def _time(seconds: float, end: float) -> str:
+    """Return a time on an axis up to `end`, with as many digits as tell its ticks apart."""
+    if end >= 20:  # noqa: PLR2004
+        return duration(seconds)
+    return f"{seconds:.1f} s" if end >= 1 else f"{1_000 * seconds:.3g} ms"
 
 
 def _line(line: Line, times: Sequence[float], end: float, top: float, number: int) -> str:

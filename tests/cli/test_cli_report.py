@@ -256,6 +256,12 @@ def test_a_long_run_is_kept_in_few_samples():
     assert len(times) > MAX_SAMPLES // 2
 
 
+def test_the_times_of_a_chart_differ(report):
+    """Also of a run of milliseconds."""
+    for figure in re.findall("<figure>.*?</figure>", report.read_text()):
+        assert len(set(re.findall(r">([\d.]+ m?s|[\d:]+:\d\d)</text>", figure))) == 5
+
+
 def test_charts_stay_inside_their_frame(report):
     lines = re.findall('points="(.*?)"', report.read_text())
     assert len(lines) == 7
