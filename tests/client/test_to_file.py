@@ -551,12 +551,17 @@ async def test_no_secret_is_written(server, connect, tmp_path, suffix):
         assert secret.encode() not in left
 
 
-async def test_an_id_that_json_cannot_carry_is_refused_before_it_is_paid_for(server, client, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"texts\[0\] is an EmbedInput of a str with a object as its id"):
-        await client.embed_to_file([EmbedInput("a", object())], tmp_path / "v.npy")
+@pytest.mark.parametrize(
+    ("id_", "words"),
+    [
+        (object(), r"texts\[0\] is an EmbedInput of a str with a object as its id"),
+        ("half \ud83d pair", r"texts\[0\] has the id .* with a lone surrogate at character 5"),
+    ],
+)
+async def test_an_id_that_json_cannot_carry_is_refused_before_it_is_paid_for(server, client, tmp_path, id_, words):
+    with pytest.raises(ConfigurationError, match=words):
+        await client.embed_to_file([EmbedInput("a", id_)], tmp_path / "v.npy")
     assert server.requests == []
-    await client.embed_to_file([EmbedInput("a", "half \ud83d pair")], tmp_path / "v.npz")
-    assert np.load(tmp_path / "v.npz")["ids"].tolist() == ["half \\ud83d pair"]
 
 
 async def test_the_folder_is_held_until_the_last_file_has_its_name(server, client, tmp_path, monkeypatch):
