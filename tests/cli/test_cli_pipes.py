@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import os
 import signal
 import stat
@@ -101,33 +100,6 @@ def test_parquet_cannot_be_a_pipe(run, pipe, tmp_path):
     ended = run("embed", pipe("in.parquet"), "-o", tmp_path / "v.npy")
     assert ended.code == 2
     assert "Parquet cannot be read from a pipe" in ended.err
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "gbk", "ascii"])
-@pytest.mark.parametrize("form", [[], ["--json"]])
-async def test_a_console_that_lacks_characters(start, tmp_path, monkeypatch, encoding, form):
-    texts = ["party \U0001f600 tonight", "\u6f22\u5b57 caf\u00e9"]
-    (tmp_path / "in.jsonl").write_text(
-        "".join(json.dumps({"id": f"k{n}", "text": t}) + "\n" for n, t in enumerate(texts))
-    )
-    made = await (await start("embed", tmp_path / "in.jsonl", "-o", tmp_path / "v.npz", "-q")).end()
-    assert made.code == 0, made.err
-    monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    monkeypatch.setenv("PYTHONUTF8", "0")
-    process = await start("search", tmp_path / "v.npz", "party", *form)
-    out, err = await process._process.communicate()
-    assert (process._process.returncode, err) == (0, b"")
-    said = out.decode(encoding)
-    assert all(word in said for word in ("k0", "k1", "party", "tonight"))
-    if form:
-        assert sorted(row["text"] for row in json.loads(said)) == sorted(texts)
-
-
-async def test_a_help_page_on_a_console_that_lacks_characters(start, monkeypatch):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    monkeypatch.setenv("PYTHONUTF8", "0")
-    ended = await (await start("embed", "--help")).end()
-    assert (ended.code, ended.err) == (0, "")
 
 
 async def test_serve_on_a_unix_socket(start, tmp_path):

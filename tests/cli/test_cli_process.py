@@ -35,7 +35,7 @@ async def test_a_signal_ends_a_run_cleanly_and_keeps_what_came(start, server, op
     out, partial = tmp_path / "v.parquet", tmp_path / "v.parquet.partial"
     gate = Gate()
     server.script.extend([server.default, server.default, stalled(gate)])
-    one_by_one = ("--chunk-size", 2, "--max-concurrency", 1)
+    one_by_one = ("--chunk-size", 2, "--max-concurrency", 1, "--stop-wait", 0.2)
     process = await start("embed", texts_file, "-o", out, *one_by_one, *openai(server))
     await asyncio.wait_for(gate.reached.wait(), 60)
     process.signal(number)
@@ -94,7 +94,9 @@ async def test_ctrl_c_works_while_nothing_comes_from_a_pipe(start, server, opena
     out = tmp_path / "v.npy"
     gate = Gate()
     server.script.extend([server.default, server.default, stalled(gate)])
-    process = await start("embed", "-", "-o", out, "--chunk-size", 1, "--max-concurrency", 1, *openai(server))
+    process = await start(
+        "embed", "-", "-o", out, "--chunk-size", 1, "--max-concurrency", 1, "--stop-wait", 0.2, *openai(server)
+    )
     process.stdin.write(b"one\ntwo\nthree\n")
     await process.stdin.drain()
     await asyncio.wait_for(gate.reached.wait(), 60)

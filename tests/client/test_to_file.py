@@ -600,7 +600,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_workers_that_all_resume_make_one_good_file(server, client, tmp_path):
     """Those who come too early are refused, those who come late find it whole."""
     path = tmp_path / "v.npy"
-    for _ in range(4):
+    for _ in range(3):
         await broken_off(server, client, path, overwrite=True)
         program = [sys.executable, "-c", WORKERS, f"{server.url}/v1", str(path)]
         workers = [await asyncio.create_subprocess_exec(*program) for _ in range(3)]

@@ -560,6 +560,6 @@ async def test_memory_does_not_grow_with_the_rows(server, client):
         assert store.puts == count
         return found
 
-    await peak(1_000)
-    small, large = await peak(10_000), await peak(40_000)
-    assert large < small + 12_000_000
+    await peak(500)
+    small, large = await peak(4_000), await peak(16_000)
+    assert large < small + 5_000_000
