@@ -70,6 +70,7 @@ TARGETS = (
     Target("stream-floats", "baseten", 1 / 1.5),
     Target("stream-floats", "cohere-stream", 1 / 50),
     Target("stream-base64", "bare-slice-base64", 1.35),
+    Target("stream-base64", "bare-orjson-base64", 1.00),
     Target("stream-base64", "baseten-base64", 1 / 1.6),
     Target("stream-base64", "openai", 1 / 10),
     Target("blocks-base64", "bare-slice-base64", 1.10),
