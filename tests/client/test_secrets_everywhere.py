@@ -362,6 +362,7 @@ async def test_a_client_can_be_neither_pickled_nor_copied(client, used):
             copy_it(client)
 
 
+@pytest.mark.filterwarnings("ignore:Pickle.*itertools:DeprecationWarning")
 async def test_no_part_of_a_client_can_be_pickled_with_the_key(guarded):
     client = guarded()
     await client.embed(["a"])

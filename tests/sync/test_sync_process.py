@@ -82,7 +82,7 @@ def test_a_fork_begins_anew_and_leaves_its_parent_alone(run, server):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         print(sum(1 for _ in stream), own.embed(["c"]).embeddings.shape, embedder.embed(["c"]).embeddings.shape)
     """,
-        mode=(),
+        mode=("-W", "ignore::DeprecationWarning"),  # Python 3.12 and later warn of any fork of a process with threads
     )
     assert out == "StreamClosedError\n4999 (1, 8) (1, 8)\n"
 
