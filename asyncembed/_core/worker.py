@@ -162,6 +162,7 @@ class Worker:
         self._probe = probe
         self._renewals = 0
         self._grant: Grant | None = None  # tokens reserved for the next request
+        self._has_cut = False  # only the start of a text was sent
         self._asked_at = 0.0
         self._exchange = Exchange(
             run, transport, self._delivery, reservation, part.batch.request_bytes, is_repeated=part.refusal is not None
@@ -236,7 +237,7 @@ class Worker:
         self._part.accepted()
         caps = self._endpoint.learned.caps[self._run.options.model]
         caps.accepted(len(self._batch))
-        if self._part.is_guilty:  # none of the texts that were refused together is bad
+        if self._part.is_guilty and not self._has_cut:  # none of the texts that were refused together is bad
             caps.refused_together(self._part.refused_together)
         if self._batch.is_apart and self._run.long_texts:
             self._run.long_texts.accepted()
@@ -246,7 +247,11 @@ class Worker:
     def _begin_attempt(self) -> list[str]:
         """Begin an attempt, and return the texts to send."""
         texts, long_texts = self._delivery.begin_attempt(), self._run.long_texts
-        return long_texts.as_sent(self._delivery, texts) if long_texts else texts
+        if not long_texts:
+            return texts
+        sent = long_texts.as_sent(self._delivery, texts)
+        self._has_cut |= sent != texts
+        return sent
 
     async def _attempt(self, texts: list[str], encoding: Literal["base64", "float"]) -> AsyncEmbedError | None:
         """Make an attempt and return its error, so that later exceptions do not get it as their `__context__`."""

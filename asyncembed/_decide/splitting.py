@@ -45,21 +45,23 @@ class LearnedLimits:
     inputs: int | None = None
     tokens: int | None = None
     request_bytes: int | None = None
-    _refused_together: int | None = None
+    _most_accepted: int = 0
+    _has_refused_together: bool = False
+
+    def accepted(self, inputs: int) -> None:
+        """Note that the API took this number of texts in one request."""
+        self._most_accepted = max(self._most_accepted, inputs)
 
     def refused_together(self, inputs: int) -> None:
         """Learn that the API refused this number of texts in one request, but took each of them in a smaller one.
 
-        The first time may be an accident.
+        That is an accident if the API has taken as many before, and may be one the first time.
         """
-        if self._refused_together:
+        if inputs <= self._most_accepted:
+            return
+        if self._has_refused_together:
             self.limit_inputs(math.ceil(inputs / 2))
-        self._refused_together = inputs
-
-    def accepted(self, inputs: int) -> None:
-        """Note that the API took this number of texts in one request."""
-        if self._refused_together and inputs >= self._refused_together:
-            self._refused_together = None
+        self._has_refused_together = True
 
     def limit_inputs(self, inputs: int) -> None:
         """Learn that a request may have at most this number of texts, at least one."""

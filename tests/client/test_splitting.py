@@ -169,7 +169,7 @@ async def test_texts_that_only_together_are_refused_make_requests_smaller():
 
 
 async def test_refusals_that_are_accidents_make_no_request_smaller():
-    """Larger requests succeed in between."""
+    """As large requests succeed, too."""
     texts = numbered(640)
     answers = itertools.cycle([right, right, refused(400, "bad request"), right])
 
@@ -182,3 +182,22 @@ async def test_refusals_that_are_accidents_make_no_request_smaller():
         async with EmbedClient("openai", api_key="x", base_url=address, max_concurrency=1) as client:
             check_results([result async for result in client.embed_stream(texts, chunk_size=64)], texts)
         assert sum(len(asked) == 64 for asked in server.asked) == 10
+
+
+async def test_a_long_text_in_each_of_several_requests_at_once_makes_no_request_smaller():
+    """The text was to blame, although the API takes its start."""
+    texts = [f"{text} {'word ' * 200 * (place % 64 == 5)}" for place, text in enumerate(numbered(512))]
+
+    async def reply(exchange):
+        is_long = any(len(text) > 500 for text in exchange.request.texts)
+        await (refused(400, "the input is too long for the model") if is_long else right)(exchange)
+
+    async with ScriptedServer(reply) as server:
+        address = f"{server.url}/v1"
+        async with EmbedClient(
+            "openai", api_key="x", base_url=address, max_concurrency=8, initial_concurrency=8
+        ) as client:
+            await client.embed(texts, long_text="truncate")
+            server.requests.clear()
+            await client.embed(numbered(256), chunk_size=64)
+            assert len(server.asked) == 4
