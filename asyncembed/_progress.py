@@ -54,6 +54,7 @@ class Progress:
         self._has_failed = False
         self._latest: RunSummary | None = None  # last state that was reported while the function was busy
         self._task: asyncio.Task[None] | None = None
+        self._returned: object = None  # by the last call of the function
 
     @property
     def is_wanted(self) -> bool:
@@ -72,6 +73,8 @@ class Progress:
             if self._task:
                 self._task.cancel()
                 await end_of(self._task)
+            if inspect.iscoroutine(self._returned):  # a task that is cancelled before its first step awaits nothing
+                self._returned.close()
 
     def report(self, now: RunSummary) -> None:
         """Report the state of the run."""
@@ -79,7 +82,7 @@ class Progress:
             self._latest = now
         elif self._function:
             try:
-                returned = self._function(now)
+                returned = self._returned = self._function(now)
             except Exception:  # noqa: BLE001  # the caller's function may raise anything
                 self._log()
             else:

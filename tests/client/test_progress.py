@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -141,6 +143,24 @@ async def test_a_cancelled_run_does_not_wait_for_it(server, run):
 
 
 BAD = {TEXTS[0], TEXTS[17], TEXTS[39]}
+
+
+async def test_a_cancelled_run_leaves_no_coroutine_of_it_that_was_never_awaited(server, run):
+    """The last report comes while the run is cancelled."""
+    gate = Gate()
+    server.script.append(stalled(gate))
+
+    async def told(_):
+        pass
+
+    task = asyncio.create_task(run(told))
+    await gate.reached.wait()
+    task.cancel()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        await asyncio.wait([task])
+        gc.collect()
+    assert [str(each.message) for each in found if each.category is RuntimeWarning] == []
 
 
 async def test_texts_that_fail_leave_rows_of_nan(server, client):
